@@ -1,0 +1,1 @@
+//! Audit events (PS3.15 A.5), hash-chained.

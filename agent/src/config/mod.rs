@@ -1,0 +1,1 @@
+//! Configuration: as typed, then as checked.

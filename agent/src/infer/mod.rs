@@ -1,0 +1,1 @@
+//! Engines: tract always, ONNX Runtime when installed.

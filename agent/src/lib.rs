@@ -1,0 +1,32 @@
+//! The clinical data path of Sund.
+//!
+//! A study flows `association → spool → study → route → decode → preprocess → infer → postprocess → results → deliver`;
+//! only [`pipeline`] knows that order.
+pub mod association;
+pub mod audit;
+pub mod cli;
+pub mod code;
+pub mod config;
+pub mod console;
+pub mod dataset;
+pub mod decode;
+pub mod deliver;
+pub mod demo;
+pub mod exit;
+pub mod fault;
+pub mod infer;
+pub mod inference;
+pub mod instance;
+pub mod limits;
+pub mod model;
+pub mod outcome;
+pub mod pipeline;
+pub mod postprocess;
+pub mod preprocess;
+pub mod privacy;
+pub mod results;
+pub mod route;
+pub mod spool;
+pub mod status;
+pub mod study;
+pub mod worker;

@@ -1,0 +1,2 @@
+//! `sund`: parse, run, exit code.
+fn main() {}

@@ -1,0 +1,1 @@
+//! From tensors to findings on the source grid.

@@ -1,0 +1,1 @@
+//! DICOM results: SEG, TID 1500 SR, secondary capture, outcome SR.

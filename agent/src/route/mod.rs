@@ -1,0 +1,1 @@
+//! Which model wants which series.

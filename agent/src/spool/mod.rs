@@ -1,0 +1,1 @@
+//! The spool: one durable log for instances and for the state of every job.

@@ -1,0 +1,172 @@
+//! What `sund status --json`, the console and the tests see of a running agent. Frozen: a change is a new version.
+use crate::outcome::Outcome;
+use crate::privacy::Private;
+use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+
+/// The whole state, at one instant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// `sund` version.
+    pub version: String,
+    /// When the agent started.
+    pub started: SystemTime,
+    /// True while the agent drains.
+    pub draining: bool,
+    /// DICOM node.
+    pub node: Node,
+    /// Spool figures.
+    pub spool: SpoolStatus,
+    /// Loaded models.
+    pub models: Vec<ModelStatus>,
+    /// Destinations and their queues.
+    pub destinations: Vec<DestinationStatus>,
+    /// Jobs that wait or run, in order.
+    pub queue: Vec<JobStatus>,
+    /// Studies, newest first, at most `limits::console::MAX_STUDIES_SHOWN`.
+    pub studies: Vec<StudyStatus>,
+}
+
+/// The DICOM node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// AE title.
+    pub ae_title: String,
+    /// `host:port`.
+    pub address: String,
+    /// Open associations.
+    pub associations: u32,
+    /// Instances received since the start.
+    pub received: u64,
+}
+
+/// The spool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpoolStatus {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes that may be used.
+    pub quota: u64,
+    /// Stored instances.
+    pub instances: u64,
+    /// False while C-STORE is answered A700.
+    pub accepting: bool,
+}
+
+/// A loaded model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// Manifest name.
+    pub name: String,
+    /// Title for people.
+    pub title: String,
+    /// Version.
+    pub version: String,
+    /// Manufacturer.
+    pub vendor: String,
+    /// Package digest.
+    pub digest: String,
+    /// `shadow`, `research`, `clinical`.
+    pub mode: String,
+    /// Engine class and precision that serves, e.g. `tract fp32`; `None` while it is off.
+    pub engine: Option<String>,
+    /// Why this engine, or why none.
+    pub explanation: String,
+    /// `active`, `checking`, `off`.
+    pub state: String,
+    /// Intended use, from the manifest.
+    pub intended_use: String,
+    /// Jobs that ended, by outcome.
+    pub outcomes: Vec<(Outcome, u64)>,
+}
+
+/// A destination.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationStatus {
+    /// Name in the configuration.
+    pub name: String,
+    /// AE title.
+    pub ae_title: String,
+    /// `host:port`.
+    pub address: String,
+    /// Results that wait.
+    pub waiting: u64,
+    /// Results sent and confirmed.
+    pub delivered: u64,
+    /// Results given up.
+    pub dead: u64,
+    /// Last failure, for people, while it lasts.
+    pub trouble: Option<String>,
+}
+
+/// A job that waits or runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Job number.
+    pub id: u64,
+    /// Study, as in `StudyStatus::id`.
+    pub study: String,
+    /// Model name.
+    pub model: String,
+    /// `waiting` or `running`.
+    pub state: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// A study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudyStatus {
+    /// Opaque identifier for URLs (not the Study Instance UID).
+    pub id: String,
+    /// Patient's name, for the console of an authorised person.
+    pub patient: Private<String>,
+    /// Patient ID.
+    pub patient_id: Private<String>,
+    /// Accession Number.
+    pub accession: Private<String>,
+    /// Modalities, e.g. `MR`.
+    pub modalities: Vec<String>,
+    /// Study Description.
+    pub description: Private<String>,
+    /// Instances received.
+    pub instances: u64,
+    /// Where it stands: `receiving`, `complete`, `routed`, `running`, `done`, `delivered`, `refused`, `failed`.
+    pub state: String,
+    /// The timeline, oldest first.
+    pub timeline: Vec<Moment>,
+    /// Results, one entry for each that was made.
+    pub results: Vec<ResultStatus>,
+}
+
+/// One step on a study's timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// `received`, `complete`, `routed`, `running`, `done`, `delivered`, `refused`, `failed`, `held`.
+    pub step: String,
+    /// When, UTC.
+    pub at: SystemTime,
+    /// One line for people, without patient data.
+    pub text: String,
+    /// Stable code, where it is a refusal or a failure.
+    pub code: Option<String>,
+}
+
+/// A result of a study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultStatus {
+    /// Model name and version.
+    pub model: String,
+    /// `SEG`, `SR`, `SC`.
+    pub kind: String,
+    /// Outcome.
+    pub outcome: Outcome,
+    /// One line, e.g. `Brain 1292 ml`.
+    pub summary: String,
+    /// Path of the preview picture (PNG) on the console, where there is one.
+    pub preview: Option<String>,
+    /// `waiting`, `delivered`, `held`, `dead`, by destination.
+    pub delivery: Vec<(String, String)>,
+}

@@ -1,0 +1,1 @@
+//! Study assembly and patient identity.

@@ -1,0 +1,1 @@
+//! The worker process: decode to postprocess, apart from the DICOM node.

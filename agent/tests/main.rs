@@ -1,0 +1,1 @@
+//! Integration tests of the agent: one binary, one module for each promise.
