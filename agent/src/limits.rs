@@ -19,7 +19,17 @@ pub mod dataset {
 pub mod spool {}
 
 /// Studies and series.
-pub mod study {}
+pub mod study {
+    use std::time::Duration;
+
+    /// Most instances of one study; more are a sender's loop, and would hold a study's assembly in memory.
+    pub const MAX_INSTANCES: usize = 20_000;
+    /// Longest time that a study is held open while instances keep coming: after it the study is taken as it is, so that
+    /// a sender that never pauses cannot keep results back for ever.
+    pub const MAX_OPEN: Duration = Duration::from_secs(3600);
+    /// Most entries on a study's timeline; older ones stay in the audit trail.
+    pub const MAX_TIMELINE: usize = 200;
+}
 
 /// Decoding.
 pub mod decode {}
@@ -28,10 +38,28 @@ pub mod decode {}
 pub mod model {}
 
 /// The worker.
-pub mod worker {}
+pub mod worker {
+    /// Longest message between agent and worker; a worker that was taken over could claim any length.
+    pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+    /// Most files of one job; each is an open descriptor in both processes.
+    pub const MAX_FILES: usize = 250;
+    /// Most bytes of masks and pictures that a worker returns for one job.
+    pub const MAX_BULK: u64 = 2 * 1024 * 1024 * 1024;
+}
 
 /// Delivery.
-pub mod deliver {}
+pub mod deliver {
+    use std::time::Duration;
+
+    /// First pause after a destination failed; doubled each time, so that a PACS that comes back is not flooded.
+    pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
+    /// Longest pause between two attempts.
+    pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+    /// Attempts after which a result is put aside with its reason, for a person to look at.
+    pub const MAX_ATTEMPTS: u32 = 288;
+    /// Most results on one association, so that a slow destination gives way to newer results.
+    pub const MAX_BATCH: usize = 64;
+}
 
 /// Configuration files.
 pub mod config {}
