@@ -1,1 +1,2 @@
 //! A durable queue for each destination.
+pub mod queue;

@@ -83,9 +83,12 @@ impl Assembler {
 
     /// Takes the studies that are complete at `now`.
     pub fn due(&mut self, now: Instant) -> Vec<String> {
-        let due: Vec<String> =
-            self.open.iter().filter(|(study, open)| self.due_at(study, open) <= Some(now)
-                && self.due_at(study, open).is_some()).map(|(study, _)| study.clone()).collect();
+        let due: Vec<String> = self
+            .open
+            .iter()
+            .filter(|(study, open)| self.due_at(study, open) <= Some(now) && self.due_at(study, open).is_some())
+            .map(|(study, _)| study.clone())
+            .collect();
         for study in &due {
             self.open.remove(study);
         }

@@ -1,1 +1,2 @@
 //! Study assembly and patient identity.
+pub mod assembly;
