@@ -17,6 +17,7 @@ pub mod fault;
 pub mod infer;
 pub mod inference;
 pub mod instance;
+pub mod job;
 pub mod limits;
 pub mod model;
 pub mod outcome;

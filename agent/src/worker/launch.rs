@@ -1,0 +1,103 @@
+//! Brings a worker up: as a child of the agent, or by connecting to a systemd unit of its own.
+//!
+//! Either way the worker's connection is its standard input: a child is started with one end of a socket pair, a
+//! socket-activated unit (`Accept=yes`, `StandardInput=socket`) with the accepted connection.
+use super::channel::Channel;
+use crate::fault::{Blame, Fault};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// How workers are started.
+#[derive(Clone, Debug)]
+pub enum Launcher {
+    /// `PROGRAM worker`, as a child: for a laptop and for the demo.
+    Child {
+        /// The `sund` binary.
+        program: PathBuf,
+    },
+    /// A unit with its own user, cgroup and device nodes, which listens on this socket.
+    Unit {
+        /// Path of the socket.
+        socket: PathBuf,
+    },
+}
+
+/// A worker process and the connection to it.
+#[derive(Debug)]
+pub struct Process {
+    /// The connection.
+    pub channel: Channel,
+    /// Process number, for the memory watchdog.
+    pub pid: Option<i32>,
+    child: Option<Child>,
+}
+
+impl Launcher {
+    /// Starts, or connects to, one worker.
+    pub fn launch(&self) -> Result<Process, Fault> {
+        match self {
+            Launcher::Child { program } => launch_child(program).map_err(|error| {
+                let reason = format!("the worker {} cannot be started: {error}", program.display());
+                Fault::new("worker-not-started", Blame::Box, reason)
+            }),
+            Launcher::Unit { socket } => connect_unit(socket).map_err(|error| {
+                let reason = format!(
+                    "no worker answers on {}: {error}; is sund-worker.socket active?",
+                    socket.display()
+                );
+                Fault::new("worker-not-started", Blame::Configuration, reason)
+            }),
+        }
+    }
+}
+
+fn launch_child(program: &std::path::Path) -> std::io::Result<Process> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let child = Command::new(program)
+        .arg("worker")
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .spawn()?;
+    let pid = i32::try_from(child.id()).ok();
+    Ok(Process { channel: Channel::new(ours), pid, child: Some(child) })
+}
+
+fn connect_unit(socket: &std::path::Path) -> std::io::Result<Process> {
+    let stream = UnixStream::connect(socket)?;
+    // No process number: until systemd has accepted, the peer is systemd itself. The unit's cgroup bounds the memory.
+    Ok(Process { channel: Channel::new(stream), pid: None, child: None })
+}
+
+impl Process {
+    /// Ends the worker at once: a child is killed; a unit's worker sees the connection close and exits.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// How the process ended, for a child that has ended by itself.
+    pub fn verdict(&mut self) -> Option<String> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.child.as_mut()?.wait().ok()?;
+        Some(match status.signal() {
+            Some(signal) => format!("ended by signal {signal}"),
+            None => format!("exited with status {}", status.code().unwrap_or(-1)),
+        })
+    }
+
+    fn end(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Fails only where the child is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,53 @@
+//! What agent and worker say to each other.
+use super::bulk::Layout;
+use crate::fault::Fault;
+use crate::inference::{Inference, StepTime};
+use crate::spool::GrantExtents;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One job for the worker. Its files: the package's directory, then the segments that the extents name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Task {
+    /// Number of the job.
+    pub job: u64,
+    /// Digest that the package must have.
+    pub package_digest: String,
+    /// Library of ONNX Runtime, where one is installed.
+    pub onnxruntime: Option<PathBuf>,
+    /// True in research mode: an engine that the package is not validated for may serve, visibly.
+    pub research: bool,
+    /// The series, in no particular order.
+    pub instances: Vec<TaskInstance>,
+}
+
+/// One instance of a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TaskInstance {
+    /// SOP Class UID.
+    pub sop_class: String,
+    /// SOP Instance UID.
+    pub sop_instance: String,
+    /// Transfer Syntax UID.
+    pub transfer_syntax: String,
+    /// Where its bytes lie in the files, and the key that opens them.
+    pub extents: GrantExtents,
+}
+
+/// What the worker answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, never held in numbers")]
+pub enum Said {
+    /// A step has ended.
+    Step(StepTime),
+    /// The job has ended; one file, the sealed bulk.
+    Done {
+        /// The inference, without its bulk.
+        inference: Inference,
+        /// The bulk's parts.
+        layout: Layout,
+    },
+    /// The job cannot be done; the worker itself is well.
+    Failed(Fault),
+}
