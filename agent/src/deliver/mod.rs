@@ -1,2 +1,3 @@
 //! A durable queue for each destination.
 pub mod queue;
+pub mod record;
