@@ -13,6 +13,8 @@ pub mod dataset {
     pub const MAX_HEADER_VALUE: usize = 64 * 1024;
     /// Longest header (all kept values); a header is held in memory for each instance of a study.
     pub const MAX_HEADER: usize = 4 * 1024 * 1024;
+    /// Most bytes that a deflated data set may inflate to; more is a decompression bomb.
+    pub const MAX_INFLATED: u64 = 512 * 1024 * 1024;
 }
 
 /// The spool.

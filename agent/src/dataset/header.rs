@@ -1,5 +1,7 @@
 //! The top level of a data set, by tag.
+use super::charset;
 use dicom_core::{Tag, VR};
+use dicom_dictionary_std::tags;
 use std::collections::BTreeMap;
 
 /// The top-level elements of a data set, Pixel Data apart. Values are raw bytes in the byte order of the data set.
@@ -44,23 +46,65 @@ impl Header {
     /// Text values of an element, split at `\`, padding trimmed, decoded by Specific Character Set (0008,0005).
     /// Empty where the element is absent or empty.
     pub fn texts(&self, tag: Tag) -> Vec<String> {
-        let _ = tag;
-        Vec::new()
+        let Some(element) = self.elements.get(&tag).filter(|element| !element.value.is_empty()) else {
+            return Vec::new();
+        };
+        let text = match element.vr {
+            VR::LO | VR::LT | VR::PN | VR::SH | VR::ST | VR::UC | VR::UT | VR::UN => {
+                charset::decode(&element.value, &self.character_sets())
+            }
+            _ => charset::decode(&element.value, &[]),
+        };
+        let trim = |value: &str| value.trim_matches(|c| c == ' ' || c == '\0').to_owned();
+        match element.vr {
+            VR::LT | VR::ST | VR::UT => vec![text.trim_end_matches([' ', '\0']).to_owned()],
+            _ => text.split('\\').map(trim).collect(),
+        }
     }
 
     /// The first text value, where there is one that is not empty.
     pub fn text(&self, tag: Tag) -> Option<String> {
-        self.texts(tag).into_iter().next().filter(|t| !t.is_empty())
+        self.texts(tag).into_iter().next().filter(|text| !text.is_empty())
     }
 
-    /// Numbers of a DS, FD, FL, IS, US, SS, UL, SL element.
+    /// Numbers of a DS, FD, FL, IS, US, SS, UL, SL element; one that is not a number is left out.
     pub fn numbers(&self, tag: Tag) -> Vec<f64> {
-        let _ = tag;
-        Vec::new()
+        let Some(element) = self.elements.get(&tag) else {
+            return Vec::new();
+        };
+        let value = &element.value;
+        match element.vr {
+            VR::US => self.words(value, u16::from_le_bytes, u16::from_be_bytes),
+            VR::SS => self.words(value, i16::from_le_bytes, i16::from_be_bytes),
+            VR::UL => self.words(value, u32::from_le_bytes, u32::from_be_bytes),
+            VR::SL => self.words(value, i32::from_le_bytes, i32::from_be_bytes),
+            VR::FL => self.words(value, f32::from_le_bytes, f32::from_be_bytes),
+            VR::FD => self.words(value, f64::from_le_bytes, f64::from_be_bytes),
+            _ => self.texts(tag).iter().filter_map(|text| text.parse().ok()).collect(),
+        }
     }
 
     /// The first number.
     pub fn number(&self, tag: Tag) -> Option<f64> {
         self.numbers(tag).into_iter().next()
+    }
+
+    /// Specific Character Set (0008,0005): its values, empty where undeclared.
+    pub fn character_sets(&self) -> Vec<String> {
+        let value = self.elements.get(&tags::SPECIFIC_CHARACTER_SET).map_or(&[][..], |element| &element.value);
+        let text = String::from_utf8_lossy(value);
+        let sets: Vec<String> =
+            text.split('\\').map(|set| set.trim_matches(|c| c == ' ' || c == '\0').to_owned()).collect();
+        if sets.iter().all(String::is_empty) { Vec::new() } else { sets }
+    }
+
+    fn words<T: Into<f64>, const N: usize>(
+        &self,
+        value: &[u8],
+        le: fn([u8; N]) -> T,
+        be: fn([u8; N]) -> T,
+    ) -> Vec<f64> {
+        let read = if self.big_endian { be } else { le };
+        value.as_chunks::<N>().0.iter().map(|word| read(*word).into()).collect()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! [`scan`](scan::scan) walks a data set as it came and keeps the top-level values; it never builds a tree, so that no
 //! nesting of a peer's can exhaust the stack. What it accepts is safe to hand to readers that recurse.
+pub mod charset;
 mod header;
 pub mod scan;
 

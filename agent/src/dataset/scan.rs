@@ -1,9 +1,324 @@
-//! The bounded, iterative walk over a data set.
-use super::Header;
-use crate::fault::Fault;
+//! The bounded, iterative walk over a data set (PS3.5 7.1 to 7.5, A.1 to A.5).
+use super::header::{Element, Header, PixelData};
+use crate::fault::{Blame, Fault};
+use crate::limits::dataset::{MAX_ELEMENTS, MAX_HEADER, MAX_HEADER_VALUE, MAX_INFLATED, MAX_NESTING};
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
+use std::borrow::Cow;
+use std::io::Read;
 
-/// Walks a complete data set (no file meta information) in `transfer_syntax`.
+/// Retired from PS3.5 in 2006, still sent.
+const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+const UNDEFINED: u32 = 0xffff_ffff;
+const ITEM: Tag = Tag(0xfffe, 0xe000);
+const ITEM_END: Tag = Tag(0xfffe, 0xe00d);
+const SEQUENCE_END: Tag = Tag(0xfffe, 0xe0dd);
+
+/// Walks a complete data set (no file meta information) in `transfer_syntax` and keeps its top level.
+///
+/// Nothing is allocated by a length that the data set claims, and nothing recurses: what nests is walked with a stack of
+/// at most `MAX_NESTING` ends. Repeated elements keep their first value. Offsets in the result count from the start of
+/// [`inflated`] data.
 pub fn scan(dataset: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
-    let _ = dataset;
-    Ok(Header { transfer_syntax: transfer_syntax.to_owned(), ..Header::default() })
+    let dataset = inflated(dataset, transfer_syntax)?;
+    let syntax = Syntax::of(transfer_syntax);
+    let mut walk = Walk { data: &dataset, at: 0, syntax, open: Vec::new(), in_pixel_data: false, seen: 0, kept: 0 };
+    let mut header =
+        Header { transfer_syntax: transfer_syntax.to_owned(), big_endian: syntax.big_endian, ..Header::default() };
+    while walk.at < dataset.len() {
+        if !walk.top_level(&mut header)? {
+            break;
+        }
+    }
+    Ok(header)
+}
+
+/// The data set as elements: a deflated one is inflated, within its limit; any other is given back as it is.
+pub fn inflated<'a>(dataset: &'a [u8], transfer_syntax: &str) -> Result<Cow<'a, [u8]>, Fault> {
+    if transfer_syntax != uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
+        return Ok(Cow::Borrowed(dataset));
+    }
+    let mut plain = Vec::new();
+    // One byte over the limit is read, so that reaching it is told from exceeding it.
+    flate2::read::DeflateDecoder::new(dataset).take(MAX_INFLATED + 1).read_to_end(&mut plain).map_err(|error| {
+        Fault::new("dataset-not-deflate", Blame::Peer, format!("the deflated data set cannot be inflated: {error}"))
+    })?;
+    if plain.len() as u64 > MAX_INFLATED {
+        let reason = format!("the deflated data set inflates to more than {} MiB", MAX_INFLATED >> 20);
+        return Err(Fault::new("dataset-too-large", Blame::Peer, reason));
+    }
+    Ok(Cow::Owned(plain))
+}
+
+#[derive(Clone, Copy)]
+struct Syntax {
+    explicit: bool,
+    big_endian: bool,
+}
+
+impl Syntax {
+    fn of(uid: &str) -> Self {
+        Self { explicit: uid != uids::IMPLICIT_VR_LITTLE_ENDIAN, big_endian: uid == BIG_ENDIAN }
+    }
+}
+
+/// A sequence or an item that has begun.
+#[derive(Clone, Copy)]
+struct Open {
+    /// Where it ends; `None` for undefined length.
+    end: Option<usize>,
+    /// PS3.5 6.2.2: an element of VR UN and undefined length holds implicit VR little endian.
+    implicit: bool,
+}
+
+struct Walk<'a> {
+    data: &'a [u8],
+    at: usize,
+    syntax: Syntax,
+    /// The open sequences and items, innermost last.
+    open: Vec<Open>,
+    in_pixel_data: bool,
+    seen: usize,
+    kept: usize,
+}
+
+impl Walk<'_> {
+    /// One element of the top level. False at the end of what is to be read.
+    fn top_level(&mut self, header: &mut Header) -> Result<bool, Fault> {
+        let start = self.at;
+        if header.pixel_data.is_some() && !self.goes_on() {
+            return Ok(false);
+        }
+        let (tag, vr, length) = self.element_head()?;
+        if matches!(tag.group(), 0x0000 | 0x0002) {
+            return Err(malformed("dataset-wrong-group", format!("element {tag} does not belong in a data set")));
+        }
+        if tag == tags::PIXEL_DATA {
+            let length = (length != UNDEFINED).then_some(u64::from(length));
+            if let Some(length) = length {
+                self.skip(length, tag)?;
+            } else {
+                header.pixel_data = Some(PixelData { offset: self.at as u64, length: None });
+                self.open.push(Open { end: None, implicit: false });
+                self.in_pixel_data = true;
+                self.skip_nested()?;
+                self.in_pixel_data = false;
+                return Ok(true);
+            }
+            header.pixel_data = Some(PixelData { offset: (self.at as u64) - length.unwrap_or(0), length });
+            return Ok(true);
+        }
+        // PS3.10 7.2: what follows Data Set Trailing Padding is of no meaning.
+        if tag == tags::DATA_SET_TRAILING_PADDING {
+            return Ok(false);
+        }
+        let body = self.at;
+        if vr == VR::SQ || length == UNDEFINED {
+            self.enter(length, tag, vr)?;
+            self.skip_nested()?;
+        } else {
+            self.skip(u64::from(length), tag)?;
+        }
+        let value = &self.data[body..self.at];
+        if value.len() <= MAX_HEADER_VALUE && !header.elements.contains_key(&tag) {
+            self.kept += value.len();
+            if self.kept > MAX_HEADER {
+                let reason = format!("the elements before Pixel Data hold more than {} MiB", MAX_HEADER >> 20);
+                return Err(Fault::new("dataset-header-too-large", Blame::Peer, reason));
+            }
+            header.elements.insert(tag, Element { vr, value: value.to_vec() });
+        }
+        debug_assert!(self.at > start, "the walk advances");
+        Ok(true)
+    }
+
+    /// Behind Pixel Data only higher tags are elements; senders leave bytes of no meaning there too.
+    fn goes_on(&self) -> bool {
+        let Some(&[a, b]) = self.data[self.at..].first_chunk() else {
+            return false;
+        };
+        let group = if self.syntax.big_endian { u16::from_be_bytes([a, b]) } else { u16::from_le_bytes([a, b]) };
+        group >= 0x7fe0
+    }
+
+    /// Walks to the end of everything that is open, innermost first.
+    fn skip_nested(&mut self) -> Result<(), Fault> {
+        while let Some(open) = self.open.last().copied() {
+            if open.end.is_some_and(|end| self.at >= end) {
+                self.open.pop();
+                continue;
+            }
+            let (tag, vr, length) = self.element_head()?;
+            match tag {
+                ITEM_END | SEQUENCE_END => {
+                    self.open.pop();
+                }
+                // A fragment of encapsulated Pixel Data is an item too, but holds no elements.
+                ITEM if self.in_pixel_data => self.skip(u64::from(length), tag)?,
+                ITEM => self.enter(length, tag, vr)?,
+                _ if vr == VR::SQ || length == UNDEFINED => self.enter(length, tag, vr)?,
+                _ => self.skip(u64::from(length), tag)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, length: u32, tag: Tag, vr: VR) -> Result<(), Fault> {
+        // A level is a sequence and its item.
+        if self.open.len() >= 2 * MAX_NESTING {
+            let reason = format!("sequences are nested more than {MAX_NESTING} deep");
+            return Err(Fault::new("dataset-nested-too-deep", Blame::Peer, reason));
+        }
+        let end = if length == UNDEFINED { None } else { Some(self.end_of(u64::from(length), tag)?) };
+        let unknown = self.syntax.explicit && vr == VR::UN && length == UNDEFINED && tag != ITEM;
+        let implicit = unknown || self.open.last().is_some_and(|outer| outer.implicit);
+        self.open.push(Open { end, implicit });
+        Ok(())
+    }
+
+    fn skip(&mut self, length: u64, tag: Tag) -> Result<(), Fault> {
+        self.at = self.end_of(length, tag)?;
+        Ok(())
+    }
+
+    fn end_of(&self, length: u64, tag: Tag) -> Result<usize, Fault> {
+        let left = (self.data.len() - self.at) as u64;
+        if length > left {
+            let reason = format!("element {tag} claims {length} bytes, {left} are there");
+            return Err(malformed("dataset-truncated", reason));
+        }
+        Ok(self.at + length as usize)
+    }
+
+    fn element_head(&mut self) -> Result<(Tag, VR, u32), Fault> {
+        self.seen += 1;
+        if self.seen > MAX_ELEMENTS {
+            let reason = format!("the data set has more than {MAX_ELEMENTS} elements");
+            return Err(Fault::new("dataset-too-many-elements", Blame::Peer, reason));
+        }
+        let tag = Tag(self.u16()?, self.u16()?);
+        if tag.group() == 0xfffe {
+            return Ok((tag, VR::UN, self.u32()?));
+        }
+        if !self.syntax.explicit || self.open.last().is_some_and(|open| open.implicit) {
+            return Ok((tag, implicit_vr(tag), self.u32()?));
+        }
+        let [a, b] = self.bytes::<2>()?;
+        let Some(vr) = VR::from_binary([a, b]) else {
+            return Err(malformed(
+                "dataset-unknown-vr",
+                format!("element {tag} has no value representation known to PS3.5"),
+            ));
+        };
+        // PS3.5 7.1.2: these have two reserved bytes and a length of 32 bits.
+        let long = matches!(
+            vr,
+            VR::OB
+                | VR::OD
+                | VR::OF
+                | VR::OL
+                | VR::OV
+                | VR::OW
+                | VR::SQ
+                | VR::SV
+                | VR::UC
+                | VR::UN
+                | VR::UR
+                | VR::UT
+                | VR::UV
+        );
+        let length = if long {
+            self.u16()?;
+            self.u32()?
+        } else {
+            u32::from(self.u16()?)
+        };
+        Ok((tag, vr, length))
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+        let Some(bytes) = self.data[self.at..].first_chunk::<N>() else {
+            return Err(malformed("dataset-truncated", "the data set ends within an element".into()));
+        };
+        self.at += N;
+        Ok(*bytes)
+    }
+
+    fn u16(&mut self) -> Result<u16, Fault> {
+        let bytes = self.bytes()?;
+        Ok(if self.syntax.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    }
+
+    fn u32(&mut self) -> Result<u32, Fault> {
+        let bytes = self.bytes()?;
+        Ok(if self.syntax.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+}
+
+fn implicit_vr(tag: Tag) -> VR {
+    StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| match entry.vr() {
+        VirtualVr::Exact(vr) => vr,
+        VirtualVr::Xs => VR::US,
+        VirtualVr::Ox | VirtualVr::Px | VirtualVr::Lt => VR::OW,
+        _ => VR::UN,
+    })
+}
+
+fn malformed(code: &'static str, reason: String) -> Fault {
+    Fault::new(code, Blame::Peer, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPLICIT: &str = uids::EXPLICIT_VR_LITTLE_ENDIAN;
+
+    fn nested(depth: usize) -> Vec<u8> {
+        // (0008,1140) SQ and (FFFE,E000), both of undefined length, again and again.
+        let level = [8, 0, 0x40, 0x11, b'S', b'Q', 0, 0, 255, 255, 255, 255, 0xfe, 0xff, 0, 0xe0, 255, 255, 255, 255];
+        level.repeat(depth)
+    }
+
+    #[test]
+    fn sequences_100000_deep_are_refused_without_recursion() {
+        assert_eq!(scan(&nested(100_000), EXPLICIT).unwrap_err().code, "dataset-nested-too-deep");
+    }
+
+    #[test]
+    fn a_length_that_claims_gigabytes_is_refused_without_allocating() {
+        let mut data = vec![0x10, 0, 0x10, 0, b'U', b'T', 0, 0, 0xf0, 0xff, 0xff, 0xff];
+        data.extend_from_slice(b"short");
+        assert_eq!(scan(&data, EXPLICIT).unwrap_err().code, "dataset-truncated");
+    }
+
+    #[test]
+    fn text_is_found_and_decoded() {
+        let mut data = Vec::new();
+        for (tag, vr, value) in
+            [([8u8, 0, 5, 0], b"CS", &b"ISO_IR 100"[..]), ([16, 0, 16, 0], b"PN", b"S\xf8rensen^\xc5se")]
+        {
+            data.extend_from_slice(&tag);
+            data.extend_from_slice(vr);
+            data.extend_from_slice(&(value.len() as u16).to_le_bytes());
+            data.extend_from_slice(value);
+        }
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert_eq!(header.text(tags::PATIENT_NAME).unwrap(), "Sørensen^Åse");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(data in proptest::collection::vec(proptest::num::u8::ANY, 0..400), syntax in 0..4usize) {
+            let syntax = [EXPLICIT, uids::IMPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN,
+                uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN][syntax];
+            if let Ok(header) = scan(&data, syntax) {
+                for tag in header.elements.keys() {
+                    header.texts(*tag);
+                    header.numbers(*tag);
+                }
+            }
+        }
+    }
 }
