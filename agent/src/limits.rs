@@ -18,7 +18,16 @@ pub mod dataset {
 }
 
 /// The spool.
-pub mod spool {}
+pub mod spool {
+    /// Length of a segment of the log: long enough that changing it is rare, short enough to be made in a moment.
+    pub const DEFAULT_SEGMENT: u64 = 64 * 1024 * 1024;
+    /// Bytes of the log, unless the configuration says otherwise.
+    pub const DEFAULT_QUOTA: u64 = 64 * 1024 * 1024 * 1024;
+    /// Bytes that instances leave free, so that a full disk stops neither jobs nor deliveries.
+    pub const DEFAULT_RESERVE: u64 = 512 * 1024 * 1024;
+    /// Most bytes of an instance that are held in memory; a larger one is written in parts of this length.
+    pub const PART: usize = 4 * 1024 * 1024;
+}
 
 /// Studies and series.
 pub mod study {
