@@ -1,7 +1,30 @@
 //! Every bound on what comes from outside: its name, its value, the attack or accident that it stops.
 
 /// Associations (PS3.7, PS3.8).
-pub mod association {}
+pub mod association {
+    use std::time::Duration;
+
+    /// Longest P-DATA-TF that is accepted, and proposed to peers: longer ones claim memory for each association.
+    pub const MAX_PDU: u32 = 256 * 1024;
+    /// Longest PDU of any other kind: an association request with every context and item there can be.
+    pub const MAX_ASSOCIATE_PDU: u32 = 128 * 1024;
+    /// Longest command set; a fragmented command could grow without end.
+    pub const MAX_COMMAND: usize = 64 * 1024;
+    /// Most elements of a command set.
+    pub const MAX_COMMAND_ELEMENTS: usize = 64;
+    /// Longest data set of one instance: a peer could send for ever.
+    pub const MAX_DATASET: u64 = 4 * 1024 * 1024 * 1024;
+    /// Associations at once, all callers together.
+    pub const MAX_ASSOCIATIONS: usize = 128;
+    /// From the connection to the association request (ARTIM, PS3.8 9.1.5): half-open connections are let go.
+    pub const ARTIM: Duration = Duration::from_secs(15);
+    /// From one message to the next; an association that is only held open ends here.
+    pub const IDLE: Duration = Duration::from_secs(60);
+    /// From the first byte of a PDU to its last: a peer that drips bytes is let go.
+    pub const READ: Duration = Duration::from_secs(30);
+    /// From the order to stop to the end of the associations that still run.
+    pub const DRAIN: Duration = Duration::from_secs(20);
+}
 
 /// Data sets (PS3.5).
 pub mod dataset {

@@ -34,6 +34,25 @@ pub fn scan(dataset: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
     Ok(header)
 }
 
+/// Walks the first bytes of a data set whose rest is still on its way: the top level as far as it is there.
+pub fn front(bytes: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
+    let syntax = Syntax::of(transfer_syntax);
+    let mut header =
+        Header { transfer_syntax: transfer_syntax.to_owned(), big_endian: syntax.big_endian, ..Header::default() };
+    let dataset = match inflated(bytes, transfer_syntax) {
+        Ok(dataset) => dataset,
+        Err(fault) => return Err(fault),
+    };
+    let mut walk = Walk { data: &dataset, at: 0, syntax, open: Vec::new(), in_pixel_data: false, seen: 0, kept: 0 };
+    loop {
+        match walk.top_level(&mut header) {
+            Ok(true) if walk.at < dataset.len() => {}
+            Err(fault) if fault.code != "dataset-truncated" => return Err(fault),
+            _ => return Ok(header),
+        }
+    }
+}
+
 /// The data set as elements: a deflated one is inflated, within its limit; any other is given back as it is.
 pub fn inflated<'a>(dataset: &'a [u8], transfer_syntax: &str) -> Result<Cow<'a, [u8]>, Fault> {
     if transfer_syntax != uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
