@@ -18,6 +18,7 @@ pub mod infer;
 pub mod inference;
 pub mod instance;
 pub mod limits;
+pub mod metrics;
 pub mod model;
 pub mod outcome;
 pub mod pipeline;

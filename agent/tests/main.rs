@@ -1,1 +1,2 @@
 //! Integration tests of the agent: one binary, one module for each promise.
+mod audit;
