@@ -56,7 +56,7 @@ pub mod console {
     /// Time for a request to be answered, its body included (slow-body attack).
     pub const REQUEST_TIME: Duration = Duration::from_secs(10);
     /// Life of one connection; a peer that reads slowly or never cannot hold one longer. Browsers come back by themselves.
-    pub const CONNECTION_LIFE: Duration = Duration::from_secs(3600);
+    pub const CONNECTION_LIFE: Duration = Duration::from_hours(1);
     /// Open event streams; each keeps its connection.
     pub const MAX_EVENT_STREAMS: usize = 64;
     /// Shortest time between two events of a stream; a busy node must not make each browser ask a thousand times a second.
@@ -72,7 +72,7 @@ pub mod console {
     /// Failed logins as one user in `LOGIN_WINDOW`, from wherever (guessing from many addresses).
     pub const MAX_FAILURES_PER_USER: u32 = 20;
     /// Window in which failed logins count.
-    pub const LOGIN_WINDOW: Duration = Duration::from_secs(60);
+    pub const LOGIN_WINDOW: Duration = Duration::from_mins(1);
     /// Addresses whose failed logins are remembered; an attacker with many addresses must not fill memory.
     pub const MAX_FAILING_ADDRESSES: usize = 1024;
     /// Passwords checked at once: argon2id takes 19 MiB and one core for each.
@@ -82,7 +82,7 @@ pub mod console {
     /// Open sessions; the oldest ends when one more begins.
     pub const MAX_SESSIONS: usize = 256;
     /// Life of a session: a working day; a stolen cookie is of no use the day after.
-    pub const SESSION_LIFE: Duration = Duration::from_secs(10 * 3600);
+    pub const SESSION_LIFE: Duration = Duration::from_hours(10);
 }
 
 /// The audit log.

@@ -254,7 +254,8 @@ fn off_loopback_it_serves_only_with_tls_and_login() {
 fn without_a_session_only_the_login_page_and_health_answer() {
     let guarded = guarded();
     assert_eq!(guarded.get("/", "").header("location"), Some("/login"));
-    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/session", "/metrics", "/api/v1/studies/s1/preview/0.png"] {
+    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/session", "/metrics", "/api/v1/studies/s1/preview/0.png"]
+    {
         assert_eq!(guarded.get(path, "").status, 401, "{path}");
         assert_eq!(guarded.get(path, "Cookie: __Host-sund=guess\r\n").status, 401, "{path}");
     }
@@ -319,7 +320,7 @@ fn a_request_past_the_limits_is_refused() {
     let long = "x".repeat(2 * MAX_HEAD);
     let answer = console.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"));
     assert_eq!(answer.status, 431);
-    let many: String = (0..100).map(|i| format!("X-{i}: 1\r\n")).collect();
+    let many = "X: 1\r\n".repeat(100);
     assert_eq!(console.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n")).status, 431);
     let guarded = guarded();
     let form = format!("user={AASE}&password={}", "x".repeat(8192));
@@ -363,7 +364,9 @@ fn a_certificate_that_cannot_serve_is_named() {
     let other = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let other_key = dir.path().join("other.pem");
     std::fs::write(&other_key, other.signing_key.serialize_pem()).unwrap();
-    for (cert, key, names) in [(&dir.path().join("none.pem"), &key, "none.pem"), (&key, &key, "key.pem"), (&cert, &other_key, "do not fit")] {
+    for (cert, key, names) in
+        [(&dir.path().join("none.pem"), &key, "none.pem"), (&key, &key, "key.pem"), (&cert, &other_key, "do not fit")]
+    {
         let fault = tls_from_pem(cert, key).unwrap_err();
         assert_eq!(fault.code, "console-certificate");
         assert!(fault.reason.contains(names), "{}", fault.reason);
@@ -391,7 +394,7 @@ fn people_can_use_the_page_in_a_browser() {
         .unwrap_or_else(|error| panic!("{python}: {error}: install Python 3 and set SUND_TEST_PYTHON"));
     // The script says when it is ready for the next change, and looks for it without a reload.
     for line in BufReader::new(browser.stdout.take().unwrap()).lines().map(Result::unwrap) {
-        println!("{line}");
+        eprintln!("{line}");
         match line.as_str() {
             "NEXT receiving" => plain.source.change(|status| *status = first_study("receiving")),
             "NEXT running" => plain.source.change(|status| *status = first_study("running")),

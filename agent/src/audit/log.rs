@@ -90,9 +90,8 @@ impl Writer {
         let failed = |error: &io::Error| disk("open", error);
         fs::create_dir_all(&options.dir).map_err(|e| failed(&e))?;
         let dir = File::open(&options.dir).map_err(|e| failed(&e))?;
-        rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
-            Fault::new("audit-in-use", Blame::Configuration, "Another agent writes this audit log.")
-        })?;
+        rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Fault::new("audit-in-use", Blame::Configuration, "Another agent writes this audit log."))?;
         let (head, last) = tail(&options.dir)?;
         let Some(path) = last else {
             let file = create(&options.dir, &dir, 0).map_err(|e| failed(&e))?;
@@ -144,7 +143,11 @@ impl Writer {
     /// All of `events` become durable, or none of them is in the log.
     fn write(&mut self, events: &[(Event, SystemTime)]) -> Result<Vec<Head>, Fault> {
         if self.failed {
-            return Err(Fault::new("audit-failed", Blame::Box, "The audit log could not be synced; restart the agent."));
+            return Err(Fault::new(
+                "audit-failed",
+                Blame::Box,
+                "The audit log could not be synced; restart the agent.",
+            ));
         }
         let mut text = Vec::new();
         let mut heads: Vec<Head> = Vec::with_capacity(events.len());

@@ -24,7 +24,10 @@ pub(super) fn message(event: &Event, at: SystemTime, source: &str) -> (Value, Op
         "EventOutcomeIndicator": says.outcome,
     });
     if let (Some(fault), Some(fields)) = (says.fault, identification.as_object_mut()) {
-        fields.insert("EventOutcomeDescription".into(), json!({ "code": clip(&fault.code), "text": clip(&fault.reason) }));
+        fields.insert(
+            "EventOutcomeDescription".into(),
+            json!({ "code": clip(&fault.code), "text": clip(&fault.reason) }),
+        );
     }
     let mut participants = says.participants;
     participants.push(json!({
@@ -135,9 +138,9 @@ const AUTHENTICATION: (&str, &str) = ("110114", "User Authentication");
 #[allow(clippy::too_many_lines)] // one table: event by event, as the standard lists them
 fn say(event: &Event) -> Says<'_> {
     match event {
-        Event::AgentStarted { version } => {
-            Says::new("agent-started", APPLICATION, "E").kind("110120", "Application Start").of("version", clip(version))
-        }
+        Event::AgentStarted { version } => Says::new("agent-started", APPLICATION, "E")
+            .kind("110120", "Application Start")
+            .of("version", clip(version)),
         Event::AgentStopped => Says::new("agent-stopped", APPLICATION, "E").kind("110121", "Application Stop"),
         Event::ConfigurationLoaded { digest } => Says::new("configuration-loaded", ALERT, "E")
             .kind("110131", "Software Configuration")

@@ -6,7 +6,7 @@
 //! chain that was recomputed as a whole, shows against a [`Head`] that was anchored elsewhere.
 //!
 //! ```text
-//! {"format":1,"seq":7,"prev":"<sha-256 of line 6, without its newline>","message":{...},"identifiers":{"key":..,"nonce":..,"sealed":..}}
+//! {"format":1,"seq":7,"prev":"<sha-256 of line 6, without its newline>","message":{...},"identifiers":{"key":..,"nonce":..,"text":..}}
 //! ```
 //!
 //! Files are named after their first line, `audit-<seq>.jsonl`; the chain goes on from one to the next. [`Log::append`]

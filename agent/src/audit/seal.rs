@@ -40,7 +40,7 @@ impl Key {
 pub(super) struct Sealed {
     key: String,
     nonce: String,
-    sealed: String,
+    text: String,
 }
 
 /// Seals `identifiers` for the line `seq`: the number is authenticated too, so they cannot be moved to another line.
@@ -53,7 +53,7 @@ pub(super) fn seal(key: &Key, seq: u64, identifiers: &Value) -> Result<Sealed, F
     key.aead()?
         .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(seq.to_be_bytes()), &mut text)
         .map_err(|_| failed())?;
-    Ok(Sealed { key: key.name(), nonce: STANDARD.encode(nonce), sealed: STANDARD.encode(text) })
+    Ok(Sealed { key: key.name(), nonce: STANDARD.encode(nonce), text: STANDARD.encode(text) })
 }
 
 /// The identifiers of one line of the log (study, patient_id, patient_name, instance), for those who hold the key;
@@ -68,7 +68,7 @@ pub fn identifiers(line: &str, key: &Key) -> Result<Option<Value>, Fault> {
     let broken = || refuse("The identifiers of this line were changed or belong to another line.");
     let nonce = STANDARD.decode(&sealed.nonce).map_err(|_| broken())?;
     let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| broken())?;
-    let mut text = STANDARD.decode(&sealed.sealed).map_err(|_| broken())?;
+    let mut text = STANDARD.decode(&sealed.text).map_err(|_| broken())?;
     let opened =
         key.aead()?.open_in_place(nonce, Aad::from(line.seq.to_be_bytes()), &mut text).map_err(|_| broken())?;
     serde_json::from_slice(opened).map(Some).map_err(|_| broken())

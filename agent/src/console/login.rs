@@ -1,7 +1,7 @@
 //! Login and logout: argon2id, one cookie, one throttle, one line in the audit log.
+use super::assets;
 use super::server::{Caller, Server};
 use super::sessions::{Sessions, Throttle};
-use super::assets;
 use crate::audit::Event;
 use crate::fault::{Blame, Fault};
 use crate::limits::console::{MAX_CREDENTIAL, MAX_LOGINS_AT_ONCE, SESSION_LIFE};
@@ -46,7 +46,9 @@ impl User {
         }
         let cost = Params::try_from(&parsed).map_err(|_| refuse("the hash's parameters are out of range"))?;
         if cost.m_cost() < Params::DEFAULT_M_COST || cost.m_cost() > 16 * Params::DEFAULT_M_COST || cost.t_cost() > 16 {
-            return Err(refuse("the hash takes too little or too much memory or time (19 to 304 MiB, at most 16 passes)"));
+            return Err(refuse(
+                "the hash takes too little or too much memory or time (19 to 304 MiB, at most 16 passes)",
+            ));
         }
         Ok(Self { name: name.into(), hash: hash.into() })
     }
@@ -202,8 +204,7 @@ async fn check(door: &Door, hash: String, password: Zeroizing<String>) -> bool {
     let Ok(_permit) = door.checks.acquire().await else { return false };
     let checked = tokio::task::spawn_blocking(move || {
         password.len() <= MAX_CREDENTIAL
-            && PasswordHash::new(&hash)
-                .is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
+            && PasswordHash::new(&hash).is_ok_and(|hash| argon2().verify_password(password.as_bytes(), &hash).is_ok())
     });
     checked.await.unwrap_or(false)
 }

@@ -99,12 +99,15 @@ pub async fn serve(
 fn may_serve(listeners: &[TcpListener], options: &ConsoleOptions) -> Result<(), Fault> {
     let refuse = |code, reason: String| Err(Fault::new(code, Blame::Configuration, reason));
     if options.login.is_some() && options.tls.is_none() {
-        return refuse("console-login-without-tls", "A console with a login needs TLS: set its certificate and key.".into());
+        return refuse(
+            "console-login-without-tls",
+            "A console with a login needs TLS: set its certificate and key.".into(),
+        );
     }
     for listener in listeners {
-        let address = listener
-            .local_addr()
-            .map_err(|error| Fault::new("console-address", Blame::Box, format!("The console's socket failed: {error}.")))?;
+        let address = listener.local_addr().map_err(|error| {
+            Fault::new("console-address", Blame::Box, format!("The console's socket failed: {error}."))
+        })?;
         if !address.ip().to_canonical().is_loopback() && options.login.is_none() {
             let reason = format!(
                 "The console on {address} can be reached from the network: it needs TLS and a login. \

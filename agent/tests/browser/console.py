@@ -61,10 +61,10 @@ def scheme(name):
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]})
 
 
-def shoot(name):
+def shoot(name, whole=True):
     Path(SHOTS).mkdir(parents=True, exist_ok=True)
     until("fonts", lambda: js("return document.fonts.status") == "loaded")
-    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "format": "png"})
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole, "format": "png"})
     Path(SHOTS, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
@@ -182,7 +182,7 @@ def keyboard_alone():
     until("the viewer", lambda: js("return document.querySelector('#viewer').open"))
     until("the picture", lambda: js("const p = document.querySelector('#viewer-picture'); return p.complete && p.naturalWidth > 0"))
     assert focused() == "viewer-close", focused()
-    shoot("viewer-dark-1280")
+    shoot("viewer-dark-1280", whole=False)
     press(Keys.ESCAPE)
     assert not js("return document.querySelector('#viewer').open")
     assert focused() == "shot", "focus comes back to the picture"
@@ -190,9 +190,9 @@ def keyboard_alone():
     scheme("light")
     no_sideways_scroll()
     js("document.querySelector('#study-s1').scrollIntoView()")
-    shoot("detail-light-390")
+    shoot("detail-light-390", whole=False)
     css("[data-key=s1] .results .shot").click()
-    shoot("viewer-light-390")
+    shoot("viewer-light-390", whole=False)
     no_sideways_scroll()
     css("#viewer-close").click()
     size(*DESK)

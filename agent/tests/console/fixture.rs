@@ -46,7 +46,7 @@ impl StatusSource for Fixture {
 
 /// 2026-11-23 08:00:00 UTC and so many milliseconds.
 fn at(ms: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_420_800) + Duration::from_millis(ms)
+    SystemTime::UNIX_EPOCH + Duration::from_hours(498_728) + Duration::from_millis(ms)
 }
 
 /// A node that has not seen a study yet.
@@ -94,10 +94,24 @@ pub fn full() -> Status {
     status.destinations[1].delivered = 96;
     status.queue = vec![
         JobStatus { id: 71, study: "s2".into(), model: "brain".into(), state: "running".into(), since: at(302_000) },
-        JobStatus { id: 72, study: "s7".into(), model: "burned-in-text".into(), state: "waiting".into(), since: at(304_000) },
+        JobStatus {
+            id: 72,
+            study: "s7".into(),
+            model: "burned-in-text".into(),
+            state: "waiting".into(),
+            since: at(304_000),
+        },
     ];
     status.studies = vec![
-        study("s7", "Bjørnsen^Pål", "Ultralyd abdomen", &["US"], 4, "routed", &[("received", 303_000), ("complete", 303_900), ("routed", 304_000)]),
+        study(
+            "s7",
+            "Bjørnsen^Pål",
+            "Ultralyd abdomen",
+            &["US"],
+            4,
+            "routed",
+            &[("received", 303_000), ("complete", 303_900), ("routed", 304_000)],
+        ),
         running(),
         brain("delivered"),
         refused(),
@@ -109,19 +123,22 @@ pub fn full() -> Status {
 }
 
 fn models() -> Vec<ModelStatus> {
-    let model = |name: &str, title: &str, mode: &str, engine: Option<&str>, explanation: &str, state: &str, used: &str| ModelStatus {
-        name: name.into(),
-        title: title.into(),
-        version: "1.0.0".into(),
-        vendor: "Demonstration".into(),
-        digest: format!("sha256:{}", "5f3a09c1".repeat(8)),
-        mode: mode.into(),
-        engine: engine.map(Into::into),
-        explanation: explanation.into(),
-        state: state.into(),
-        intended_use: used.into(),
-        outcomes: Vec::new(),
-    };
+    let model =
+        |name: &str, title: &str, mode: &str, engine: Option<&str>, explanation: &str, state: &str, used: &str| {
+            ModelStatus {
+                name: name.into(),
+                title: title.into(),
+                version: "1.0.0".into(),
+                vendor: "Demonstration".into(),
+                digest: format!("sha256:{}", "5f3a09c1".repeat(8)),
+                mode: mode.into(),
+                engine: engine.map(Into::into),
+                explanation: explanation.into(),
+                state: state.into(),
+                intended_use: used.into(),
+                outcomes: Vec::new(),
+            }
+        };
     vec![
         model(
             "brain",
@@ -181,7 +198,15 @@ fn moment(step: &str, ms: u64) -> Moment {
     Moment { step: step.into(), at: at(ms), text: text(step).into(), code: None }
 }
 
-fn study(id: &str, name: &str, what: &str, modalities: &[&str], images: u64, state: &str, steps: &[(&str, u64)]) -> StudyStatus {
+fn study(
+    id: &str,
+    name: &str,
+    what: &str,
+    modalities: &[&str],
+    images: u64,
+    state: &str,
+    steps: &[(&str, u64)],
+) -> StudyStatus {
     StudyStatus {
         id: id.into(),
         patient: Private::new(name.into()),
@@ -196,8 +221,14 @@ fn study(id: &str, name: &str, what: &str, modalities: &[&str], images: u64, sta
     }
 }
 
-const BRAIN: [(&str, u64); 6] =
-    [("received", 1_000), ("complete", 8_000), ("routed", 8_040), ("running", 8_200), ("done", 20_300), ("delivered", 20_900)];
+const BRAIN: [(&str, u64); 6] = [
+    ("received", 1_000),
+    ("complete", 8_000),
+    ("routed", 8_040),
+    ("running", 8_200),
+    ("done", 20_300),
+    ("delivered", 20_900),
+];
 
 fn brain(state: &str) -> StudyStatus {
     let reached = match state {
@@ -243,12 +274,33 @@ fn refused() -> StudyStatus {
 /// A sender that tries to run a script in the page.
 fn hostile() -> StudyStatus {
     let name = "<script>alert(1)</script>^<b onclick>";
-    study("s5", name, "\"><img src=x onerror=\"document.title='hit'\"><svg onload=alert(1)>", &["CR"], 1, "receiving", &[("received", 300_000)])
+    study(
+        "s5",
+        name,
+        "\"><img src=x onerror=\"document.title='hit'\"><svg onload=alert(1)>",
+        &["CR"],
+        1,
+        "receiving",
+        &[("received", 300_000)],
+    )
 }
 
 fn not_applicable() -> StudyStatus {
-    let mut study = study("s6", "Ågård^Niels", "RG håndled", &["CR"], 2, "done", &[("received", 60_000), ("complete", 66_000), ("routed", 66_010)]);
-    study.timeline.push(Moment { step: "done".into(), at: at(66_020), text: "No model wants this study: none is for CR.".into(), code: None });
+    let mut study = study(
+        "s6",
+        "Ågård^Niels",
+        "RG håndled",
+        &["CR"],
+        2,
+        "done",
+        &[("received", 60_000), ("complete", 66_000), ("routed", 66_010)],
+    );
+    study.timeline.push(Moment {
+        step: "done".into(),
+        at: at(66_020),
+        text: "No model wants this study: none is for CR.".into(),
+        code: None,
+    });
     study
 }
 
@@ -258,7 +310,8 @@ fn failed() -> StudyStatus {
     study.timeline.push(Moment {
         step: "failed".into(),
         at: at(41_000),
-        text: "Slices are spaced 5.0 and 7.0 mm apart: this is not one volume. The radiologist reads without AI.".into(),
+        text: "Slices are spaced 5.0 and 7.0 mm apart: this is not one volume. The radiologist reads without AI."
+            .into(),
         code: Some("volume-mixed-spacing".into()),
     });
     study

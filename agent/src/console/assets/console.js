@@ -50,7 +50,10 @@ function drawBand() {
   say($("associations"), `${node.associations} open`);
   say($("received"), node.received.toLocaleString("en"));
   say($("spool"), `${bytes(spool.bytes)} of ${bytes(spool.quota)}`);
-  $("spool-meter").value = spool.quota ? spool.bytes / spool.quota : 0;
+  const used = spool.quota ? Math.min(100, Math.round((100 * spool.bytes) / spool.quota)) : 0;
+  mark($("spool-meter"), "aria-valuenow", used);
+  mark($("spool-meter"), "data-tone", used >= 90 ? "bad" : used >= 75 ? "warn" : "plain");
+  $("spool-meter").firstElementChild.style.width = `${used}%`;
 }
 
 function drawFilters() {

@@ -63,7 +63,7 @@ const WORDS = new Map([
 ]);
 
 const TONES = new Map([
-  ["receiving", "busy"], ["running", "busy"], ["checking", "busy"], ["done", "busy"],
+  ["receiving", "busy"], ["running", "busy"], ["checking", "busy"], ["done", "sea"],
   ["delivered", "good"], ["active", "good"], ["no-finding", "plain"], ["finding", "note"],
   ["held", "warn"], ["refused", "warn"], ["too-late", "warn"], ["research", "warn"],
   ["failed", "bad"], ["dead", "bad"],

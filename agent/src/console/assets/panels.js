@@ -67,7 +67,7 @@ export function drawDestinations(list, destinations) {
     item.update = (destination) => {
       say(name, destination.name);
       say(address, `${destination.ae_title} ${destination.address}`);
-      state.set(destination.trouble ? "Trouble" : "Reachable", destination.trouble ? "bad" : "good");
+      state.set(destination.trouble ? "Trouble" : "Working", destination.trouble ? "bad" : "good");
       if (!destination.trouble && destination.delivered === 0) state.set("Not used yet", "plain");
       say(tally, [`${destination.delivered.toLocaleString("en")} delivered`, `${destination.waiting.toLocaleString("en")} waiting`,
         destination.dead > 0 && count(destination.dead, "given up", "given up")].filter(Boolean).join(" · "));

@@ -18,6 +18,7 @@ export function studyItem(first, open) {
   const name = el("button", { type: "button", class: "study-name", "aria-expanded": "false", "aria-controls": id });
   const patient = el("span", { class: "muted mono" });
   const facts = el("p", { class: "facts muted" });
+  const verdicts = el("ul", { class: "verdicts", "aria-label": "What the models said" });
   const state = chip();
   const when = ago();
   const thumbs = el("div", { class: "thumbs" });
@@ -30,7 +31,7 @@ export function studyItem(first, open) {
     el("section", {}, el("h4", {}, "Timeline"), moments), resultsPart);
   const item = el("li", { class: "study" },
     el("div", { class: "study-head" },
-      el("div", { class: "study-who" }, el("h3", {}, name), patient, facts),
+      el("div", { class: "study-who" }, el("h3", {}, name), patient, facts, verdicts),
       thumbs,
       el("div", { class: "study-state" }, state, when)),
     track, why, detail);
@@ -50,17 +51,39 @@ export function studyItem(first, open) {
     mark(item, "data-tone", tone(study.state));
     drawTrack(track, study);
     const stop = [...study.timeline].reverse().find((moment) => STOPS.has(moment.step));
-    const shown = stop && (STOPS.has(study.state) || study.timeline.at(-1) === stop);
-    why.hidden = !shown;
-    if (shown) {
-      mark(why, "data-tone", tone(stop.step));
-      why.replaceChildren(el("strong", {}, `${word(stop.step)}: `), stop.text, " ", ...(stop.code ? [el("code", {}, stop.code)] : []));
-    }
+    const last = study.timeline.at(-1);
+    drawWhy(why, STOPS.has(study.state) ? stop : STOPS.has(last?.step) || (study.state === "done" && !study.results.length) ? last : null);
+    const models = new Map(study.results.map((result) => [result.model, result]).reverse());
+    keyed(verdicts, [...models.values()].reverse(), (result) => result.model, verdict);
     keyed(moments, study.timeline.map((moment, index) => ({ moment, index })), (m) => m.index, momentItem);
     const indexed = study.results.map((result, index) => ({ result, index }));
     keyed(results, indexed, (r) => r.index, () => resultItem((index) => open(study, index)));
     resultsPart.hidden = study.results.length === 0;
     keyed(thumbs, indexed.filter((r) => r.result.preview).slice(0, 2), (r) => r.index, () => picture((index) => open(study, index)));
+  };
+  return item;
+}
+
+/** Why a study stopped, or ended without a result: silence is never an answer. */
+function drawWhy(why, moment) {
+  why.hidden = !moment;
+  if (!moment) return;
+  mark(why, "data-tone", STOPS.has(moment.step) ? tone(moment.step) : "plain");
+  const head = STOPS.has(moment.step) ? word(moment.step) : "No result";
+  const code = moment.code ? [" ", el("code", {}, moment.code)] : [];
+  why.replaceChildren(el("strong", {}, `${head}: `), moment.text, ...code);
+}
+
+/** What one model said of a study, in one line. */
+function verdict() {
+  const outcome = chip();
+  const summary = el("strong");
+  const model = el("span", { class: "muted small" });
+  const item = el("li", {}, outcome, summary, model);
+  item.update = (result) => {
+    outcome.set(word(result.outcome), tone(result.outcome));
+    say(summary, result.summary);
+    say(model, `${result.model}, AI, unverified`);
   };
   return item;
 }
