@@ -6,6 +6,7 @@ use super::seal::{Key, seal};
 use super::verify::{ChainBreak, Walk, next_line, parse};
 use crate::fault::{Blame, Fault};
 use crate::limits::audit::{MAX_FILE, MAX_LINE, MAX_WAITING};
+use crate::metrics;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -176,6 +177,7 @@ impl Writer {
         }
         self.length += text.len() as u64;
         self.head = heads.last().cloned();
+        events.iter().for_each(|_| metrics::audit_event());
         Ok(heads)
     }
 

@@ -156,7 +156,9 @@ def looks():
     before = js("return getComputedStyle(document.body).backgroundColor")
     css("#theme").click()
     assert js("return getComputedStyle(document.body).backgroundColor") != before, "the button changes the theme"
-    css("#theme").click()
+    driver.refresh()
+    assert js("return getComputedStyle(document.body).backgroundColor") != before, "the choice stays"
+    js("localStorage.clear()")
 
 
 def keyboard_alone():

@@ -30,11 +30,13 @@ export function studyItem(first, open) {
   const detail = el("div", { id, class: "detail", hidden: true },
     el("section", {}, el("h4", {}, "Timeline"), moments), resultsPart);
   const item = el("li", { class: "study" },
-    el("div", { class: "study-head" },
-      el("div", { class: "study-who" }, el("h3", {}, name), patient, facts, verdicts),
-      thumbs,
-      el("div", { class: "study-state" }, state, when)),
-    track, why, detail);
+    el("div", { class: "study-top" },
+      el("div", { class: "study-head" },
+        el("div", { class: "study-who" }, el("h3", {}, name), patient, facts),
+        thumbs,
+        el("div", { class: "study-state" }, state, when)),
+      verdicts, track),
+    why, detail);
   name.addEventListener("click", () => {
     detail.hidden = !detail.hidden;
     name.setAttribute("aria-expanded", String(!detail.hidden));
