@@ -198,9 +198,9 @@ pub fn refusal(code: &str) {
     counter!("sund_refusals_total", "code" => code.to_owned()).increment(1);
 }
 
-/// An event is durable in the audit log.
-pub fn audit_event() {
-    counter!("sund_audit_events_total").increment(1);
+/// So many more events are durable in the audit log.
+pub fn audit_events(events: usize) {
+    counter!("sund_audit_events_total").increment(events as u64);
 }
 
 /// How a login to the console ended.
@@ -243,7 +243,7 @@ mod tests {
         delivery("pacs", Delivery::Dead);
         delivery_waiting("pacs", 3);
         refusal("volume-mixed-spacing");
-        audit_event();
+        audit_events(1);
         login(LoginResult::Refused);
         let text = metrics.render();
         let mut shown: Vec<&str> =

@@ -102,6 +102,11 @@ struct Guarded {
 }
 
 fn guarded() -> Guarded {
+    guarded_with(1 << 20)
+}
+
+/// The same, with audit files of `max_file` bytes.
+fn guarded_with(max_file: u64) -> Guarded {
     let dir = tempfile::tempdir().unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(certificate(dir.path())).unwrap();
@@ -116,7 +121,7 @@ fn guarded() -> Guarded {
         dir: dir.path().join("audit"),
         key: audit::Key::new([1; 32]),
         source: "SUND".into(),
-        max_file: 1 << 20,
+        max_file,
     });
     let options = ConsoleOptions {
         tls: Some(tls_from_pem(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap()),
@@ -265,7 +270,9 @@ fn without_a_session_only_the_login_page_and_health_answer() {
     assert_eq!(guarded.get("/login", "").status, 200);
     assert_eq!(guarded.get("/metrics", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 200);
     assert_eq!(guarded.get("/api/v1/status", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 401);
-    assert!(guarded.get("/login", "").header("strict-transport-security").is_some());
+    let named = "GET /login HTTP/1.1\r\nHost: sund.region.example\r\nConnection: close\r\n\r\n";
+    assert!(guarded.ask(named).header("strict-transport-security").is_some());
+    assert!(guarded.get("/login", "").header("strict-transport-security").is_none()); // localhost is others' too
 }
 
 #[test]
@@ -288,6 +295,15 @@ fn a_session_begins_with_the_password_ends_with_the_logout_and_both_are_audited(
     for event in ["logged-in", "logged-out", "login-refused"] {
         assert!(audited.contains(event), "{event}");
     }
+}
+
+#[test]
+fn a_login_that_cannot_be_recorded_is_refused() {
+    let guarded = guarded_with(16);
+    // One line fills the first file; the next file's name is taken by something else.
+    assert_eq!(guarded.login(AASE, "wrong").status, 401);
+    std::fs::create_dir(guarded.dir.path().join(format!("audit/audit-{:020}.jsonl", 1))).unwrap();
+    assert_eq!(guarded.login(AASE, RIGHT).status, 503);
 }
 
 #[test]

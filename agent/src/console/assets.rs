@@ -7,7 +7,7 @@ const INDEX: &str = include_str!("assets/index.html");
 const LOGIN: &str = include_str!("assets/login.html");
 
 /// Name, media type, content.
-const FILES: [(&str, &str, &[u8]); 9] = [
+const FILES: [(&str, &str, &[u8]); 10] = [
     ("console.css", "text/css; charset=utf-8", include_bytes!("assets/console.css")),
     ("study.css", "text/css; charset=utf-8", include_bytes!("assets/study.css")),
     ("console.js", "text/javascript; charset=utf-8", include_bytes!("assets/console.js")),
@@ -16,6 +16,7 @@ const FILES: [(&str, &str, &[u8]); 9] = [
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("assets/page.js")),
     ("theme.js", "text/javascript; charset=utf-8", include_bytes!("assets/theme.js")),
     ("sund.svg", "image/svg+xml", include_bytes!("assets/sund.svg")),
+    ("inter.LICENSE", "text/plain; charset=utf-8", include_bytes!("assets/inter.LICENSE")),
     ("inter.woff2", "font/woff2", include_bytes!("assets/inter.woff2")),
 ];
 

@@ -42,7 +42,8 @@ pub(super) struct Server {
 impl Server {
     /// True when the console answers to this `Host`.
     pub fn knows(&self, host: &str) -> bool {
-        self.hosts.contains(&guard::name(host))
+        let name = guard::name(host);
+        guard::LOOPBACK.contains(&name.as_str()) || self.hosts.contains(&name)
     }
 }
 
@@ -66,7 +67,6 @@ pub async fn serve(
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), Fault> {
     may_serve(&listeners, &options)?;
-    let loopback = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let server = Arc::new(Server {
         changes: source.changes(),
         source,
@@ -77,7 +77,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
         snapshot: Mutex::new(None),
-        hosts: loopback.into_iter().chain(options.allowed_hosts.iter().map(|host| guard::name(host))).collect(),
+        hosts: options.allowed_hosts.iter().map(|host| guard::name(host)).collect(),
     });
     let door = Arc::new(Connections {
         router: routes(server),
