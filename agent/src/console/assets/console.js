@@ -119,16 +119,22 @@ async function refresh() {
   }
 }
 
+let events = null;
+
+/** Follows the changes while the page is seen: a browser has few connections for one server, and many tabs. */
 function listen() {
-  const events = new EventSource("/api/v1/events");
-  events.addEventListener("changed", refresh);
-  events.addEventListener("error", () => {
-    // A lost connection comes back by itself; a refused one (session over, too many) is asked for again.
-    lost = events.readyState !== EventSource.OPEN;
-    draw();
-    if (events.readyState === EventSource.CLOSED) setTimeout(() => { refresh(); listen(); }, 3000);
+  events?.close();
+  if (document.hidden) return;
+  const stream = (events = new EventSource("/api/v1/events"));
+  stream.addEventListener("changed", refresh);
+  stream.addEventListener("error", () => {
+    // A stream that ended comes back by itself; a refused one (session over, too many) is asked for again.
+    refresh();
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === events && listen(), 3000);
   });
 }
+
+document.addEventListener("visibilitychange", listen);
 
 // The viewer.
 let viewed = [];
