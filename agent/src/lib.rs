@@ -19,6 +19,7 @@ pub mod inference;
 pub mod instance;
 pub mod job;
 pub mod limits;
+pub mod metrics;
 pub mod model;
 pub mod outcome;
 pub mod pipeline;

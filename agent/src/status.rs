@@ -12,6 +12,7 @@ pub struct Status {
     /// `sund` version.
     pub version: String,
     /// When the agent started.
+    #[serde(with = "utc")]
     pub started: SystemTime,
     /// True while the agent drains.
     pub draining: bool,
@@ -113,6 +114,7 @@ pub struct JobStatus {
     /// `waiting` or `running`.
     pub state: String,
     /// Since when.
+    #[serde(with = "utc")]
     pub since: SystemTime,
 }
 
@@ -147,6 +149,7 @@ pub struct Moment {
     /// `received`, `complete`, `routed`, `running`, `done`, `delivered`, `refused`, `failed`, `held`.
     pub step: String,
     /// When, UTC.
+    #[serde(with = "utc")]
     pub at: SystemTime,
     /// One line for people, without patient data.
     pub text: String,
@@ -169,4 +172,20 @@ pub struct ResultStatus {
     pub preview: Option<String>,
     /// `waiting`, `delivered`, `held`, `dead`, by destination.
     pub delivery: Vec<(String, String)>,
+}
+
+/// Instants as RFC 3339 in UTC with milliseconds: `2026-11-23T13:05:57.120Z`.
+mod utc {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::SystemTime;
+
+    pub fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_rfc3339(&text).map_err(D::Error::custom)
+    }
 }

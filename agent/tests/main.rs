@@ -1,2 +1,4 @@
 //! Integration tests of the agent: one binary, one module for each promise.
+mod audit;
+mod console;
 mod spool;

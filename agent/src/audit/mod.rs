@@ -1,1 +1,25 @@
-//! Audit events (PS3.15 A.5), hash-chained.
+//! The audit log: what happened to whose data, who asked for it, and how it ended.
+//!
+//! One event is one line of JSON, mapped to the audit message of PS3.15 A.5. What identifies a patient or a study sits in
+//! a field of its own, encrypted (AES-256-GCM). Lines are chained: each carries the SHA-256 of the line before it, the
+//! first one [`GENESIS`]. An edit, a removal or a swap of lines therefore shows in [`verify`]; a cut at the end, or a
+//! chain that was recomputed as a whole, shows against a [`Head`] that was anchored elsewhere.
+//!
+//! ```text
+//! {"format":1,"seq":7,"prev":"<sha-256 of line 6, without its newline>","message":{...},"identifiers":{"key":..,"nonce":..,"text":..}}
+//! ```
+//!
+//! Files are named after their first line, `audit-<seq>.jsonl`; the chain goes on from one to the next. [`Log::append`]
+//! returns when the line is on stable storage, so that a stage never goes on unaudited. Nothing here deletes a file.
+mod event;
+mod line;
+mod log;
+mod message;
+mod seal;
+mod verify;
+
+pub use event::{Event, Model, Peer, Study};
+pub use line::{GENESIS, Head};
+pub use log::{Log, Options};
+pub use seal::{Key, identifiers};
+pub use verify::{Anchors, ChainBreak, Report, verify};

@@ -1,1 +1,52 @@
-//! The web console and the metrics endpoint.
+//! The web console and the metrics endpoint: what the node does, live, for a person with a browser and for Prometheus.
+//!
+//! It reads a [`StatusSource`] and changes nothing but its own sessions. Off loopback it serves only over TLS and after
+//! a login. Pages are files in this binary: nothing is loaded from elsewhere, and no patient data stands in an address.
+mod api;
+mod assets;
+mod guard;
+mod login;
+mod server;
+mod sessions;
+mod tls;
+
+pub use login::{Login, User, hash_password};
+pub use server::serve;
+pub use tls::tls_from_pem;
+
+use crate::audit::Log;
+use crate::status::Status;
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Where the console reads from.
+pub trait StatusSource: Send + Sync + 'static {
+    /// The state now; cheap enough to be asked four times a second.
+    fn snapshot(&self) -> Status;
+
+    /// A number that changes with the state.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// The preview picture (PNG) of the result `result_index` of the study `study_id` (`StudyStatus::id`).
+    fn preview(&self, study_id: &str, result_index: usize) -> Option<Bytes>;
+}
+
+/// How the console serves.
+#[derive(Clone, Default)]
+pub struct ConsoleOptions {
+    /// TLS; without it only loopback addresses are served, over plain HTTP.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Users; asks for TLS. Without it only loopback addresses are served, to whoever is on this machine.
+    pub login: Option<Login>,
+    /// Names and addresses by which browsers reach this console, without ports. Those of the loopback count without
+    /// being listed.
+    pub allowed_hosts: Vec<String>,
+    /// Where logins are recorded; a login that cannot be recorded is refused.
+    pub audit: Option<Arc<Log>>,
+}
+
+/// Path of the preview picture of a result, for `ResultStatus::preview`.
+pub fn preview_path(study_id: &str, result_index: usize) -> String {
+    format!("/api/v1/studies/{study_id}/preview/{result_index}.png")
+}

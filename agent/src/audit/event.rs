@@ -1,0 +1,200 @@
+//! What can happen that is worth a line, as the stages say it.
+use crate::fault::Fault;
+use crate::outcome::Outcome;
+use crate::privacy::Private;
+
+/// Another DICOM node.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its AE title.
+    pub ae_title: String,
+    /// Its address, with or without a port.
+    pub address: String,
+}
+
+/// The study that an event is about; all of it is encrypted in the log.
+#[derive(Clone, Debug, Default)]
+pub struct Study {
+    /// Study Instance UID.
+    pub uid: Private<String>,
+    /// Patient ID.
+    pub patient_id: Private<String>,
+    /// Patient's Name.
+    pub patient_name: Private<String>,
+}
+
+/// A model package.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Manifest name and version, `brain 1.2.0`.
+    pub name: String,
+    /// Package digest.
+    pub digest: String,
+}
+
+/// One event. Texts are cut at `limits::audit::MAX_TEXT`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The agent began to serve.
+    AgentStarted {
+        /// Version of `sund`.
+        version: String,
+    },
+    /// The agent drained and stopped.
+    AgentStopped,
+    /// A configuration was read and taken.
+    ConfigurationLoaded {
+        /// SHA-256 of the file, in hex.
+        digest: String,
+    },
+    /// A DICOM port without TLS is open by the configuration's named exception.
+    PlainDicom {
+        /// `host:port`.
+        address: String,
+    },
+    /// An association was accepted.
+    AssociationOpened {
+        /// The caller.
+        peer: Peer,
+        /// Called AE title.
+        called_ae: String,
+        /// Number of the association since the start.
+        association: u64,
+    },
+    /// An association was refused.
+    AssociationRefused {
+        /// The caller.
+        peer: Peer,
+        /// Called AE title.
+        called_ae: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// Instances of a study arrived and are on stable storage.
+    InstancesStored {
+        /// The study.
+        study: Study,
+        /// Who sent them.
+        peer: Peer,
+        /// How many.
+        instances: u64,
+    },
+    /// A study, or an instance of it, was refused.
+    StudyRefused {
+        /// The study.
+        study: Study,
+        /// Why.
+        fault: Fault,
+    },
+    /// The same pixels came with a new header: the identity was updated without inference.
+    IdentityUpdated {
+        /// The study, as it is known now.
+        study: Study,
+        /// Version of the identity record.
+        version: u64,
+    },
+    /// A model began to work on a study.
+    JobStarted {
+        /// The study.
+        study: Study,
+        /// Job number.
+        job: u64,
+        /// The model.
+        model: Model,
+    },
+    /// A routed job ended.
+    JobEnded {
+        /// The study.
+        study: Study,
+        /// Job number.
+        job: u64,
+        /// The model.
+        model: Model,
+        /// How.
+        outcome: Outcome,
+        /// Why, where it could not run or does not apply.
+        fault: Option<Fault>,
+    },
+    /// A result was made and is on stable storage.
+    ResultMade {
+        /// The study.
+        study: Study,
+        /// The model.
+        model: Model,
+        /// `SEG`, `SR`, `SC`.
+        kind: String,
+        /// SOP Instance UID of the result.
+        instance: Private<String>,
+    },
+    /// A destination confirmed a result.
+    Delivered {
+        /// The study.
+        study: Study,
+        /// The destination.
+        destination: Peer,
+        /// SOP Instance UID of the result.
+        instance: Private<String>,
+    },
+    /// A result could not be delivered.
+    DeliveryFailed {
+        /// The study.
+        study: Study,
+        /// The destination.
+        destination: Peer,
+        /// SOP Instance UID of the result.
+        instance: Private<String>,
+        /// Why.
+        fault: Fault,
+        /// True when it will not be tried again.
+        dead: bool,
+    },
+    /// A person began a session on the console.
+    LoggedIn {
+        /// User name.
+        user: String,
+        /// Where from.
+        address: String,
+    },
+    /// A person ended a session.
+    LoggedOut {
+        /// User name.
+        user: String,
+        /// Where from.
+        address: String,
+    },
+    /// A login was refused.
+    LoginRefused {
+        /// The name that was given, where it is that of a user: a mistyped one may be a password.
+        user: Option<String>,
+        /// Where from.
+        address: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// A study was erased.
+    StudyErased {
+        /// The study.
+        study: Study,
+        /// On demand or by retention, and whose.
+        reason: String,
+    },
+    /// A model package passed its checks and serves.
+    PackageLoaded {
+        /// The model.
+        model: Model,
+    },
+    /// A model package was refused.
+    PackageRefused {
+        /// What it calls itself, or its folder.
+        name: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// The last write before a crash was incomplete; what was cut off is kept beside the log.
+    LogRepaired {
+        /// Bytes cut off.
+        bytes: u64,
+        /// SHA-256 of them, in hex.
+        digest: String,
+    },
+}

@@ -1,0 +1,276 @@
+//! Every metric of the agent: its name, unit and meaning, and the typed functions that the stages call.
+//!
+//! Labels carry names from the configuration and stable codes, never anything of a patient or a study: the values of a
+//! label are few and known, so that neither the exporter nor the monitoring system can be filled from outside.
+use crate::outcome::Outcome;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Upper bounds of the buckets of every histogram, in seconds: from one synced write to a slow volume.
+const BUCKETS: [f64; 16] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0];
+
+/// What kind of value a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the agent runs.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in buckets.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name, as Prometheus shows it.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// Unit.
+    pub unit: Unit,
+    /// Labels.
+    pub labels: &'static [&'static str],
+    /// One line for the operator.
+    pub help: &'static str,
+}
+
+const fn metric(
+    name: &'static str,
+    kind: Kind,
+    unit: Unit,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind, unit, labels, help }
+}
+
+/// Every metric, in the order of the data path.
+#[rustfmt::skip]
+pub const ALL: [Metric; 18] = [
+    metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
+    metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
+    metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
+    metric("sund_received_bytes_total", Kind::Counter, Unit::Bytes, &[], "Bytes of the data sets received."),
+    metric("sund_cstore_seconds", Kind::Histogram, Unit::Seconds, &[], "From the first byte of a C-STORE request to its response."),
+    metric("sund_spool_bytes", Kind::Gauge, Unit::Bytes, &[], "Bytes of the spool on disk."),
+    metric("sund_spool_quota_bytes", Kind::Gauge, Unit::Bytes, &[], "Bytes that the spool may use."),
+    metric("sund_spool_accepting", Kind::Gauge, Unit::Count, &[], "1 while instances are accepted, 0 while C-STORE is answered A700."),
+    metric("sund_jobs", Kind::Gauge, Unit::Count, &["state"], "Jobs by state: waiting, running."),
+    metric("sund_stage_seconds", Kind::Histogram, Unit::Seconds, &["stage"], "Time of each stage of the pipeline."),
+    metric("sund_first_result_seconds", Kind::Histogram, Unit::Seconds, &[], "From a study's last C-STORE response to its first result's C-STORE request."),
+    metric("sund_outcomes_total", Kind::Counter, Unit::Count, &["model", "outcome"], "Jobs that ended, by model and outcome."),
+    metric("sund_worker_restarts_total", Kind::Counter, Unit::Count, &["cause"], "Workers started anew, by cause."),
+    metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead."),
+    metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
+    metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md)."),
+    metric("sund_audit_events_total", Kind::Counter, Unit::Count, &[], "Events in the audit log since the start."),
+    metric("sund_console_logins_total", Kind::Counter, Unit::Count, &["result"], "Logins to the console: accepted, refused, throttled."),
+];
+
+/// Renders what `/metrics` answers.
+#[derive(Clone, Debug)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// The text format of Prometheus.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds waiting samples into their buckets, so that memory stays bounded when nobody asks.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+/// Makes this process record metrics, once; a second call gives the same metrics.
+///
+/// Where another recorder is set already (an embedding program's), that one gets the samples and these stay empty.
+pub fn install() -> Metrics {
+    static INSTALLED: OnceLock<Metrics> = OnceLock::new();
+    INSTALLED
+        .get_or_init(|| {
+            let recorder = PrometheusBuilder::new()
+                .set_buckets(&BUCKETS)
+                .unwrap_or_else(|_| PrometheusBuilder::new()) // refused only when BUCKETS is empty
+                .build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_ok() {
+                describe();
+            }
+            Metrics(handle)
+        })
+        .clone()
+}
+
+fn describe() {
+    for m in ALL {
+        match m.kind {
+            Kind::Counter => describe_counter!(m.name, m.unit, m.help),
+            Kind::Gauge => describe_gauge!(m.name, m.unit, m.help),
+            Kind::Histogram => describe_histogram!(m.name, m.unit, m.help),
+        }
+    }
+}
+
+/// An association was accepted or refused.
+pub fn association(accepted: bool) {
+    counter!("sund_associations_total", "result" => if accepted { "accepted" } else { "refused" }).increment(1);
+}
+
+/// Associations that are open now.
+pub fn associations_open(open: usize) {
+    gauge!("sund_associations_open").set(open as f64);
+}
+
+/// An instance of `bytes` was answered with success, `took` after its request began.
+pub fn instance_received(bytes: u64, took: Duration) {
+    counter!("sund_instances_received_total").increment(1);
+    counter!("sund_received_bytes_total").increment(bytes);
+    histogram!("sund_cstore_seconds").record(took);
+}
+
+/// The spool's figures.
+pub fn spool(bytes: u64, quota: u64, accepting: bool) {
+    gauge!("sund_spool_bytes").set(bytes as f64);
+    gauge!("sund_spool_quota_bytes").set(quota as f64);
+    gauge!("sund_spool_accepting").set(f64::from(u8::from(accepting)));
+}
+
+/// Jobs that wait and that run.
+pub fn jobs(waiting: usize, running: usize) {
+    gauge!("sund_jobs", "state" => "waiting").set(waiting as f64);
+    gauge!("sund_jobs", "state" => "running").set(running as f64);
+}
+
+/// A stage took so long; `stage` is the name of its module.
+pub fn stage(stage: &'static str, took: Duration) {
+    histogram!("sund_stage_seconds", "stage" => stage).record(took);
+}
+
+/// From a study's last C-STORE response to its first result's C-STORE request.
+pub fn first_result(took: Duration) {
+    histogram!("sund_first_result_seconds").record(took);
+}
+
+/// A job ended. `model` is the manifest's name.
+pub fn outcome(model: &str, outcome: Outcome) {
+    counter!("sund_outcomes_total", "model" => model.to_owned(), "outcome" => outcome.sentence()).increment(1);
+}
+
+/// A worker was started anew.
+pub fn worker_restart(cause: &'static str) {
+    counter!("sund_worker_restarts_total", "cause" => cause).increment(1);
+}
+
+/// How an attempt to deliver a result ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The destination confirmed it.
+    Delivered,
+    /// It will be tried again.
+    Failed,
+    /// It was given up.
+    Dead,
+}
+
+/// An attempt to deliver a result. `destination` is its name in the configuration.
+pub fn delivery(destination: &str, result: Delivery) {
+    let result = match result {
+        Delivery::Delivered => "delivered",
+        Delivery::Failed => "failed",
+        Delivery::Dead => "dead",
+    };
+    counter!("sund_delivery_total", "destination" => destination.to_owned(), "result" => result).increment(1);
+}
+
+/// Results that wait for a destination.
+pub fn delivery_waiting(destination: &str, waiting: u64) {
+    gauge!("sund_delivery_waiting", "destination" => destination.to_owned()).set(waiting as f64);
+}
+
+/// Something was refused or failed; `code` is the fault's stable code.
+pub fn refusal(code: &str) {
+    counter!("sund_refusals_total", "code" => code.to_owned()).increment(1);
+}
+
+/// So many more events are durable in the audit log.
+pub fn audit_events(events: usize) {
+    counter!("sund_audit_events_total").increment(events as u64);
+}
+
+/// How a login to the console ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginResult {
+    /// A session began.
+    Accepted,
+    /// Wrong user or password.
+    Refused,
+    /// Too many failures before it.
+    Throttled,
+}
+
+/// A login to the console.
+pub fn login(result: LoginResult) {
+    let result = match result {
+        LoginResult::Accepted => "accepted",
+        LoginResult::Refused => "refused",
+        LoginResult::Throttled => "throttled",
+    };
+    counter!("sund_console_logins_total", "result" => result).increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_what_the_list_says() {
+        let metrics = install();
+        association(true);
+        associations_open(2);
+        instance_received(512 * 1024, Duration::from_millis(1));
+        spool(1, 2, true);
+        jobs(1, 1);
+        stage("infer", Duration::from_secs(2));
+        first_result(Duration::from_secs(3));
+        outcome("brain", Outcome::NoFinding);
+        worker_restart("killed");
+        delivery("pacs", Delivery::Dead);
+        delivery_waiting("pacs", 3);
+        refusal("volume-mixed-spacing");
+        audit_events(1);
+        login(LoginResult::Refused);
+        let text = metrics.render();
+        let mut shown: Vec<&str> =
+            text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).filter_map(|l| l.split(' ').next()).collect();
+        let mut listed: Vec<&str> = ALL.iter().map(|m| m.name).collect();
+        shown.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(shown, listed);
+        for m in ALL {
+            assert!(text.contains(&format!("# HELP {} {}", m.name, m.help)), "{}", m.name);
+            for label in m.labels {
+                assert!(
+                    text.lines().any(|l| l.starts_with(m.name) && l.contains(&format!("{label}=\""))),
+                    "{} lacks its label {label}",
+                    m.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn installing_twice_gives_the_same_metrics() {
+        let (first, second) = (install(), install());
+        refusal("installed-twice");
+        assert_eq!(
+            first.render().contains("code=\"installed-twice\""),
+            second.render().contains("code=\"installed-twice\"")
+        );
+    }
+}

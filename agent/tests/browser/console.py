@@ -1,0 +1,265 @@
+"""Drives the console in headless Chromium: python console.py PLAIN_URL TLS_URL USER PASSWORD SCREENSHOTS
+
+Prints `NEXT name` when it is ready for that change of the node's state, and ends with 0 when everything held.
+"""
+
+import base64
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+PLAIN, TLS, USER, PASSWORD, SHOTS = sys.argv[1:]
+DESK, PHONE = (1280, 900), (390, 844)
+
+
+def browser():
+    options = webdriver.ChromeOptions()
+    for flag in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en", "--hide-scrollbars",
+                 "--disable-background-networking", "--disable-component-update"]:
+        options.add_argument(flag)
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
+    options.accept_insecure_certs = True
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+
+
+def until(what, condition):
+    WebDriverWait(driver, 20, poll_frequency=0.05).until(lambda _: condition(), message=what)
+
+
+def js(script, *values):
+    return driver.execute_script(script, *values)
+
+
+def css(selector):
+    return driver.find_element(By.CSS_SELECTOR, selector)
+
+
+def text(selector):
+    return js("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
+
+
+def change(name, what, condition):
+    print(f"NEXT {name}", flush=True)
+    until(what, condition)
+
+
+def size(width, height):
+    # Through the protocol: a window cannot be as narrow as a phone.
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                           {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+
+
+def scheme(name):
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]})
+
+
+def shoot(name, whole=True):
+    Path(SHOTS).mkdir(parents=True, exist_ok=True)
+    until("fonts", lambda: js("return document.fonts.status") == "loaded")
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole, "format": "png"})
+    Path(SHOTS, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+def no_sideways_scroll():
+    wide = js("""return [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('.sr, .skip')
+        && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + '.' + e.className)""")
+    assert js("return document.documentElement.scrollWidth <= innerWidth"), wide
+    assert not wide, wide
+
+
+def contrast():
+    """Every visible text against its ground: WCAG 2.2 AA wants 4.5 to 1."""
+    return js("""
+      const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+      const rgba = (c) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data]; };
+      const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+      const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255]; };
+      const low = [];
+      for (const e of document.querySelectorAll('body *')) {
+        if (!e.checkVisibility() || e.closest('.sr, .skip') || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) low.push(`${e.className || e.tagName} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
+      }
+      return [...new Set(low)];""")
+
+
+def requests():
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            yield message["params"]["request"]["url"]
+
+
+def press(*keys):
+    webdriver.ActionChains(driver).send_keys(*keys).perform()
+
+
+def focused():
+    return js("return document.activeElement.id || document.activeElement.className")
+
+
+def live_without_reload():
+    driver.get(PLAIN)
+    js("window.sameDocument = true")
+    until("the empty state", lambda: "storescu +sd +r -aec SUND 127.0.0.1 11112" in text("#storescu"))
+    shoot("empty-light-1280")
+    change("receiving", "the first study", lambda: text(".study-name") == "Sørensen, Åse Ægidia")
+    assert text(".study-state .chip") == "Receiving"
+    css(".study-name").send_keys(Keys.ENTER)  # opened and focused: an update must disturb neither
+    change("running", "the running step", lambda: text(".track [aria-current] .track-word") == "Running")
+    assert "brain" in text("#queue")
+    change("delivered", "the delivery", lambda: text(".study-state .chip") == "Delivered")
+    assert js("return document.activeElement.className") == "study-name"
+    assert js("return document.activeElement.getAttribute('aria-expanded')") == "true"
+    assert js("return window.sameDocument"), "the page was loaded again"
+    shoot("one-study-light-1280")
+
+
+def hostile_names_stay_text():
+    assert "<script>alert(1)</script>" in text("[data-key=s5] .study-name")
+    assert "<img src=x onerror=" in text("[data-key=s5] .facts")
+    assert js("return document.querySelectorAll('#study-list script, #study-list svg, #study-list b, img[src=x]').length") == 0
+    assert driver.title == "Sund"
+
+
+def looks():
+    change("all", "all studies", lambda: js("return document.querySelectorAll('.study').length") == 7)
+    hostile_names_stay_text()
+    js("document.activeElement.blur()")
+    for name in ["light", "dark"]:
+        scheme(name)
+        for width, height in [DESK, PHONE]:
+            size(width, height)
+            shoot(f"day-{name}-{width}")
+            no_sideways_scroll()
+            low = contrast()
+            assert not low, f"{name} {width}: {low}"
+    size(320, 640)
+    no_sideways_scroll()  # WCAG 1.4.10
+    size(*DESK)
+    grounds = set()
+    for name in ["light", "dark"]:
+        scheme(name)
+        grounds.add(js("return getComputedStyle(document.body).backgroundColor"))
+    assert len(grounds) == 2, grounds
+    before = js("return getComputedStyle(document.body).backgroundColor")
+    css("#theme").click()
+    assert js("return getComputedStyle(document.body).backgroundColor") != before, "the button changes the theme"
+    driver.refresh()
+    assert js("return getComputedStyle(document.body).backgroundColor") != before, "the choice stays"
+    js("localStorage.clear()")
+
+
+def keyboard_alone():
+    driver.get(PLAIN)
+    until("the studies", lambda: js("return document.querySelectorAll('.study').length") == 7)
+    press(Keys.TAB)
+    assert focused() == "skip", focused()
+    press(Keys.ENTER)
+    until("the skip link's target", lambda: focused() == "studies")
+    for _ in range(40):
+        press(Keys.TAB)
+        if focused() == "study-name" and "Sørensen" in js("return document.activeElement.textContent"):
+            break
+    else:
+        raise AssertionError("the study cannot be reached by Tab")
+    press(Keys.ENTER)
+    assert js("return document.querySelector('#study-s1').checkVisibility()"), "the detail did not open"
+    assert "infer 11.4 s" in text("#study-s1")
+    shoot("detail-dark-1280")
+    press(Keys.TAB)
+    assert focused() == "shot", focused()
+    press(Keys.SPACE)
+    until("the viewer", lambda: js("return document.querySelector('#viewer').open"))
+    until("the picture", lambda: js("const p = document.querySelector('#viewer-picture'); return p.complete && p.naturalWidth > 0"))
+    assert focused() == "viewer-close", focused()
+    shoot("viewer-dark-1280", whole=False)
+    press(Keys.ESCAPE)
+    assert not js("return document.querySelector('#viewer').open")
+    assert focused() == "shot", "focus comes back to the picture"
+    size(*PHONE)
+    scheme("light")
+    no_sideways_scroll()
+    js("document.querySelector('#study-s1').scrollIntoView()")
+    shoot("detail-light-390", whole=False)
+    css("[data-key=s1] .results .shot").click()
+    shoot("viewer-light-390", whole=False)
+    no_sideways_scroll()
+    css("#viewer-close").click()
+    size(*DESK)
+
+
+def finding_a_study():
+    press("/")
+    assert focused() == "search"
+    press("øster")
+    until("the search", lambda: js("return [...document.querySelectorAll('.study-name')].map((e) => e.textContent).join()") == "Øster, Jørgen")
+    js("const s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
+    css("#filters [data-key=attention]").click()
+    until("the filter", lambda: js("return document.querySelectorAll('.study').length") == 2)
+    assert "study-two-patients" in text("[data-key=s4] .why") and "volume-mixed-spacing" in text("[data-key=s8] .why")
+    shoot("attention-light-1280")
+    css("#filters [data-key=all]").click()
+    assert "Sørensen" not in driver.current_url and "?" not in driver.current_url
+
+
+def states_of_the_node():
+    change("full", "the full spool", lambda: text("#band-word") == "Full")
+    assert driver.title.startswith("Full")
+    shoot("full-light-1280")
+    change("draining", "the drain", lambda: text("#band-word") == "Draining")
+    errors = [e for e in driver.get_log("browser") if e["level"] == "SEVERE"]
+    assert not errors, errors
+    change("stop", "the lost connection", lambda: text("#band-word") == "No connection")
+    shoot("lost-light-1280")
+    driver.get_log("browser")  # refused connections are expected from here on
+
+
+def login_over_tls():
+    driver.get(TLS)
+    until("the login page", lambda: driver.current_url.endswith("/login"))
+    shoot("login-light-1280")
+    css("#name").send_keys(USER)
+    css("#password").send_keys("guess" + Keys.ENTER)
+    until("the refusal", lambda: "wrong" in text("#message"))
+    assert css("[role=alert]").is_displayed()
+    size(*PHONE)
+    no_sideways_scroll()
+    shoot("login-light-390")
+    size(*DESK)
+    css("#name").send_keys(USER)
+    css("#password").send_keys(PASSWORD + Keys.ENTER)
+    until("the studies", lambda: js("return document.querySelectorAll('.study').length") == 7)
+    until("the user", lambda: text("#user") == USER)
+    assert js("return document.cookie") == "", "scripts must not see the session"
+    css("#logout button").click()
+    until("the logout", lambda: driver.current_url.endswith("/login"))
+    driver.get(TLS)
+    until("the login page again", lambda: driver.current_url.endswith("/login"))
+
+
+driver = browser()
+try:
+    size(*DESK)
+    scheme("light")
+    seen = []
+    for step in [live_without_reload, looks, keyboard_alone, finding_a_study, states_of_the_node, login_over_tls]:
+        step()
+        seen += requests()
+        print(f"ok {step.__name__}", flush=True)
+    strangers = {u for u in seen if not u.startswith((PLAIN, TLS, "data:"))}
+    assert not strangers, strangers
+    assert len(seen) > 20
+finally:
+    driver.quit()

@@ -1,0 +1,431 @@
+//! The console: who may see it, what it shows, and that it is usable. The page itself is tested in Chromium.
+mod fixture;
+
+use fixture::{Fixture, first_study, full};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use sund_agent::audit;
+use sund_agent::console::{ConsoleOptions, Login, User, hash_password, serve, tls_from_pem};
+use sund_agent::fault::Fault;
+use sund_agent::limits::console::{MAX_FAILURES_PER_ADDRESS, MAX_HEAD};
+use sund_agent::metrics;
+use sund_agent::status::Status;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+const PASSWORD: &str = "rødgrød med fløde";
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A console on a port of its own.
+struct Console {
+    runtime: Runtime,
+    address: SocketAddr,
+    source: Arc<Fixture>,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<Result<(), Fault>>>,
+}
+
+fn console(options: ConsoleOptions) -> Console {
+    let runtime = Runtime::new().unwrap();
+    let source = Arc::new(Fixture::new(full()));
+    let (stop, stopped) = watch::channel(false);
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = runtime.spawn(serve(vec![listener], options, source.clone(), metrics::install(), stopped));
+    Console { runtime, address, source, stop, task: Some(task) }
+}
+
+impl Console {
+    fn ask(&self, request: &str) -> Answer {
+        exchange(TcpStream::connect(self.address).unwrap(), request)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    }
+
+    fn stop(&mut self) -> Result<(), Fault> {
+        self.stop.send_replace(true);
+        let task = self.task.take().unwrap();
+        self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), task).await }).unwrap().unwrap()
+    }
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let prefix = format!("{name}: ");
+        self.head.lines().find(|l| l.to_ascii_lowercase().starts_with(&prefix)).map(|l| &l[prefix.len()..])
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes); // a TLS peer may end without close_notify; the length says what came
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("no answer");
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: bytes[end + 4..].to_vec() }
+}
+
+/// A self-signed certificate for localhost, written as PEM.
+fn certificate(dir: &Path) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    made.cert.der().clone()
+}
+
+/// A console with TLS and login, and a client that trusts it.
+struct Guarded {
+    console: Console,
+    trust: Arc<ClientConfig>,
+    dir: tempfile::TempDir,
+}
+
+fn guarded() -> Guarded {
+    guarded_with(1 << 20)
+}
+
+/// The same, with audit files of `max_file` bytes.
+fn guarded_with(max_file: u64) -> Guarded {
+    let dir = tempfile::tempdir().unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(dir.path())).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trust = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let users = vec![User::new("åse", &hash_password(PASSWORD).unwrap()).unwrap()];
+    let log = audit::Log::open(audit::Options {
+        dir: dir.path().join("audit"),
+        key: audit::Key::new([1; 32]),
+        source: "SUND".into(),
+        max_file,
+    });
+    let options = ConsoleOptions {
+        tls: Some(tls_from_pem(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap()),
+        login: Some(Login::new(users, Some(TOKEN.into())).unwrap()),
+        allowed_hosts: vec!["sund.region.example".into()],
+        audit: Some(Arc::new(log.unwrap())),
+    };
+    Guarded { console: console(options), trust: Arc::new(trust), dir }
+}
+
+impl Guarded {
+    fn ask(&self, request: &str) -> Answer {
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(self.trust.clone(), name).unwrap();
+        exchange(StreamOwned::new(session, TcpStream::connect(self.console.address).unwrap()), request)
+    }
+
+    fn get(&self, path: &str, headers: &str) -> Answer {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"))
+    }
+
+    fn post(&self, path: &str, headers: &str, form: &str) -> Answer {
+        self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            form.len()
+        ))
+    }
+
+    fn login(&self, user: &str, password: &str) -> Answer {
+        self.post("/login", "Origin: https://localhost\r\n", &format!("user={user}&password={password}"))
+    }
+
+    fn audited(&self) -> String {
+        let files = std::fs::read_dir(self.dir.path().join("audit")).unwrap();
+        files.map(|f| std::fs::read_to_string(f.unwrap().path()).unwrap()).collect()
+    }
+}
+
+const RIGHT: &str = "r%C3%B8dgr%C3%B8d+med+fl%C3%B8de";
+const AASE: &str = "%C3%A5se";
+
+#[test]
+fn the_status_is_the_type_that_the_cli_prints() {
+    let console = console(ConsoleOptions::default());
+    let answer = console.get("/api/v1/status");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let status: Status = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(status, full());
+    // Format 1 is read by scripts: what changes here is a new version.
+    let frozen: serde_json::Value = serde_json::from_str(include_str!("data/console/status.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap(), frozen);
+    assert_eq!(frozen["started"], "2026-11-23T08:00:00.000Z");
+}
+
+#[test]
+fn every_answer_allows_nothing_from_elsewhere() {
+    let console = console(ConsoleOptions::default());
+    for path in ["/", "/assets/console.js", "/api/v1/status", "/missing"] {
+        let answer = console.get(path);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'self';") && !policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+    }
+}
+
+#[test]
+fn a_page_whose_name_was_rebound_to_this_address_gets_nothing() {
+    let console = console(ConsoleOptions::default());
+    for host in ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", ""] {
+        let answer = console.ask(&format!("GET /api/v1/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        assert_eq!(answer.status, 421, "{host}");
+        assert!(!answer.text().contains("studies"));
+    }
+    let two = "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert!(matches!(console.ask(two).status, 400 | 421));
+    assert_eq!(console.ask("GET / HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n\r\n").status, 200);
+}
+
+#[test]
+fn an_event_follows_each_change_and_carries_no_patient() {
+    let console = console(ConsoleOptions::default());
+    let mut stream = TcpStream::connect(console.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut next = || lines.find(|l| l.starts_with("data:")).unwrap();
+    assert_eq!(next(), "data: 0");
+    console.source.change(|status| status.draining = true);
+    assert_eq!(next(), "data: 1");
+}
+
+#[test]
+fn a_preview_is_served_by_an_opaque_id_and_nothing_else_is() {
+    let console = console(ConsoleOptions::default());
+    let answer = console.get(full().studies[2].results[0].preview.as_ref().unwrap());
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/png")));
+    assert!(answer.body.starts_with(b"\x89PNG"));
+    for path in ["/api/v1/studies/none/preview/0.png", "/api/v1/studies/s1/preview/x.png", "/assets/..%2fmod.rs"] {
+        assert_eq!(console.get(path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn health_says_what_the_node_does_without_a_login() {
+    let mut guarded = guarded();
+    assert_eq!(guarded.get("/health", "").text(), "{\"state\":\"accepting\"}");
+    guarded.console.source.change(|status| status.spool.accepting = false);
+    let answer = guarded.get("/health", "");
+    assert_eq!((answer.status, answer.text()), (503, "{\"state\":\"full\"}"));
+    guarded.console.source.change(|status| status.draining = true);
+    assert_eq!(guarded.get("/health", "").text(), "{\"state\":\"draining\"}");
+    guarded.console.stop().unwrap();
+}
+
+#[test]
+fn off_loopback_it_serves_only_with_tls_and_login() {
+    let runtime = Runtime::new().unwrap();
+    let refused = |options: ConsoleOptions, at: &str| {
+        let listener = runtime.block_on(TcpListener::bind(at)).unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        let source = Arc::new(Fixture::new(full()));
+        runtime.block_on(serve(vec![listener], options, source, metrics::install(), stopped)).unwrap_err().code
+    };
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path());
+    let tls = Some(tls_from_pem(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap());
+    let users = vec![User::new("åse", &hash_password(PASSWORD).unwrap()).unwrap()];
+    let login = Some(Login::new(users, None).unwrap());
+    assert_eq!(refused(ConsoleOptions::default(), "0.0.0.0:0"), "console-exposed");
+    assert_eq!(refused(ConsoleOptions { tls, ..Default::default() }, "0.0.0.0:0"), "console-exposed");
+    assert_eq!(refused(ConsoleOptions { login, ..Default::default() }, "127.0.0.1:0"), "console-login-without-tls");
+}
+
+#[test]
+fn without_a_session_only_the_login_page_and_health_answer() {
+    let guarded = guarded();
+    assert_eq!(guarded.get("/", "").header("location"), Some("/login"));
+    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/session", "/metrics", "/api/v1/studies/s1/preview/0.png"]
+    {
+        assert_eq!(guarded.get(path, "").status, 401, "{path}");
+        assert_eq!(guarded.get(path, "Cookie: __Host-sund=guess\r\n").status, 401, "{path}");
+    }
+    assert_eq!(guarded.get("/login", "").status, 200);
+    assert_eq!(guarded.get("/metrics", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 200);
+    assert_eq!(guarded.get("/api/v1/status", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 401);
+    let named = "GET /login HTTP/1.1\r\nHost: sund.region.example\r\nConnection: close\r\n\r\n";
+    assert!(guarded.ask(named).header("strict-transport-security").is_some());
+    assert!(guarded.get("/login", "").header("strict-transport-security").is_none()); // localhost is others' too
+}
+
+#[test]
+fn a_session_begins_with_the_password_ends_with_the_logout_and_both_are_audited() {
+    let guarded = guarded();
+    assert_eq!(guarded.login(AASE, "wrong").status, 401);
+    let answer = guarded.login(AASE, RIGHT);
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    let cookie = answer.header("set-cookie").unwrap().to_owned();
+    for attribute in ["HttpOnly", "Secure", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    assert_eq!(guarded.get("/api/v1/session", &cookie).text(), "{\"user\":\"åse\"}");
+    assert_eq!(guarded.get("/api/v1/status", &cookie).status, 200);
+    assert_eq!(guarded.post("/logout", &cookie, "").status, 403); // no origin: not from a page of ours
+    guarded.post("/logout", &format!("{cookie}Origin: https://localhost\r\n"), "");
+    assert_eq!(guarded.get("/api/v1/status", &cookie).status, 401);
+    let audited = guarded.audited();
+    for event in ["logged-in", "logged-out", "login-refused"] {
+        assert!(audited.contains(event), "{event}");
+    }
+}
+
+#[test]
+fn a_login_that_cannot_be_recorded_is_refused() {
+    let guarded = guarded_with(16);
+    // One line fills the first file; the next file's name is taken by something else.
+    assert_eq!(guarded.login(AASE, "wrong").status, 401);
+    std::fs::create_dir(guarded.dir.path().join(format!("audit/audit-{:020}.jsonl", 1))).unwrap();
+    assert_eq!(guarded.login(AASE, RIGHT).status, 503);
+}
+
+#[test]
+fn a_form_from_another_site_is_refused() {
+    let guarded = guarded();
+    let form = format!("user={AASE}&password={RIGHT}");
+    for headers in [
+        "",
+        "Origin: null\r\n",
+        "Origin: https://evil.example\r\n",
+        "Origin: http://localhost\r\n",
+        "Origin: https://localhost\r\nSec-Fetch-Site: cross-site\r\n",
+    ] {
+        assert_eq!(guarded.post("/login", headers, &form).status, 403, "{headers}");
+    }
+}
+
+#[test]
+fn guessing_passwords_has_to_wait() {
+    let guarded = guarded();
+    for _ in 0..MAX_FAILURES_PER_ADDRESS {
+        assert_eq!(guarded.login("nobody", "guess").status, 401);
+    }
+    let answer = guarded.login(AASE, RIGHT);
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("60")));
+    assert!(guarded.audited().contains("login-throttled"));
+    assert!(!guarded.audited().contains("nobody"), "a mistyped name may be a password");
+}
+
+#[test]
+fn a_request_past_the_limits_is_refused() {
+    let console = console(ConsoleOptions::default());
+    let long = "x".repeat(2 * MAX_HEAD);
+    let answer = console.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"));
+    assert_eq!(answer.status, 431);
+    let many = "X: 1\r\n".repeat(100);
+    assert_eq!(console.ask(&format!("GET / HTTP/1.1\r\nHost: localhost\r\n{many}\r\n")).status, 431);
+    let guarded = guarded();
+    let form = format!("user={AASE}&password={}", "x".repeat(8192));
+    assert_eq!(guarded.post("/login", "Origin: https://localhost\r\n", &form).status, 413);
+}
+
+#[test]
+fn one_address_cannot_take_every_connection() {
+    let console = console(ConsoleOptions::default());
+    let open: Vec<_> = (0..sund_agent::limits::console::MAX_CONNECTIONS_PER_ADDRESS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(console.address).unwrap();
+            stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            stream.read_exact(&mut [0; 12]).unwrap();
+            stream
+        })
+        .collect();
+    let mut one_more = TcpStream::connect(console.address).unwrap();
+    let _ = one_more.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut answer = Vec::new();
+    let _ = one_more.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    drop(open);
+}
+
+#[test]
+fn stopping_ends_open_event_streams() {
+    let mut console = console(ConsoleOptions::default());
+    let mut stream = TcpStream::connect(console.address).unwrap();
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    console.stop().unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+}
+
+#[test]
+fn a_certificate_that_cannot_serve_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path());
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let other_key = dir.path().join("other.pem");
+    std::fs::write(&other_key, other.signing_key.serialize_pem()).unwrap();
+    for (cert, key, names) in
+        [(&dir.path().join("none.pem"), &key, "none.pem"), (&key, &key, "key.pem"), (&cert, &other_key, "do not fit")]
+    {
+        let fault = tls_from_pem(cert, key).unwrap_err();
+        assert_eq!(fault.code, "console-certificate");
+        assert!(fault.reason.contains(names), "{}", fault.reason);
+    }
+    let fault = User::new("åse", "$2b$12$abcdefghijklmnopqrstuu5Lw4.Z1P6S7zn8Vw3e8Yp9eN0c1a2b3").unwrap_err();
+    assert_eq!(fault.code, "console-user");
+}
+
+#[test]
+fn people_can_use_the_page_in_a_browser() {
+    let mut plain = console(ConsoleOptions::default());
+    plain.source.change(|status| *status = fixture::empty());
+    let mut guarded = guarded();
+    let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let shots = tempfile::tempdir().unwrap();
+    let shots = std::env::var("SUND_TEST_SCREENSHOTS").unwrap_or_else(|_| shots.path().to_string_lossy().into_owned());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/console.py");
+    let mut browser = Command::new(&python)
+        .arg(script)
+        .arg(format!("http://localhost:{}", plain.address.port()))
+        .arg(format!("https://localhost:{}", guarded.console.address.port()))
+        .args(["åse", PASSWORD, &shots])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{python}: {error}: install Python 3 and set SUND_TEST_PYTHON"));
+    // The script says when it is ready for the next change, and looks for it without a reload.
+    for line in BufReader::new(browser.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        eprintln!("{line}");
+        match line.as_str() {
+            "NEXT receiving" => plain.source.change(|status| *status = first_study("receiving")),
+            "NEXT running" => plain.source.change(|status| *status = first_study("running")),
+            "NEXT delivered" => plain.source.change(|status| *status = first_study("delivered")),
+            "NEXT all" => plain.source.change(|status| *status = full()),
+            "NEXT full" => plain.source.change(|status| status.spool.accepting = false),
+            "NEXT draining" => plain.source.change(|status| status.draining = true),
+            "NEXT stop" => plain.stop().unwrap(),
+            _ => {}
+        }
+    }
+    let needs = "it needs Chromium, chromedriver, and selenium in the Python of SUND_TEST_PYTHON";
+    assert!(browser.wait().unwrap().success(), "the browser test failed, see above; {needs}");
+    guarded.console.stop().unwrap();
+}
