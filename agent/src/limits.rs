@@ -66,7 +66,16 @@ pub mod study {
 }
 
 /// Decoding.
-pub mod decode {}
+pub mod decode {
+    /// Most frames of one instance.
+    pub const MAX_FRAMES: usize = 20_000;
+    /// Most bytes of decoded samples of one instance or volume: rows, columns and frames are three numbers of a peer's.
+    pub const MAX_PIXEL_BYTES: usize = 4 * 1024 * 1024 * 1024;
+    /// Directions of two slices differ at most this much in each component.
+    pub const ORIENTATION_TOLERANCE: f64 = 1e-3;
+    /// Steps between slices differ at most this much of the median step: more is a missing slice.
+    pub const SPACING_TOLERANCE: f64 = 0.05;
+}
 
 /// Model packages.
 pub mod model {}
