@@ -120,7 +120,12 @@ pub mod deliver {
 }
 
 /// Configuration files.
-pub mod config {}
+pub mod config {
+    /// Longest file; a longer one is not a configuration, and would be held in memory.
+    pub const MAX_FILE: u64 = 1024 * 1024;
+    /// Most sections of one kind (callers, routes, destinations, models, users): each is checked against the others.
+    pub const MAX_ENTRIES: usize = 1000;
+}
 
 /// The console.
 pub mod console {

@@ -1,5 +1,6 @@
 //! Integration tests of the agent: one binary, one module for each promise.
 mod audit;
+mod config;
 mod console;
 mod model;
 mod spool;

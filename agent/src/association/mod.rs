@@ -2,11 +2,12 @@
 mod command;
 mod intake;
 mod negotiate;
+mod policy;
 mod scp;
 mod scu;
 mod wire;
 
 pub use intake::{Association, Intake, IntakeInstance};
-pub use negotiate::{Caller, Policy};
+pub use policy::{Caller, Network, NotANetwork, Policy};
 pub use scp::{Listener, serve};
 pub use scu::{ObjectToSend, Peer, SendError, Sent, echo, send};

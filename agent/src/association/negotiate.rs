@@ -1,5 +1,6 @@
 //! Who may call, and what is accepted (PS3.8 7.1, PS3.7 D.3).
 use super::intake::Association;
+use super::policy::Policy;
 use crate::fault::{Blame, Fault};
 use crate::limits::association::MAX_PDU;
 use dicom_ul::pdu::{
@@ -7,7 +8,6 @@ use dicom_ul::pdu::{
     AssociationRQ, PresentationContextResult, PresentationContextResultReason, UserVariableItem,
 };
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 /// Verification SOP Class.
 pub(super) const VERIFICATION: &str = "1.2.840.10008.1.1";
@@ -32,30 +32,6 @@ pub(super) const TRANSFER_SYNTAXES: [&str; 10] = [
     "1.2.840.10008.1.2.4.57",
 ];
 
-/// A node that may call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Its AE title.
-    pub ae_title: String,
-    /// Its address; `None` for any.
-    pub address: Option<IpAddr>,
-}
-
-/// Who may call and how.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// Our AE title.
-    pub ae_title: String,
-    /// True: a call for another AE title is rejected.
-    pub require_called_ae: bool,
-    /// Further AE titles that we answer to: routes of their own.
-    pub also_called: Vec<String>,
-    /// Who may call; empty for anybody, which is for loopback alone.
-    pub callers: Vec<Caller>,
-    /// Associations at once.
-    pub max_associations: usize,
-}
-
 /// A context that was accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
@@ -77,14 +53,11 @@ pub(super) fn negotiate(policy: &Policy, request: AssociationRQ, association: &A
         fault: Fault::new(code, Blame::Peer, text),
     };
     let called = association.called_ae.as_str();
-    if policy.require_called_ae && called != policy.ae_title && !policy.also_called.iter().any(|ae| ae == called) {
+    if !policy.answers_to(called) {
         let text = format!("the call is for AE title `{called}`, this node is `{}`", policy.ae_title);
         return reject(Reason::CalledAETitleNotRecognized, "called-ae-unknown", text);
     }
-    let may_call = |caller: &Caller| {
-        caller.ae_title == association.calling_ae && caller.address.is_none_or(|ip| ip == association.peer.ip())
-    };
-    if !policy.callers.is_empty() && !policy.callers.iter().any(may_call) {
+    if !policy.admits(&association.calling_ae, association.peer.ip()) {
         let text = format!("`{}` at {} is not in the list of callers", association.calling_ae, association.peer.ip());
         return reject(Reason::CallingAETitleNotRecognized, "caller-unknown", text);
     }

@@ -1,7 +1,8 @@
 //! The service class provider: C-ECHO and C-STORE.
 use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command};
 use super::intake::{Association, Intake, IntakeInstance};
-use super::negotiate::{Answer, Context, Policy, VERIFICATION, negotiate};
+use super::negotiate::{Answer, Context, VERIFICATION, negotiate};
+use super::policy::Policy;
 use super::wire::{Received, Wire, WireError};
 use crate::dataset::scan;
 use crate::fault::{Blame, Fault};

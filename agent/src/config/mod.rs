@@ -1,1 +1,191 @@
-//! Configuration: as typed, then as checked.
+//! Configuration: as typed, then as checked. All of it is checked before the first port is bound, and all that is wrong
+//! is told at once, each with its line.
+//!
+//! A [`Config`] is a proof: its keys were read, its packages opened, its directories can be written, its routes name
+//! what there is, and nothing stands open beyond what was said by name.
+mod date;
+mod embedded;
+mod exposure;
+mod files;
+mod keys;
+mod node;
+mod problem;
+mod reader;
+mod routing;
+mod service;
+mod storage;
+mod value;
+
+pub use keys::KEYS;
+pub use node::{Node, PlainDicom};
+pub use problem::Problem;
+pub use routing::Destination;
+pub use service::{Console, LogSettings, WorkerSettings};
+pub use storage::Retention;
+pub use value::{Day, LogFormat};
+
+use crate::association::{Caller, Policy};
+use crate::exit::Exit;
+use crate::limits::config::MAX_FILE;
+use crate::model::Package;
+use crate::results::UidKey;
+use crate::route::Route;
+use crate::spool::SpoolOptions;
+use crate::study::assembly::AssemblyRules;
+use date::today;
+use reader::{Document, Section};
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+/// A configuration that holds.
+pub struct Config {
+    /// The DICOM node.
+    pub node: Node,
+    /// Who may call; empty for anybody on loopback.
+    pub callers: Vec<Caller>,
+    /// The console, where there is one.
+    pub console: Option<Console>,
+    /// Where the spool lies and how much it may hold.
+    pub spool: SpoolOptions,
+    /// How long a study is kept; `None`: until a person erases it.
+    pub retention: Retention,
+    /// When a study is complete.
+    pub assembly: AssemblyRules,
+    /// The key of the result UIDs.
+    pub uid_key: UidKey,
+    /// The audit log.
+    pub audit: crate::audit::Options,
+    /// Model packages, opened and checked.
+    pub packages: Vec<Package>,
+    /// Where results go.
+    pub destinations: Vec<Destination>,
+    /// Which studies, by which models, to where.
+    pub routes: Vec<Route>,
+    /// The worker.
+    pub worker: WorkerSettings,
+    /// The log.
+    pub log: LogSettings,
+}
+
+impl Config {
+    /// Who may call and how, as the node is told it. The AE titles of routes are answered to as well.
+    pub fn policy(&self) -> Policy {
+        let own = &self.node.ae_title;
+        let mut also_called: Vec<String> = self.routes.iter().flat_map(|route| route.called_ae.clone()).collect();
+        also_called.retain(|title| title != own);
+        also_called.sort();
+        also_called.dedup();
+        Policy {
+            ae_title: own.clone(),
+            require_called_ae: self.node.require_called_ae,
+            also_called,
+            callers: self.callers.clone(),
+            max_associations: self.node.max_associations,
+        }
+    }
+}
+
+/// Keys, tokens and password hashes are left out: what is shown is what a log may hold.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("node", &self.node)
+            .field("callers", &self.callers)
+            .field("console", &self.console)
+            .field("spool", &self.spool)
+            .field("retention", &self.retention)
+            .field("assembly", &self.assembly)
+            .field("audit", &self.audit.dir)
+            .field("packages", &self.packages.iter().map(|package| &package.digest).collect::<Vec<_>>())
+            .field("destinations", &self.destinations)
+            .field("routes", &self.routes)
+            .field("worker", &self.worker)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads and checks a configuration; everything that is wrong with it, in the order of lines.
+pub fn check(path: &Path) -> Result<Config, Vec<Problem>> {
+    let text = read(path).map_err(|problem| vec![problem])?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let (document, table) = Document::parse(&text, folder);
+    let config = config(&Section::root(&document, &table), today());
+    match (config, document.into_problems()) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// What `sund check-config` says, and how it ends: 64 where anything is wrong.
+pub fn report(path: &Path) -> (String, Exit) {
+    match check(path) {
+        Ok(config) => {
+            let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+            let text = format!(
+                "{}: holds: {} at {}, {}, {}, {}, {}\n",
+                path.display(),
+                config.node.ae_title,
+                config.node.listen,
+                count(config.callers.len(), "caller"),
+                count(config.packages.len(), "model"),
+                count(config.routes.len(), "route"),
+                count(config.destinations.len(), "destination"),
+            );
+            (text, Exit::Ok)
+        }
+        Err(problems) => (problem::render(path, &problems), Exit::Usage),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let problem = |message: String, help: &str| Problem {
+        line: 1,
+        column: 1,
+        key: String::new(),
+        message,
+        help: help.to_owned(),
+    };
+    let unreadable = |error: std::io::Error| problem(format!("cannot be read: {error}"), "");
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(problem(format!("has more than {MAX_FILE} bytes"), "this is hardly a configuration"));
+    }
+    String::from_utf8(bytes).map_err(|_| problem("is not UTF-8".to_owned(), "save it as UTF-8"))
+}
+
+/// Every section is read, whatever the ones before it said.
+fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
+    let node = node::node(root);
+    let callers = node::callers(root);
+    let console = service::console(root);
+    let spool = storage::spool(root);
+    let assembly = storage::study(root);
+    let uid_key = storage::uid_key(root);
+    let audit = storage::audit(root, node.as_ref().map_or("", |node| &node.ae_title));
+    let packages = routing::packages(root);
+    let destinations = routing::destinations(root, node.as_ref().map_or("", |node| &node.ae_title));
+    let routes = routing::routes(root, &packages, &destinations, &callers);
+    let worker = service::worker(root);
+    let log = service::log(root);
+    exposure::check(root, node.as_ref(), &callers, console.as_ref(), today);
+    let (spool, retention) = spool?;
+    Some(Config {
+        node: node?,
+        callers,
+        console,
+        spool,
+        retention,
+        assembly,
+        uid_key: uid_key?,
+        audit: audit?,
+        packages,
+        destinations,
+        routes,
+        worker: worker?,
+        log: log?,
+    })
+}

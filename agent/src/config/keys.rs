@@ -1,0 +1,60 @@
+//! Every section and key that a configuration may have. `agent/sund.example.toml` documents each of them.
+
+/// Sections, and the keys of each; the first one is the file itself.
+pub const KEYS: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "node",
+            "callers",
+            "console",
+            "spool",
+            "study",
+            "identity",
+            "audit",
+            "models",
+            "destinations",
+            "routes",
+            "worker",
+            "log",
+        ],
+    ),
+    (
+        "node",
+        &["ae_title", "listen", "require_called_ae", "max_associations", "tls", "plain_dicom_exception"],
+    ),
+    ("node.tls", &["certificate", "key", "client_authorities"]),
+    ("node.plain_dicom_exception", &["reason", "approved_by", "until"]),
+    ("callers", &["ae_title", "address"]),
+    ("console", &["listen", "allowed_hosts", "metrics_token_file", "tls", "users"]),
+    ("console.tls", &["certificate", "key"]),
+    ("console.users", &["name", "password_hash"]),
+    ("spool", &["directory", "quota", "reserve", "segment", "retention"]),
+    ("study", &["quiet", "complete_on_association_end"]),
+    ("identity", &["uid_key_file"]),
+    ("audit", &["directory", "key_file"]),
+    ("models", &["folder"]),
+    ("destinations", &["name", "ae_title", "address", "tls"]),
+    ("destinations.tls", &["authorities", "server_name", "certificate", "key"]),
+    (
+        "routes",
+        &[
+            "name",
+            "called_ae",
+            "callers",
+            "models",
+            "mode",
+            "destinations",
+            "outcome_reports",
+            "deadline",
+            "rules",
+        ],
+    ),
+    ("worker", &["launcher", "socket", "memory_limit", "timeout", "onnxruntime"]),
+    ("log", &["filter", "format"]),
+];
+
+/// The keys of a section.
+pub(super) fn of(section: &str) -> &'static [&'static str] {
+    KEYS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
+}

@@ -1,0 +1,160 @@
+//! The console, the worker and the log.
+use super::files::{file, private_file, secret};
+use super::reader::Section;
+use super::value::{LauncherKind, LogFormat, Size, Time};
+use crate::console::{Login, User, tls_from_pem};
+use crate::worker::{Bounds, Launcher};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// The console.
+#[derive(Clone)]
+pub struct Console {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// TLS.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Users and the token for `/metrics`.
+    pub login: Option<Login>,
+    /// Names by which browsers reach it.
+    pub allowed_hosts: Vec<String>,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console")
+            .field("listen", &self.listen)
+            .field("tls", &self.tls.is_some())
+            .field("login", &self.login.is_some())
+            .field("allowed_hosts", &self.allowed_hosts)
+            .finish()
+    }
+}
+
+/// How jobs are run.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// How workers are started.
+    pub launcher: Launcher,
+    /// Bounds on one job.
+    pub bounds: Bounds,
+    /// The library of ONNX Runtime; without it tract serves.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// How the log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Which events, as `tracing` directives.
+    pub filter: String,
+    /// Lines for people, or JSON.
+    pub format: LogFormat,
+}
+
+/// Memory and time of one job, unless the configuration says otherwise.
+pub(super) const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10) };
+/// Less than this no engine loads in.
+const LEAST_MEMORY: u64 = 64 << 20;
+
+/// Reads `[console]`.
+pub(super) fn console(root: &Section<'_, '_>) -> Option<Console> {
+    let section = root.section("console", "console")?;
+    let listen = section.require::<SocketAddr>("listen");
+    let tls = section.section("tls", "console.tls");
+    if let (None, Some(_)) = (&tls, section.entry("users")) {
+        section.complain("users", "would send their passwords in the clear", "set [console.tls]");
+    }
+    let tls = tls.and_then(|tls| {
+        tls.require::<PathBuf>("certificate");
+        tls.require::<PathBuf>("key");
+        let (certificate, key) = (file(&tls, "certificate"), private_file(&tls, "key"));
+        match tls_from_pem(&certificate?, &key?) {
+            Ok(config) => Some(config),
+            Err(fault) => {
+                tls.complain("certificate", &fault.reason, "");
+                None
+            }
+        }
+    });
+    let token = section.entry("metrics_token_file").and_then(|_| secret(&section, "metrics_token_file"));
+    let login = login(&section, token.map(|token| token.to_string()));
+    Some(Console {
+        listen: listen?,
+        tls,
+        login,
+        allowed_hosts: section.value_or("allowed_hosts", Vec::new()),
+    })
+}
+
+fn login(section: &Section<'_, '_>, token: Option<String>) -> Option<Login> {
+    let mut users: Vec<(String, User)> = Vec::new();
+    for entry in section.sections("users", "console.users") {
+        let name = entry.require::<String>("name");
+        let hash = entry.require::<String>("password_hash");
+        let (Some(name), Some(hash)) = (name, hash) else { continue };
+        if users.iter().any(|(known, _)| *known == name) {
+            entry.complain("name", &format!("`{name}` stands here twice"), "");
+        }
+        match User::new(&name, &hash) {
+            Ok(user) => users.push((name, user)),
+            Err(fault) => entry.complain("password_hash", &fault.reason, "make one: sund hash-password"),
+        }
+    }
+    if users.is_empty() {
+        if token.is_some() {
+            section.complain("metrics_token_file", "has no use without users", "add [[console.users]]");
+        }
+        return None;
+    }
+    match Login::new(users.into_iter().map(|(_, user)| user).collect(), token) {
+        Ok(login) => Some(login),
+        Err(fault) => {
+            section.complain("metrics_token_file", &fault.reason, "make one: openssl rand -hex 32");
+            None
+        }
+    }
+}
+
+/// Reads `[worker]`.
+pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
+    let section = root.section("worker", "worker");
+    let section = section.as_ref();
+    let kind = section.and_then(|s| s.value("launcher")).unwrap_or(LauncherKind::Child);
+    let socket = section.and_then(|s| s.path("socket"));
+    let launcher = match (kind, socket, section) {
+        (LauncherKind::Child, None, _) => std::env::current_exe().ok().map(|program| Launcher::Child { program }),
+        (LauncherKind::Systemd, Some(socket), _) => Some(Launcher::Unit { socket }),
+        (LauncherKind::Child, Some(_), Some(s)) => {
+            s.complain("socket", "has no use with launcher \"child\"", "remove it, or set launcher = \"systemd\"");
+            None
+        }
+        (LauncherKind::Systemd, None, Some(s)) => {
+            s.complain("socket", "is missing", "the socket of the worker's unit, e.g. \"/run/sund/worker.sock\"");
+            None
+        }
+        (_, _, None) => None,
+    };
+    let memory = section.and_then(|s| s.value::<Size>("memory_limit")).map_or(DEFAULT_BOUNDS.memory, |size| size.0);
+    if let Some(section) = section.filter(|_| memory < LEAST_MEMORY) {
+        section.complain("memory_limit", "is too small for any model", "write e.g. \"4GiB\"");
+    }
+    let time = section.and_then(|s| s.value::<Time>("timeout")).map_or(DEFAULT_BOUNDS.time, |time| time.0);
+    let onnxruntime = section.and_then(|s| s.entry("onnxruntime").and_then(|_| file(s, "onnxruntime")));
+    Some(WorkerSettings { launcher: launcher?, bounds: Bounds { memory, time }, onnxruntime })
+}
+
+/// Reads `[log]`.
+pub(super) fn log(root: &Section<'_, '_>) -> Option<LogSettings> {
+    let section = root.section("log", "log");
+    let section = section.as_ref();
+    let filter = section.and_then(|s| s.value::<String>("filter")).unwrap_or_else(|| "info".to_owned());
+    if let (Err(error), Some(section)) = (EnvFilter::try_new(&filter), section) {
+        section.complain("filter", &format!("cannot be used: {error}"), "e.g. \"info\" or \"warn,sund_agent=debug\"");
+        return None;
+    }
+    Some(LogSettings { filter, format: section.and_then(|s| s.value("format")).unwrap_or_default() })
+}
