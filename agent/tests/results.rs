@@ -167,6 +167,43 @@ fn the_same_result_is_the_same_bytes_and_another_input_is_another_uid() {
     other.package.digest = "sha256:01".into();
     let changed = with_context(&sources, Mode::Clinical, |context| make(context, &other)).unwrap();
     assert!(first.iter().zip(&changed).all(|(a, b)| a.sop_instance != b.sop_instance));
+    let research = with_context(&sources, Mode::Research, |context| make(context, &inference)).unwrap();
+    assert!(first.iter().zip(&research).all(|(a, b)| a.sop_instance != b.sop_instance), "the marks differ");
+    let failed = |reason: &str| {
+        with_context(&sources, Mode::Clinical, |c| outcome_report(c, Outcome::Failed, &inference.package, reason))
+            .unwrap()
+    };
+    assert_ne!(failed("one").sop_instance, failed("two").sop_instance);
+}
+
+#[test]
+fn an_empty_mask_gives_no_segmentation_and_its_volume_of_zero_is_in_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, mut inference) = on_the_series();
+    inference.measurements[0].value = 0.0;
+    inference.outcome = Outcome::NoFinding;
+    let Findings::Volume { segments, .. } = &mut inference.findings else { unreachable!() };
+    segments[0].mask.fill(0);
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    assert_eq!(objects.iter().map(|object| object.kind).collect::<Vec<_>>(), ["SR", "SC"]);
+    let file = validate(&objects[0], dir.path(), "empty");
+    let output = Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Volume") && text.contains("no finding"), "{text}");
+}
+
+#[test]
+fn an_answer_whose_parts_do_not_fit_is_refused() {
+    let (sources, inference) = on_the_series();
+    let mut short = inference.clone();
+    let Findings::Volume { segments, .. } = &mut short.findings else { unreachable!() };
+    segments[0].mask.pop();
+    let mut preview = inference;
+    preview.preview.rgb.pop();
+    for broken in [short, preview] {
+        let fault = with_context(&sources, Mode::Clinical, |context| make(context, &broken)).unwrap_err();
+        assert_eq!(fault.code, "inference-malformed");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ for frame, groups in zip(seg.pixel_array, seg.PerFrameFunctionalGroupsSequence):
     position = numpy.array(groups.PlanePositionSequence[0].ImagePositionPatient, float)
     nearest = min(order, key=lambda u: numpy.linalg.norm(position - numpy.array(images[u].ImagePositionPatient, float)))
     distance = numpy.linalg.norm(position - numpy.array(images[nearest].ImagePositionPatient, float))
-    assert distance < 0.01, distance
+    assert distance < 1e-6, distance
     assert (frame == mask[order.index(nearest)]).all(), "a slice lies elsewhere than its source"
 shared = seg.SharedFunctionalGroupsSequence[0]
 orientation = numpy.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
