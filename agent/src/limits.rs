@@ -66,7 +66,16 @@ pub mod study {
 }
 
 /// Decoding.
-pub mod decode {}
+pub mod decode {
+    /// Most bytes of one decoded frame; Rows and Columns can claim 4 GiB for a frame of a few bytes.
+    pub const MAX_FRAME: u64 = 1024 * 1024 * 1024;
+    /// Most bytes of all that is decoded for one job, and of deflated data sets in it; more does not fit the worker.
+    pub const MAX_DECODED: u64 = 2 * 1024 * 1024 * 1024;
+    /// Most frames of one instance; each has a place and a source of its own.
+    pub const MAX_FRAMES: usize = 65_536;
+    /// Most tiles of a JPEG 2000 frame; its decoder holds some kilobytes for each that is claimed.
+    pub const MAX_TILES: u64 = 4096;
+}
 
 /// Model packages.
 pub mod model {}

@@ -1,4 +1,23 @@
 //! From data sets as they came to images and volumes: codecs, photometric interpretation, geometry.
+//!
+//! Every length that a header or a codestream claims is checked against a limit and against what is there before anything
+//! is allocated by it. What remains, a codec that crashes, costs the worker's process and one job.
+mod colour;
+mod frames;
+mod functional_groups;
+mod geometry;
+mod image;
+mod jpeg;
+mod jpeg2000;
+mod pixel;
+mod rle;
+mod samples;
+mod series;
+mod volume;
+
+pub use image::images;
+pub use volume::volume;
+
 use crate::dataset::Header;
 use crate::inference::SourceFrame;
 use sund_kernels::Grid;
