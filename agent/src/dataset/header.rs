@@ -72,6 +72,9 @@ impl Header {
             _ => charset::decode(&element.value, &[]),
         };
         let trim = |value: &str| value.trim_matches(|c| c == ' ' || c == '\0').to_owned();
+        if trim(&text).is_empty() {
+            return Vec::new();
+        }
         match element.vr {
             VR::LT | VR::ST | VR::UT => vec![text.trim_end_matches([' ', '\0']).to_owned()],
             _ => text.split('\\').map(trim).collect(),
