@@ -158,6 +158,21 @@ fn headers_read_as_the_oracle_reads_them_in_every_character_set() {
 }
 
 #[test]
+fn a_front_cut_anywhere_shows_a_part_of_the_whole() {
+    let (_out, entries) = oracle("made");
+    for entry in &entries {
+        let whole = open(Path::new(entry["path"].as_str().unwrap())).unwrap();
+        for cut in (0..whole.dataset.len()).step_by(97) {
+            // Between a fault for what is broken and silence for what has not come yet, a cut is the second.
+            let front = scan::front(&whole.dataset[..cut], &whole.header.transfer_syntax).unwrap();
+            for (tag, element) in &front.elements {
+                assert!(element == &whole.header.elements[tag], "{} {tag} at {cut}", entry["name"]);
+            }
+        }
+    }
+}
+
+#[test]
 fn garbage_in_place_of_a_codestream_is_refused() {
     let (_out, entries) = oracle("made");
     for entry in entries.iter().filter(|entry| matches!(entry["name"].as_str(), Some("jpeg2000" | "rle"))) {

@@ -48,7 +48,7 @@ impl std::fmt::Debug for Element {
 }
 
 /// Where the value of Pixel Data (7FE0,0010) lies in the data set as it came (after inflation, for a deflated one).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelData {
     /// OB or OW: in a big endian data set it says whether samples of 8 bits lie in words (PS3.5 8.1.1).
     pub vr: VR,
@@ -147,6 +147,13 @@ impl Header {
         let sets: Vec<String> =
             text.split('\\').map(|set| set.trim_matches(|c| c == ' ' || c == '\0').to_owned()).collect();
         if sets.iter().all(String::is_empty) { Vec::new() } else { sets }
+    }
+
+    /// True where a text is not ASCII and no character set is declared: what it says was guessed.
+    pub fn guesses_text(&self) -> bool {
+        let by_set = |vr| matches!(vr, VR::LO | VR::LT | VR::PN | VR::SH | VR::ST | VR::UC | VR::UT);
+        self.character_sets().is_empty()
+            && self.elements.values().any(|element| by_set(element.vr) && !element.value.is_ascii())
     }
 
     fn words<T: Into<f64>, const N: usize>(

@@ -414,7 +414,92 @@ mod tests {
         assert_eq!(header.text(tags::PATIENT_NAME).unwrap(), "Sørensen^Åse");
     }
 
+    /// An element of explicit VR little endian.
+    fn element(tag: [u8; 4], vr: &[u8], value: &[u8]) -> Vec<u8> {
+        [&tag[..], vr, &(value.len() as u16).to_le_bytes(), value].concat()
+    }
+
+    fn pixel_data(value: &[u8]) -> Vec<u8> {
+        [b"\xe0\x7f\x10\0OW\0\0", &(value.len() as u32).to_le_bytes()[..], value].concat()
+    }
+
+    #[test]
+    fn bytes_of_no_meaning_behind_pixel_data_are_left_there() {
+        let image = [element([8, 0, 0x60, 0], b"CS", b"MR"), pixel_data(&[1; 8])].concat();
+        let padding = [0; 5000].to_vec();
+        let noise = b"\xfc\xff\xfc\xff??not an element at all".to_vec();
+        let trailing_padding = b"\xfc\xff\xfc\xffOB\0\0\x04\0\0\0\0\0\0\0".to_vec();
+        for tail in [Vec::new(), padding, noise, trailing_padding, vec![0xe0], pixel_data(&[2; 4])] {
+            let header = scan(&[&image[..], &tail].concat(), EXPLICIT).unwrap();
+            assert_eq!(header.pixel_data, Some(PixelData { vr: VR::OW, offset: 22, length: Some(8) }));
+            assert_eq!(header.elements.len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_icon_with_encapsulated_pixels_is_walked_over() {
+        let mut data = b"\x88\0\0\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff".to_vec();
+        data.extend(b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\0\0\0\0");
+        data.extend(b"\xfe\xff\0\xe0\x04\0\0\0\xff\xd8\xff\xd9\xfe\xff\xdd\xe0\0\0\0\0");
+        data.extend(b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0");
+        data.extend(pixel_data(&[7; 2]));
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert!(header.pixel_data.is_some_and(|pixels| pixels.length == Some(2)));
+        let icon = header.item(tags::ICON_IMAGE_SEQUENCE, &data).unwrap().unwrap();
+        assert!(icon.elements.contains_key(&tags::PIXEL_DATA));
+    }
+
+    #[test]
+    fn of_a_repeated_element_the_first_counts_and_order_does_not_matter() {
+        let data = [
+            element([16, 0, 32, 0], b"LO", b"second"),
+            element([8, 0, 0x60, 0], b"CS", b"MR"),
+            element([8, 0, 0x60, 0], b"CS", b"CT"),
+        ]
+        .concat();
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert_eq!(header.text(tags::MODALITY).unwrap(), "MR");
+        assert_eq!(header.text(tags::PATIENT_ID).unwrap(), "second");
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_to_keep_is_found_again() {
+        let item = element([8, 0, 0x60, 0], b"CS", b"MR").repeat(10_000);
+        let mut data = b"\x08\0\x40\x11SQ\0\0".to_vec();
+        data.extend((item.len() as u32 + 8).to_le_bytes());
+        data.extend(b"\xfe\xff\0\xe0");
+        data.extend((item.len() as u32).to_le_bytes());
+        data.extend(item);
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert!(header.elements.is_empty());
+        let items = header.items(tags::REFERENCED_IMAGE_SEQUENCE, &data).unwrap();
+        assert_eq!(items[0].text(tags::MODALITY).unwrap(), "MR");
+        assert!(header.items(tags::REFERENCED_IMAGE_SEQUENCE, &data[..40]).unwrap().is_empty());
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_front_shows_what_the_whole_shows_as_far_as_it_goes(values in proptest::collection::vec("[A-Z]{0,8}", 1..12),
+            cut in 0..400usize) {
+            let data: Vec<u8> = values.iter().enumerate()
+                .flat_map(|(n, value)| element([9, 0, n as u8, 0x10], b"LO", value.as_bytes())).collect();
+            let whole = scan(&data, EXPLICIT).unwrap();
+            let front = front(&data[..cut.min(data.len())], EXPLICIT).unwrap();
+            for (tag, element) in &front.elements {
+                proptest::prop_assert_eq!(element, &whole.elements[tag]);
+            }
+            proptest::prop_assert!(cut < data.len() || front.elements.len() == whole.elements.len());
+        }
+
+        #[test]
+        fn items_of_any_bytes_make_no_panic(data in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let mut item = b"\xfe\xff\0\xe0\xff\xff\xff\xff".to_vec();
+            item.extend(&data);
+            let _ = items(&data, EXPLICIT);
+            let _ = items(&item, EXPLICIT);
+            let _ = items(&item, uids::IMPLICIT_VR_LITTLE_ENDIAN);
+        }
+
         #[test]
         fn no_bytes_make_it_panic(data in proptest::collection::vec(proptest::num::u8::ANY, 0..400), syntax in 0..4usize) {
             let syntax = [EXPLICIT, uids::IMPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN,

@@ -44,7 +44,7 @@ struct Palette {
 impl Palette {
     fn of(header: &Header, dataset: &[u8], pixel: &Pixel) -> Result<Self, Fault> {
         let descriptor = header.numbers(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR);
-        let &[entries, first, bits] = &descriptor[..] else {
+        let [entries, first, bits] = descriptor[..] else {
             let reason = "the palette has no descriptor of three values";
             return Err(Fault::new("image-attributes-missing", Blame::Peer, reason));
         };
@@ -52,7 +52,7 @@ impl Palette {
         let entries = if entries == 0.0 { 65_536 } else { (entries as i32 as u16).into() };
         let first = first as i32;
         let first = if pixel.signed { i32::from(first as u16 as i16) } else { i32::from(first as u16) };
-        let channel = |tag| channel(header, dataset, tag, entries, bits == 16.0);
+        let channel = |tag| channel(header, dataset, tag, entries, bits as u8 == 16);
         let red = channel(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA)?;
         let green = channel(tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA)?;
         let blue = channel(tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA)?;

@@ -26,6 +26,16 @@ impl Plane {
     }
 }
 
+/// What a frame is to a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Slice,
+    /// A scout or topogram, taken to plan the others.
+    Localizer,
+    /// A whole volume laid out as tiles of one image, with the place of none of them (Siemens).
+    Mosaic,
+}
+
 /// Real value = stored * slope + intercept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rescale {
@@ -124,8 +134,8 @@ impl<'a> Geometry<'a> {
         })
     }
 
-    /// True for a localizer (scout, topogram): Image Type or Frame Type value 3 (PS3.3 C.7.6.1.1.2, C.8.16.1.3).
-    pub(super) fn is_localizer(&self, frame: usize) -> Result<bool, Fault> {
+    /// What Image Type and Frame Type say against a slice of a volume (PS3.3 C.7.6.1.1.2, C.8.16.1.3).
+    pub(super) fn kind(&self, frame: usize) -> Result<Kind, Fault> {
         let mut types = self.header.texts(tags::IMAGE_TYPE);
         for sequence in
             [tags::CT_IMAGE_FRAME_TYPE_SEQUENCE, tags::MR_IMAGE_FRAME_TYPE_SEQUENCE, tags::PET_FRAME_TYPE_SEQUENCE]
@@ -134,7 +144,14 @@ impl<'a> Geometry<'a> {
                 types.extend(group.texts(tags::FRAME_TYPE));
             }
         }
-        Ok(types.iter().any(|term| matches!(&term[..], "LOCALIZER" | "SCOUT")))
+        let says = |kind: &str| types.iter().any(|term| term == kind);
+        Ok(if says("LOCALIZER") || says("SCOUT") {
+            Kind::Localizer
+        } else if says("MOSAIC") {
+            Kind::Mosaic
+        } else {
+            Kind::Slice
+        })
     }
 
     /// An attribute that an enhanced instance has in a macro and a classic one at its top level.

@@ -22,14 +22,12 @@ pub(super) fn decode(frame: &[u8], pixel: &Pixel) -> Result<Samples, Fault> {
     if components.iter().any(|c| (c.precision(), c.is_signed()) != (precision, signed)) {
         return Err(broken("its components differ from each other"));
     }
-    Ok(match components {
-        [grey] => samples::from_codec(grey.data().iter().copied(), precision, signed, pixel),
-        _ => {
-            let planes: Vec<&[i32]> = components.iter().map(jpeg2k::ImageComponent::data).collect();
-            let values = (0..plane).flat_map(|i| planes.iter().map(move |plane| plane[i]));
-            samples::from_codec(values, precision, signed, pixel)
-        }
-    })
+    if let [grey] = components {
+        return Ok(samples::from_codec(grey.data().iter().copied(), precision, signed, pixel));
+    }
+    let planes: Vec<&[i32]> = components.iter().map(jpeg2k::ImageComponent::data).collect();
+    let values = (0..plane).flat_map(|i| planes.iter().map(move |plane| plane[i]));
+    Ok(samples::from_codec(values, precision, signed, pixel))
 }
 
 /// The SIZ segment (ISO/IEC 15444-1 A.5.1), read before the decoder allocates by it.

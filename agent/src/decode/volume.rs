@@ -1,6 +1,6 @@
 //! A volume from frames, by where they lie in the patient; what cannot be one volume is refused with the reason.
 use super::frames::Frames;
-use super::geometry::{Geometry, Plane, Rescale, cross, dot, length};
+use super::geometry::{Geometry, Kind, Plane, Rescale, cross, dot, length};
 use super::{DecodedVolume, Samples, SourceInstance, series};
 use crate::fault::{Blame, Fault, StageError};
 use dicom_dictionary_std::tags;
@@ -70,9 +70,17 @@ fn slices(opened: &[Frames]) -> Result<(Vec<Slice>, usize), Fault> {
     for (instance, frames) in opened.iter().enumerate() {
         let geometry = Geometry::of(frames)?;
         for frame in 0..frames.pixel.frames {
-            if geometry.is_localizer(frame)? {
-                localizers += 1;
-                continue;
+            match geometry.kind(frame)? {
+                Kind::Slice => {}
+                Kind::Localizer => {
+                    localizers += 1;
+                    continue;
+                }
+                Kind::Mosaic => {
+                    let reason =
+                        "the series has mosaics: tiles of several slices in one image, which are not taken apart";
+                    return Err(refuse("volume-mosaic", reason.into()));
+                }
             }
             slices.push(Slice { instance, frame, plane: geometry.plane(frame)?, rescale: geometry.rescale(frame)? });
         }
@@ -196,7 +204,9 @@ fn rescaled(decoded: Vec<Samples>, slices: &[Slice]) -> (Samples, Rescale) {
     let real = std::iter::zip(decoded, slices).map(|(samples, slice)| {
         let Rescale { slope, intercept } = slice.rescale;
         let mut values = samples.to_f32();
-        values.iter_mut().for_each(|value| *value = *value * slope + intercept);
+        for value in &mut values {
+            *value = *value * slope + intercept;
+        }
         Samples::F32(values)
     });
     (Samples::concatenate(real.collect()), Rescale { slope: 1.0, intercept: 0.0 })

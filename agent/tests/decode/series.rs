@@ -299,8 +299,11 @@ fn what_is_no_volume_is_refused_with_the_reason() {
     refused("volume-too-few-slices", |s| s.truncate(1));
     refused("volume-too-few-slices", Vec::clear);
     refused("volume-without-geometry", |s| s[2].orientation = false);
-    refused("volume-missing-slice", |s| drop(s.remove(3)));
+    refused("volume-missing-slice", |s| {
+        s.remove(3);
+    });
     refused("volume-duplicate-position", |s| s.push(s[2].clone()));
+    refused("volume-mosaic", |s| s[0].image_type = "ORIGINAL\\PRIMARY\\M\\MOSAIC");
     refused("volume-uneven-spacing", |s| s[3].position[2] += 0.4);
     refused("volume-mixed-frame-of-reference", |s| s[5].frame_of_reference = "1.2.4");
     refused("volume-mixed-pixel-spacing", |s| s[1].acquisition.spacing = [0.8, 1.1]);
