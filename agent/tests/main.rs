@@ -2,4 +2,5 @@
 mod audit;
 mod console;
 mod decode;
+mod model;
 mod spool;

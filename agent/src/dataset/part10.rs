@@ -1,58 +1,69 @@
-//! Files of PS3.10: what `sund model run` reads, and what exports and tests write.
+//! Part 10 files (PS3.10 7.1): read for tools and golden cases, written as exports.
 use super::{Header, scan};
+use crate::association::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
+use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
-use crate::limits::association::MAX_DATASET;
+use crate::limits::dataset::MAX_FILE;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
 use std::path::Path;
 
-/// File preamble and prefix (PS3.10 7.1).
 const PREAMBLE: usize = 128;
 const PREFIX: &[u8] = b"DICM";
 
-/// A DICOM file taken apart.
+/// Reads a file of at most `MAX_FILE` bytes: its data set as it lies there, its header scanned.
+pub fn read_file(path: &Path) -> Result<SourceInstance, Fault> {
+    let unreadable =
+        |reason: String| Fault::new("file-unreadable", Blame::Box, format!("{}: {reason}", path.display()));
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if length > MAX_FILE {
+        return Err(unreadable(format!("{length} bytes are over the limit of {MAX_FILE}")));
+    }
+    let file = Bytes::from(std::fs::read(path).map_err(|error| unreadable(error.to_string()))?);
+    read(&file).map_err(|fault| Fault { reason: format!("{}: {}", path.display(), fault.reason), ..fault })
+}
+
+/// Reads a file's bytes; the data set shares their memory.
+pub fn read(file: &Bytes) -> Result<SourceInstance, Fault> {
+    let (meta, dataset) = split(file)?;
+    let header = scan::scan(&dataset, &meta.transfer_syntax)?;
+    let uid = |tag, in_meta| {
+        let uid = header.text(tag).or_else(|| meta.header.text(in_meta));
+        uid.ok_or_else(|| not_dicom("the file has no SOP Class or Instance UID"))
+    };
+    let sop_class = uid(tags::SOP_CLASS_UID, tags::MEDIA_STORAGE_SOP_CLASS_UID)?;
+    let sop_instance = uid(tags::SOP_INSTANCE_UID, tags::MEDIA_STORAGE_SOP_INSTANCE_UID)?;
+    Ok(SourceInstance { sop_class, sop_instance, header, dataset })
+}
+
+/// File Meta Information.
 #[derive(Clone, Debug)]
-pub struct Part10 {
-    /// File Meta Information (group 0002).
-    pub meta: Header,
+pub struct FileMeta {
     /// Transfer Syntax UID of the data set.
     pub transfer_syntax: String,
-    /// The data set, as it would come over an association.
-    pub dataset: Bytes,
+    /// Group 0002.
+    pub header: Header,
 }
 
-/// Takes a file apart; the data set shares the file's memory.
-pub fn read(file: &Bytes) -> Result<Part10, Fault> {
+/// Takes a file apart into meta information and data set.
+pub fn split(file: &Bytes) -> Result<(FileMeta, Bytes), Fault> {
     let start = PREAMBLE + PREFIX.len();
     if file.get(PREAMBLE..start) != Some(PREFIX) {
-        return Err(Fault::new("file-not-dicom", Blame::Peer, "the file does not begin as a DICOM file (PS3.10 7.1)"));
+        return Err(not_dicom("this is not a DICOM file: the prefix DICM is absent"));
     }
-    let (meta, length) = scan::file_meta(&file[start..])?;
-    let Some(transfer_syntax) = meta.text(tags::TRANSFER_SYNTAX_UID) else {
-        return Err(Fault::new(
-            "file-without-transfer-syntax",
-            Blame::Peer,
-            "the file does not say its transfer syntax",
-        ));
-    };
-    Ok(Part10 { meta, transfer_syntax, dataset: file.slice(start + length..) })
+    let (header, length) = scan::file_meta(&file[start..])?;
+    let transfer_syntax = header
+        .text(tags::TRANSFER_SYNTAX_UID)
+        .ok_or_else(|| not_dicom("the file's meta information names no transfer syntax"))?;
+    Ok((FileMeta { transfer_syntax, header }, file.slice(start + length..)))
 }
 
-/// Reads and takes apart a file of at most `MAX_DATASET` bytes.
-pub fn read_file(path: &Path) -> Result<Part10, Fault> {
-    let unreadable = |error: std::io::Error| {
-        Fault::new("file-unreadable", Blame::Box, format!("{} cannot be read: {error}", path.display()))
-    };
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > MAX_DATASET {
-        return Err(Fault::new("dataset-too-large", Blame::Peer, "the file is over the limit of 4 GiB"));
-    }
-    read(&Bytes::from(std::fs::read(path).map_err(unreadable)?))
+fn not_dicom(reason: &str) -> Fault {
+    Fault::new("file-not-dicom", Blame::Peer, reason)
 }
 
 /// A DICOM file around a data set (PS3.10 table 7.1-1).
 pub fn write(sop_class: &str, sop_instance: &str, transfer_syntax: &str, dataset: &[u8]) -> Vec<u8> {
-    use crate::association::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
     let mut group = Vec::new();
     group.extend_from_slice(b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01");
     for (element, vr, value) in [
@@ -88,12 +99,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let dataset = b"\x08\0\x16\0UI\x02\x001\0";
-        let file = Bytes::from(write("1.2.840.10008.5.1.4.1.1.4", "2.25.7", uids::EXPLICIT_VR_LITTLE_ENDIAN, dataset));
-        let part10 = read(&file).unwrap();
-        assert_eq!(part10.transfer_syntax, uids::EXPLICIT_VR_LITTLE_ENDIAN);
-        assert_eq!(part10.meta.text(tags::MEDIA_STORAGE_SOP_INSTANCE_UID).unwrap(), "2.25.7");
-        assert_eq!(&part10.dataset[..], dataset);
+        let class = "1.2.840.10008.5.1.4.1.1.4";
+        let dataset = [&b"\x08\0\x16\0UI\x1a\x00"[..], class.as_bytes(), b"\0\x08\0\x18\0UI\x06\x002.25.7"].concat();
+        let file = Bytes::from(write(class, "2.25.7", uids::EXPLICIT_VR_LITTLE_ENDIAN, &dataset));
+        let instance = read(&file).unwrap();
+        assert_eq!(instance.header.transfer_syntax, uids::EXPLICIT_VR_LITTLE_ENDIAN);
+        assert_eq!((&instance.sop_class[..], &instance.sop_instance[..]), (class, "2.25.7"));
+        assert_eq!(&instance.dataset[..], dataset);
     }
 
     #[test]

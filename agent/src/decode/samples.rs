@@ -19,14 +19,14 @@ impl Samples {
         self.len() == 0
     }
 
-    /// All values as 32-bit floating point: exact to 24 bits, nearest beyond.
-    pub fn to_f32(&self) -> Vec<f32> {
+    /// Real values, stored * slope + intercept. Stored values are exact in 32-bit floating point to 24 bits.
+    pub fn to_real(&self, slope: f32, intercept: f32) -> Vec<f32> {
         match self {
-            Self::U8(v) => v.iter().map(|x| f32::from(*x)).collect(),
-            Self::I16(v) => v.iter().map(|x| f32::from(*x)).collect(),
-            Self::U16(v) => v.iter().map(|x| f32::from(*x)).collect(),
-            Self::I32(v) => v.iter().map(|x| *x as f32).collect(),
-            Self::F32(v) => v.clone(),
+            Self::U8(v) => v.iter().map(|x| f32::from(*x) * slope + intercept).collect(),
+            Self::I16(v) => v.iter().map(|x| f32::from(*x) * slope + intercept).collect(),
+            Self::U16(v) => v.iter().map(|x| f32::from(*x) * slope + intercept).collect(),
+            Self::I32(v) => v.iter().map(|x| *x as f32 * slope + intercept).collect(),
+            Self::F32(v) => v.iter().map(|x| x * slope + intercept).collect(),
         }
     }
 
@@ -61,7 +61,7 @@ impl Samples {
         alike!(I32);
         match frames.iter().map(Self::to_i32).collect::<Option<Vec<_>>>() {
             Some(frames) => Self::I32(frames.concat()),
-            None => Self::F32(frames.iter().flat_map(Self::to_f32).collect()),
+            None => Self::F32(frames.iter().flat_map(|frame| frame.to_real(1.0, 0.0)).collect()),
         }
     }
 }

@@ -121,7 +121,7 @@ fn alike(slices: &[Slice], opened: &[Frames]) -> Result<(), Fault> {
         for (a, b) in slice.plane.spacing.iter().zip(first.plane.spacing) {
             if (a - b).abs() > SAME_SPACING * b {
                 let reason = format!("the series has images with pixels of {b} mm and of {a} mm");
-                return Err(refuse("volume-mixed-pixel-spacing", reason));
+                return Err(refuse("volume-mixed-spacing", reason));
             }
         }
         if frame_of_reference(slice) != reference {
@@ -201,14 +201,8 @@ fn rescaled(decoded: Vec<Samples>, slices: &[Slice]) -> (Samples, Rescale) {
     if slices.iter().all(|slice| slice.rescale == first) {
         return (Samples::concatenate(decoded), first);
     }
-    let real = std::iter::zip(decoded, slices).map(|(samples, slice)| {
-        let Rescale { slope, intercept } = slice.rescale;
-        let mut values = samples.to_f32();
-        for value in &mut values {
-            *value = *value * slope + intercept;
-        }
-        Samples::F32(values)
-    });
+    let real = std::iter::zip(decoded, slices)
+        .map(|(samples, slice)| Samples::F32(samples.to_real(slice.rescale.slope, slice.rescale.intercept)));
     (Samples::concatenate(real.collect()), Rescale { slope: 1.0, intercept: 0.0 })
 }
 

@@ -1,7 +1,7 @@
 //! Volumes: every voxel lies where its slice said, and what is no volume is refused with the reason.
 use bytes::Bytes;
 use dicom_core::{Tag, VR};
-use sund_agent::dataset::scan;
+use sund_agent::dataset::{part10, scan};
 use sund_agent::decode::{DecodedVolume, Samples, SourceInstance, volume};
 use sund_agent::fault::Fault;
 
@@ -306,7 +306,7 @@ fn what_is_no_volume_is_refused_with_the_reason() {
     refused("volume-mosaic", |s| s[0].image_type = "ORIGINAL\\PRIMARY\\M\\MOSAIC");
     refused("volume-uneven-spacing", |s| s[3].position[2] += 0.4);
     refused("volume-mixed-frame-of-reference", |s| s[5].frame_of_reference = "1.2.4");
-    refused("volume-mixed-pixel-spacing", |s| s[1].acquisition.spacing = [0.8, 1.1]);
+    refused("volume-mixed-spacing", |s| s[1].acquisition.spacing = [0.8, 1.1]);
     refused("volume-mixed-orientation", |s| s[1].acquisition.along_row = [0.9950042, 0.0, 0.0998334]);
     refused("volume-geometry-wrong", |s| s[1].acquisition.along_row = [0.0, 1.0, 0.0]);
     refused("volume-tilted", |s| {
@@ -323,6 +323,24 @@ fn positions_that_were_rounded_are_no_reason_to_refuse() {
         slice.position = slice.position.map(|mm| (mm * 10.0).round() / 10.0);
     }
     assert_eq!(build(&series).unwrap().grid.dims[0], 40);
+}
+
+#[test]
+fn a_real_series_keeps_its_geometry_whatever_follows_its_pixels() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/models/brain-extraction/golden/brain");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut series: Vec<SourceInstance> = files.map(|file| part10::read_file(&file).unwrap()).collect();
+    let before = volume(&series).unwrap();
+    assert_eq!(before.grid.dims, [20, 256, 256]);
+    // Positions are written with one decimal, so that the steps differ by a tenth of a millimetre.
+    assert!((before.grid.spacing()[0] - 7.0005).abs() < 1e-3, "{:?}", before.grid);
+    // Megabytes of no meaning behind Pixel Data, as one scanner leaves them.
+    let mut long = series[0].dataset.to_vec();
+    long.resize(long.len() + 2_500_000, 0);
+    series[0].header = scan::scan(&long, &series[0].header.transfer_syntax).unwrap();
+    series[0].dataset = Bytes::from(long);
+    let after = volume(&series).unwrap();
+    assert_eq!((after.grid, after.samples), (before.grid, before.samples));
 }
 
 #[test]
