@@ -69,14 +69,14 @@ pub mod study {
 
 /// Decoding.
 pub mod decode {
-    /// Most frames of one instance.
-    pub const MAX_FRAMES: usize = 20_000;
-    /// Most bytes of decoded samples of one instance or volume: rows, columns and frames are three numbers of a peer's.
-    pub const MAX_PIXEL_BYTES: usize = 4 * 1024 * 1024 * 1024;
-    /// Directions of two slices differ at most this much in each component.
-    pub const ORIENTATION_TOLERANCE: f64 = 1e-3;
-    /// Steps between slices differ at most this much of the median step: more is a missing slice.
-    pub const SPACING_TOLERANCE: f64 = 0.05;
+    /// Most bytes of one decoded frame; Rows and Columns can claim 4 GiB for a frame of a few bytes.
+    pub const MAX_FRAME: u64 = 1024 * 1024 * 1024;
+    /// Most bytes of all that is decoded for one job, and of deflated data sets in it; more does not fit the worker.
+    pub const MAX_DECODED: u64 = 2 * 1024 * 1024 * 1024;
+    /// Most frames of one instance; each has a place and a source of its own.
+    pub const MAX_FRAMES: usize = 65_536;
+    /// Most tiles of a JPEG 2000 frame; its decoder holds some kilobytes for each that is claimed.
+    pub const MAX_TILES: u64 = 4096;
 }
 
 /// Model packages.

@@ -8,5 +8,6 @@ mod wire;
 
 pub use intake::{Association, Intake, IntakeInstance};
 pub use negotiate::{Caller, Policy};
+pub(crate) use negotiate::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
 pub use scp::{Listener, serve};
 pub use scu::{ObjectToSend, Peer, SendError, Sent, echo, send};

@@ -15,8 +15,8 @@ const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Under this root lie the Storage SOP Classes of PS3.4 B.5.
 const STORAGE_ROOT: &str = "1.2.840.10008.5.1.4.1.1.";
 /// PS3.7 D.3.3.2: our implementation.
-pub(super) const IMPLEMENTATION_CLASS: &str = "2.25.214748364799274021657734089129518276441";
-pub(super) const IMPLEMENTATION_VERSION: &str = concat!("SUND_", env!("CARGO_PKG_VERSION"));
+pub(crate) const IMPLEMENTATION_CLASS: &str = "2.25.214748364799274021657734089129518276441";
+pub(crate) const IMPLEMENTATION_VERSION: &str = concat!("SUND_", env!("CARGO_PKG_VERSION"));
 
 /// Transfer syntaxes that are stored as they come: all that can be decoded here.
 pub(super) const TRANSFER_SYNTAXES: [&str; 10] = [
