@@ -84,7 +84,7 @@ impl Case {
         self.files()
             .iter()
             .filter(|(name, _)| is_image(name))
-            .map(|(_, bytes)| part10::read(Bytes::from_static(bytes)))
+            .map(|(_, bytes)| part10::read(&Bytes::from_static(bytes)))
             .collect()
     }
 }
