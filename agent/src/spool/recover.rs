@@ -62,7 +62,7 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     }
     state.rebuilt();
 
-    let spares = shelve(&io, &options, &names, maker)?;
+    let spares = shelve(&io, &options, maker)?;
     let writer = match writer {
         Some(writer) => writer,
         None => {
@@ -96,13 +96,9 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
 }
 
 /// Adopts the spares that are there, removes what was never finished.
-fn shelve(
-    io: &Arc<dyn SpoolIo>,
-    options: &SpoolOptions,
-    names: &[String],
-    maker: bool,
-) -> Result<Spares, SpoolError> {
+fn shelve(io: &Arc<dyn SpoolIo>, options: &SpoolOptions, maker: bool) -> Result<Spares, SpoolError> {
     let mut found = Vec::new();
+    let names = &io.list().map_err(SpoolError::disk("list the spool directory"))?;
     for name in names {
         let adopt = is_spare(name)
             && found.len() < options.spares
