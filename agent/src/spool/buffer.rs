@@ -72,7 +72,8 @@ impl Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buffer) = self.buffer.take().filter(|buffer| buffer.length == self.pool.length && idle.len() < KEPT) {
+        if let Some(buffer) = self.buffer.take().filter(|buffer| buffer.length == self.pool.length && idle.len() < KEPT)
+        {
             idle.push(buffer);
         }
     }

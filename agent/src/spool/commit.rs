@@ -3,12 +3,12 @@
 //! A frame is queued; if nobody is writing, its owner takes the writer, writes everything queued in one pass, and
 //! answers each. Those who come meanwhile wait; when the writer is free again, the first of them is woken to lead. One
 //! association so commits without any hand-over between threads, and many share one flush.
-use super::{SpoolError, Table};
 use super::buffer::{BLOCK, Pooled, blocks};
 use super::frame::{Entry, Extent, Place, head_blocks, write_head};
 use super::key::TAG;
 use super::segment::Segment;
 use super::shared::{Shared, exclusive, read, write};
+use super::{SpoolError, Table};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, TryLockError};
@@ -247,7 +247,7 @@ impl Shared {
 
     /// Writes frames in one pass with one flush, takes them into the state.
     pub(super) fn write_group(&self, writer: &mut Writer, mut group: Vec<Frame>) -> Vec<Outcome> {
-        match self.write_frames(writer, &mut group) {
+        match Self::write_frames(writer, &mut group) {
             Ok(places) => {
                 let mut state = write(&self.state);
                 for (frame, place) in group.into_iter().zip(&places) {
@@ -266,7 +266,7 @@ impl Shared {
         }
     }
 
-    fn write_frames(&self, writer: &mut Writer, group: &mut [Frame]) -> Result<Vec<Committed>, SpoolError> {
+    fn write_frames(writer: &mut Writer, group: &mut [Frame]) -> Result<Vec<Committed>, SpoolError> {
         if group.is_empty() {
             return Ok(Vec::new());
         }
@@ -290,11 +290,7 @@ impl Shared {
                 parts.push(&buffer.bytes()[..blocks(*length)]);
             }
         }
-        writer
-            .segment
-            .file
-            .write_durably_at(writer.offset, &parts)
-            .map_err(SpoolError::disk("write to the log"))?;
+        writer.segment.file.write_durably_at(writer.offset, &parts).map_err(SpoolError::disk("write to the log"))?;
         writer.offset = offset;
         writer.chain = chain;
         writer.sequence += group.len() as u64;
@@ -318,21 +314,14 @@ impl Shared {
         let (name, file) = self.next_file(ingest, needed + 2 * BLOCK as u64)?;
         if writer.offset < writer.segment.size {
             let mut footer = [Frame::new(self, vec![Entry::Footer], None)?];
-            if let Err(error) = self.write_frames(writer, &mut footer) {
+            if let Err(error) = Self::write_frames(writer, &mut footer) {
                 writer.stopped = true;
                 return Err(error);
             }
             writer.offset = writer.segment.size;
         }
-        let next = Segment::begin(
-            &*self.io,
-            &name,
-            file,
-            writer.segment.number + 1,
-            writer.sequence,
-            &self.master,
-        )
-        .inspect_err(|_| writer.stopped = true)?;
+        let next = Segment::begin(&*self.io, &name, &*file, writer.segment.number + 1, writer.sequence, &self.master)
+            .inspect_err(|_| writer.stopped = true)?;
         write(&self.state).add_segment(next.clone());
         *writer = Writer::at_start(next, true);
         Ok(())

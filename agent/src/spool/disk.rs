@@ -25,20 +25,20 @@ impl DiskIo {
     /// Opens a directory, which is made (0700) where it is absent.
     pub fn new(path: &Path) -> Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join("lock"))?;
         Ok(Self { path: path.to_owned(), directory: File::open(path)?, lock })
     }
 
     fn open_file(&self, name: &str, create: bool) -> Result<DiskFile> {
         let path = self.path.join(name);
-        let buffered = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(create)
-            .mode(0o600)
-            .open(&path)?;
+        let buffered =
+            OpenOptions::new().read(true).write(true).create(create).truncate(create).mode(0o600).open(&path)?;
         // Where the file system has no direct I/O, the page cache serves.
         let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(&path);
         let direct = match direct {
@@ -62,7 +62,8 @@ impl SpoolIo for DiskIo {
     fn create(&self, name: &str, length: u64, written: bool) -> Result<Arc<dyn SpoolFile>> {
         let file = self.open_file(name, true)?;
         if length > 0 {
-            fallocate(&file.buffered, FallocateFlags::empty(), 0, length).or_else(|_| file.buffered.set_len(length).map_err(|_| rustix::io::Errno::NOSPC))?;
+            fallocate(&file.buffered, FallocateFlags::empty(), 0, length)
+                .or_else(|_| file.buffered.set_len(length).map_err(|_| rustix::io::Errno::NOSPC))?;
         }
         if written {
             let zeroes = Buffer::new(1 << 20);

@@ -11,7 +11,7 @@
 //! first frame of the same write: everything before it was durable when this one was written.
 use super::buffer::blocks;
 use super::key::{Key, NONCE, TAG, random};
-use super::keyring::{KeyId, NO_KEY, Keyring, StudyKey};
+use super::keyring::{KeyId, Keyring, NO_KEY, StudyKey};
 use super::{SpoolError, Table};
 use crate::instance::Arrival;
 use bytes::Bytes;

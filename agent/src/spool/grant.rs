@@ -63,15 +63,13 @@ impl ReadGrant {
         let mut parts = Vec::with_capacity(held.extents.len());
         let state = read(&shared.state);
         for extent in &held.extents {
-            let file = match files.iter().position(|(segment, _)| *segment == extent.segment) {
-                Some(index) => index,
-                None => {
-                    let part = state.segments.get(&extent.segment).ok_or(SpoolError::Erased)?;
-                    let file = part.segment.file.descriptor();
-                    files.push((extent.segment, file.map_err(SpoolError::disk("open a segment for a worker"))?));
-                    files.len() - 1
-                }
-            };
+            let known = files.iter().position(|(segment, _)| *segment == extent.segment);
+            let file = known.unwrap_or(files.len());
+            if known.is_none() {
+                let part = state.segments.get(&extent.segment).ok_or(SpoolError::Erased)?;
+                let descriptor = part.segment.file.descriptor();
+                files.push((extent.segment, descriptor.map_err(SpoolError::disk("open a segment for a worker"))?));
+            }
             let (segment, offset, sealed, first_chunk) =
                 (extent.segment, extent.offset, extent.length, extent.first_chunk);
             parts.push(GrantPart { file, segment, offset, sealed, first_chunk });

@@ -257,7 +257,9 @@ impl Spool {
         let mut state = write(&self.0.state);
         let held = state.instances.get(&instance.id).cloned().ok_or(SpoolError::Erased)?;
         let segments: Vec<u64> = held.extents.iter().map(|extent| extent.segment).collect();
-        segments.iter().for_each(|segment| state.pin(*segment));
+        for segment in &segments {
+            state.pin(*segment);
+        }
         Ok((held, Pins::counted(&self.0, segments)))
     }
 
@@ -273,7 +275,7 @@ impl Spool {
             (instances, bytes, values) = write(&self.0.state).erase(study, &key.id);
             segments_removed = self.0.reclaim(&mut writer);
         }
-        let key = destroyed.map(|key| key.id.iter().map(|byte| format!("{byte:02x}")).collect());
+        let key = destroyed.map(|key| format!("{:032x}", u128::from_be_bytes(key.id)));
         Ok(ErasureRecord { at, key, instances, bytes, values, segments_removed })
     }
 

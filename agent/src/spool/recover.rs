@@ -2,15 +2,15 @@
 use super::buffer::{BLOCK, Pool, blocks};
 use super::commit::Writer;
 use super::frame::{CHUNK, Claim, Entry, Extent, SEALED_CHUNK, chunk_nonce};
-use crate::limits::spool::PART;
 use super::io::SpoolIo;
 use super::key::{MasterKey, TAG};
 use super::keyring::Keyring;
 use super::segment::{self, Segment};
-use super::shared::{NEXT, Shared};
+use super::shared::{NEXT, Shared, UNFINISHED};
 use super::spares::{Spares, is_spare};
 use super::state::State;
 use super::{SpoolError, SpoolOptions};
+use crate::limits::spool::PART;
 use ring::hmac;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, RwLock};
@@ -39,10 +39,8 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     files.sort_by_key(|(number, ..)| *number);
     let is_new = files.is_empty() && key_file.is_none();
     let master = master_key(&*io, &options, &names, is_new)?;
-    let segments = files
-        .into_iter()
-        .map(|(_, name, file)| Segment::open(&name, file, &master))
-        .collect::<Result<Vec<_>, _>>()?;
+    let segments =
+        files.into_iter().map(|(_, name, file)| Segment::open(&name, file, &master)).collect::<Result<Vec<_>, _>>()?;
 
     let keys = Keyring::open(&*io, key_file, &master)?;
     let mut state = State::rebuild();
@@ -63,16 +61,14 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     state.rebuilt();
 
     let spares = shelve(&io, &options, maker)?;
-    let writer = match writer {
-        Some(writer) => writer,
-        None => {
-            let file = io
-                .create(NEXT, options.segment_bytes, true)
-                .map_err(SpoolError::disk("create the first segment"))?;
-            let segment = Segment::begin(&*io, NEXT, file, 1, 1, &master)?;
-            state.add_segment(segment.clone());
-            Writer::at_start(segment, false)
-        }
+    let writer = if let Some(writer) = writer {
+        writer
+    } else {
+        let file =
+            io.create(NEXT, options.segment_bytes, true).map_err(SpoolError::disk("create the first segment"))?;
+        let segment = Segment::begin(&*io, NEXT, &*file, 1, 1, &master)?;
+        state.add_segment(segment.clone());
+        Writer::at_start(segment, false)
     };
     // Parts of up to 4 MiB, in smaller segments at most a quarter of one.
     let part_chunks = (options.segment_bytes as usize / 4 / SEALED_CHUNK).clamp(1, PART / CHUNK);
@@ -105,7 +101,7 @@ fn shelve(io: &Arc<dyn SpoolIo>, options: &SpoolOptions, maker: bool) -> Result<
             && io.open(name).and_then(|file| file.length()).is_ok_and(|length| length == options.segment_bytes);
         if adopt {
             found.push(name.clone());
-        } else if is_spare(name) || name.ends_with(".new") {
+        } else if is_spare(name) || name.ends_with(UNFINISHED) {
             io.remove(name).map_err(SpoolError::disk("remove an unfinished file"))?;
         }
     }
@@ -250,8 +246,7 @@ impl Scan<'_> {
         let Some((tag, entries)) = claim.open(&self.segment.key, number, offset, &mut head, self.keys) else {
             return Ok(None);
         };
-        let payload =
-            Extent { segment: number, offset: offset + claim.head(), length: claim.payload, first_chunk: 0 };
+        let payload = Extent { segment: number, offset: offset + claim.head(), length: claim.payload, first_chunk: 0 };
         let (sequence, group, end) = (claim.sequence, claim.group, offset + claim.length());
         Ok(Some((claim.chain, Found { sequence, group, payload, end, tag, entries })))
     }

@@ -38,7 +38,7 @@ impl Segment {
     pub(super) fn begin(
         io: &dyn SpoolIo,
         from: &str,
-        file: Arc<dyn SpoolFile>,
+        file: &dyn SpoolFile,
         number: u64,
         first: u64,
         master: &MasterKey,

@@ -123,5 +123,7 @@ impl Shared {
     }
 }
 
+/// How the name of a file ends that is not finished.
+pub(super) const UNFINISHED: &str = ".new";
 /// Name of a file that becomes the next segment.
 pub(super) const NEXT: &str = "next.new";

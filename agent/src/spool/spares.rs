@@ -38,8 +38,7 @@ impl Spares {
         found: Vec<String>,
         maker: bool,
     ) -> Result<Self, SpoolError> {
-        let shelf =
-            Arc::new(Shelf { io, size, most, ready: Mutex::new(found), coming: AtomicUsize::new(0) });
+        let shelf = Arc::new(Shelf { io, size, most, ready: Mutex::new(found), coming: AtomicUsize::new(0) });
         let mut spares = Self { shelf, wanted: None, maker: None };
         if maker {
             let (wanted, asked) = channel();

@@ -9,14 +9,28 @@ use sund_agent::spool::{Batch, Spool, SpoolError, Table};
 /// One step of a writer. Each writer has studies and keys of its own, so that its steps have one order.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Store { study: usize, length: usize },
+    Store {
+        study: usize,
+        length: usize,
+    },
     /// The instance and the value, together.
-    StoreWith { study: usize, length: usize, key: usize },
+    StoreWith {
+        study: usize,
+        length: usize,
+        key: usize,
+    },
     /// Two values together; with a study they go with it.
-    Put { key: usize, study: Option<usize> },
-    Delete { key: usize },
+    Put {
+        key: usize,
+        study: Option<usize>,
+    },
+    Delete {
+        key: usize,
+    },
     Append,
-    Erase { study: usize },
+    Erase {
+        study: usize,
+    },
 }
 
 /// What a writer's part of the spool looks like.

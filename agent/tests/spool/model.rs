@@ -9,12 +9,18 @@ use sund_agent::spool::{Spool, SpoolOptions};
 enum Act {
     Step(Step),
     /// Begun and left.
-    Abandon { study: usize, length: usize },
-    Reopen { cut: bool },
+    Abandon {
+        study: usize,
+        length: usize,
+    },
+    Reopen {
+        cut: bool,
+    },
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let length = prop_oneof![Just(0usize), 1..5_000usize, 60_000..140_000usize, Just(65_536usize), 300_000..500_000usize];
+    let length =
+        prop_oneof![Just(0usize), 1..5_000usize, 60_000..140_000usize, Just(65_536usize), 300_000..500_000usize];
     let tag = proptest::option::of(0..3usize);
     prop_oneof![
         4 => (0..3usize, length.clone()).prop_map(|(study, length)| Act::Step(Step::Store { study, length })),

@@ -137,7 +137,7 @@ impl Disk {
     /// The power goes: each sector of each write since the last sync lands or not, in any order; the journal keeps some
     /// of the newest name changes.
     fn fail(&mut self) {
-        let keep_all = self.next() % 4 == 0;
+        let keep_all = self.next().is_multiple_of(4);
         for number in 0..self.files.len() {
             let mut writes = std::mem::take(&mut self.files[number].unsynced);
             for left in (1..writes.len()).rev() {
@@ -160,7 +160,8 @@ impl Disk {
                     at = end;
                 }
             }
-            self.files[number].live = self.files[number].durable.clone();
+            let content = &mut self.files[number];
+            content.live.clone_from(&content.durable);
         }
         let changes = std::mem::take(&mut self.renames);
         let kept = self.next() as usize % (changes.len() + 1);
