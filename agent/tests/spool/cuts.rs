@@ -3,6 +3,8 @@
 use super::power::Machine;
 use super::{arrival, bytes_of, options};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
 use sund_agent::instance::StoredInstance;
 use sund_agent::spool::{Batch, Spool, SpoolError, Table};
 
@@ -265,9 +267,22 @@ fn cut_once(operation: u64, seed: u64, scripts: &[Vec<Step>], spares: usize) -> 
     // A second look, after the cache of the first is gone too, changes nothing.
     machine.cut();
     drop(spool);
-    let spool = Spool::open_with(machine.mount(), options).expect("the spool opens again");
+    let spool = Spool::open_with(machine.mount(), options.clone()).expect("the spool opens again");
     for (writer, seen) in views.iter().enumerate() {
         assert_eq!(view(&spool, writer), *seen, "cut at {operation}, seed {seed}");
+    }
+    // The log goes on where it was torn, with a frame as long as the torn one: nothing behind it comes back.
+    let writer = seed as usize % scripts.len();
+    if let Some(step) = scripts[writer].get(run.acknowledged[writer]) {
+        perform(&spool, writer, 500, step).expect("it takes the step again");
+    }
+    let changed = view(&spool, writer);
+    drop(spool);
+    machine.cut();
+    let spool = Spool::open_with(machine.mount(), options).expect("the spool opens again");
+    for (other, seen) in views.iter().enumerate() {
+        let expected = if other == writer { &changed } else { seen };
+        assert_eq!(view(&spool, other), *expected, "cut at {operation}, seed {seed}");
     }
     let step = Step::Store { study: 8, length: 10 };
     let next = perform(&spool, 0, 999, &step).expect("it takes instances").expect("an instance");
@@ -293,6 +308,77 @@ fn cut_everywhere(scripts: &[Vec<Step>], seeds: &[u64], spares: usize) {
 #[test]
 fn a_cut_at_any_operation_loses_nothing_acknowledged_and_shows_nothing_halved() {
     cut_everywhere(&[script(0), script(1), script(2)], &[1, 2, 3], 0);
+}
+
+#[test]
+fn a_whole_frame_behind_a_torn_one_of_the_same_write_never_comes_back() {
+    let machine = Machine::new();
+    let spool = Spool::open_with(machine.mount(), options()).expect("a new spool");
+    for study in ["1.1.0", "1.1.1", "1.1.2"] {
+        drop(spool.begin(study).expect("its key is made before writes are held up"));
+    }
+    let begin = |study: &str| {
+        let mut incoming = spool.begin(study).expect("room");
+        incoming.write(&bytes_of(1, 20_000)).expect("room");
+        incoming.commit(arrival(study, "1"))
+    };
+    let (mut torn, mut behind) = (std::pin::pin!(begin("1.1.1")), std::pin::pin!(begin("1.1.2")));
+    let mut now = Context::from_waker(Waker::noop());
+    std::thread::scope(|scope| {
+        machine.hold_writes();
+        let first = begin("1.1.0");
+        let first = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(first).expect("it is stored")
+        });
+        machine.wait_for_a_held_write();
+        // Both are queued behind the write that is held up.
+        assert!(torn.as_mut().poll(&mut now).is_pending());
+        assert!(behind.as_mut().poll(&mut now).is_pending());
+        machine.release_writes();
+        first.join().expect("the first writer");
+    });
+    let before = machine.operations();
+    assert!(matches!(torn.as_mut().poll(&mut now), Poll::Ready(Ok(_))));
+    assert!(matches!(behind.as_mut().poll(&mut now), Poll::Ready(Ok(_))));
+    assert_eq!(machine.operations(), before + 1, "they share one write");
+    drop(spool);
+
+    // As if the power had gone in the middle of that write: of the second frame a sector is missing, the third is whole.
+    let mut content = machine.files()["segment-000000000001.log"].clone();
+    let frame = 4096 + 20_480;
+    content[4096 + frame + 4096 + 512..][..512].fill(0);
+    machine.overwrite("segment-000000000001.log", &content);
+    let spool = Spool::open_with(machine.mount(), options()).expect("it opens");
+    assert_eq!(spool.studies(), ["1.1.0"]);
+    let mut again = spool.begin("1.1.1").expect("room");
+    again.write(&bytes_of(2, 20_000)).expect("room");
+    again.commit_blocking(arrival("1.1.1", "1"), Batch::new()).expect("it is stored");
+    drop(spool);
+    let spool = Spool::open_with(machine.mount(), options()).expect("it opens again");
+    assert_eq!(spool.studies(), ["1.1.0", "1.1.1"]);
+}
+
+#[test]
+fn what_is_shown_after_a_kill_survives_a_power_cut_right_after() {
+    for operation in 1.. {
+        let machine = Machine::new();
+        machine.kill_at(operation);
+        if let Ok(spool) = Spool::open_with(machine.mount(), options()) {
+            run(&spool, &[script(1)]);
+        }
+        if machine.is_on() {
+            assert!(operation > 20, "only {operation} operations were cut");
+            break;
+        }
+        let spool = Spool::open_with(machine.mount(), options()).expect("the spool opens after a kill");
+        let seen = view(&spool, 0);
+        machine.cut_at(u64::MAX, operation);
+        machine.cut();
+        drop(spool);
+        let spool = Spool::open_with(machine.mount(), options()).expect("the spool opens after a cut");
+        assert_eq!(view(&spool, 0), seen, "killed at {operation}");
+    }
 }
 
 #[test]

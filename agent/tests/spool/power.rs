@@ -3,14 +3,39 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use sund_agent::spool::{SpoolFile, SpoolIo};
 
 const SECTOR: usize = 512;
 
 /// The machine: its disk outlives every mount.
 #[derive(Clone)]
-pub struct Machine(Arc<Mutex<Disk>>);
+pub struct Machine(Arc<Mutex<Disk>>, Arc<Gate>);
+
+/// Holds durable writes up while it is closed.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    closed: bool,
+    waiting: usize,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting += 1;
+        self.changed.notify_all();
+        while state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+    }
+}
 
 struct Disk {
     files: Vec<Content>,
@@ -20,6 +45,8 @@ struct Disk {
     renames: Vec<NameChange>,
     operations: u64,
     cut_at: u64,
+    /// Only the process ends there; what it wrote stays in the cache.
+    kills: bool,
     powered: bool,
     mount: u64,
     locked: bool,
@@ -43,19 +70,23 @@ enum NameChange {
 
 impl Machine {
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Disk {
-            files: Vec::new(),
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            renames: Vec::new(),
-            operations: 0,
-            cut_at: u64::MAX,
-            powered: true,
-            mount: 0,
-            locked: false,
-            capacity: u64::MAX,
-            random: 1,
-        })))
+        Self(
+            Arc::new(Mutex::new(Disk {
+                files: Vec::new(),
+                names: BTreeMap::new(),
+                durable_names: BTreeMap::new(),
+                renames: Vec::new(),
+                operations: 0,
+                cut_at: u64::MAX,
+                kills: false,
+                powered: true,
+                mount: 0,
+                locked: false,
+                capacity: u64::MAX,
+                random: 1,
+            })),
+            Arc::default(),
+        )
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -77,6 +108,13 @@ impl Machine {
         disk.random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         disk.operations = 0;
         disk.cut_at = operation;
+        disk.kills = false;
+    }
+
+    /// Kills the process at the operation with that number: the cache survives, synced or not.
+    pub fn kill_at(&self, operation: u64) {
+        self.cut_at(operation, 1);
+        self.disk().kills = true;
     }
 
     /// Cuts it now.
@@ -85,6 +123,30 @@ impl Machine {
         if disk.powered {
             disk.fail();
         }
+        disk.cut_at = u64::MAX;
+    }
+
+    /// Holds up durable writes from now on.
+    pub fn hold_writes(&self) {
+        self.1.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+    }
+
+    /// Returns when a write is held up.
+    pub fn wait_for_a_held_write(&self) {
+        let mut state = self.1.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.waiting == 0 {
+            state = self.1.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub fn release_writes(&self) {
+        self.1.state.lock().unwrap_or_else(PoisonError::into_inner).closed = false;
+        self.1.changed.notify_all();
+    }
+
+    /// Operations since the start, or since the last cut was set.
+    pub fn operations(&self) -> u64 {
+        self.disk().operations
     }
 
     pub fn is_on(&self) -> bool {
@@ -177,7 +239,11 @@ impl Disk {
     fn step(&mut self) -> Result<()> {
         self.operations += 1;
         if self.operations == self.cut_at {
-            self.fail();
+            if self.kills {
+                (self.powered, self.cut_at) = (false, u64::MAX);
+            } else {
+                self.fail();
+            }
             return Err(Error::other("the power is off"));
         }
         Ok(())
@@ -328,6 +394,7 @@ impl SpoolFile for FaultyFile {
     }
 
     fn write_durably_at(&self, offset: u64, parts: &[&[u8]]) -> Result<()> {
+        self.io.machine.1.pass();
         let mut disk = self.io.disk()?;
         disk.write(self.number, offset, parts)?;
         disk.step()?;
