@@ -1,4 +1,5 @@
 //! Integration tests of the agent: one binary, one module for each promise.
 mod audit;
 mod console;
+mod model;
 mod spool;
