@@ -2,4 +2,5 @@
 mod audit;
 mod console;
 mod model;
+mod results;
 mod spool;

@@ -138,7 +138,9 @@ fn shared(grid: &Grid) -> Set {
 
 fn per_frame(grid: &Grid, segment: usize, slice: usize, source: &SourceFrame) -> Set {
     let purpose = Code::new("121322", "DCM", "Source image for image processing operation");
-    let source = super::report::referenced_sop(source).code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose);
+    let source = super::report::referenced_sop(source)
+        .text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, "YES")
+        .code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose);
     let derivation = Set::new()
         .sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![source])
         .code(tags::DERIVATION_CODE_SEQUENCE, &Code::new("113076", "DCM", "Segmentation"));
