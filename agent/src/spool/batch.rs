@@ -57,7 +57,8 @@ impl Batch {
     }
 
     /// Sets a value, kept as JSON. With `study`, key and value are sealed with that study's key and go when it is
-    /// erased. In [`Table::Ledger`] a key can be set once only.
+    /// erased. In [`Table::Ledger`] the first value of a key stays: a repeat changes
+    /// nothing.
     pub fn put<T: Serialize>(
         &mut self,
         table: Table,

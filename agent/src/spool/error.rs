@@ -76,7 +76,7 @@ pub enum SpoolError {
     },
     /// The system gave no random numbers, or the cipher refused.
     #[error("encryption is not available")]
-    Cipher,
+    Crypto,
 }
 
 impl SpoolError {
@@ -111,7 +111,7 @@ impl From<SpoolError> for Fault {
             SpoolError::Options(_) => ("spool-options", Blame::Configuration),
             SpoolError::Stopped => ("spool-stopped", Blame::Box),
             SpoolError::Disk { .. } => ("spool-disk", Blame::Box),
-            SpoolError::Cipher => ("spool-encryption", Blame::Box),
+            SpoolError::Crypto => ("spool-encryption", Blame::Box),
         };
         Fault::new(code, blame, error.to_string())
     }

@@ -102,7 +102,7 @@ impl Entry {
                     out.extend_from_slice(&part.length.to_le_bytes());
                     out.extend_from_slice(&part.first_chunk.to_le_bytes());
                 }
-                let arrival = serde_json::to_vec(arrival).map_err(|_| SpoolError::Cipher)?;
+                let arrival = serde_json::to_vec(arrival).map_err(|_| SpoolError::Crypto)?;
                 text(out, &key.key.seal_short(b"arrival", &arrival)?);
             }
             Entry::Part { key, stream, first_chunk } => {

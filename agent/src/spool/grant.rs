@@ -16,7 +16,7 @@ use zeroize::Zeroize;
 pub struct ReadGrant {
     extents: GrantExtents,
     /// Segment number and file.
-    files: Vec<(u64, OwnedFd)>,
+    files: Vec<(u32, OwnedFd)>,
 }
 
 /// Where an instance's bytes lie in files that travel beside this, and the key that opens them.
@@ -59,16 +59,18 @@ impl Drop for GrantExtents {
 
 impl ReadGrant {
     pub(super) fn new(shared: &Arc<Shared>, held: &Held, pins: Pins) -> Result<Self, SpoolError> {
-        let mut files: Vec<(u64, OwnedFd)> = Vec::new();
+        let mut files: Vec<(u32, OwnedFd)> = Vec::new();
         let mut parts = Vec::with_capacity(held.extents.len());
         let state = read(&shared.state);
         for extent in &held.extents {
-            let known = files.iter().position(|(segment, _)| *segment == extent.segment);
+            // A segment's number fits: 2^32 of them would be an exabyte.
+            let number = extent.segment as u32;
+            let known = files.iter().position(|(segment, _)| *segment == number);
             let file = known.unwrap_or(files.len());
             if known.is_none() {
                 let part = state.segments.get(&extent.segment).ok_or(SpoolError::Erased)?;
                 let descriptor = part.segment.file.descriptor();
-                files.push((extent.segment, descriptor.map_err(SpoolError::disk("open a segment for a worker"))?));
+                files.push((number, descriptor.map_err(SpoolError::disk("open a segment for a worker"))?));
             }
             let (segment, offset, sealed, first_chunk) =
                 (extent.segment, extent.offset, extent.length, extent.first_chunk);
@@ -92,7 +94,7 @@ impl ReadGrant {
 
     /// Takes the grant apart: the extents, with their files counted from those already in `files`. Keep the extents, or
     /// a clone, while the worker reads.
-    pub fn into_parts(self, files: &mut Vec<(u64, OwnedFd)>) -> GrantExtents {
+    pub fn into_parts(self, files: &mut Vec<(u32, OwnedFd)>) -> GrantExtents {
         let mut extents = self.extents;
         let moved: Vec<usize> = self
             .files

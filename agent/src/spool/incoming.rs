@@ -5,9 +5,10 @@ use super::grant::Pins;
 use super::key::{TAG, random};
 use super::keyring::StudyKey;
 use super::shared::{Shared, read};
-use super::{Batch, SpoolError};
+use super::{Batch, SpoolError, Table};
 use crate::instance::{Arrival, StoredInstance};
 use crate::limits::spool::MAX_INSTANCE;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// An instance that is not stored yet. Dropped, it never was.
@@ -150,6 +151,16 @@ impl Shared {
                 super::shared::write(&self.keys).of_or_new(study)?;
             }
         }
-        batch.entries(&read(&self.keys), &self.names)
+        let mut entries = batch.entries(&read(&self.keys), &self.names)?;
+        // Work that is resumed says again what it has said: the ledger keeps the first.
+        let state = read(&self.state);
+        let mut said = HashSet::new();
+        entries.retain(|entry| match entry {
+            Entry::Put { table: Table::Ledger, key, .. } => {
+                !state.tables[Table::Ledger as usize].contains_key(key) && said.insert(key.clone())
+            }
+            _ => true,
+        });
+        Ok(entries)
     }
 }

@@ -13,7 +13,7 @@ pub(super) const NONCE: usize = 12;
 /// Random bytes of the system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], SpoolError> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| SpoolError::Cipher)?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| SpoolError::Crypto)?;
     Ok(bytes)
 }
 
@@ -25,13 +25,13 @@ pub(super) struct Key(LessSafeKey);
 
 impl Key {
     pub(super) fn new(bytes: &[u8; 32]) -> Result<Self, SpoolError> {
-        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SpoolError::Cipher)?)))
+        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SpoolError::Crypto)?)))
     }
 
     /// Encrypts in place; the tag is the caller's to store.
     pub(super) fn seal(&self, nonce: [u8; NONCE], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG], SpoolError> {
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), text).map_err(|_| SpoolError::Cipher)?;
+        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), text).map_err(|_| SpoolError::Crypto)?;
         let mut bytes = [0; TAG];
         bytes.copy_from_slice(tag.as_ref());
         Ok(bytes)
@@ -107,7 +107,7 @@ impl MasterKey {
             .extract(&*self.0)
             .expand(&[purpose], HKDF_SHA256)
             .and_then(|output| output.fill(&mut *bytes))
-            .map_err(|_| SpoolError::Cipher)?;
+            .map_err(|_| SpoolError::Crypto)?;
         Ok(bytes)
     }
 }

@@ -152,7 +152,7 @@ impl Keyring {
         self.file.write_durably_at((slot + 1) * SLOT as u64, &[&sealed]).map_err(&write)?;
         self.free.pop();
         self.insert(StudyKey { id, study: study.to_owned(), key: Key::new(&bytes)?, bytes, slot });
-        self.of(study).cloned().ok_or(SpoolError::Cipher)
+        self.of(study).cloned().ok_or(SpoolError::Crypto)
     }
 
     /// Destroys the key of a study, durably: noise first, then zeroes, each forced to the disk.

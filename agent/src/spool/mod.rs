@@ -170,20 +170,20 @@ impl Spool {
 
     /// Makes a batch durable and visible, all of it or nothing.
     pub async fn write(&self, batch: Batch) -> Result<(), SpoolError> {
-        if batch.is_empty() {
+        let entries = self.0.entries(batch)?;
+        if entries.is_empty() {
             return Ok(());
         }
-        let entries = self.0.entries(batch)?;
         let frame = commit::Frame::new(&self.0, entries, None)?;
         self.0.submit(frame).await.map(|_| ())
     }
 
     /// The same, for threads that may block.
     pub fn write_blocking(&self, batch: Batch) -> Result<(), SpoolError> {
-        if batch.is_empty() {
+        let entries = self.0.entries(batch)?;
+        if entries.is_empty() {
             return Ok(());
         }
-        let entries = self.0.entries(batch)?;
         let frame = commit::Frame::new(&self.0, entries, None)?;
         self.0.submit_blocking(frame).map(|_| ())
     }
