@@ -52,6 +52,14 @@ pub mod spool {
     pub const DEFAULT_RESERVE: u64 = 512 * 1024 * 1024;
     /// Most bytes of an instance that are held in memory; a larger one is written in parts of this length.
     pub const PART: usize = 4 * 1024 * 1024;
+    /// Longest Study Instance UID (PS3.5 6.2: UI); a longer one is none, and a key slot has room for no more.
+    pub const MAX_STUDY_UID: usize = 64;
+    /// Longest instance; a sender that never ends must not fill the disk with one.
+    pub const MAX_INSTANCE: u64 = 16 * 1024 * 1024 * 1024;
+    /// Longest key of a table; all keys are in memory.
+    pub const MAX_KEY: usize = 1024;
+    /// Longest value of a table; all values are in memory.
+    pub const MAX_VALUE: usize = 8 * 1024 * 1024;
 }
 
 /// Studies and series.
