@@ -1,19 +1,35 @@
 //! Image operations of Sund: one operation, one name, one CPU reference.
 //!
 //! Volumes are indexed slice, row, column; column runs fastest. Places are in mm in the patient coordinate system (LPS).
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "worked numbers are exact"))]
+mod across;
+mod boxes;
 mod component;
+mod ct;
 mod grid;
+mod image;
 mod intensity;
+mod lanes;
 mod orient;
+mod placement;
 mod region;
 mod resample;
+mod room;
+mod rows;
+mod sample;
+mod scores;
 
+pub use boxes::{BoxRule, ScoredBox, boxes};
 pub use component::{Component, components, fill_holes, largest_component};
+pub use ct::preprocess_ct;
 pub use grid::{Grid, Volume};
-pub use intensity::{argmax, clip_range, quantiles, scale_offset, softmax, threshold, window, z_score};
+pub use image::{planes, resize_image};
+pub use intensity::{clip_range, quantiles, scale_offset, window, z_score};
 pub use orient::{Orientation, orient};
 pub use region::{Region, crop, occupied_region, pad, paste};
 pub use resample::{Interpolation, grid_with_spacing, resample, resize, resized};
+pub use sample::{Sample, rescale};
+pub use scores::{argmax, softmax, threshold};
 
 /// Why an operation cannot be done on what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +45,12 @@ pub enum KernelError {
     /// No values, or a quantile outside 0..1.
     #[error("there are no values, or a quantile is not between 0 and 1")]
     Empty,
+    /// A value is NaN.
+    #[error("a value is not a number")]
+    NotANumber,
+    /// There are more voxels than memory has room for.
+    #[error("the shape has more voxels than memory has room for")]
+    TooLarge,
     /// A region reaches beyond the volume or is empty.
     #[error("the region is empty or reaches beyond the volume")]
     Region,
