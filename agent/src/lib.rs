@@ -4,6 +4,7 @@
 //! only [`pipeline`] knows that order.
 pub mod association;
 pub mod audit;
+pub mod bracket;
 pub mod cli;
 pub mod code;
 pub mod config;

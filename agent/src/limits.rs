@@ -36,6 +36,8 @@ pub mod dataset {
     pub const MAX_HEADER_VALUE: usize = 64 * 1024;
     /// Longest header (all kept values); a header is held in memory for each instance of a study.
     pub const MAX_HEADER: usize = 4 * 1024 * 1024;
+    /// Longest DICOM file that a tool reads.
+    pub const MAX_FILE: u64 = 4 * 1024 * 1024 * 1024;
     /// Most bytes that a deflated data set may inflate to; more is a decompression bomb.
     pub const MAX_INFLATED: u64 = 512 * 1024 * 1024;
 }
@@ -78,7 +80,20 @@ pub mod decode {
 }
 
 /// Model packages.
-pub mod model {}
+pub mod model {
+    /// Longest manifest.
+    pub const MAX_MANIFEST: u64 = 256 * 1024;
+    /// Longest network file.
+    pub const MAX_NETWORK: u64 = 2 * 1024 * 1024 * 1024;
+    /// Most steps: a manifest must not be a program without end.
+    pub const MAX_STEPS: usize = 256;
+    /// Most files of a golden case.
+    pub const MAX_FILES: usize = 5_000;
+    /// Most network sessions for different image shapes that are kept.
+    pub const MAX_SESSIONS: usize = 8;
+    /// Longest side of an image that is given to a network.
+    pub const MAX_SIDE: usize = 4096;
+}
 
 /// The worker.
 pub mod worker {

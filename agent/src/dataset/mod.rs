@@ -4,6 +4,7 @@
 //! nesting of a peer's can exhaust the stack. What it accepts is safe to hand to readers that recurse.
 pub mod charset;
 mod header;
+pub mod part10;
 pub mod scan;
 
 pub use header::{Element, Header, PixelData};

@@ -1,1 +1,7 @@
-//! Model packages, format 1.
+//! Model packages, format 1: what a vendor declares, checked before anything runs.
+pub mod golden;
+pub mod manifest;
+mod package;
+pub mod step;
+
+pub use package::Package;

@@ -1,1 +1,3 @@
 //! From tensors to findings on the source grid.
+pub mod boxes;
+pub mod preview;

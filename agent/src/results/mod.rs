@@ -1,1 +1,114 @@
 //! DICOM results: SEG, TID 1500 SR, secondary capture, outcome SR.
+//!
+//! A result takes patient and study from the identity record alone, and geometry from the grid that was inferred on. The same
+//! inputs give the same bytes.
+mod build;
+mod capture;
+mod identity;
+mod modules;
+mod report;
+mod seg;
+mod uid;
+
+pub use crate::route::Mode;
+pub use capture::preview_png;
+pub use identity::Identity;
+pub use uid::UidKey;
+
+use crate::dataset::Header;
+use crate::fault::Fault;
+use crate::inference::{Findings, Inference, PackageRef};
+use crate::outcome::Outcome;
+use std::time::SystemTime;
+
+/// An instance of the source series.
+#[derive(Clone, Debug)]
+pub struct SourceHeader {
+    /// SOP Class UID.
+    pub sop_class: String,
+    /// SOP Instance UID.
+    pub sop_instance: String,
+    /// Its top level.
+    pub header: Header,
+}
+
+/// The report that a new one supersedes.
+#[derive(Clone, Debug)]
+pub struct Predecessor {
+    /// SOP Instance UID.
+    pub sop_instance: String,
+    /// Series Instance UID.
+    pub series: String,
+}
+
+/// What results are made from, beside the inference.
+#[derive(Debug)]
+pub struct ResultContext<'a> {
+    /// The newest identity record.
+    pub identity: &'a Identity,
+    /// Its version.
+    pub identity_version: u32,
+    /// The source series.
+    pub sources: &'a [SourceHeader],
+    /// Digests of the input.
+    pub input_digests: &'a [String],
+    /// The route's mode.
+    pub mode: Mode,
+    /// Key of the UIDs.
+    pub uid_key: &'a UidKey,
+    /// When the job was decided.
+    pub at: SystemTime,
+    /// Name of this device.
+    pub device: &'a str,
+    /// Effective parameters of the model beyond its package.
+    pub parameters: &'a str,
+    /// The report that is superseded.
+    pub predecessor: Option<&'a Predecessor>,
+}
+
+/// A result: the very bytes that are stored and sent.
+#[derive(Clone, Debug)]
+pub struct ResultObject {
+    /// `SEG`, `SR`, `SC`, `OUTCOME`.
+    pub kind: &'static str,
+    /// SOP Class UID.
+    pub sop_class: String,
+    /// SOP Instance UID.
+    pub sop_instance: String,
+    /// Series Instance UID.
+    pub series: String,
+    /// Transfer Syntax UID.
+    pub transfer_syntax: String,
+    /// The encoded data set.
+    pub dataset: Vec<u8>,
+    /// One line for people, without patient data.
+    pub summary: String,
+}
+
+/// The results of an inference: SEG where there are segments, SR, preview; each alone in a series.
+pub fn make(context: &ResultContext<'_>, inference: &Inference) -> Result<Vec<ResultObject>, Fault> {
+    let seg = match &inference.findings {
+        Findings::Volume { grid, sources, segments } => seg::make(context, inference, grid, sources, segments)?,
+        Findings::Images { .. } => None,
+    };
+    let report = report::make(context, inference, seg.as_ref())?;
+    let preview = capture::make(context, inference, &report.summary)?;
+    Ok(seg.into_iter().chain([report, preview]).collect())
+}
+
+/// The outcome of a job as a report.
+pub fn outcome_report(
+    context: &ResultContext<'_>,
+    outcome: Outcome,
+    package: &PackageRef,
+    reason: &str,
+) -> Result<ResultObject, Fault> {
+    report::outcome(context, package, outcome, reason)
+}
+
+impl ResultObject {
+    /// The result as a Part 10 file.
+    pub fn part10(&self) -> Vec<u8> {
+        crate::dataset::part10::write(&self.sop_class, &self.sop_instance, &self.transfer_syntax, &self.dataset)
+    }
+}

@@ -1,0 +1,218 @@
+//! The bracket: decode → preprocess → infer → postprocess, on one series, in the worker.
+//!
+//! The steps that a package declares run in their order; time is booked on decode, on networks (infer), on what comes before
+//! the first network (preprocess) and on everything else (postprocess).
+use crate::code::Code;
+use crate::decode::{self, SourceInstance};
+use crate::fault::{Blame, Fault, StageError};
+use crate::infer::{Engine, Tensor};
+use crate::inference::{Findings, FoundBox, Inference, Measurement, Segment, StepTime};
+use crate::model::Package;
+use crate::model::manifest::Input;
+use crate::model::step::Step;
+use crate::outcome::Outcome;
+use crate::postprocess::{boxes, preview};
+use crate::preprocess::{Value, Values, image, volume};
+use std::time::{Duration, Instant};
+use sund_kernels::Volume;
+
+/// Runs a package on a series.
+pub fn run(
+    package: &Package,
+    engine: &mut dyn Engine,
+    series: &[SourceInstance],
+    on_step: &mut dyn FnMut(&StepTime),
+) -> Result<Inference, StageError> {
+    let used = engine.used();
+    let is_validated =
+        package.manifest.engines.iter().any(|valid| valid.class == used.class && valid.precision == used.precision);
+    if !is_validated {
+        let reason = format!("the package is not validated for {} {}", used.class, used.precision);
+        return Err(Fault::new("engine-not-validated", Blame::Package, reason));
+    }
+    let mut clock = Clock { times: Vec::new(), on_step };
+    let mut inference = match package.manifest.input {
+        Input::Volume => on_volume(package, engine, series, &mut clock)?,
+        Input::Images => on_images(package, engine, series, &mut clock)?,
+    };
+    inference.times = clock.times;
+    Ok(inference)
+}
+
+struct Clock<'a> {
+    times: Vec<StepTime>,
+    on_step: &'a mut dyn FnMut(&StepTime),
+}
+
+impl Clock<'_> {
+    fn book(&mut self, step: &str, took: Duration) {
+        match self.times.iter_mut().find(|time| time.step == step) {
+            Some(time) => time.took += took,
+            None => self.times.push(StepTime { step: step.to_owned(), took }),
+        }
+        (self.on_step)(&StepTime { step: step.to_owned(), took });
+    }
+}
+
+fn on_volume(
+    package: &Package,
+    engine: &mut dyn Engine,
+    series: &[SourceInstance],
+    clock: &mut Clock<'_>,
+) -> Result<Inference, Fault> {
+    let begun = Instant::now();
+    let decoded = decode::volume(series)?;
+    let source = Volume { grid: decoded.grid, voxels: decoded.samples.to_real(decoded.slope, decoded.intercept) };
+    clock.book("decode", begun.elapsed());
+    let mut values = Values::default();
+    values.set("input", Value::Volume(source));
+    steps(package, engine, &mut values, clock)?;
+
+    let begun = Instant::now();
+    let source = values.volume("input")?;
+    let mut segments = Vec::new();
+    let mut measurements = Vec::new();
+    let mut outcome = Outcome::NoFinding;
+    for (n, spec) in package.manifest.segments.iter().enumerate() {
+        let mask = values.mask(&spec.from)?;
+        if mask.grid != source.grid {
+            let reason = format!("segment `{}` is not on the grid of the input", spec.from);
+            return Err(Fault::new("segment-off-grid", Blame::Package, reason));
+        }
+        let voxels = mask.voxels.iter().filter(|v| **v > 0).count();
+        let ml = voxels as f64 * source.grid.voxel_mm3() / 1000.0;
+        if voxels > 0 && ml >= spec.finding_from_ml {
+            outcome = Outcome::Finding;
+        }
+        if spec.volume_ml {
+            measurements.push(Measurement {
+                concept: Code::new("118565006", "SCT", "Volume"),
+                value: ml,
+                unit: Code::new("ml", "UCUM", "milliliter"),
+                segment: Some(n),
+            });
+        }
+        segments.push(Segment {
+            label: spec.label.clone(),
+            category: spec.category.clone(),
+            property: spec.property.clone(),
+            colour: spec.colour,
+            mask: mask.voxels.clone(),
+        });
+    }
+    let preview = preview::mosaic(source, &segments);
+    clock.book("postprocess", begun.elapsed());
+    Ok(Inference {
+        package: package.reference(),
+        engine: engine.used(),
+        outcome,
+        findings: Findings::Volume { grid: source.grid, sources: decoded.sources, segments },
+        measurements,
+        preview,
+        partial: decoded.partial,
+        times: Vec::new(),
+    })
+}
+
+fn on_images(
+    package: &Package,
+    engine: &mut dyn Engine,
+    series: &[SourceInstance],
+    clock: &mut Clock<'_>,
+) -> Result<Inference, Fault> {
+    let begun = Instant::now();
+    let images = decode::images(series)?;
+    clock.book("decode", begun.elapsed());
+    let spec = package.manifest.boxes.as_ref().ok_or_else(|| {
+        Fault::new("package-invalid", Blame::Package, "a model on images gives boxes, and this one declares none")
+    })?;
+    let mut found = Vec::new();
+    let mut first_with_boxes = None;
+    for (n, one) in images.iter().enumerate() {
+        let mut values = Values::default();
+        values.set("input", Value::Image(image::planes(one)?));
+        steps(package, engine, &mut values, clock)?;
+        let boxes = values.boxes(&spec.from)?;
+        if first_with_boxes.is_none() && (!boxes.is_empty() || n + 1 == images.len()) {
+            first_with_boxes = Some(preview::outlined(one.dims, image::rgb(one)?, boxes));
+        }
+        found.extend(boxes.iter().map(|one| FoundBox {
+            image: n,
+            finding: spec.finding.clone(),
+            corners: one.corners,
+            score: one.score,
+        }));
+    }
+    let preview =
+        first_with_boxes.ok_or_else(|| Fault::new("volume-empty", Blame::Study, "the series has no image"))?;
+    let outcome = if found.is_empty() { Outcome::NoFinding } else { Outcome::Finding };
+    let sources = images.into_iter().map(|image| image.source).collect();
+    Ok(Inference {
+        package: package.reference(),
+        engine: engine.used(),
+        outcome,
+        findings: Findings::Images { sources, boxes: found },
+        measurements: Vec::new(),
+        preview,
+        partial: None,
+        times: Vec::new(),
+    })
+}
+
+/// Runs the declared steps.
+fn steps(package: &Package, engine: &mut dyn Engine, values: &mut Values, clock: &mut Clock<'_>) -> Result<(), Fault> {
+    let mut inferred = false;
+    for step in &package.manifest.steps {
+        let begun = Instant::now();
+        let (_, into) = step.values();
+        let made = match step {
+            Step::Infer { from, network, .. } => infer(package, engine, values, from, network),
+            Step::FitImage { from, longest, multiple, order, mean, deviation, .. } => {
+                image::fit(values, from, *longest, *multiple, *order, *mean, *deviation)
+            }
+            Step::TextBoxes { from, above, score, grow, least_side, .. } => {
+                boxes::text_boxes(values, from, *above, *score, *grow, *least_side)
+            }
+            other => volume::apply(other, values)
+                .unwrap_or_else(|| Err(Fault::new("step-wrong-kind", Blame::Sund, "a step has no operation"))),
+        }?;
+        values.set(into, made);
+        let is_infer = matches!(step, Step::Infer { .. });
+        let stage = if is_infer {
+            "infer"
+        } else if inferred {
+            "postprocess"
+        } else {
+            "preprocess"
+        };
+        inferred |= is_infer;
+        clock.book(stage, begun.elapsed());
+    }
+    Ok(())
+}
+
+fn infer(
+    package: &Package,
+    engine: &mut dyn Engine,
+    values: &Values,
+    from: &str,
+    network: &str,
+) -> Result<Value, Fault> {
+    let bytes = package
+        .networks
+        .get(network)
+        .ok_or_else(|| Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`")))?;
+    let (input, grid, source) = match values.get(from)? {
+        Value::Image(planes) => {
+            let shape = vec![1, planes.channels, planes.dims[0], planes.dims[1]];
+            (Tensor { shape, values: planes.values.clone() }, None, Some(planes.source))
+        }
+        _ => {
+            let volume = values.volume(from)?;
+            let [k, j, i] = volume.grid.dims;
+            (Tensor { shape: vec![1, 1, k, j, i], values: volume.voxels.clone() }, Some(volume.grid), None)
+        }
+    };
+    let tensor = engine.run(network, bytes, input)?;
+    Ok(Value::Answer { tensor, grid, source })
+}

@@ -1,0 +1,59 @@
+//! tract: ONNX on the CPU, in Rust, on every machine.
+use super::{Engine, Tensor};
+use crate::fault::{Blame, Fault};
+use crate::inference::EngineUsed;
+use crate::limits::model::MAX_SESSIONS;
+use tract_onnx::onnx;
+use tract_onnx::prelude::*;
+
+type Plan = Arc<TypedRunnableModel>;
+
+/// Networks, optimised for each shape that they were run on, the newest last.
+#[derive(Default)]
+pub struct TractEngine {
+    plans: Vec<((String, Vec<usize>), Plan)>,
+}
+
+impl Engine for TractEngine {
+    fn used(&self) -> EngineUsed {
+        EngineUsed { class: "tract".into(), precision: "fp32".into(), version: "0.23.9".into() }
+    }
+
+    fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
+        let failed = |what: &str, error: TractError| {
+            Fault::new("network-failed", Blame::Package, format!("network {name} {what}: {error:#}"))
+        };
+        let key = (name.to_owned(), input.shape.clone());
+        let plan = match self.plans.iter().find(|(known, _)| *known == key) {
+            Some((_, plan)) => Arc::clone(plan),
+            None => {
+                let plan = plan(network, &input.shape).map_err(|error| failed("cannot be loaded", error))?;
+                if self.plans.len() >= MAX_SESSIONS {
+                    self.plans.remove(0);
+                }
+                self.plans.push((key, Arc::clone(&plan)));
+                plan
+            }
+        };
+        let tensor = tract_onnx::prelude::Tensor::from_shape(&input.shape, &input.values)
+            .map_err(|error| failed("does not take its input", error))?;
+        let outputs = plan.run(tvec!(tensor.into())).map_err(|error| failed("failed", error))?;
+        let output = outputs
+            .into_iter()
+            .next()
+            .ok_or_else(|| Fault::new("network-failed", Blame::Package, format!("network {name} gives no output")))?;
+        let view = output.to_plain_array_view::<f32>().map_err(|error| failed("gives no 32-bit reals", error))?;
+        let output = Tensor { shape: view.shape().to_vec(), values: view.iter().copied().collect() };
+        // A NaN compares as "not above the threshold", so it would read as "nothing found".
+        if output.values.iter().any(|value| !value.is_finite()) {
+            let reason = format!("network {name} gave values that are not finite");
+            return Err(Fault::new("network-not-finite", Blame::Package, reason));
+        }
+        Ok(output)
+    }
+}
+
+fn plan(network: &[u8], shape: &[usize]) -> TractResult<Plan> {
+    let mut bytes = network;
+    onnx().model_for_read(&mut bytes)?.with_input_fact(0, f32::fact(shape).into())?.into_optimized()?.into_runnable()
+}

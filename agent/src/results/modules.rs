@@ -1,0 +1,122 @@
+//! What all results have in common: patient, study, series, equipment, SOP common (PS3.3 C.7, C.12.1).
+use super::build::Set;
+use super::{Mode, ResultContext};
+use crate::inference::{EngineUsed, PackageRef};
+use dicom_core::VR;
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_dictionary_std::{StandardDataDictionary, tags};
+use std::time::SystemTime;
+
+/// Marks a result that must not be used for a diagnosis.
+pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
+pub(super) const MANUFACTURER: &str = "Sund";
+
+/// UIDs of one result: of its instance, and of the series in which it is alone.
+pub(super) struct Uids {
+    pub instance: String,
+    pub series: String,
+}
+
+/// UIDs over the sorted input digests, the package, the engine, the parameters, and the kind of result.
+pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &str, kind: &str) -> Uids {
+    let mut digests: Vec<&str> = context.input_digests.iter().map(String::as_str).collect();
+    digests.sort_unstable();
+    let identity = context.identity_version.to_string();
+    let fields = |what: &'static str| {
+        let ends = [&package.digest as &str, engine, context.parameters, &identity, kind, what];
+        context.uid_key.uid(digests.iter().copied().chain(ends))
+    };
+    Uids { instance: fields("instance"), series: fields("series") }
+}
+
+/// How an engine enters into UIDs and algorithm parameters.
+pub(super) fn engine_text(engine: &EngineUsed) -> String {
+    format!("{} {} {}", engine.class, engine.precision, engine.version)
+}
+
+/// The common modules. Patient and study come from the identity record alone.
+pub(super) fn common(
+    context: &ResultContext<'_>,
+    package: &PackageRef,
+    sop_class: &str,
+    uids: &Uids,
+    modality: &str,
+    series_number: u32,
+) -> Set {
+    let (date, time) = date_time(context.at);
+    let mut set = Set::new()
+        .text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192")
+        .text(tags::INSTANCE_CREATION_DATE, VR::DA, &date)
+        .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
+        .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
+        .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance)
+        .text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, "+0000");
+    // Type 2: present, and empty where the record has no value.
+    for (tag, vr) in [
+        (tags::STUDY_DATE, VR::DA),
+        (tags::STUDY_TIME, VR::TM),
+        (tags::ACCESSION_NUMBER, VR::SH),
+        (tags::REFERRING_PHYSICIAN_NAME, VR::PN),
+        (tags::PATIENT_NAME, VR::PN),
+        (tags::PATIENT_ID, VR::LO),
+        (tags::PATIENT_BIRTH_DATE, VR::DA),
+        (tags::PATIENT_SEX, VR::CS),
+        (tags::STUDY_ID, VR::SH),
+    ] {
+        set = set.text(tag, vr, context.identity.value(tag).reveal());
+    }
+    for (tag, value) in context.identity.attributes() {
+        let vr = StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
+            VirtualVr::Exact(vr) => vr,
+            _ => VR::LO,
+        });
+        set = set.text(tag, vr, value.reveal());
+    }
+    let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
+    let description: String = format!("AI: {} {}{research}", package.title, package.version).chars().take(64).collect();
+    set.text(tags::STUDY_INSTANCE_UID, VR::UI, &context.identity.study)
+        .text(tags::SERIES_INSTANCE_UID, VR::UI, &uids.series)
+        .text(tags::MODALITY, VR::CS, modality)
+        .text(tags::SERIES_NUMBER, VR::IS, &series_number.to_string())
+        .text(tags::INSTANCE_NUMBER, VR::IS, "1")
+        .text(tags::SERIES_DESCRIPTION, VR::LO, &description)
+        .text(tags::SERIES_DATE, VR::DA, &date)
+        .text(tags::SERIES_TIME, VR::TM, &time)
+        .text(tags::CONTENT_DATE, VR::DA, &date)
+        .text(tags::CONTENT_TIME, VR::TM, &time)
+        .text(tags::MANUFACTURER, VR::LO, MANUFACTURER)
+        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")
+        .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, context.device)
+        .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
+}
+
+/// DA and TM in UTC, whole seconds.
+pub(super) fn date_time(at: SystemTime) -> (String, String) {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, rest) = ((seconds / 86400) as i64, seconds % 86400);
+    // Civil date from days since 1970, years beginning in March (Hinnant).
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (format!("{year:04}{month:02}{day:02}"), format!("{:02}{:02}{:02}", rest / 3600, rest / 60 % 60, rest % 60))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::date_time;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn dates_are_the_calendars() {
+        let at = |seconds| date_time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), ("19700101".into(), "000000".into()));
+        assert_eq!(at(1_709_251_199), ("20240229".into(), "235959".into()));
+        assert_eq!(at(1_709_251_200), ("20240301".into(), "000000".into()));
+    }
+}
