@@ -75,6 +75,14 @@ pub mod spool {
     pub const DEFAULT_RESERVE: u64 = 512 * 1024 * 1024;
     /// Most bytes of an instance that are held in memory; a larger one is written in parts of this length.
     pub const PART: usize = 4 * 1024 * 1024;
+    /// Longest Study Instance UID (PS3.5 6.2: UI); a longer one is none, and a key slot has room for no more.
+    pub const MAX_STUDY_UID: usize = 64;
+    /// Longest instance; a sender that never ends must not fill the disk with one.
+    pub const MAX_INSTANCE: u64 = 16 * 1024 * 1024 * 1024;
+    /// Longest key of a table; all keys are in memory.
+    pub const MAX_KEY: usize = 1024;
+    /// Longest value of a table; all values are in memory.
+    pub const MAX_VALUE: usize = 8 * 1024 * 1024;
 }
 
 /// Studies and series.
@@ -92,14 +100,14 @@ pub mod study {
 
 /// Decoding.
 pub mod decode {
-    /// Most frames of one instance.
-    pub const MAX_FRAMES: usize = 20_000;
-    /// Most bytes of decoded samples of one instance or volume: rows, columns and frames are three numbers of a peer's.
-    pub const MAX_PIXEL_BYTES: usize = 4 * 1024 * 1024 * 1024;
-    /// Directions of two slices differ at most this much in each component.
-    pub const ORIENTATION_TOLERANCE: f64 = 1e-3;
-    /// Steps between slices differ at most this much of the median step: more is a missing slice.
-    pub const SPACING_TOLERANCE: f64 = 0.05;
+    /// Most bytes of one decoded frame; Rows and Columns can claim 4 GiB for a frame of a few bytes.
+    pub const MAX_FRAME: u64 = 1024 * 1024 * 1024;
+    /// Most bytes of all that is decoded for one job, and of deflated data sets in it; more does not fit the worker.
+    pub const MAX_DECODED: u64 = 2 * 1024 * 1024 * 1024;
+    /// Most frames of one instance; each has a place and a source of its own.
+    pub const MAX_FRAMES: usize = 65_536;
+    /// Most tiles of a JPEG 2000 frame; its decoder holds some kilobytes for each that is claimed.
+    pub const MAX_TILES: u64 = 4096;
 }
 
 /// Model packages.

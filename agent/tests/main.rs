@@ -1,5 +1,7 @@
 //! Integration tests of the agent: one binary, one module for each promise.
 mod audit;
 mod console;
+mod decode;
 mod model;
+mod results;
 mod spool;
