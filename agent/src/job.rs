@@ -28,6 +28,8 @@ pub struct Job {
     pub deadline: Option<SystemTime>,
     /// The job whose results this one supersedes.
     pub supersedes: Option<u64>,
+    /// Why the model does not run, where it is not meant for the study.
+    pub not_applicable: Option<String>,
     /// Where it stands.
     pub state: JobState,
 }

@@ -4,26 +4,49 @@
 pub mod association {
     use std::time::Duration;
 
-    /// Longest P-DATA-TF that is accepted, and proposed to peers: longer ones claim memory for each association.
+    /// Longest P-DATA-TF that is accepted, and proposed to peers: a length that claims gigabytes ends the association.
     pub const MAX_PDU: u32 = 256 * 1024;
-    /// Longest PDU of any other kind: an association request with every context and item there can be.
+    /// Longest PDU of any other kind: an association request with every context and user item that there can be.
     pub const MAX_ASSOCIATE_PDU: u32 = 128 * 1024;
+    /// Most presentation contexts of a request: there are no more odd numbers in a byte (PS3.8 9.3.2.2).
+    pub const MAX_CONTEXTS: usize = 128;
     /// Longest command set; a fragmented command could grow without end.
-    pub const MAX_COMMAND: usize = 64 * 1024;
-    /// Most elements of a command set.
+    pub const MAX_COMMAND: usize = 16 * 1024;
+    /// Most elements of a command set; each costs an allocation.
     pub const MAX_COMMAND_ELEMENTS: usize = 64;
     /// Longest data set of one instance: a peer could send for ever.
     pub const MAX_DATASET: u64 = 4 * 1024 * 1024 * 1024;
+    /// Most bytes of a data set that are held until it names its study; a peer could put gigabytes before the UID.
+    pub const MAX_FRONT: usize = 4 * 1024 * 1024;
     /// Associations at once, all callers together.
     pub const MAX_ASSOCIATIONS: usize = 128;
-    /// From the connection to the association request (ARTIM, PS3.8 9.1.5): half-open connections are let go.
+    /// Associations at once from one address: one caller cannot take them all.
+    pub const MAX_ASSOCIATIONS_PER_CALLER: usize = 64;
+    /// Connections at once, those that asked for no association yet among them: each is an open file.
+    pub const MAX_CONNECTIONS: usize = 512;
+    /// Connections from one address that asked for no association yet: half-open ones cannot take the places of others.
+    pub const MAX_HALF_OPEN_PER_CALLER: usize = 64;
+    /// From the connection to the association request (ARTIM, PS3.8 9.1.5), and before it for a TLS handshake: half-open
+    /// connections are let go.
     pub const ARTIM: Duration = Duration::from_secs(15);
     /// From one message to the next; an association that is only held open ends here.
     pub const IDLE: Duration = Duration::from_secs(60);
+    /// From one fragment of a message to the next: a sender that stops within an instance is let go.
+    pub const FRAGMENT: Duration = Duration::from_secs(30);
     /// From the first byte of a PDU to its last: a peer that drips bytes is let go.
     pub const READ: Duration = Duration::from_secs(30);
+    /// From a message's first fragment to its last: one that drips fragments would hold its study open for ever.
+    pub const MESSAGE: Duration = Duration::from_secs(3600);
+    /// For what is sent to be taken: a peer that does not read is let go.
+    pub const WRITE: Duration = Duration::from_secs(30);
+    /// From a C-STORE request of ours to its response: an archive may be slow, but not dead.
+    pub const RESPONSE: Duration = Duration::from_secs(120);
     /// From the order to stop to the end of the associations that still run.
     pub const DRAIN: Duration = Duration::from_secs(20);
+    /// The same for associations on which nothing is being sent: senders that keep one open do not hold up a restart.
+    pub const DRAIN_IDLE: Duration = Duration::from_secs(2);
+    /// For a peer to read our last PDU before its connection is closed (PS3.8 9.1.4: state 13).
+    pub const LINGER: Duration = Duration::from_secs(2);
 }
 
 /// Data sets (PS3.5).
@@ -52,6 +75,14 @@ pub mod spool {
     pub const DEFAULT_RESERVE: u64 = 512 * 1024 * 1024;
     /// Most bytes of an instance that are held in memory; a larger one is written in parts of this length.
     pub const PART: usize = 4 * 1024 * 1024;
+    /// Longest Study Instance UID (PS3.5 6.2: UI); a longer one is none, and a key slot has room for no more.
+    pub const MAX_STUDY_UID: usize = 64;
+    /// Longest instance; a sender that never ends must not fill the disk with one.
+    pub const MAX_INSTANCE: u64 = 16 * 1024 * 1024 * 1024;
+    /// Longest key of a table; all keys are in memory.
+    pub const MAX_KEY: usize = 1024;
+    /// Longest value of a table; all values are in memory.
+    pub const MAX_VALUE: usize = 8 * 1024 * 1024;
 }
 
 /// Studies and series.
@@ -69,14 +100,14 @@ pub mod study {
 
 /// Decoding.
 pub mod decode {
-    /// Most frames of one instance.
-    pub const MAX_FRAMES: usize = 20_000;
-    /// Most bytes of decoded samples of one instance or volume: rows, columns and frames are three numbers of a peer's.
-    pub const MAX_PIXEL_BYTES: usize = 4 * 1024 * 1024 * 1024;
-    /// Directions of two slices differ at most this much in each component.
-    pub const ORIENTATION_TOLERANCE: f64 = 1e-3;
-    /// Steps between slices differ at most this much of the median step: more is a missing slice.
-    pub const SPACING_TOLERANCE: f64 = 0.05;
+    /// Most bytes of one decoded frame; Rows and Columns can claim 4 GiB for a frame of a few bytes.
+    pub const MAX_FRAME: u64 = 1024 * 1024 * 1024;
+    /// Most bytes of all that is decoded for one job, and of deflated data sets in it; more does not fit the worker.
+    pub const MAX_DECODED: u64 = 2 * 1024 * 1024 * 1024;
+    /// Most frames of one instance; each has a place and a source of its own.
+    pub const MAX_FRAMES: usize = 65_536;
+    /// Most tiles of a JPEG 2000 frame; its decoder holds some kilobytes for each that is claimed.
+    pub const MAX_TILES: u64 = 4096;
 }
 
 /// Model packages.

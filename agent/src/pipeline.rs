@@ -1,1 +1,104 @@
 //! The order of the stages, and the one place that writes their audit events, spans and metrics.
+//!
+//! ```text
+//! association → spool → study → route → [decode → preprocess → infer → postprocess] → results → deliver
+//! ```
+//!
+//! Everything after the spool is a job there: whatever is interrupted is taken up again at the next start from what
+//! the spool holds. The bracket runs in a worker process.
+mod complete;
+mod conclude;
+mod delivery;
+mod intake;
+mod queue;
+mod recorder;
+mod runner;
+mod view;
+
+pub use delivery::{Destination, deliver};
+pub use intake::{SpoolIntake, assemble};
+pub use recorder::Recorder;
+pub use runner::run_jobs;
+
+use crate::job::Job;
+use crate::model::Package;
+use crate::results::UidKey;
+use crate::route::Route;
+use crate::spool::{Spool, SpoolError, Table};
+use crate::worker::{Bounds, Launcher};
+use queue::JobQueue;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+use tokio::sync::{Notify, watch};
+
+/// What the pipeline is told by the configuration.
+#[derive(Debug)]
+pub struct Site {
+    /// Our AE title.
+    pub ae_title: String,
+    /// Routes, in the order of the configuration.
+    pub routes: Vec<Route>,
+    /// Destinations.
+    pub destinations: Vec<Destination>,
+    /// The key of the result UIDs.
+    pub uid_key: UidKey,
+    /// Name of this device in results.
+    pub device: String,
+    /// How workers are started.
+    pub launcher: Launcher,
+    /// Bounds on one job.
+    pub bounds: Bounds,
+}
+
+/// The data path after the spool.
+pub struct Pipeline {
+    spool: Spool,
+    site: Site,
+    packages: Vec<Package>,
+    recorder: Recorder,
+    jobs: JobQueue,
+    deliveries: Notify,
+    next_job: AtomicU64,
+    /// Serialises changes to study records.
+    studies: Mutex<()>,
+    started: SystemTime,
+    address: Mutex<String>,
+    draining: watch::Sender<bool>,
+}
+
+impl Pipeline {
+    /// A pipeline over a spool; jobs that were open when the agent stopped are queued again.
+    pub fn new(spool: Spool, site: Site, packages: Vec<Package>, recorder: Recorder) -> Result<Arc<Self>, SpoolError> {
+        let jobs: Vec<Job> = spool.scan(Table::Jobs, "")?;
+        let pipeline = Self {
+            next_job: AtomicU64::new(jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1),
+            spool,
+            site,
+            packages,
+            recorder,
+            jobs: JobQueue::default(),
+            deliveries: Notify::new(),
+            studies: Mutex::default(),
+            started: SystemTime::now(),
+            address: Mutex::default(),
+            draining: watch::channel(false).0,
+        };
+        for job in jobs.iter().filter(|job| job.is_open()) {
+            pipeline.jobs.push(job.id);
+        }
+        Ok(Arc::new(pipeline))
+    }
+
+    /// Stops taking up jobs and deliveries; what is under way ends.
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+        self.jobs.close();
+        self.deliveries.notify_waiters();
+    }
+
+    /// Says where the DICOM node listens, for the console.
+    pub fn listens_on(&self, address: &str) {
+        address.clone_into(&mut self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+}

@@ -94,7 +94,8 @@ fn example(site: &Path, whole: bool) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
         // `#key = value` and `#[section]` are left out; `# Text` is a comment.
-        let left_out = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()));
+        let left_out =
+            line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()));
         lines.push(if whole { left_out.unwrap_or(line) } else { line });
     }
     let at = |path: &str| site.join(path).display().to_string();

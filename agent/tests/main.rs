@@ -2,5 +2,7 @@
 mod audit;
 mod config;
 mod console;
+mod decode;
 mod model;
+mod results;
 mod spool;

@@ -1,83 +1,111 @@
-//! Operations on values alone: rescale, window, clip, normalise; softmax, argmax, threshold.
+//! Operations on values alone, one by one: window, clip, normalise, quantiles.
 use crate::KernelError;
 
-/// Window to 0..1 (PS3.3 C.11.2.1.2.1, LINEAR): `((x - (c - 0.5)) / (w - 1)) + 0.5`, clipped. Worked: c = 40, w = 400: 39.5 → 0.5.
+/// Window to 0..1 (PS3.3 C.11.2.1.2.1, LINEAR): `(x - (c - 0.5)) / (w - 1) + 0.5`, clipped.
+///
+/// A width below 1, which the standard forbids, is taken as 1: a step behind `c - 0.5`.
+/// Worked: c = 40, w = 400: 39.5 → 0.5, -160 → 0, 239 → 1.
 pub fn window(values: &mut [f32], center: f32, width: f32) {
-    let width = (width - 1.0).max(f32::MIN_POSITIVE);
-    values.iter_mut().for_each(|v| *v = ((*v - (center - 0.5)) / width + 0.5).clamp(0.0, 1.0));
+    let (low, span) = window_foot(center, width);
+    for v in values {
+        *v = ((*v - low) / span).clamp(0.0, 1.0);
+    }
 }
 
-/// `clip((x - low) / (high - low), 0, 1)`; a constant 0 where high equals low. Worked: low 10, high 20: 15 → 0.5.
+/// The value at which a window leaves 0 and how far it is from there to 1: `x` becomes `(x - low) / span`.
+pub(crate) fn window_foot(center: f32, width: f32) -> (f32, f32) {
+    let span = (width - 1.0).max(0.0);
+    // The smallest normal number instead of 0: at the foot itself 0 / 0 would be NaN.
+    (center - 0.5 - span / 2.0, span.max(f32::MIN_POSITIVE))
+}
+
+/// `clip((x - low) / (high - low), 0, 1)`; 0 throughout where high is not above low. Worked: low 10, high 20: 15 → 0.5.
 pub fn clip_range(values: &mut [f32], low: f32, high: f32) {
-    let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
-    values.iter_mut().for_each(|v| *v = ((*v - low) * scale).clamp(0.0, 1.0));
+    if high > low {
+        let span = high - low;
+        for v in values {
+            *v = ((*v - low) / span).clamp(0.0, 1.0);
+        }
+    } else {
+        values.fill(0.0);
+    }
 }
 
-/// Quantiles by linear interpolation between order statistics (Hyndman and Fan 7). Worked: the 0.25 quantile of 0, 1, 2, 3 is 0.75.
-pub fn quantiles(values: &[f32], at: &[f64]) -> Result<Vec<f32>, KernelError> {
-    if values.is_empty() || at.iter().any(|q| !(0.0..=1.0).contains(q)) {
+/// Quantiles by linear interpolation between order statistics (Hyndman and Fan 7, numpy's `linear`), in 64 bits.
+///
+/// Selects, does not sort: O(n) for each. `Empty` without values or where a share is not within 0..1, `NotANumber` where a
+/// value is NaN, which has no rank. Worked: the 0.25 quantile of 0, 1, 2, 3 is 0.75.
+pub fn quantiles(values: &[f32], shares: &[f64]) -> Result<Vec<f32>, KernelError> {
+    if values.is_empty() || shares.iter().any(|share| !(0.0..=1.0).contains(share)) {
         return Err(KernelError::Empty);
     }
+    if values.iter().any(|value| value.is_nan()) {
+        return Err(KernelError::NotANumber);
+    }
     let mut work = values.to_vec();
-    Ok(at
-        .iter()
-        .map(|q| {
-            let place = q * (work.len() - 1) as f64;
-            let low = place as usize;
-            let (_, low_value, above) = work.select_nth_unstable_by(low, f32::total_cmp);
-            let low_value = *low_value;
-            let next = above.iter().copied().min_by(f32::total_cmp).unwrap_or(low_value);
-            (f64::from(low_value) + (place - low as f64) * f64::from(next - low_value)) as f32
-        })
-        .collect())
+    let found = shares.iter().map(|share| {
+        let place = share * (work.len() - 1) as f64;
+        let (_, low, above) = work.select_nth_unstable_by(place as usize, f32::total_cmp);
+        let low = f64::from(*low);
+        let next = above.iter().copied().min_by(f32::total_cmp).map_or(low, f64::from);
+        (low + place.fract() * (next - low)) as f32
+    });
+    Ok(found.collect())
 }
 
-/// `(x - mean) / s` with the sample deviation (n - 1), sums in 64 bits. All 0 where there is no deviation.
+/// `(x - mean) / s` with the sample deviation (divisor n - 1), sums in 64 bits; all 0 where there is no deviation.
+///
+/// Worked: 1, 2, 3 → -1, 0, 1.
 pub fn z_score(values: &mut [f32]) {
     let n = values.len() as f64;
     let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
     let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / (n - 1.0);
     let scale = if variance > 0.0 { 1.0 / variance.sqrt() } else { 0.0 };
-    values.iter_mut().for_each(|v| *v = ((f64::from(*v) - mean) * scale) as f32);
+    for v in values {
+        *v = ((f64::from(*v) - mean) * scale) as f32;
+    }
 }
 
-/// `x * scale + offset`.
+/// `x * scale + offset`, rounded after each. Worked: scale 2, offset 1: 3 → 7.
 pub fn scale_offset(values: &mut [f32], scale: f32, offset: f32) {
-    values.iter_mut().for_each(|v| *v = *v * scale + offset);
-}
-
-/// Softmax over channels, which come one behind the other (`[channels, n]`), in place. Worked: (0, ln 3) → (0.25, 0.75).
-pub fn softmax(logits: &mut [f32], channels: usize) -> Result<(), KernelError> {
-    let n = per_channel(logits.len(), channels)?;
-    for i in 0..n {
-        let top = (0..channels).map(|c| logits[c * n + i]).fold(f32::NEG_INFINITY, f32::max);
-        let mut sum = 0.0;
-        for c in 0..channels {
-            let e = (logits[c * n + i] - top).exp();
-            logits[c * n + i] = e;
-            sum += e;
-        }
-        (0..channels).for_each(|c| logits[c * n + i] /= sum);
+    for v in values {
+        *v = *v * scale + offset;
     }
-    Ok(())
 }
 
-/// The channel with the largest score, the first of equals; at most 256 channels.
-pub fn argmax(scores: &[f32], channels: usize) -> Result<Vec<u8>, KernelError> {
-    let n = per_channel(scores.len(), channels)?;
-    Ok((0..n)
-        .map(|i| (1..channels).fold(0, |best, c| if scores[c * n + i] > scores[best * n + i] { c } else { best }) as u8)
-        .collect())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// 1 where the score is above the threshold, else 0.
-pub fn threshold(scores: &[f32], above: f32) -> Vec<u8> {
-    scores.iter().map(|score| u8::from(*score > above)).collect()
-}
-
-fn per_channel(length: usize, channels: usize) -> Result<usize, KernelError> {
-    if channels == 0 || channels > 256 || !length.is_multiple_of(channels) {
-        return Err(KernelError::Shape { expected: channels, found: length });
+    fn changed(mut values: Vec<f32>, change: impl FnOnce(&mut [f32])) -> Vec<f32> {
+        change(&mut values);
+        values
     }
-    Ok(length / channels)
+
+    #[test]
+    fn a_window_follows_the_standard_to_its_narrowest() {
+        let values = vec![39.5, -160.0, 239.0, -1000.0, 3000.0];
+        assert_eq!(changed(values, |v| window(v, 40.0, 400.0)), [0.5, 0.0, 1.0, 0.0, 1.0]);
+        assert_eq!(changed(vec![39.4, 39.5, 39.6], |v| window(v, 40.0, 1.0)), [0.0, 0.0, 1.0]);
+        assert_eq!(changed(vec![39.4, 39.5, 39.6], |v| window(v, 40.0, -7.0)), [0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn values_follow_their_formulas() {
+        assert_eq!(changed(vec![15.0, 9.0, 21.0], |v| clip_range(v, 10.0, 20.0)), [0.5, 0.0, 1.0]);
+        assert_eq!(changed(vec![15.0, 9.0], |v| clip_range(v, 10.0, 10.0)), [0.0, 0.0]);
+        assert_eq!(changed(vec![1.0, 2.0, 3.0], z_score), [-1.0, 0.0, 1.0]);
+        assert_eq!(changed(vec![7.0], z_score), [0.0]);
+        assert_eq!(changed(vec![7.0; 9], z_score), [0.0; 9]);
+        assert_eq!(changed(vec![3.0], |v| scale_offset(v, 2.0, 1.0)), [7.0]);
+    }
+
+    #[test]
+    fn quantiles_lie_between_the_order_statistics() {
+        assert_eq!(quantiles(&[3.0, 0.0, 2.0, 1.0], &[0.25, 1.0, 0.0]).unwrap(), [0.75, 3.0, 0.0]);
+        assert_eq!(quantiles(&[-5.0], &[0.3]).unwrap(), [-5.0]);
+        assert_eq!(quantiles(&[], &[0.5]), Err(KernelError::Empty));
+        assert_eq!(quantiles(&[1.0], &[1.5]), Err(KernelError::Empty));
+        assert_eq!(quantiles(&[1.0, f32::NAN], &[0.5]), Err(KernelError::NotANumber));
+    }
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 pub(super) const C_STORE_RQ: u16 = 0x0001;
 pub(super) const C_ECHO_RQ: u16 = 0x0030;
 pub(super) const C_CANCEL_RQ: u16 = 0x0fff;
+/// The bit of a command field that tells a response from its request.
+pub(super) const RESPONSE: u16 = 0x8000;
 /// Command Data Set Type: there is none.
 pub(super) const NO_DATASET: u16 = 0x0101;
 
@@ -33,7 +35,11 @@ impl Command {
             let group = u16::from_le_bytes([head[0], head[1]]);
             let element = u16::from_le_bytes([head[2], head[3]]);
             let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-            if group != 0 || length > rest.len() || elements.len() >= MAX_COMMAND_ELEMENTS {
+            if elements.len() >= MAX_COMMAND_ELEMENTS {
+                return Err(format!("the command set has more than {MAX_COMMAND_ELEMENTS} elements"));
+            }
+            // Its Group Length (0000,0000) is not relied on: the fragments say where it ends.
+            if group != 0 || length > rest.len() {
                 return Err(format!(
                     "element ({group:04X},{element:04X}) of {length} bytes does not fit the command set"
                 ));
@@ -80,11 +86,11 @@ impl Command {
             .with(DATASET_TYPE, NO_DATASET)
     }
 
-    /// The response to this request, with an error comment of at most 64 characters (PS3.7 C).
+    /// The response to this request (PS3.7 9.3.1.2, 9.3.5.2), with an error comment of at most 64 characters (annex C).
     pub(super) fn response(&self, status: u16, comment: Option<&str>) -> Self {
         let mut response = Self::default()
-            .with(COMMAND_FIELD, self.field() | 0x8000)
-            .with(RESPONDED_TO, self.word(MESSAGE_ID).unwrap_or(0))
+            .with(COMMAND_FIELD, self.field() | RESPONSE)
+            .with(RESPONDED_TO, self.message_id().unwrap_or(0))
             .with(DATASET_TYPE, NO_DATASET)
             .with(STATUS, status);
         for element in [AFFECTED_SOP_CLASS, AFFECTED_SOP_INSTANCE] {
@@ -93,13 +99,22 @@ impl Command {
             }
         }
         if let Some(comment) = comment {
-            let mut text: Vec<u8> = comment.chars().filter(char::is_ascii).take(64).map(|c| c as u8).collect();
+            let mut text: Vec<u8> = comment.bytes().filter(|byte| matches!(byte, b' '..=b'~')).take(64).collect();
             if text.len() % 2 == 1 {
                 text.push(b' ');
             }
             response.elements.insert(ERROR_COMMENT, text);
         }
         response
+    }
+
+    /// True where this is the response to that request.
+    pub(super) fn answers(&self, request: &Self) -> bool {
+        self.field() == request.field() | RESPONSE && self.word(RESPONDED_TO) == request.message_id()
+    }
+
+    pub(super) fn message_id(&self) -> Option<u16> {
+        self.word(MESSAGE_ID)
     }
 
     pub(super) fn field(&self) -> u16 {
@@ -111,7 +126,10 @@ impl Command {
     }
 
     pub(super) fn comment(&self) -> Option<String> {
-        self.elements.get(&ERROR_COMMENT).map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned())
+        // It goes into a sentence for people: no more of it than the standard allows, and nothing that is not text.
+        let bytes = self.elements.get(&ERROR_COMMENT)?;
+        let text: String = String::from_utf8_lossy(bytes).chars().filter(|c| !c.is_control()).take(64).collect();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     }
 
     pub(super) fn has_dataset(&self) -> bool {
@@ -132,7 +150,7 @@ impl Command {
 
     fn uid(&self, element: u16) -> Option<String> {
         let text = String::from_utf8_lossy(self.elements.get(&element)?);
-        Some(text.trim_end_matches(['\0', ' ']).to_owned()).filter(|uid| !uid.is_empty())
+        Some(text.trim_matches(['\0', ' ']).to_owned()).filter(|uid| !uid.is_empty())
     }
 
     fn with(mut self, element: u16, word: u16) -> Self {
@@ -162,6 +180,23 @@ mod tests {
         let response = read.response(0xa700, Some("out of space"));
         assert_eq!((response.field(), response.status(), response.word(RESPONDED_TO)), (0x8001, Some(0xa700), Some(7)));
         assert!(!response.has_dataset());
+    }
+
+    #[test]
+    fn lengths_that_lie_and_sets_without_end_are_refused() {
+        assert!(Command::read(b"\0\0\0\x01\xff\xff\xff\xff\x30\0").is_err(), "claims gigabytes");
+        assert!(Command::read(b"\0\0\0\x01\x02").is_err(), "ends within an element");
+        assert!(Command::read(b"\x08\0\x16\0\0\0\0\0").is_err(), "group 0008");
+        let many: Vec<u8> = (0..100u8).flat_map(|element| [0, 0, element, 9, 0, 0, 0, 0]).collect();
+        assert!(Command::read(&many).is_err());
+    }
+
+    #[test]
+    fn an_error_comment_has_at_most_64_characters_of_ascii() {
+        let response = Command::echo(1, "1.2.840.10008.1.1").response(0xc000, Some(&"Å not ASCII\n".repeat(20)));
+        let read = Command::read(&response.write()).unwrap();
+        assert!(read.elements[&ERROR_COMMENT].len() <= 64 && read.elements[&ERROR_COMMENT].is_ascii());
+        assert!(read.comment().unwrap().starts_with("not ASCII"));
     }
 
     proptest::proptest! {

@@ -1,4 +1,5 @@
 //! Who may call.
+use crate::fault::{Blame, Fault};
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -96,6 +97,10 @@ impl FromStr for Network {
     }
 }
 
+/// A refusal of an association.
+pub(super) fn refusal(code: &'static str, reason: String) -> Fault {
+    Fault::new(code, Blame::Peer, reason)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,18 @@
 //! The service class user: sends objects to a peer on one association.
 use super::command::Command;
-use super::negotiate::{VERIFICATION, request};
+use super::negotiate::{VERIFICATION, max_pdu, request};
+use super::status::{DUPLICATE_INSTANCE, PROCESSING_FAILURE};
+use super::transcode::{can_be_implicit, implicit};
 use super::wire::{Received, Wire, WireError};
-use crate::limits::association::{ARTIM, IDLE};
+use crate::limits::association::{ARTIM, LINGER, MAX_COMMAND, MAX_CONTEXTS, RESPONSE};
 use bytes::Bytes;
-use dicom_ul::pdu::{Pdu, PresentationContextProposed, PresentationContextResultReason};
-use std::collections::BTreeMap;
+use dicom_dictionary_std::uids;
+use dicom_ul::pdu::{
+    AbortRQSource, AssociationRJResult, Pdu, PresentationContextProposed, PresentationContextResultReason,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -58,7 +64,7 @@ pub enum Sent {
     Refused(String),
 }
 
-/// Why nothing, or no more, could be sent.
+/// Why nothing, or no more, could be sent. All of it may pass: a peer that is set up otherwise now takes what it refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// No connection.
@@ -82,59 +88,97 @@ pub enum SendError {
 
 /// C-ECHO.
 pub async fn echo(peer: &Peer) -> Result<(), SendError> {
-    let contexts = vec![proposal(1, VERIFICATION, "1.2.840.10008.1.2")];
+    let contexts = vec![proposal(1, VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)];
     let mut client = Client::open(peer, contexts).await?;
-    let status = client.request(1, &Command::echo(1, VERIFICATION), None).await?;
+    if !client.accepted.contains(&1) {
+        client.close().await;
+        return Err(SendError::Rejected("the peer does not take Verification".to_owned()));
+    }
+    let response = client.request(1, &Command::echo(1, VERIFICATION), None).await?;
     client.close().await;
-    if status.status() == Some(0) {
-        Ok(())
-    } else {
-        Err(SendError::Unexpected(format!("status {:04X?}", status.status())))
+    match response.status() {
+        Some(0) => Ok(()),
+        status => Err(SendError::Unexpected(format!("status {:04X}H", status.unwrap_or(PROCESSING_FAILURE)))),
     }
 }
 
 /// Sends objects in order, on one association; one answer for each. `answered` is told each answer as it comes, so that
 /// what was stored is known even where the association breaks off later.
+///
+/// An object in explicit VR little endian that the peer does not take so is sent in implicit VR; no other is changed.
 pub async fn send(
     peer: &Peer,
     objects: &[ObjectToSend],
     mut answered: impl FnMut(usize, Sent) + Send,
 ) -> Result<(), SendError> {
-    let mut ids: BTreeMap<(&str, &str), u8> = BTreeMap::new();
-    for object in objects {
-        let next = ids.len() * 2 + 1;
-        if let Ok(id) = u8::try_from(next) {
-            ids.entry((&object.sop_class, &object.transfer_syntax)).or_insert(id);
-        }
-    }
-    let contexts = ids.iter().map(|((class, syntax), id)| proposal(*id, class, syntax)).collect();
-    let mut client = Client::open(peer, contexts).await?;
+    let contexts = Contexts::for_objects(objects);
+    let mut client = Client::open(peer, contexts.proposals()).await?;
     for (n, object) in objects.iter().enumerate() {
-        let id = ids.get(&(object.sop_class.as_str(), object.transfer_syntax.as_str()));
-        let Some(id) = id.copied().filter(|id| client.accepted.contains(id)) else {
-            let reason = format!(
-                "{} does not take SOP class {} in transfer syntax {}",
-                peer.called_ae, object.sop_class, object.transfer_syntax
-            );
-            answered(n, Sent::Refused(reason));
-            continue;
+        let (id, dataset) = match contexts.choose(object, &client.accepted) {
+            Ok(chosen) => chosen,
+            Err(reason) => {
+                answered(n, Sent::Refused(format!("{} {reason}", peer.called_ae)));
+                continue;
+            }
         };
         let command = Command::store((n % 0xffff) as u16 + 1, &object.sop_class, &object.sop_instance);
-        let response = client.request(id, &command, Some(&object.dataset)).await?;
+        let response = client.request(id, &command, Some(&dataset)).await?;
         answered(n, judge(&response));
     }
     client.close().await;
     Ok(())
 }
 
+/// Presentation contexts: one for each SOP class and transfer syntax, so that it is known in which one an object is taken.
+struct Contexts(BTreeMap<(String, String), u8>);
+
+impl Contexts {
+    fn for_objects(objects: &[ObjectToSend]) -> Self {
+        let mut wanted: Vec<(String, String)> = Vec::new();
+        let kinds = objects.iter().map(|object| (object.sop_class.clone(), object.transfer_syntax.clone()));
+        // Those that may do without come last: there is no place for more than 128.
+        let implicit = uids::IMPLICIT_VR_LITTLE_ENDIAN;
+        let instead = objects.iter().filter(|object| can_be_implicit(object));
+        for kind in kinds.chain(instead.map(|object| (object.sop_class.clone(), implicit.to_owned()))) {
+            if !wanted.contains(&kind) && wanted.len() < MAX_CONTEXTS {
+                wanted.push(kind);
+            }
+        }
+        Self(wanted.into_iter().zip((1..=u8::MAX).step_by(2)).collect())
+    }
+
+    fn proposals(&self) -> Vec<PresentationContextProposed> {
+        let mut proposals: Vec<_> = self.0.iter().map(|((class, syntax), id)| proposal(*id, class, syntax)).collect();
+        proposals.sort_by_key(|proposed| proposed.id);
+        proposals
+    }
+
+    /// The context for an object and the bytes to send in it; why there is none otherwise.
+    fn choose(&self, object: &ObjectToSend, accepted: &BTreeSet<u8>) -> Result<(u8, Bytes), String> {
+        let id = |syntax: &str| {
+            let kind = (object.sop_class.clone(), syntax.to_owned());
+            self.0.get(&kind).copied().filter(|id| accepted.contains(id))
+        };
+        if let Some(id) = id(&object.transfer_syntax) {
+            return Ok((id, object.dataset.clone()));
+        }
+        if let Some(id) = id(uids::IMPLICIT_VR_LITTLE_ENDIAN).filter(|_| can_be_implicit(object)) {
+            let dataset = implicit(object).map_err(|error| format!("takes implicit VR alone, and {error}"))?;
+            return Ok((id, dataset));
+        }
+        Err(format!("does not take SOP class {} in transfer syntax {}", object.sop_class, object.transfer_syntax))
+    }
+}
+
 /// PS3.4 table B.2-1 and PS3.7 annex C.
 fn judge(response: &Command) -> Sent {
-    let status = response.status().unwrap_or(0x0110);
+    let status = response.status().unwrap_or(PROCESSING_FAILURE);
     let comment = response.comment().map(|comment| format!(": {comment}")).unwrap_or_default();
     let text = format!("status {status:04X}H{comment}");
     match status {
-        0 | 0xb000..=0xbfff | 0x0001 => Sent::Stored { status },
-        0xa700..=0xa7ff | 0x0110 | 0x0210..=0x0213 => Sent::Later(text),
+        // A duplicate is what a repeat after an answer that got lost finds: the peer has these very bytes.
+        0x0000 | 0x0001 | DUPLICATE_INSTANCE | 0xb000..=0xbfff => Sent::Stored { status },
+        0xa700..=0xa7ff | PROCESSING_FAILURE | 0x0213 => Sent::Later(text),
         _ => Sent::Refused(text),
     }
 }
@@ -152,7 +196,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 struct Client {
     wire: Wire<Box<dyn Stream>>,
-    accepted: Vec<u8>,
+    accepted: BTreeSet<u8>,
     max_pdu: u32,
 }
 
@@ -173,46 +217,55 @@ impl Client {
             .map_err(failed)?;
         let mut wire = Wire::new(stream);
         wire.send(&Pdu::AssociationRQ(request(&peer.calling_ae, &peer.called_ae, contexts))).await?;
-        match wire.receive(ARTIM).await? {
-            Received::Other(Pdu::AssociationAC(ac)) => {
-                let max_pdu = ac.user_variables.iter().find_map(|item| match item {
-                    dicom_ul::pdu::UserVariableItem::MaxLength(length) => Some(*length),
-                    _ => None,
-                });
-                // PS3.8 D.1.1: 0 stands for no limit.
-                let max_pdu = max_pdu.filter(|length| *length > 0).unwrap_or(128 * 1024).clamp(128, 256 * 1024);
-                let accepted = ac
-                    .presentation_contexts
-                    .iter()
-                    .filter(|context| context.reason == PresentationContextResultReason::Acceptance)
-                    .map(|context| context.id)
-                    .collect();
-                Ok(Self { wire, accepted, max_pdu })
+        let Received::Other(pdu) = wire.receive(ARTIM).await? else {
+            return Err(WireError::OutOfStep("data before the association was accepted").into());
+        };
+        match *pdu {
+            Pdu::AssociationAC(ac) => {
+                let is_accepted = |reason| reason == PresentationContextResultReason::Acceptance;
+                let accepted =
+                    ac.presentation_contexts.into_iter().filter(|context| is_accepted(context.reason.clone()));
+                let accepted = accepted.map(|context| context.id).collect();
+                Ok(Self { wire, accepted, max_pdu: max_pdu(&ac.user_variables) })
             }
-            Received::Other(Pdu::AssociationRJ(rj)) => Err(SendError::Rejected(format!("{:?}", rj.source))),
-            Received::Other(pdu) => Err(SendError::Unexpected(pdu.short_description().to_string())),
-            Received::Data => Err(SendError::Unexpected("data before the association".into())),
+            Pdu::AssociationRJ(rj) => {
+                let when = if rj.result == AssociationRJResult::Transient { ", for now" } else { "" };
+                Err(SendError::Rejected(format!("{}{when}", rj.source)))
+            }
+            other => Err(unexpected(&other)),
         }
     }
 
+    /// Sends a request and waits for its response.
     async fn request(&mut self, context: u8, command: &Command, dataset: Option<&[u8]>) -> Result<Command, SendError> {
-        self.wire.send_message(context, &command.write(), dataset, self.max_pdu).await?;
-        let mut bytes = Vec::new();
+        let sent = self.wire.send_message(context, &command.write(), dataset, self.max_pdu).await;
+        // A peer that aborts in the middle of a data set says why, if it is asked; the broken pipe says nothing.
+        let wait = if sent.is_err() { LINGER } else { RESPONSE };
+        match (self.response(wait).await, sent) {
+            (Ok(response), Ok(())) if response.answers(command) => Ok(response),
+            (Ok(_), Ok(())) => Err(SendError::Unexpected("a response to another request".to_owned())),
+            (Err(SendError::Unexpected(reason)), _) => Err(SendError::Unexpected(reason)),
+            (_, Err(error)) => Err(error.into()),
+            (Err(error), Ok(())) => Err(error),
+        }
+    }
+
+    async fn response(&mut self, wait: Duration) -> Result<Command, SendError> {
+        let mut set = Vec::new();
         loop {
-            match self.wire.receive(IDLE).await? {
-                Received::Data => {
-                    for value in self.wire.values() {
-                        let value = value?;
-                        bytes.extend_from_slice(value.bytes);
-                        if bytes.len() > crate::limits::association::MAX_COMMAND {
-                            return Err(WireError::TooLong(bytes.len() as u32).into());
-                        }
-                        if value.is_command && value.is_last {
-                            return Ok(Command::read(&bytes).map_err(WireError::Malformed)?);
-                        }
-                    }
-                }
-                Received::Other(pdu) => return Err(SendError::Unexpected(pdu.short_description().to_string())),
+            let value = match self.wire.receive(wait).await? {
+                Received::Data(value) => value,
+                Received::Other(pdu) => return Err(unexpected(&pdu)),
+            };
+            if !value.is_command {
+                return Err(WireError::OutOfStep("a data set where a response is due").into());
+            }
+            set.extend_from_slice(self.wire.bytes(&value));
+            if set.len() > MAX_COMMAND {
+                return Err(WireError::TooLong { what: "a command set", length: set.len() as u64 }.into());
+            }
+            if value.is_last {
+                return Ok(Command::read(&set).map_err(WireError::Malformed)?);
             }
         }
     }
@@ -220,7 +273,56 @@ impl Client {
     async fn close(mut self) {
         // What was answered stands; a peer that does not answer the release changes nothing.
         if self.wire.send(&Pdu::ReleaseRQ).await.is_ok() {
-            let _ = self.wire.receive(ARTIM).await;
+            let _ = self.wire.receive(LINGER).await;
         }
+    }
+}
+
+fn unexpected(pdu: &Pdu) -> SendError {
+    SendError::Unexpected(match pdu {
+        Pdu::AbortRQ { source: AbortRQSource::ServiceUser } => "an abort by its application".to_owned(),
+        Pdu::AbortRQ { source: AbortRQSource::ServiceProvider(reason) } => format!("an abort: {reason:?}"),
+        Pdu::AbortRQ { .. } => "an abort".to_owned(),
+        other => other.short_description().to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16) -> Sent {
+        let request = Command::store(1, uids::CT_IMAGE_STORAGE, "1.2.3");
+        judge(&request.response(status, Some("so it is")))
+    }
+
+    #[test]
+    fn statuses_say_whether_to_try_again() {
+        for status in [0x0000, 0x0111, 0xb000, 0xb007] {
+            assert_eq!(answer(status), Sent::Stored { status });
+        }
+        for status in [0xa700, 0xa702, 0x0110] {
+            assert_eq!(answer(status), Sent::Later(format!("status {status:04X}H: so it is")));
+        }
+        for status in [0xa900, 0xc000, 0xcfff, 0x0122, 0x0117, 0x0211] {
+            assert_eq!(answer(status), Sent::Refused(format!("status {status:04X}H: so it is")));
+        }
+    }
+
+    #[test]
+    fn each_sop_class_and_transfer_syntax_has_a_context_and_explicit_vr_has_a_second_one() {
+        let object = |class: &str, syntax: &str| ObjectToSend {
+            sop_class: class.to_owned(),
+            sop_instance: "1.2.3".to_owned(),
+            transfer_syntax: syntax.to_owned(),
+            dataset: Bytes::new(),
+        };
+        let explicit = object(uids::CT_IMAGE_STORAGE, uids::EXPLICIT_VR_LITTLE_ENDIAN);
+        let jpeg = object(uids::CT_IMAGE_STORAGE, uids::JPEG2000);
+        let contexts = Contexts::for_objects(&[explicit.clone(), jpeg.clone(), explicit.clone()]);
+        assert_eq!(contexts.proposals().iter().map(|proposed| proposed.id).collect::<Vec<_>>(), [1, 3, 5]);
+        let implicit_alone = BTreeSet::from([5]);
+        assert_eq!(contexts.choose(&explicit, &implicit_alone).unwrap().0, 5);
+        assert!(contexts.choose(&jpeg, &implicit_alone).unwrap_err().contains(uids::JPEG2000));
     }
 }

@@ -20,13 +20,16 @@ impl Config {
             let path = folder.join(name);
             match std::fs::create_dir_all(&path) {
                 Ok(()) => Ok(path),
-                Err(error) => {
-                    Err(Fault::new("folder-unwritable", Blame::Box, format!("{} cannot be made: {error}", path.display())))
-                }
+                Err(error) => Err(Fault::new(
+                    "folder-unwritable",
+                    Blame::Box,
+                    format!("{} cannot be made: {error}", path.display()),
+                )),
             }
         };
         let random = || {
-            UidKey::random().ok_or_else(|| Fault::new("no-randomness", Blame::Box, "the system gives no random numbers"))
+            UidKey::random()
+                .ok_or_else(|| Fault::new("no-randomness", Blame::Box, "the system gives no random numbers"))
         };
         let program = std::env::current_exe().map_err(|error| {
             Fault::new("worker-not-started", Blame::Box, format!("this program cannot be found: {error}"))

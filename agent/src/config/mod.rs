@@ -110,7 +110,7 @@ impl fmt::Debug for Config {
 pub fn check(path: &Path) -> Result<Config, Vec<Problem>> {
     let text = read(path).map_err(|problem| vec![problem])?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let (document, table) = Document::parse(&text, folder);
+    let (document, table) = Document::parse(&text, folder).map_err(|problem| vec![problem])?;
     let config = config(&Section::root(&document, &table), today());
     match (config, document.into_problems()) {
         (Some(config), problems) if problems.is_empty() => Ok(config),

@@ -16,14 +16,15 @@ pub(super) struct Document<'i> {
 }
 
 impl<'i> Document<'i> {
-    /// The document and its table; what is not TOML is among the problems already.
-    pub fn parse(text: &'i str, folder: &Path) -> (Self, DeTable<'i>) {
-        let (table, errors) = DeTable::parse_recoverable(text);
+    /// The document and its table; the first thing that is not TOML, which makes nonsense of what follows it.
+    pub fn parse(text: &'i str, folder: &Path) -> Result<(Self, DeTable<'i>), Problem> {
+        let table = DeTable::parse(text).map_err(|error| {
+            let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+            let message = format!("is not TOML: {}", error.message());
+            Problem { line, column, key: String::new(), message, help: String::new() }
+        })?;
         let document = Self { text, folder: folder.to_owned(), problems: RefCell::default() };
-        for error in errors {
-            document.tell(error.span().map_or(0, |span| span.start), "", error.message(), "");
-        }
-        (document, table.into_inner())
+        Ok((document, table.into_inner()))
     }
 
     /// The problems, in the order of lines.

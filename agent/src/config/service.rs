@@ -82,12 +82,7 @@ pub(super) fn console(root: &Section<'_, '_>) -> Option<Console> {
     });
     let token = section.entry("metrics_token_file").and_then(|_| secret(&section, "metrics_token_file"));
     let login = login(&section, token.map(|token| token.to_string()));
-    Some(Console {
-        listen: listen?,
-        tls,
-        login,
-        allowed_hosts: section.value_or("allowed_hosts", Vec::new()),
-    })
+    Some(Console { listen: listen?, tls, login, allowed_hosts: section.value_or("allowed_hosts", Vec::new()) })
 }
 
 fn login(section: &Section<'_, '_>, token: Option<String>) -> Option<Login> {

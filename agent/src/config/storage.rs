@@ -36,7 +36,8 @@ pub(super) fn spool(root: &Section<'_, '_>) -> Option<(SpoolOptions, Retention)>
     if retention.is_some_and(|time| time < Duration::from_hours(1)) {
         section.complain("retention", "is under an hour", "results may still be on their way; write e.g. \"30d\"");
     }
-    Some((SpoolOptions { directory: directory?, segment_bytes, quota_bytes, reserve_bytes }, retention))
+    let options = SpoolOptions { segment_bytes, quota_bytes, reserve_bytes, ..SpoolOptions::in_directory(directory?) };
+    Some((options, retention))
 }
 
 /// Reads `[study]`.

@@ -317,7 +317,9 @@ mod tests {
         assert_eq!(read::<Time>("\"5 min\"").map(|t| t.0), Ok(Duration::from_secs(300)));
         assert_eq!(read::<Size>("\"64MiB\"").map(|s| s.0), Ok(64 << 20));
         assert_eq!(read::<Size>("\"256MB\"").map(|s| s.0), Ok(256_000_000));
-        for wrong in ["30", "\"30\"", "\"s\"", "\"0s\"", "\"-1s\"", "\"1.5h\"", "\"99999999999999999999d\"", "\"40000d\""] {
+        for wrong in
+            ["30", "\"30\"", "\"s\"", "\"0s\"", "\"-1s\"", "\"1.5h\"", "\"99999999999999999999d\"", "\"40000d\""]
+        {
             assert!(read::<Time>(wrong).is_err(), "{wrong}");
         }
         assert!(read::<Size>("\"18446744073709551615KB\"").is_err());

@@ -1,7 +1,7 @@
 //! Text by Specific Character Set (PS3.5 6.1, PS3.3 C.12.1.1.2), ISO 2022 code extensions included.
 use encoding_rs::{
-    EUC_KR, Encoding, GB18030, GBK, ISO_2022_JP, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6,
-    ISO_8859_7, ISO_8859_8, SHIFT_JIS, UTF_8, WINDOWS_874, WINDOWS_1252, WINDOWS_1254,
+    EUC_JP, EUC_KR, Encoding, GB18030, GBK, ISO_2022_JP, ISO_8859_2, ISO_8859_3, ISO_8859_4, ISO_8859_5, ISO_8859_6,
+    ISO_8859_7, ISO_8859_8, ISO_8859_15, SHIFT_JIS, UTF_8, WINDOWS_874, WINDOWS_1252, WINDOWS_1254,
 };
 
 const ESC: u8 = 0x1b;
@@ -48,10 +48,17 @@ fn decode_escaped(part: &[u8], first: &'static Encoding) -> String {
         [b'-', b'H', ..] => (ISO_8859_8, 2),
         [b'-', b'M', ..] => (WINDOWS_1254, 2),
         [b'-', b'T', ..] => (WINDOWS_874, 2),
+        [b'-', b'b', ..] => (ISO_8859_15, 2),
         [b')', b'I', ..] => (SHIFT_JIS, 2),
         [b'$', b')', b'C', ..] => (EUC_KR, 3),
         [b'$', b')', b'A', ..] => (GBK, 3),
-        [b'$', b'B' | b'@', ..] | [b'$', b'(', b'D', ..] => {
+        // JIS X 0212, which EUC-JP holds behind a byte of its own, in the upper half.
+        [b'$', b'(', b'D', pairs @ ..] => {
+            let upper: Vec<u8> =
+                pairs.as_chunks::<2>().0.iter().flat_map(|[a, b]| [0x8f, a | 0x80, b | 0x80]).collect();
+            return decode_with(EUC_JP, &upper);
+        }
+        [b'$', b'B' | b'@', ..] => {
             let mut with_escape = vec![ESC];
             with_escape.extend_from_slice(part);
             return decode_with(ISO_2022_JP, &with_escape);
@@ -76,6 +83,7 @@ fn encoding_of(set: &str) -> &'static Encoding {
         (_, "138") => ISO_8859_8,
         (_, "148") => WINDOWS_1254,
         (_, "166") => WINDOWS_874,
+        (_, "203") => ISO_8859_15,
         (_, "13") => SHIFT_JIS,
         (_, "192") => UTF_8,
         _ => WINDOWS_1252,
@@ -118,5 +126,10 @@ mod tests {
         // PS3.5 I.2: Hong^Gildong.
         let hong = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7";
         assert_eq!(decode(hong, &sets("\\ISO 2022 IR 149")), "Hong^Gildong=洪^吉洞");
+        // PS3.5 K.3: Zhang^XiaoDong; JIS X 0212 row 48, cell 33 (U+4E02, as in the table of JIS X 0212); the euro sign.
+        let zhang = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab";
+        assert_eq!(decode(zhang, &sets("\\ISO 2022 IR 58")), "Zhang^XiaoDong=张^小东");
+        assert_eq!(decode(b"A=\x1b$(D0!\x1b(B", &sets("\\ISO 2022 IR 159")), "A=\u{4e02}");
+        assert_eq!(decode(b"\xa4 5", &sets("ISO_IR 203")), "€ 5");
     }
 }

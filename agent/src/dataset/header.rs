@@ -1,7 +1,8 @@
-//! The top level of a data set, by tag.
-use super::charset;
+//! The top level of a data set, or of an item of a sequence, by tag.
+use super::{charset, scan};
+use crate::fault::Fault;
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use std::collections::BTreeMap;
 
 /// The top-level elements of a data set, Pixel Data apart. Values are raw bytes in the byte order of the data set.
@@ -14,8 +15,21 @@ pub struct Header {
     /// Elements in tag order. Sequences are kept as raw bytes of their items where they are at most
     /// `limits::dataset::MAX_HEADER_VALUE` long.
     pub elements: BTreeMap<Tag, Element>,
+    /// Values longer than that: where they lie, as `PixelData` does.
+    pub skipped: BTreeMap<Tag, Skipped>,
     /// Where Pixel Data lies.
     pub pixel_data: Option<PixelData>,
+}
+
+/// A value that is too long to be kept: it is read again from the data set where it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Value representation.
+    pub vr: VR,
+    /// Offset of the first byte of the value in the data set (after inflation, for a deflated one).
+    pub offset: u64,
+    /// Length in bytes, delimiters included.
+    pub length: u64,
 }
 
 /// One element. No `Debug` of the value: it may name a patient.
@@ -34,8 +48,10 @@ impl std::fmt::Debug for Element {
 }
 
 /// Where the value of Pixel Data (7FE0,0010) lies in the data set as it came (after inflation, for a deflated one).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelData {
+    /// OB or OW: in a big endian data set it says whether samples of 8 bits lie in words (PS3.5 8.1.1).
+    pub vr: VR,
     /// Offset of the first byte of the value or of the first item.
     pub offset: u64,
     /// Length in bytes; `None` for encapsulated Pixel Data (undefined length).
@@ -56,6 +72,9 @@ impl Header {
             _ => charset::decode(&element.value, &[]),
         };
         let trim = |value: &str| value.trim_matches(|c| c == ' ' || c == '\0').to_owned();
+        if trim(&text).is_empty() {
+            return Vec::new();
+        }
         match element.vr {
             VR::LT | VR::ST | VR::UT => vec![text.trim_end_matches([' ', '\0']).to_owned()],
             _ => text.split('\\').map(trim).collect(),
@@ -89,6 +108,38 @@ impl Header {
         self.numbers(tag).into_iter().next()
     }
 
+    /// An element's raw value, read from `dataset` (inflated) where it was too long to keep.
+    pub fn raw<'a>(&'a self, tag: Tag, dataset: &'a [u8]) -> Option<(VR, &'a [u8])> {
+        if let Some(element) = self.elements.get(&tag) {
+            return Some((element.vr, &element.value));
+        }
+        let skipped = self.skipped.get(&tag)?;
+        let start = usize::try_from(skipped.offset).ok()?;
+        let end = start.checked_add(usize::try_from(skipped.length).ok()?)?;
+        Some((skipped.vr, dataset.get(start..end)?))
+    }
+
+    /// The items of a sequence, in their order; empty where the element is absent or is no sequence.
+    ///
+    /// `dataset` is the one that this header was scanned from, [inflated](scan::inflated): a sequence that was too long to
+    /// keep is read from there. Items keep all of their values; an item does not need `dataset` for its own sequences.
+    pub fn items(&self, tag: Tag, dataset: &[u8]) -> Result<Vec<Self>, Fault> {
+        let Some((vr, value)) = self.raw(tag, dataset) else {
+            return Ok(Vec::new());
+        };
+        match vr {
+            VR::SQ => scan::items(value, &self.transfer_syntax),
+            // PS3.5 6.2.2: what a sequence of VR UN holds is implicit VR little endian.
+            VR::UN => scan::items(value, uids::IMPLICIT_VR_LITTLE_ENDIAN),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The one item of a sequence that has one, such as the macros of functional groups.
+    pub fn item(&self, tag: Tag, dataset: &[u8]) -> Result<Option<Self>, Fault> {
+        Ok(self.items(tag, dataset)?.into_iter().next())
+    }
+
     /// Specific Character Set (0008,0005): its values, empty where undeclared.
     pub fn character_sets(&self) -> Vec<String> {
         let value = self.elements.get(&tags::SPECIFIC_CHARACTER_SET).map_or(&[][..], |element| &element.value);
@@ -96,6 +147,13 @@ impl Header {
         let sets: Vec<String> =
             text.split('\\').map(|set| set.trim_matches(|c| c == ' ' || c == '\0').to_owned()).collect();
         if sets.iter().all(String::is_empty) { Vec::new() } else { sets }
+    }
+
+    /// True where a text is not ASCII and no character set is declared: what it says was guessed.
+    pub fn guesses_text(&self) -> bool {
+        let by_set = |vr| matches!(vr, VR::LO | VR::LT | VR::PN | VR::SH | VR::ST | VR::UC | VR::UT);
+        self.character_sets().is_empty()
+            && self.elements.values().any(|element| by_set(element.vr) && !element.value.is_ascii())
     }
 
     fn words<T: Into<f64>, const N: usize>(

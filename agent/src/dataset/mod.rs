@@ -7,4 +7,4 @@ mod header;
 pub mod part10;
 pub mod scan;
 
-pub use header::{Element, Header, PixelData};
+pub use header::{Element, Header, PixelData, Skipped};

@@ -1,5 +1,6 @@
 //! Part 10 files (PS3.10 7.1): read for tools and golden cases, written as exports.
-use super::scan::scan;
+use super::{Header, scan};
+use crate::association::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::limits::dataset::MAX_FILE;
@@ -8,84 +9,117 @@ use dicom_dictionary_std::tags;
 use std::path::Path;
 
 const PREAMBLE: usize = 128;
+const PREFIX: &[u8] = b"DICM";
 
-/// Reads a file: its data set as it lies there, its header scanned.
+/// Reads a file of at most `MAX_FILE` bytes: its data set as it lies there, its header scanned.
 pub fn read_file(path: &Path) -> Result<SourceInstance, Fault> {
-    let wrong = |reason: String| Fault::new("file-not-dicom", Blame::Peer, format!("{}: {reason}", path.display()));
-    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+    let unreadable =
+        |reason: String| Fault::new("file-unreadable", Blame::Box, format!("{}: {reason}", path.display()));
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if length > MAX_FILE {
-        return Err(wrong(format!("{length} bytes are over the limit of {MAX_FILE}")));
+        return Err(unreadable(format!("{length} bytes are over the limit of {MAX_FILE}")));
     }
-    let bytes = Bytes::from(std::fs::read(path).map_err(|error| wrong(error.to_string()))?);
-    read(bytes).map_err(|fault| Fault { reason: format!("{}: {}", path.display(), fault.reason), ..fault })
+    let file = Bytes::from(std::fs::read(path).map_err(|error| unreadable(error.to_string()))?);
+    read(&file).map_err(|fault| Fault { reason: format!("{}: {}", path.display(), fault.reason), ..fault })
 }
 
-/// Reads a file's bytes.
-pub fn read(file: Bytes) -> Result<SourceInstance, Fault> {
-    let wrong = |reason: &str| Fault::new("file-not-dicom", Blame::Peer, reason.to_owned());
-    if file.get(PREAMBLE..PREAMBLE + 4) != Some(b"DICM") {
-        return Err(wrong("this is not a DICOM file: the prefix DICM is absent"));
-    }
-    // The group of file meta elements is explicit VR little endian, and its first element says how long it is.
-    let group = file.get(PREAMBLE + 4..PREAMBLE + 16).ok_or_else(|| wrong("the file ends in its meta information"))?;
-    if group[..8] != [2, 0, 0, 0, b'U', b'L', 4, 0] {
-        return Err(wrong("the meta information has no group length"));
-    }
-    let length = u32::from_le_bytes([group[8], group[9], group[10], group[11]]) as usize;
-    let start = PREAMBLE + 16;
-    let meta =
-        file.get(start..start.saturating_add(length)).ok_or_else(|| wrong("the file ends in its meta information"))?;
-    let transfer_syntax =
-        meta_uid(meta, 0x0010).ok_or_else(|| wrong("the meta information names no transfer syntax"))?;
-    let dataset = file.slice(start + length..);
-    let header = scan(&dataset, &transfer_syntax)?;
-    let uid = |tag| header.text(tag).ok_or_else(|| wrong("the data set has no SOP class or instance UID"));
-    Ok(SourceInstance {
-        sop_class: uid(tags::SOP_CLASS_UID)?,
-        sop_instance: uid(tags::SOP_INSTANCE_UID)?,
-        header,
-        dataset,
-    })
+/// Reads a file's bytes; the data set shares their memory.
+pub fn read(file: &Bytes) -> Result<SourceInstance, Fault> {
+    let (meta, dataset) = split(file)?;
+    let header = scan::scan(&dataset, &meta.transfer_syntax)?;
+    let uid = |tag, in_meta| {
+        let uid = header.text(tag).or_else(|| meta.header.text(in_meta));
+        uid.ok_or_else(|| not_dicom("the file has no SOP Class or Instance UID"))
+    };
+    let sop_class = uid(tags::SOP_CLASS_UID, tags::MEDIA_STORAGE_SOP_CLASS_UID)?;
+    let sop_instance = uid(tags::SOP_INSTANCE_UID, tags::MEDIA_STORAGE_SOP_INSTANCE_UID)?;
+    Ok(SourceInstance { sop_class, sop_instance, header, dataset })
 }
 
-/// A UID of group 0002.
-fn meta_uid(mut meta: &[u8], wanted: u16) -> Option<String> {
-    loop {
-        let head = meta.get(..8)?;
-        let element = u16::from_le_bytes([head[2], head[3]]);
-        let (length, skip) = if matches!(&head[4..6], b"OB" | b"OW" | b"UN" | b"SQ" | b"UT") {
-            (u32::from_le_bytes(*meta.get(8..)?.first_chunk()?) as usize, 12)
-        } else {
-            (usize::from(u16::from_le_bytes([head[6], head[7]])), 8)
-        };
-        let value = meta.get(skip..skip + length)?;
-        if element == wanted {
-            return Some(String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned());
-        }
-        meta = &meta[skip + length..];
-    }
+/// File Meta Information.
+#[derive(Clone, Debug)]
+pub struct FileMeta {
+    /// Transfer Syntax UID of the data set.
+    pub transfer_syntax: String,
+    /// Group 0002.
+    pub header: Header,
 }
 
-/// A file of a data set.
+/// Takes a file apart into meta information and data set.
+pub fn split(file: &Bytes) -> Result<(FileMeta, Bytes), Fault> {
+    let start = PREAMBLE + PREFIX.len();
+    if file.get(PREAMBLE..start) != Some(PREFIX) {
+        return Err(not_dicom("this is not a DICOM file: the prefix DICM is absent"));
+    }
+    let (header, length) = scan::file_meta(&file[start..])?;
+    let transfer_syntax = header
+        .text(tags::TRANSFER_SYNTAX_UID)
+        .ok_or_else(|| not_dicom("the file's meta information names no transfer syntax"))?;
+    Ok((FileMeta { transfer_syntax, header }, file.slice(start + length..)))
+}
+
+fn not_dicom(reason: &str) -> Fault {
+    Fault::new("file-not-dicom", Blame::Peer, reason)
+}
+
+/// A DICOM file around a data set (PS3.10 table 7.1-1).
 pub fn write(sop_class: &str, sop_instance: &str, transfer_syntax: &str, dataset: &[u8]) -> Vec<u8> {
-    let mut meta = vec![2, 0, 1, 0, b'O', b'B', 0, 0, 2, 0, 0, 0, 0, 1];
-    for (element, uid) in [
-        (2u8, sop_class),
-        (3, sop_instance),
-        (0x10, transfer_syntax),
-        (0x12, "2.25.214748364799274021657734089129518276441"),
+    let mut group = Vec::new();
+    group.extend_from_slice(b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01");
+    for (element, vr, value) in [
+        (0x0002_u16, b"UI", sop_class),
+        (0x0003, b"UI", sop_instance),
+        (0x0010, b"UI", transfer_syntax),
+        (0x0012, b"UI", IMPLEMENTATION_CLASS),
+        (0x0013, b"SH", IMPLEMENTATION_VERSION),
     ] {
-        let padded = uid.len() + uid.len() % 2;
-        meta.extend_from_slice(&[2, 0, element, 0, b'U', b'I']);
-        meta.extend_from_slice(&(padded as u16).to_le_bytes());
-        meta.extend_from_slice(uid.as_bytes());
-        meta.resize(meta.len() + uid.len() % 2, 0);
+        let mut value = value.as_bytes().to_vec();
+        if value.len() % 2 == 1 {
+            value.push(if vr == b"UI" { 0 } else { b' ' });
+        }
+        group.extend_from_slice(&2_u16.to_le_bytes());
+        group.extend_from_slice(&element.to_le_bytes());
+        group.extend_from_slice(vr);
+        group.extend_from_slice(&(value.len() as u16).to_le_bytes());
+        group.extend_from_slice(&value);
     }
     let mut file = vec![0; PREAMBLE];
-    file.extend_from_slice(b"DICM");
-    file.extend_from_slice(&[2, 0, 0, 0, b'U', b'L', 4, 0]);
-    file.extend_from_slice(&(meta.len() as u32).to_le_bytes());
-    file.extend_from_slice(&meta);
+    file.extend_from_slice(PREFIX);
+    file.extend_from_slice(b"\x02\0\0\0UL\x04\0");
+    file.extend_from_slice(&(group.len() as u32).to_le_bytes());
+    file.extend_from_slice(&group);
     file.extend_from_slice(dataset);
     file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_dictionary_std::uids;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let class = "1.2.840.10008.5.1.4.1.1.4";
+        let dataset = [&b"\x08\0\x16\0UI\x1a\x00"[..], class.as_bytes(), b"\0\x08\0\x18\0UI\x06\x002.25.7"].concat();
+        let file = Bytes::from(write(class, "2.25.7", uids::EXPLICIT_VR_LITTLE_ENDIAN, &dataset));
+        let instance = read(&file).unwrap();
+        assert_eq!(instance.header.transfer_syntax, uids::EXPLICIT_VR_LITTLE_ENDIAN);
+        assert_eq!((&instance.sop_class[..], &instance.sop_instance[..]), (class, "2.25.7"));
+        assert_eq!(&instance.dataset[..], dataset);
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_refused() {
+        assert_eq!(read(&Bytes::from_static(b"GIF89a")).unwrap_err().code, "file-not-dicom");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(tail in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let mut file = vec![0; PREAMBLE];
+            file.extend_from_slice(PREFIX);
+            file.extend_from_slice(&tail);
+            let _ = read(&Bytes::from(file));
+        }
+    }
 }

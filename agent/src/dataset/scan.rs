@@ -1,5 +1,5 @@
 //! The bounded, iterative walk over a data set (PS3.5 7.1 to 7.5, A.1 to A.5).
-use super::header::{Element, Header, PixelData};
+use super::header::{Element, Header, PixelData, Skipped};
 use crate::fault::{Blame, Fault};
 use crate::limits::dataset::{MAX_ELEMENTS, MAX_HEADER, MAX_HEADER_VALUE, MAX_INFLATED, MAX_NESTING};
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
@@ -23,9 +23,8 @@ const SEQUENCE_END: Tag = Tag(0xfffe, 0xe0dd);
 pub fn scan(dataset: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
     let dataset = inflated(dataset, transfer_syntax)?;
     let syntax = Syntax::of(transfer_syntax);
-    let mut walk = Walk { data: &dataset, at: 0, syntax, open: Vec::new(), in_pixel_data: false, seen: 0, kept: 0 };
-    let mut header =
-        Header { transfer_syntax: transfer_syntax.to_owned(), big_endian: syntax.big_endian, ..Header::default() };
+    let mut walk = Walk::new(&dataset, syntax);
+    let mut header = syntax.header(transfer_syntax);
     while walk.at < dataset.len() {
         if !walk.top_level(&mut header)? {
             break;
@@ -37,13 +36,17 @@ pub fn scan(dataset: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
 /// Walks the first bytes of a data set whose rest is still on its way: the top level as far as it is there.
 pub fn front(bytes: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
     let syntax = Syntax::of(transfer_syntax);
-    let mut header =
-        Header { transfer_syntax: transfer_syntax.to_owned(), big_endian: syntax.big_endian, ..Header::default() };
-    let dataset = match inflated(bytes, transfer_syntax) {
-        Ok(dataset) => dataset,
-        Err(fault) => return Err(fault),
+    let mut header = syntax.header(transfer_syntax);
+    let dataset = match transfer_syntax {
+        uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => {
+            let mut plain = Vec::new();
+            // That the stream breaks off is expected: what was inflated until then is there.
+            let _ = flate2::read::DeflateDecoder::new(bytes).take(MAX_INFLATED).read_to_end(&mut plain);
+            Cow::Owned(plain)
+        }
+        _ => Cow::Borrowed(bytes),
     };
-    let mut walk = Walk { data: &dataset, at: 0, syntax, open: Vec::new(), in_pixel_data: false, seen: 0, kept: 0 };
+    let mut walk = Walk::new(&dataset, syntax);
     loop {
         match walk.top_level(&mut header) {
             Ok(true) if walk.at < dataset.len() => {}
@@ -51,6 +54,49 @@ pub fn front(bytes: &[u8], transfer_syntax: &str) -> Result<Header, Fault> {
             _ => return Ok(header),
         }
     }
+}
+
+/// The items of a sequence's value, each with all of its elements (PS3.5 7.5).
+///
+/// A sequence of a data set that [`scan`] accepted is within the limits on nesting and elements already; they are kept
+/// here too, so that any bytes may be given.
+pub fn items(value: &[u8], transfer_syntax: &str) -> Result<Vec<Header>, Fault> {
+    let syntax = Syntax::of(transfer_syntax);
+    let mut walk = Walk::new(value, syntax);
+    walk.keep = usize::MAX;
+    let mut items = Vec::new();
+    while walk.at < value.len() {
+        let (tag, _, length) = walk.element_head()?;
+        if tag == SEQUENCE_END {
+            break;
+        }
+        if tag != ITEM {
+            return Err(malformed("dataset-not-an-item", format!("element {tag} where an item should begin")));
+        }
+        let end = if length == UNDEFINED { None } else { Some(walk.end_of(u64::from(length), tag)?) };
+        let mut item = syntax.header(transfer_syntax);
+        while end.is_none_or(|end| walk.at < end) {
+            if !walk.member(&mut item)? {
+                break;
+            }
+        }
+        items.push(item);
+    }
+    Ok(items)
+}
+
+/// The File Meta Information (PS3.10 7.1: explicit VR little endian, whatever the data set is) at the start of `bytes`, and
+/// its length.
+pub fn file_meta(bytes: &[u8]) -> Result<(Header, usize), Fault> {
+    let syntax = Syntax::of(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let mut meta = syntax.header(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let mut walk = Walk::new(bytes, syntax);
+    // Its own Group Length is not relied on: it is wrong too often.
+    while bytes[walk.at..].first_chunk() == Some(&[2, 0]) {
+        let (tag, vr, length) = walk.element_head()?;
+        walk.value(tag, vr, length, &mut meta)?;
+    }
+    Ok((meta, walk.at))
 }
 
 /// The data set as elements: a deflated one is inflated, within its limit; any other is given back as it is.
@@ -77,6 +123,10 @@ struct Syntax {
 }
 
 impl Syntax {
+    fn header(self, uid: &str) -> Header {
+        Header { transfer_syntax: uid.to_owned(), big_endian: self.big_endian, ..Header::default() }
+    }
+
     fn of(uid: &str) -> Self {
         Self { explicit: uid != uids::IMPLICIT_VR_LITTLE_ENDIAN, big_endian: uid == BIG_ENDIAN }
     }
@@ -89,6 +139,8 @@ struct Open {
     end: Option<usize>,
     /// PS3.5 6.2.2: an element of VR UN and undefined length holds implicit VR little endian.
     implicit: bool,
+    /// Encapsulated pixel data, of the data set or of an icon in it: its items are fragments and hold no elements.
+    fragments: bool,
 }
 
 struct Walk<'a> {
@@ -97,19 +149,34 @@ struct Walk<'a> {
     syntax: Syntax,
     /// The open sequences and items, innermost last.
     open: Vec<Open>,
-    in_pixel_data: bool,
     seen: usize,
+    /// Bytes of values that the header holds.
     kept: usize,
+    /// Longest value that the header keeps.
+    keep: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(data: &'a [u8], syntax: Syntax) -> Self {
+        let keep = MAX_HEADER_VALUE;
+        Self { data, at: 0, syntax, open: Vec::new(), seen: 0, kept: 0, keep }
+    }
+
     /// One element of the top level. False at the end of what is to be read.
     fn top_level(&mut self, header: &mut Header) -> Result<bool, Fault> {
         let start = self.at;
         if header.pixel_data.is_some() && !self.goes_on() {
             return Ok(false);
         }
-        let (tag, vr, length) = self.element_head()?;
+        let (tag, vr, length) = match self.element_head() {
+            Ok(head) => head,
+            // What does not read as an element behind Pixel Data is of no meaning: a viewer shows the image all the same.
+            Err(_) if header.pixel_data.is_some() => return Ok(false),
+            Err(fault) => return Err(fault),
+        };
+        if header.pixel_data.is_some() && tag <= tags::PIXEL_DATA {
+            return Ok(false);
+        }
         if matches!(tag.group(), 0x0000 | 0x0002) {
             return Err(malformed("dataset-wrong-group", format!("element {tag} does not belong in a data set")));
         }
@@ -118,20 +185,35 @@ impl Walk<'_> {
             if let Some(length) = length {
                 self.skip(length, tag)?;
             } else {
-                header.pixel_data = Some(PixelData { offset: self.at as u64, length: None });
-                self.open.push(Open { end: None, implicit: false });
-                self.in_pixel_data = true;
+                header.pixel_data = Some(PixelData { vr, offset: self.at as u64, length: None });
+                self.open.push(Open { end: None, implicit: false, fragments: true });
                 self.skip_nested()?;
-                self.in_pixel_data = false;
                 return Ok(true);
             }
-            header.pixel_data = Some(PixelData { offset: (self.at as u64) - length.unwrap_or(0), length });
+            header.pixel_data = Some(PixelData { vr, offset: (self.at as u64) - length.unwrap_or(0), length });
             return Ok(true);
         }
         // PS3.10 7.2: what follows Data Set Trailing Padding is of no meaning.
         if tag == tags::DATA_SET_TRAILING_PADDING {
             return Ok(false);
         }
+        self.value(tag, vr, length, header)?;
+        debug_assert!(self.at > start, "the walk advances");
+        Ok(true)
+    }
+
+    /// One element of an item. False at the item's delimiter.
+    fn member(&mut self, item: &mut Header) -> Result<bool, Fault> {
+        let (tag, vr, length) = self.element_head()?;
+        if matches!(tag, ITEM_END | SEQUENCE_END) {
+            return Ok(false);
+        }
+        self.value(tag, vr, length, item)?;
+        Ok(true)
+    }
+
+    /// Goes over a value and keeps it, or where it lies.
+    fn value(&mut self, tag: Tag, vr: VR, length: u32, header: &mut Header) -> Result<(), Fault> {
         let body = self.at;
         if vr == VR::SQ || length == UNDEFINED {
             self.enter(length, tag, vr)?;
@@ -139,17 +221,22 @@ impl Walk<'_> {
         } else {
             self.skip(u64::from(length), tag)?;
         }
-        let value = &self.data[body..self.at];
-        if value.len() <= MAX_HEADER_VALUE && !header.elements.contains_key(&tag) {
-            self.kept += value.len();
-            if self.kept > MAX_HEADER {
-                let reason = format!("the elements before Pixel Data hold more than {} MiB", MAX_HEADER >> 20);
-                return Err(Fault::new("dataset-header-too-large", Blame::Peer, reason));
-            }
-            header.elements.insert(tag, Element { vr, value: value.to_vec() });
+        // Elements in a wrong order are sorted by the map; of repeated ones the first counts.
+        if header.elements.contains_key(&tag) || header.skipped.contains_key(&tag) {
+            return Ok(());
         }
-        debug_assert!(self.at > start, "the walk advances");
-        Ok(true)
+        let value = &self.data[body..self.at];
+        if value.len() > self.keep {
+            header.skipped.insert(tag, Skipped { vr, offset: body as u64, length: value.len() as u64 });
+            return Ok(());
+        }
+        self.kept += value.len();
+        if self.kept > MAX_HEADER && self.keep == MAX_HEADER_VALUE {
+            let reason = format!("the elements before Pixel Data hold more than {} MiB", MAX_HEADER >> 20);
+            return Err(Fault::new("dataset-header-too-large", Blame::Peer, reason));
+        }
+        header.elements.insert(tag, Element { vr, value: value.to_vec() });
+        Ok(())
     }
 
     /// Behind Pixel Data only higher tags are elements; senders leave bytes of no meaning there too.
@@ -173,8 +260,7 @@ impl Walk<'_> {
                 ITEM_END | SEQUENCE_END => {
                     self.open.pop();
                 }
-                // A fragment of encapsulated Pixel Data is an item too, but holds no elements.
-                ITEM if self.in_pixel_data => self.skip(u64::from(length), tag)?,
+                ITEM if open.fragments => self.skip(u64::from(length), tag)?,
                 ITEM => self.enter(length, tag, vr)?,
                 _ if vr == VR::SQ || length == UNDEFINED => self.enter(length, tag, vr)?,
                 _ => self.skip(u64::from(length), tag)?,
@@ -192,7 +278,8 @@ impl Walk<'_> {
         let end = if length == UNDEFINED { None } else { Some(self.end_of(u64::from(length), tag)?) };
         let unknown = self.syntax.explicit && vr == VR::UN && length == UNDEFINED && tag != ITEM;
         let implicit = unknown || self.open.last().is_some_and(|outer| outer.implicit);
-        self.open.push(Open { end, implicit });
+        let fragments = length == UNDEFINED && matches!(vr, VR::OB | VR::OW);
+        self.open.push(Open { end, implicit, fragments });
         Ok(())
     }
 
@@ -327,7 +414,92 @@ mod tests {
         assert_eq!(header.text(tags::PATIENT_NAME).unwrap(), "Sørensen^Åse");
     }
 
+    /// An element of explicit VR little endian.
+    fn element(tag: [u8; 4], vr: &[u8], value: &[u8]) -> Vec<u8> {
+        [&tag[..], vr, &(value.len() as u16).to_le_bytes(), value].concat()
+    }
+
+    fn pixel_data(value: &[u8]) -> Vec<u8> {
+        [b"\xe0\x7f\x10\0OW\0\0", &(value.len() as u32).to_le_bytes()[..], value].concat()
+    }
+
+    #[test]
+    fn bytes_of_no_meaning_behind_pixel_data_are_left_there() {
+        let image = [element([8, 0, 0x60, 0], b"CS", b"MR"), pixel_data(&[1; 8])].concat();
+        let padding = [0; 5000].to_vec();
+        let noise = b"\xfc\xff\xfc\xff??not an element at all".to_vec();
+        let trailing_padding = b"\xfc\xff\xfc\xffOB\0\0\x04\0\0\0\0\0\0\0".to_vec();
+        for tail in [Vec::new(), padding, noise, trailing_padding, vec![0xe0], pixel_data(&[2; 4])] {
+            let header = scan(&[&image[..], &tail].concat(), EXPLICIT).unwrap();
+            assert_eq!(header.pixel_data, Some(PixelData { vr: VR::OW, offset: 22, length: Some(8) }));
+            assert_eq!(header.elements.len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_icon_with_encapsulated_pixels_is_walked_over() {
+        let mut data = b"\x88\0\0\x02SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff".to_vec();
+        data.extend(b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\0\0\0\0");
+        data.extend(b"\xfe\xff\0\xe0\x04\0\0\0\xff\xd8\xff\xd9\xfe\xff\xdd\xe0\0\0\0\0");
+        data.extend(b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0");
+        data.extend(pixel_data(&[7; 2]));
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert!(header.pixel_data.is_some_and(|pixels| pixels.length == Some(2)));
+        let icon = header.item(tags::ICON_IMAGE_SEQUENCE, &data).unwrap().unwrap();
+        assert!(icon.elements.contains_key(&tags::PIXEL_DATA));
+    }
+
+    #[test]
+    fn of_a_repeated_element_the_first_counts_and_order_does_not_matter() {
+        let data = [
+            element([16, 0, 32, 0], b"LO", b"second"),
+            element([8, 0, 0x60, 0], b"CS", b"MR"),
+            element([8, 0, 0x60, 0], b"CS", b"CT"),
+        ]
+        .concat();
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert_eq!(header.text(tags::MODALITY).unwrap(), "MR");
+        assert_eq!(header.text(tags::PATIENT_ID).unwrap(), "second");
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_to_keep_is_found_again() {
+        let item = element([8, 0, 0x60, 0], b"CS", b"MR").repeat(10_000);
+        let mut data = b"\x08\0\x40\x11SQ\0\0".to_vec();
+        data.extend((item.len() as u32 + 8).to_le_bytes());
+        data.extend(b"\xfe\xff\0\xe0");
+        data.extend((item.len() as u32).to_le_bytes());
+        data.extend(item);
+        let header = scan(&data, EXPLICIT).unwrap();
+        assert!(header.elements.is_empty());
+        let items = header.items(tags::REFERENCED_IMAGE_SEQUENCE, &data).unwrap();
+        assert_eq!(items[0].text(tags::MODALITY).unwrap(), "MR");
+        assert!(header.items(tags::REFERENCED_IMAGE_SEQUENCE, &data[..40]).unwrap().is_empty());
+    }
+
     proptest::proptest! {
+        #[test]
+        fn a_front_shows_what_the_whole_shows_as_far_as_it_goes(values in proptest::collection::vec("[A-Z]{0,8}", 1..12),
+            cut in 0..400usize) {
+            let data: Vec<u8> = values.iter().enumerate()
+                .flat_map(|(n, value)| element([9, 0, n as u8, 0x10], b"LO", value.as_bytes())).collect();
+            let whole = scan(&data, EXPLICIT).unwrap();
+            let front = front(&data[..cut.min(data.len())], EXPLICIT).unwrap();
+            for (tag, element) in &front.elements {
+                proptest::prop_assert_eq!(element, &whole.elements[tag]);
+            }
+            proptest::prop_assert!(cut < data.len() || front.elements.len() == whole.elements.len());
+        }
+
+        #[test]
+        fn items_of_any_bytes_make_no_panic(data in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let mut item = b"\xfe\xff\0\xe0\xff\xff\xff\xff".to_vec();
+            item.extend(&data);
+            let _ = items(&data, EXPLICIT);
+            let _ = items(&item, EXPLICIT);
+            let _ = items(&item, uids::IMPLICIT_VR_LITTLE_ENDIAN);
+        }
+
         #[test]
         fn no_bytes_make_it_panic(data in proptest::collection::vec(proptest::num::u8::ANY, 0..400), syntax in 0..4usize) {
             let syntax = [EXPLICIT, uids::IMPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN,

@@ -1,239 +1,264 @@
-//! Pixel Data to native samples: what a codec must be told, and frames out of fragments (PS3.5 8, A.4).
-use crate::dataset::Header;
-use crate::dataset::scan::inflated;
+//! An instance's frames: where each lies, and its decoding by transfer syntax (PS3.5 8.2, A.4).
+use super::pixel::{Photometric, Pixel};
+use super::{Samples, SourceInstance, jpeg, jpeg2000, rle, samples};
+use crate::dataset::{Header, PixelData, scan};
 use crate::fault::{Blame, Fault};
-use crate::limits::decode::{MAX_FRAMES, MAX_PIXEL_BYTES};
-use dicom_dictionary_std::tags;
-use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
-use dicom_encoding::{Codec, TransferSyntaxIndex};
+use dicom_core::VR;
+use dicom_dictionary_std::{tags, uids};
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::borrow::Cow;
+use std::ops::Range;
 
-/// Shape and coding of the samples of one instance (PS3.3 C.7.6.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub rows: usize,
-    pub columns: usize,
-    pub channels: usize,
-    pub frames: usize,
-    pub allocated: u16,
-    pub stored: u16,
-    pub signed: bool,
-    pub planar: bool,
-    pub photometric: String,
+/// Retired from PS3.5 in 2006, still sent.
+const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Codec {
+    Native,
+    Rle,
+    Jpeg,
+    Jpeg2000,
 }
 
-impl Shape {
-    pub(super) fn of(header: &Header) -> Result<Self, Fault> {
-        let count = |tag, name: &str| {
-            header
-                .number(tag)
-                .filter(|n| *n >= 1.0)
-                .map(|n| n as usize)
-                .ok_or_else(|| Fault::new("pixels-undescribed", Blame::Peer, format!("{name} is absent or zero")))
-        };
-        let shape = Self {
-            rows: count(tags::ROWS, "Rows")?,
-            columns: count(tags::COLUMNS, "Columns")?,
-            channels: header.number(tags::SAMPLES_PER_PIXEL).map_or(1, |n| n as usize),
-            frames: header.number(tags::NUMBER_OF_FRAMES).map_or(1, |n| n.max(1.0) as usize),
-            allocated: count(tags::BITS_ALLOCATED, "Bits Allocated")? as u16,
-            stored: header.number(tags::BITS_STORED).unwrap_or(0.0) as u16,
-            signed: header.number(tags::PIXEL_REPRESENTATION) == Some(1.0),
-            planar: header.number(tags::PLANAR_CONFIGURATION) == Some(1.0),
-            photometric: header.text(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or_default(),
-        };
-        if !matches!((shape.channels, shape.allocated), (1, 8 | 16 | 32) | (3, 8)) {
-            let reason = format!("{} samples of {} bits are not supported", shape.channels, shape.allocated);
-            return Err(Fault::new("pixels-unsupported", Blame::Study, reason));
+impl Codec {
+    fn of(transfer_syntax: &str) -> Result<Self, Fault> {
+        Ok(match transfer_syntax {
+            uids::IMPLICIT_VR_LITTLE_ENDIAN
+            | uids::EXPLICIT_VR_LITTLE_ENDIAN
+            | uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+            | BIG_ENDIAN => Self::Native,
+            uids::RLE_LOSSLESS => Self::Rle,
+            uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT | uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => {
+                Self::Jpeg
+            }
+            uids::JPEG2000_LOSSLESS | uids::JPEG2000 => Self::Jpeg2000,
+            uid => {
+                let name = TransferSyntaxRegistry.get(uid).map_or("an unknown one", |syntax| syntax.name());
+                let reason = format!("the transfer syntax {uid} ({name}) is not decoded here");
+                return Err(Fault::new("transfer-syntax-unsupported", Blame::Study, reason));
+            }
+        })
+    }
+}
+
+/// The frames of one instance, not yet decoded.
+pub(super) struct Frames<'a> {
+    pub instance: &'a SourceInstance,
+    /// The data set, inflated.
+    pub dataset: Cow<'a, [u8]>,
+    pub pixel: Pixel,
+    codec: Codec,
+    /// For encapsulated pixels: the fragments of each frame, as ranges of the data set.
+    encapsulated: Vec<Vec<Range<usize>>>,
+    /// For native pixels: the value of Pixel Data.
+    native: Range<usize>,
+}
+
+impl<'a> Frames<'a> {
+    pub(super) fn open(instance: &'a SourceInstance) -> Result<Self, Fault> {
+        let header = &instance.header;
+        let codec = Codec::of(&header.transfer_syntax)?;
+        let pixel = Pixel::of(header)?;
+        if pixel.allocated == 1 && codec != Codec::Native {
+            let reason = "single bits are read uncompressed only";
+            return Err(Fault::new("image-bits-unsupported", Blame::Study, reason));
         }
-        if shape.frames > MAX_FRAMES || shape.bytes() > MAX_PIXEL_BYTES {
-            let reason =
-                format!("{} frames of {} x {} pixels are over the limit", shape.frames, shape.columns, shape.rows);
-            return Err(Fault::new("pixels-too-large", Blame::Peer, reason));
+        let dataset = scan::inflated(&instance.dataset, &header.transfer_syntax)?;
+        let Some(place) = &header.pixel_data else {
+            return Err(Fault::new("image-without-pixel-data", Blame::Study, "the instance has no Pixel Data"));
+        };
+        let mut frames = Self { instance, pixel, codec, encapsulated: Vec::new(), native: 0..0, dataset };
+        if codec == Codec::Native {
+            frames.native = native_range(place, &frames.dataset, &pixel)?;
+        } else {
+            frames.encapsulated = fragments_of_frames(header, place, &frames.dataset, &pixel, codec)?;
         }
-        Ok(shape)
+        Ok(frames)
     }
 
-    /// Bytes of one frame.
-    pub(super) fn frame_bytes(&self) -> usize {
-        self.rows * self.columns * self.channels * usize::from(self.allocated / 8)
+    pub(super) fn header(&self) -> &Header {
+        &self.instance.header
     }
 
-    fn bytes(&self) -> usize {
-        self.frame_bytes().saturating_mul(self.frames)
+    /// Stored values of a frame (from 0), by pixel: red, green, blue of the first pixel first.
+    pub(super) fn decode(&self, frame: usize) -> Result<Samples, Fault> {
+        match self.codec {
+            Codec::Native => Ok(self.native(frame)),
+            Codec::Rle => Ok(samples::unpack(&rle::decode(&self.joined(frame), &self.pixel)?, false, &self.pixel)),
+            Codec::Jpeg => jpeg::decode(&self.joined(frame), &self.pixel),
+            Codec::Jpeg2000 => jpeg2000::decode(&self.joined(frame), &self.pixel),
+        }
+    }
+
+    /// True where the codec gives RGB whatever the photometric interpretation is.
+    pub(super) fn codec_gives_rgb(&self) -> bool {
+        match self.codec {
+            Codec::Jpeg => true,
+            Codec::Jpeg2000 => !matches!(self.pixel.photometric, Photometric::YbrFull | Photometric::YbrFull422),
+            Codec::Native | Codec::Rle => self.pixel.photometric == Photometric::Rgb,
+        }
+    }
+
+    fn native(&self, frame: usize) -> Samples {
+        let pixel = &self.pixel;
+        let data = &self.dataset[self.native.clone()];
+        if pixel.allocated == 1 {
+            // PS3.5 8.1.1: packed from the least significant bit, without a gap between frames.
+            let first = frame * pixel.len();
+            return Samples::U8((first..first + pixel.len()).map(|bit| (data[bit / 8] >> (bit % 8)) & 1).collect());
+        }
+        if is_422(pixel) {
+            // PS3.3 C.7.6.3.1.2: Y1, Y2, Cb, Cr for each pair of pixels.
+            let bytes = pixel.rows * pixel.columns * 2;
+            let quads = data[frame * bytes..(frame + 1) * bytes].as_chunks::<4>().0;
+            return Samples::U8(quads.iter().flat_map(|[y1, y2, cb, cr]| [*y1, *cb, *cr, *y2, *cb, *cr]).collect());
+        }
+        let bytes = pixel.bytes();
+        let words = &data[frame * bytes..(frame + 1) * bytes];
+        let header = self.header();
+        let in_words = header.pixel_data.as_ref().is_some_and(|place| place.vr == VR::OW);
+        let values = if header.big_endian && pixel.allocated == 8 && in_words {
+            // PS3.5 8.1.1: two samples lie in one word, the first in its low byte.
+            let turned: Vec<u8> = (frame * bytes..(frame + 1) * bytes).map(|at| data[at ^ 1]).collect();
+            samples::unpack(&turned, true, pixel)
+        } else {
+            samples::unpack(words, header.big_endian, pixel)
+        };
+        if pixel.planes && pixel.samples == 3 { by_pixel(values) } else { values }
+    }
+
+    fn joined(&self, frame: usize) -> Cow<'_, [u8]> {
+        match &self.encapsulated[frame][..] {
+            [one] => Cow::Borrowed(&self.dataset[one.clone()]),
+            many => Cow::Owned(many.iter().flat_map(|part| &self.dataset[part.clone()]).copied().collect()),
+        }
     }
 }
 
-/// The native samples of one instance, frame by frame.
-pub(super) struct Pixels {
-    pub shape: Shape,
-    /// Little-endian samples, channels interleaved.
-    pub frames: Vec<Vec<u8>>,
-    /// True where the codec has already turned YBR into RGB.
-    pub is_rgb: bool,
+fn is_422(pixel: &Pixel) -> bool {
+    pixel.photometric == Photometric::YbrFull422 && pixel.allocated == 8
 }
 
-/// Decodes all frames of an instance.
-pub(super) fn pixels(header: &Header, dataset: &[u8]) -> Result<Pixels, Fault> {
-    let shape = Shape::of(header)?;
-    let dataset = inflated(dataset, &header.transfer_syntax)?;
-    let missing = || Fault::new("pixels-absent", Blame::Peer, "the instance has no Pixel Data");
-    let place = header.pixel_data.as_ref().ok_or_else(missing)?;
-    let start = usize::try_from(place.offset).unwrap_or(usize::MAX);
-    let value = dataset.get(start..).ok_or_else(missing)?;
-    match place.length {
-        Some(length) => native(header, shape, &value[..(length as usize).min(value.len())]),
-        None => encapsulated(header, shape, value),
-    }
-}
-
-fn native(header: &Header, shape: Shape, value: &[u8]) -> Result<Pixels, Fault> {
-    let size = shape.frame_bytes();
-    if value.len() < size * shape.frames {
-        let reason =
-            format!("Pixel Data has {} bytes, {} frames need {}", value.len(), shape.frames, size * shape.frames);
+fn native_range(place: &PixelData, dataset: &[u8], pixel: &Pixel) -> Result<Range<usize>, Fault> {
+    let Some(length) = place.length else {
+        return Err(malformed("the pixels are encapsulated in an uncompressed transfer syntax"));
+    };
+    let start = place.offset as usize;
+    let range = start..start.saturating_add(length as usize);
+    let there = dataset.get(range.clone()).map_or(0, <[u8]>::len);
+    let needed = match pixel.allocated {
+        1 => (pixel.len() * pixel.frames).div_ceil(8),
+        _ if is_422(pixel) => {
+            if pixel.columns % 2 == 1 {
+                return Err(malformed("YBR_FULL_422 with an odd number of columns"));
+            }
+            pixel.rows * pixel.columns * 2 * pixel.frames
+        }
+        _ => pixel.bytes() * pixel.frames,
+    };
+    // The last byte of an odd image in words may be its neighbour.
+    let big_endian_words = usize::from(pixel.allocated == 8 && place.vr == VR::OW && needed % 2 == 1);
+    if there < needed + big_endian_words {
+        let reason = format!("Pixel Data has {there} bytes, {} frames need {needed}", pixel.frames);
         return Err(Fault::new("pixels-truncated", Blame::Peer, reason));
     }
-    let frames = value.chunks_exact(size).take(shape.frames).map(|frame| {
-        let mut frame = frame.to_vec();
-        if header.big_endian {
-            let width = usize::from(shape.allocated / 8);
-            frame.chunks_exact_mut(width).for_each(<[u8]>::reverse);
-        }
-        if shape.planar && shape.channels == 3 { interleaved(&frame) } else { frame }
-    });
-    Ok(Pixels { frames: frames.collect(), is_rgb: false, shape })
+    Ok(range)
 }
 
-fn interleaved(planes: &[u8]) -> Vec<u8> {
-    let count = planes.len() / 3;
-    (0..count).flat_map(|n| [planes[n], planes[count + n], planes[2 * count + n]]).collect()
-}
-
-fn encapsulated(header: &Header, shape: Shape, value: &[u8]) -> Result<Pixels, Fault> {
-    let unsupported = || {
-        let reason = format!("transfer syntax {} cannot be decoded here", header.transfer_syntax);
-        Fault::new("transfer-syntax-unsupported", Blame::Study, reason)
-    };
-    let syntax = TransferSyntaxRegistry.get(&header.transfer_syntax).ok_or_else(unsupported)?;
-    let Codec::EncapsulatedPixelData(Some(reader), _) = syntax.codec() else {
-        return Err(unsupported());
-    };
-    let (offsets, fragments) = fragments(value)?;
-    let mut frames = Vec::with_capacity(shape.frames);
-    for data in frame_data(&shape, &offsets, &fragments)? {
-        let mut frame = Vec::new();
-        let source = OneFrame { shape: &shape, transfer_syntax: &header.transfer_syntax, data };
-        reader.decode_frame(&source, 0, &mut frame).map_err(|error| {
-            Fault::new("pixels-undecodable", Blame::Peer, format!("a frame cannot be decoded: {error}"))
-        })?;
-        if frame.len() < shape.frame_bytes() {
-            let reason = format!("a frame decodes to {} bytes, {} are needed", frame.len(), shape.frame_bytes());
-            return Err(Fault::new("pixels-truncated", Blame::Peer, reason));
-        }
-        frame.truncate(shape.frame_bytes());
-        frames.push(frame);
+/// Which fragments belong to which frame (PS3.5 A.4): by the Extended Offset Table, by the Basic Offset Table, by their
+/// number, or by where codestreams begin.
+fn fragments_of_frames(
+    header: &Header,
+    place: &PixelData,
+    dataset: &[u8],
+    pixel: &Pixel,
+    codec: Codec,
+) -> Result<Vec<Vec<Range<usize>>>, Fault> {
+    if place.length.is_some() {
+        return Err(malformed("the pixels are not encapsulated, though the transfer syntax compresses them"));
     }
-    let is_rgb = shape.channels == 3 && header.transfer_syntax != "1.2.840.10008.1.2.5";
-    Ok(Pixels { shape, frames, is_rgb })
+    let mut items = items(dataset, place.offset as usize).into_iter();
+    let table = items.next().ok_or_else(|| malformed("Pixel Data has no items"))?;
+    let fragments: Vec<Range<usize>> = items.collect();
+    let Some(first) = fragments.first().map(|fragment| fragment.start - 8) else {
+        return Err(malformed("Pixel Data has no fragments"));
+    };
+    // Tables count from the first byte of the first fragment's item tag.
+    let starts: Vec<u64> = fragments.iter().map(|fragment| (fragment.start - 8 - first) as u64).collect();
+    let basic = || dataset[table].as_chunks::<4>().0.iter().map(|o| u64::from(u32::from_le_bytes(*o))).collect();
+    let offsets: Vec<u64> = match header.raw(tags::EXTENDED_OFFSET_TABLE, dataset) {
+        Some((_, table)) => table.as_chunks::<8>().0.iter().map(|o| u64::from_le_bytes(*o)).collect(),
+        None => basic(),
+    };
+    let frames = pixel.frames;
+    if offsets.len() == frames
+        && offsets.is_sorted_by(|a, b| a < b)
+        && offsets.first() == Some(&0)
+        && offsets.iter().all(|offset| starts.binary_search(offset).is_ok())
+    {
+        return Ok(split(&fragments, |n| offsets.binary_search(&starts[n]).is_ok()));
+    }
+    if frames == 1 {
+        return Ok(vec![fragments]);
+    }
+    if fragments.len() == frames {
+        return Ok(fragments.into_iter().map(|fragment| vec![fragment]).collect());
+    }
+    let begins = |n: usize| match codec {
+        Codec::Jpeg => dataset[fragments[n].clone()].starts_with(&[0xff, 0xd8]),
+        Codec::Jpeg2000 => dataset[fragments[n].clone()].starts_with(&[0xff, 0x4f, 0xff, 0x51]),
+        _ => false,
+    };
+    let found = split(&fragments, begins);
+    if found.len() == frames {
+        return Ok(found);
+    }
+    let reason = format!("{} fragments cannot be assigned to {frames} frames", fragments.len());
+    Err(Fault::new("pixels-truncated", Blame::Peer, reason))
 }
 
-/// The basic offset table and the fragments of encapsulated Pixel Data (PS3.5 A.4).
-fn fragments(mut value: &[u8]) -> Result<(Vec<u32>, Vec<&[u8]>), Fault> {
-    let malformed = |reason: &str| Fault::new("pixels-malformed", Blame::Peer, reason.to_owned());
+fn split(fragments: &[Range<usize>], begins: impl Fn(usize) -> bool) -> Vec<Vec<Range<usize>>> {
+    let mut frames: Vec<Vec<Range<usize>>> = Vec::new();
+    for (n, fragment) in fragments.iter().enumerate() {
+        match frames.last_mut() {
+            Some(frame) if !begins(n) => frame.push(fragment.clone()),
+            _ => frames.push(vec![fragment.clone()]),
+        }
+    }
+    frames
+}
+
+/// Values of the items from `at` to the sequence delimiter, or as far as they are whole.
+fn items(dataset: &[u8], mut at: usize) -> Vec<Range<usize>> {
     let mut items = Vec::new();
-    while let Some((head, rest)) = value.split_first_chunk::<8>() {
-        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
-        match head[..4] {
-            [0xfe, 0xff, 0x00, 0xe0] if length <= rest.len() => {
-                let (item, rest) = rest.split_at(length);
-                items.push(item);
-                value = rest;
-            }
-            [0xfe, 0xff, 0xdd, 0xe0] => break,
-            _ => return Err(malformed("a fragment of Pixel Data ends early or is no item")),
+    while let Some([0xfe, 0xff, 0x00, 0xe0, length @ ..]) = dataset.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let start = at + 8;
+        let end = start.saturating_add(u32::from_le_bytes(*length) as usize);
+        if end > dataset.len() {
+            break;
         }
-        if items.len() > MAX_FRAMES * 4 {
-            return Err(malformed("Pixel Data has too many fragments"));
-        }
+        items.push(start..end);
+        at = end;
     }
-    if items.is_empty() {
-        return Err(malformed("Pixel Data has no basic offset table"));
-    }
-    let table = items.remove(0).as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-    Ok((table, items))
+    items
 }
 
-/// The coded bytes of each frame.
-fn frame_data<'a>(shape: &Shape, offsets: &[u32], fragments: &[&'a [u8]]) -> Result<Vec<Cow<'a, [u8]>>, Fault> {
-    if fragments.len() == shape.frames {
-        return Ok(fragments.iter().map(|fragment| Cow::Borrowed(*fragment)).collect());
+/// Planar Configuration 1 to 0.
+fn by_pixel(values: Samples) -> Samples {
+    fn interleave<T: Copy>(planes: &[T]) -> Vec<T> {
+        let plane = planes.len() / 3;
+        (0..plane).flat_map(|i| [planes[i], planes[plane + i], planes[2 * plane + i]]).collect()
     }
-    if shape.frames == 1 {
-        return Ok(vec![Cow::Owned(fragments.concat())]);
+    match values {
+        Samples::U8(v) => Samples::U8(interleave(&v)),
+        Samples::U16(v) => Samples::U16(interleave(&v)),
+        Samples::I16(v) => Samples::I16(interleave(&v)),
+        Samples::I32(v) => Samples::I32(interleave(&v)),
+        Samples::F32(v) => Samples::F32(interleave(&v)),
     }
-    if offsets.len() != shape.frames {
-        let reason = format!(
-            "{} fragments and an offset table of {} entries do not tell where {} frames begin",
-            fragments.len(),
-            offsets.len(),
-            shape.frames
-        );
-        return Err(Fault::new("pixels-malformed", Blame::Peer, reason));
-    }
-    let mut frames = vec![Vec::new(); shape.frames];
-    let mut at = 0u32;
-    for fragment in fragments {
-        let frame = offsets.iter().rposition(|offset| *offset <= at).unwrap_or(0);
-        frames[frame].extend_from_slice(fragment);
-        at = at.saturating_add(fragment.len() as u32 + 8);
-    }
-    Ok(frames.into_iter().map(Cow::Owned).collect())
 }
 
-/// One coded frame, as the codecs want to see it.
-struct OneFrame<'a> {
-    shape: &'a Shape,
-    transfer_syntax: &'a str,
-    data: Cow<'a, [u8]>,
-}
-
-impl PixelDataObject for OneFrame<'_> {
-    fn transfer_syntax_uid(&self) -> &str {
-        self.transfer_syntax
-    }
-    fn rows(&self) -> Option<u16> {
-        u16::try_from(self.shape.rows).ok()
-    }
-    fn cols(&self) -> Option<u16> {
-        u16::try_from(self.shape.columns).ok()
-    }
-    fn samples_per_pixel(&self) -> Option<u16> {
-        Some(self.shape.channels as u16)
-    }
-    fn bits_allocated(&self) -> Option<u16> {
-        Some(self.shape.allocated)
-    }
-    fn bits_stored(&self) -> Option<u16> {
-        Some(self.shape.stored)
-    }
-    fn photometric_interpretation(&self) -> Option<&str> {
-        Some(&self.shape.photometric)
-    }
-    fn number_of_frames(&self) -> Option<u32> {
-        Some(1)
-    }
-    fn number_of_fragments(&self) -> Option<u32> {
-        Some(1)
-    }
-    fn fragment(&self, fragment: usize) -> Option<Cow<'_, [u8]>> {
-        (fragment == 0).then(|| Cow::Borrowed(self.data.as_ref()))
-    }
-    fn offset_table(&self) -> Option<Cow<'_, [u32]>> {
-        Some(Cow::Borrowed(&[0]))
-    }
-    fn raw_pixel_data(&self) -> Option<RawPixelData> {
-        Some(RawPixelData { fragments: vec![self.data.to_vec()].into(), offset_table: vec![0].into() })
-    }
+fn malformed(reason: &str) -> Fault {
+    Fault::new("pixels-malformed", Blame::Peer, reason)
 }

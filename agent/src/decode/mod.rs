@@ -1,14 +1,24 @@
 //! From data sets as they came to images and volumes: codecs, photometric interpretation, geometry.
+//!
+//! Every length that a header or a codestream claims is checked against a limit and against what is there before anything
+//! is allocated by it. What remains, a codec that crashes, costs the worker's process and one job.
+mod colour;
 mod frames;
-mod images;
+mod functional_groups;
+mod geometry;
+mod image;
+mod jpeg;
+mod jpeg2000;
+mod pixel;
+mod rle;
 mod samples;
+mod series;
 mod volume;
 
-pub use images::images;
+pub use image::images;
 pub use volume::volume;
 
 use crate::dataset::Header;
-use crate::fault::{Blame, Fault};
 use crate::inference::SourceFrame;
 use sund_kernels::Grid;
 
@@ -76,47 +86,4 @@ pub struct DecodedImage {
     pub spacing: Option<[f32; 2]>,
     /// The frame that it came from.
     pub source: SourceFrame,
-}
-
-impl Samples {
-    /// Real values: stored * slope + intercept.
-    pub fn to_real(&self, slope: f32, intercept: f32) -> Vec<f32> {
-        fn real<T: Copy>(values: &[T], to: impl Fn(T) -> f32, slope: f32, intercept: f32) -> Vec<f32> {
-            values.iter().map(|value| to(*value) * slope + intercept).collect()
-        }
-        match self {
-            Samples::U8(values) => real(values, f32::from, slope, intercept),
-            Samples::I16(values) => real(values, f32::from, slope, intercept),
-            Samples::U16(values) => real(values, f32::from, slope, intercept),
-            Samples::I32(values) => real(values, |v| v as f32, slope, intercept),
-            Samples::F32(values) => real(values, |v| v, slope, intercept),
-        }
-    }
-
-    /// These samples and then the others, which must be of the same kind.
-    fn join(self, other: Self) -> Result<Self, Fault> {
-        Ok(match (self, other) {
-            (Samples::U8(mut a), Samples::U8(b)) => {
-                a.extend(b);
-                Samples::U8(a)
-            }
-            (Samples::I16(mut a), Samples::I16(b)) => {
-                a.extend(b);
-                Samples::I16(a)
-            }
-            (Samples::U16(mut a), Samples::U16(b)) => {
-                a.extend(b);
-                Samples::U16(a)
-            }
-            (Samples::I32(mut a), Samples::I32(b)) => {
-                a.extend(b);
-                Samples::I32(a)
-            }
-            (Samples::F32(mut a), Samples::F32(b)) => {
-                a.extend(b);
-                Samples::F32(a)
-            }
-            _ => return Err(Fault::new("volume-mixed-size", Blame::Study, "the slices are coded differently")),
-        })
-    }
 }

@@ -1,106 +1,188 @@
-//! Stored values out of native samples: width, sign, unused bits, photometric interpretation (PS3.3 C.7.6.3.1.2).
+//! From words to stored values: byte order, mask, sign (PS3.5 8.1.1).
 use super::Samples;
-use super::frames::Shape;
-use crate::dataset::Header;
-use crate::fault::{Blame, Fault};
-use dicom_dictionary_std::tags;
+use super::pixel::Pixel;
 
-/// Stored values of one channel. Bits above Bits Stored are taken off, the sign is extended.
-pub(super) fn stored(shape: &Shape, frame: &[u8]) -> Samples {
-    let bits = if shape.stored == 0 || shape.stored > shape.allocated { shape.allocated } else { shape.stored };
-    match (shape.allocated, shape.signed) {
-        (8, false) => Samples::U8(frame.to_vec()),
-        (8, true) => Samples::I16(frame.iter().map(|v| extend(u32::from(*v), bits) as i16).collect()),
-        (16, false) => {
-            let mask = ((1u32 << bits) - 1) as u16;
-            Samples::U16(frame.as_chunks::<2>().0.iter().map(|v| u16::from_le_bytes(*v) & mask).collect())
+impl Samples {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(v) => v.len(),
+            Self::I16(v) => v.len(),
+            Self::U16(v) => v.len(),
+            Self::I32(v) => v.len(),
+            Self::F32(v) => v.len(),
         }
-        (16, true) => Samples::I16(
-            frame.as_chunks::<2>().0.iter().map(|v| extend(u32::from(u16::from_le_bytes(*v)), bits) as i16).collect(),
-        ),
-        (_, signed) => {
-            let words = frame.as_chunks::<4>().0.iter().map(|v| u32::from_le_bytes(*v));
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Real values, stored * slope + intercept. Stored values are exact in 32-bit floating point to 24 bits.
+    pub fn to_real(&self, slope: f32, intercept: f32) -> Vec<f32> {
+        match self {
+            Self::U8(v) => v.iter().map(|x| f32::from(*x) * slope + intercept).collect(),
+            Self::I16(v) => v.iter().map(|x| f32::from(*x) * slope + intercept).collect(),
+            Self::U16(v) => v.iter().map(|x| f32::from(*x) * slope + intercept).collect(),
+            Self::I32(v) => v.iter().map(|x| *x as f32 * slope + intercept).collect(),
+            Self::F32(v) => v.iter().map(|x| x * slope + intercept).collect(),
+        }
+    }
+
+    fn to_i32(&self) -> Option<Vec<i32>> {
+        Some(match self {
+            Self::U8(v) => v.iter().map(|x| i32::from(*x)).collect(),
+            Self::I16(v) => v.iter().map(|x| i32::from(*x)).collect(),
+            Self::U16(v) => v.iter().map(|x| i32::from(*x)).collect(),
+            Self::I32(v) => v.clone(),
+            Self::F32(_) => return None,
+        })
+    }
+
+    /// Puts frames behind one another. Frames of different kinds meet in the kind that holds them all.
+    pub(super) fn concatenate(frames: Vec<Self>) -> Self {
+        macro_rules! alike {
+            ($kind:ident) => {
+                if frames.iter().all(|frame| matches!(frame, Self::$kind(_))) {
+                    let mut all = Vec::with_capacity(frames.iter().map(Self::len).sum());
+                    for frame in frames {
+                        if let Self::$kind(mut values) = frame {
+                            all.append(&mut values);
+                        }
+                    }
+                    return Self::$kind(all);
+                }
+            };
+        }
+        alike!(I16);
+        alike!(U16);
+        alike!(U8);
+        alike!(I32);
+        match frames.iter().map(Self::to_i32).collect::<Option<Vec<_>>>() {
+            Some(frames) => Self::I32(frames.concat()),
+            None => Self::F32(frames.iter().flat_map(|frame| frame.to_real(1.0, 0.0)).collect()),
+        }
+    }
+}
+
+/// Stored values of a frame from its words: the bits below `shift` and above the stored ones belong to overlays or to
+/// nothing, and the sign is the highest stored bit.
+///
+/// `words` has `pixel.bytes()` bytes. Unsigned values of 32 bits that do not fit into `I32` become `F32`.
+pub(super) fn unpack(words: &[u8], big_endian: bool, pixel: &Pixel) -> Samples {
+    let Pixel { stored, shift, signed, .. } = *pixel;
+    match pixel.allocated {
+        8 => {
+            let mask = u8::MAX >> (8 - stored);
             if signed {
-                Samples::I32(words.map(|v| extend(v, bits)).collect())
+                Samples::I16(words.iter().map(|w| extend(u32::from(w >> shift), stored) as i16).collect())
             } else {
-                // 32 unsigned bits are doses and the like: exact as real values up to 2^24, which is what a model is given.
-                Samples::F32(words.map(|v| v as f32).collect())
+                Samples::U8(words.iter().map(|w| (w >> shift) & mask).collect())
+            }
+        }
+        16 => {
+            let read = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
+            let words = words.as_chunks::<2>().0.iter().map(|word| read(*word));
+            if signed {
+                let up = 16 - stored - shift;
+                Samples::I16(words.map(|w| ((w << up) as i16) >> (16 - stored)).collect())
+            } else {
+                let mask = u16::MAX >> (16 - stored);
+                Samples::U16(words.map(|w| (w >> shift) & mask).collect())
+            }
+        }
+        _ => {
+            let read = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+            let words = words.as_chunks::<4>().0.iter().map(|word| read(*word) >> shift);
+            if signed {
+                Samples::I32(words.map(|w| extend(w, stored)).collect())
+            } else {
+                let mask = u32::MAX >> (32 - stored);
+                let values: Vec<u32> = words.map(|w| w & mask).collect();
+                if values.iter().all(|v| i32::try_from(*v).is_ok()) {
+                    Samples::I32(values.into_iter().map(|v| v as i32).collect())
+                } else {
+                    Samples::F32(values.into_iter().map(|v| v as f32).collect())
+                }
             }
         }
     }
 }
 
-/// Sign extension of the lowest `bits`.
-fn extend(value: u32, bits: u16) -> i32 {
-    let unused = 32 - u32::from(bits);
-    ((value << unused) as i32) >> unused
-}
-
-/// Grey inverted so that larger is brighter: `max - v`, with `max` the largest stored value.
-pub(super) fn inverted(shape: &Shape, samples: Samples) -> Samples {
-    let top = (1i64 << shape.stored.clamp(1, 16)) - 1;
-    match samples {
-        Samples::U8(values) => {
-            Samples::U8(values.into_iter().map(|v| (top - i64::from(v)).clamp(0, 255) as u8).collect())
-        }
-        Samples::U16(values) => Samples::U16(values.into_iter().map(|v| (top - i64::from(v)).max(0) as u16).collect()),
-        Samples::I16(values) => Samples::I16(values.into_iter().map(|v| -1 - v).collect()),
-        Samples::I32(values) => Samples::I32(values.into_iter().map(|v| -1 - v).collect()),
-        Samples::F32(values) => Samples::F32(values.into_iter().map(|v| -v).collect()),
+/// Stored values from what a codec gave: `precision` bits of the codestream, which has its own idea of the sign.
+pub(super) fn from_codec(
+    values: impl Iterator<Item = i32>,
+    precision: u32,
+    codec_signed: bool,
+    pixel: &Pixel,
+) -> Samples {
+    let bits = precision.min(pixel.stored).max(1);
+    let (signed, stored) = (pixel.signed, pixel.stored);
+    // Where both agree the value stands; where they do not, its bits are read as the data set says.
+    let value = move |v: i32| match (signed, codec_signed) {
+        (true, true) => v,
+        (true, false) => extend(v as u32, bits),
+        (false, _) => (v as u32 & (u32::MAX >> (32 - stored))) as i32,
+    };
+    match (pixel.allocated, signed) {
+        (8, false) => Samples::U8(values.map(|v| value(v) as u8).collect()),
+        (8 | 16, true) => Samples::I16(values.map(|v| value(v) as i16).collect()),
+        (16, false) => Samples::U16(values.map(|v| value(v) as u16).collect()),
+        _ => Samples::I32(values.map(value).collect()),
     }
 }
 
-/// RGB out of what a colour frame holds.
-pub(super) fn rgb(header: &Header, shape: &Shape, frame: &[u8], is_rgb: bool) -> Result<Vec<u8>, Fault> {
-    match shape.photometric.as_str() {
-        "PALETTE COLOR" => palette(header, shape, frame),
-        "RGB" => Ok(frame.to_vec()),
-        _ if is_rgb => Ok(frame.to_vec()),
-        "YBR_FULL" => Ok(frame.as_chunks::<3>().0.iter().flat_map(|ybr| ybr_to_rgb(*ybr)).collect()),
-        other => {
-            let reason = format!("photometric interpretation {other} is not supported in this transfer syntax");
-            Err(Fault::new("photometric-unsupported", Blame::Study, reason))
+fn extend(word: u32, bits: u32) -> i32 {
+    let up = 32 - bits;
+    ((word << up) as i32) >> up
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::pixel::Photometric;
+
+    fn pixel(allocated: u32, stored: u32, shift: u32, signed: bool) -> Pixel {
+        let photometric = Photometric::Monochrome2;
+        Pixel {
+            rows: 1,
+            columns: 2,
+            samples: 1,
+            frames: 1,
+            allocated,
+            stored,
+            shift,
+            signed,
+            planes: false,
+            photometric,
         }
     }
-}
 
-/// PS3.3 C.7.6.3.1.2, YBR_FULL.
-fn ybr_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
-    let (y, cb, cr) = (f32::from(y), f32::from(cb) - 128.0, f32::from(cr) - 128.0);
-    [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb].map(|v| v.round().clamp(0.0, 255.0) as u8)
-}
+    #[test]
+    fn bits_beside_the_stored_ones_do_not_reach_the_value() {
+        assert_eq!(unpack(&[0xff, 0xff, 0x01, 0xf0], false, &pixel(16, 12, 0, false)), Samples::U16(vec![0xfff, 1]));
+        assert_eq!(unpack(&[0xff, 0x0f, 0x01, 0xf0], false, &pixel(16, 12, 0, true)), Samples::I16(vec![-1, 1]));
+        // High Bit 15, 12 bits stored: the lowest four are an overlay's.
+        assert_eq!(unpack(&[0x1f, 0x00, 0x0f, 0x80], false, &pixel(16, 12, 4, true)), Samples::I16(vec![1, -2048]));
+        assert_eq!(unpack(&[0xff, 0x7f], false, &pixel(8, 8, 0, true)), Samples::I16(vec![-1, 127]));
+    }
 
-/// PS3.3 C.7.6.3.1.5 and C.7.6.3.1.6.
-fn palette(header: &Header, shape: &Shape, frame: &[u8]) -> Result<Vec<u8>, Fault> {
-    let absent =
-        || Fault::new("palette-absent", Blame::Peer, "the palette is absent or shorter than its descriptor says");
-    let table = |descriptor, data| -> Result<(i64, Vec<u8>), Fault> {
-        let numbers = header.numbers(descriptor);
-        let [entries, first, bits] = numbers[..] else { return Err(absent()) };
-        let entries = if entries == 0.0 { 65536 } else { entries as usize };
-        let raw = &header.elements.get(&data).ok_or_else(absent)?.value;
-        // 16-bit entries are shown by their high byte; some senders pack 8-bit entries two to a word.
-        let values: Vec<u8> = if bits > 8.0 || raw.len() >= 2 * entries {
-            let high = usize::from(!header.big_endian && bits > 8.0);
-            raw.as_chunks::<2>().0.iter().take(entries).map(|word| word[high]).collect()
-        } else {
-            raw.iter().copied().take(entries).collect()
-        };
-        if values.len() == entries && entries > 0 { Ok((first as i64, values)) } else { Err(absent()) }
-    };
-    let tables = [
-        table(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA)?,
-        table(tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA)?,
-        table(tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA)?,
-    ];
-    let indices: Vec<i64> = match stored(shape, frame) {
-        Samples::U8(values) => values.into_iter().map(i64::from).collect(),
-        Samples::U16(values) => values.into_iter().map(i64::from).collect(),
-        Samples::I16(values) => values.into_iter().map(i64::from).collect(),
-        _ => return Err(absent()),
-    };
-    let look_up = |(first, values): &(i64, Vec<u8>), index: i64| {
-        values[(index - first).clamp(0, values.len() as i64 - 1) as usize]
-    };
-    Ok(indices.into_iter().flat_map(|index| tables.each_ref().map(|table| look_up(table, index))).collect())
+    #[test]
+    fn big_endian_words_are_turned() {
+        assert_eq!(unpack(&[1, 2, 0xff, 0xfe], true, &pixel(16, 16, 0, true)), Samples::I16(vec![0x102, -2]));
+        assert_eq!(unpack(&[0, 0, 1, 0], true, &pixel(32, 32, 0, false)), Samples::I32(vec![256]));
+    }
+
+    #[test]
+    fn a_codestream_and_a_header_that_disagree_about_the_sign_mean_the_same_bits() {
+        assert_eq!(from_codec([0xffff, 5].into_iter(), 16, false, &pixel(16, 16, 0, true)), Samples::I16(vec![-1, 5]));
+        assert_eq!(from_codec([-1, 5].into_iter(), 16, true, &pixel(16, 16, 0, false)), Samples::U16(vec![0xffff, 5]));
+    }
+
+    #[test]
+    fn frames_of_different_kinds_meet_without_loss() {
+        let frames = vec![Samples::U16(vec![60_000]), Samples::I16(vec![-3])];
+        assert_eq!(Samples::concatenate(frames), Samples::I32(vec![60_000, -3]));
+    }
 }

@@ -1,1 +1,7 @@
-//! The main job on packaged data, from a sender to a stand-in PACS.
+//! The main job on packaged data: a sender, this node, a stand-in PACS, over real associations.
+mod case;
+mod pacs;
+mod story;
+
+pub use case::Case;
+pub use story::{Options, run};

@@ -15,7 +15,8 @@ pub struct Identity {
 }
 
 /// What is copied (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2).
-const COPIED: [Tag; 14] = [
+const COPIED: [Tag; 15] = [
+    tags::TIMEZONE_OFFSET_FROM_UTC,
     tags::STUDY_DATE,
     tags::STUDY_TIME,
     tags::ACCESSION_NUMBER,

@@ -16,8 +16,8 @@ pub use identity::Identity;
 pub use uid::UidKey;
 
 use crate::dataset::Header;
-use crate::fault::Fault;
-use crate::inference::{Findings, Inference, PackageRef};
+use crate::fault::{Blame, Fault};
+use crate::inference::{Findings, Inference, PackageRef, Picture};
 use crate::outcome::Outcome;
 use std::time::SystemTime;
 
@@ -87,6 +87,7 @@ pub struct ResultObject {
 
 /// The results of an inference: SEG where there are segments, SR, preview; each alone in a series.
 pub fn make(context: &ResultContext<'_>, inference: &Inference) -> Result<Vec<ResultObject>, Fault> {
+    check(inference)?;
     let seg = match &inference.findings {
         Findings::Volume { grid, sources, segments } => seg::make(context, inference, grid, sources, segments)?,
         Findings::Images { .. } => None,
@@ -94,6 +95,34 @@ pub fn make(context: &ResultContext<'_>, inference: &Inference) -> Result<Vec<Re
     let report = report::make(context, inference, seg.as_ref())?;
     let preview = capture::make(context, inference, &report.summary)?;
     Ok(seg.into_iter().chain([report, preview]).collect())
+}
+
+/// What a worker says is outside input: its shapes are looked at before anything is indexed by them.
+fn check(inference: &Inference) -> Result<(), Fault> {
+    let wrong = |what: &str| {
+        Err(Fault::new("inference-malformed", Blame::Sund, format!("The inference is not whole: {what}.")))
+    };
+    if let Findings::Volume { grid, sources, segments } = &inference.findings {
+        let [slices, rows, columns] = grid.dims;
+        let voxels = slices.checked_mul(rows).and_then(|n| n.checked_mul(columns));
+        if rows.max(columns) > usize::from(u16::MAX)
+            || segments.len() >= usize::from(u16::MAX)
+            || sources.len() != slices
+        {
+            return wrong("its grid does not fit its sources");
+        }
+        if segments.iter().any(|s| Some(s.mask.len()) != voxels || s.mask.iter().any(|value| *value > 1)) {
+            return wrong("a mask is not one of zeros and ones on the grid");
+        }
+    }
+    if inference.measurements.iter().any(|m| !m.value.is_finite()) {
+        return wrong("a measurement is not a number");
+    }
+    let Picture { width, height, rgb } = &inference.preview;
+    if *width.max(height) > u32::from(u16::MAX) || rgb.len() as u64 != 3 * u64::from(*width) * u64::from(*height) {
+        return wrong("its preview has another size than it says");
+    }
+    Ok(())
 }
 
 /// The outcome of a job as a report.

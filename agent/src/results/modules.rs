@@ -5,7 +5,7 @@ use crate::inference::{EngineUsed, PackageRef};
 use dicom_core::VR;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Marks a result that must not be used for a diagnosis.
 pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
@@ -17,13 +17,19 @@ pub(super) struct Uids {
     pub series: String,
 }
 
-/// UIDs over the sorted input digests, the package, the engine, the parameters, and the kind of result.
+/// UIDs over the sorted input digests, the package, the engine, the parameters, the mode, and the kind of result: the mode
+/// is part of what a result says, so that a research result and a clinical one are two instances.
 pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &str, kind: &str) -> Uids {
     let mut digests: Vec<&str> = context.input_digests.iter().map(String::as_str).collect();
     digests.sort_unstable();
     let identity = context.identity_version.to_string();
+    let mode = match context.mode {
+        Mode::Clinical => "clinical",
+        Mode::Research => "research",
+        Mode::Shadow => "shadow",
+    };
     let fields = |what: &'static str| {
-        let ends = [&package.digest as &str, engine, context.parameters, &identity, kind, what];
+        let ends = [&package.digest as &str, engine, context.parameters, mode, &identity, kind, what];
         context.uid_key.uid(digests.iter().copied().chain(ends))
     };
     Uids { instance: fields("instance"), series: fields("series") }
@@ -43,14 +49,13 @@ pub(super) fn common(
     modality: &str,
     series_number: u32,
 ) -> Set {
-    let (date, time) = date_time(context.at);
+    let (date, time) = date_time(local(context));
     let mut set = Set::new()
         .text(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192")
         .text(tags::INSTANCE_CREATION_DATE, VR::DA, &date)
         .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
         .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
-        .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance)
-        .text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, "+0000");
+        .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance);
     // Type 2: present, and empty where the record has no value.
     for (tag, vr) in [
         (tags::STUDY_DATE, VR::DA),
@@ -73,7 +78,10 @@ pub(super) fn common(
         set = set.text(tag, vr, value.reveal());
     }
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
-    let description: String = format!("AI: {} {}{research}", package.title, package.version).chars().take(64).collect();
+    // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
+    let around = format!("AI{research}:  {}", package.version);
+    let title: String = package.title.chars().take(64usize.saturating_sub(around.chars().count())).collect();
+    let description: String = format!("AI{research}: {title} {}", package.version).chars().take(64).collect();
     set.text(tags::STUDY_INSTANCE_UID, VR::UI, &context.identity.study)
         .text(tags::SERIES_INSTANCE_UID, VR::UI, &uids.series)
         .text(tags::MODALITY, VR::CS, modality)
@@ -90,7 +98,29 @@ pub(super) fn common(
         .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
 }
 
-/// DA and TM in UTC, whole seconds.
+/// The time of the result in the study's own offset from UTC, UTC where the study declares none: the offset of a data set
+/// holds for all its times, those of the study included, so that ours cannot have another (PS3.3 C.12.1.1.8).
+fn local(context: &ResultContext<'_>) -> SystemTime {
+    let offset = context.identity.value(tags::TIMEZONE_OFFSET_FROM_UTC);
+    let Some(seconds) = offset_seconds(offset.reveal()) else { return context.at };
+    let length = Duration::from_secs(seconds.unsigned_abs());
+    let moved = if seconds < 0 { context.at.checked_sub(length) } else { context.at.checked_add(length) };
+    moved.unwrap_or(context.at)
+}
+
+/// `&ZZXX` in seconds.
+fn offset_seconds(text: &str) -> Option<i64> {
+    let digits = text.get(1..5).filter(|d| text.len() == 5 && d.bytes().all(|b| b.is_ascii_digit()))?;
+    let number: i64 = digits.parse().ok()?;
+    let seconds = (number / 100 * 60 + number % 100) * 60;
+    match text.as_bytes()[0] {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// DA and TM, whole seconds.
 pub(super) fn date_time(at: SystemTime) -> (String, String) {
     let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (days, rest) = ((seconds / 86400) as i64, seconds % 86400);
@@ -109,8 +139,15 @@ pub(super) fn date_time(at: SystemTime) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::date_time;
+    use super::{date_time, offset_seconds};
     use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn offsets_are_hours_and_minutes() {
+        assert_eq!(offset_seconds("+0100"), Some(3600));
+        assert_eq!(offset_seconds("-0330"), Some(-12600));
+        assert!(["", "0100", "+1", "+01:0", "æ010"].iter().all(|text| offset_seconds(text).is_none()));
+    }
 
     #[test]
     fn dates_are_the_calendars() {

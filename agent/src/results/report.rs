@@ -20,7 +20,7 @@ pub(super) fn make(
     seg: Option<&ResultObject>,
 ) -> Result<ResultObject, Fault> {
     let ids = uids(context, &inference.package, &engine_text(&inference.engine), "SR");
-    let groups: Vec<Set> = match &inference.findings {
+    let mut groups: Vec<Set> = match &inference.findings {
         Findings::Volume { segments, sources, .. } => segments
             .iter()
             .enumerate()
@@ -31,6 +31,7 @@ pub(super) fn make(
             boxes.iter().enumerate().map(|(n, found)| box_group(context, inference, &ids, n, found, sources)).collect()
         }
     };
+    groups.extend(unplaced_group(context, inference, &ids));
     let summary = summary(inference);
     let mut content = head(context, &inference.package);
     if !groups.is_empty() {
@@ -49,7 +50,7 @@ pub(super) fn outcome(
     outcome: Outcome,
     reason: &str,
 ) -> Result<ResultObject, Fault> {
-    let ids = uids(context, package, outcome.sentence(), "OUTCOME");
+    let ids = uids(context, package, &format!("{}: {reason}", outcome.sentence()), "OUTCOME");
     let mut content = head(context, package);
     content.push(evaluations(context, outcome, reason));
     let dataset = document(context, package, &ids, content, None, None)?;
@@ -110,7 +111,8 @@ fn document(
         .sequence(tags::CONTENT_SEQUENCE, content)
         .sequence(tags::CURRENT_REQUESTED_PROCEDURE_EVIDENCE_SEQUENCE, vec![evidence(context, seg)]);
     if let Some(partial) = partial {
-        set = set.text(tags::COMPLETION_FLAG_DESCRIPTION, VR::LO, partial);
+        let partial: String = partial.chars().take(64).collect();
+        set = set.text(tags::COMPLETION_FLAG_DESCRIPTION, VR::LO, &partial);
     }
     if let Some(predecessor) = context.predecessor {
         let series = Set::new()
@@ -216,6 +218,23 @@ fn segment_group(
     items.extend(inference.measurements.iter().filter(|m| m.segment == Some(n)).map(number_item));
     items.extend(algorithm(inference));
     container("CONTAINS", &Code::new("125007", "DCM", "Measurement Group"), items)
+}
+
+/// TID 1501: numbers of what has no region, a segment that is empty among them; a volume of zero is said, not left out.
+fn unplaced_group(context: &ResultContext<'_>, inference: &Inference, ids: &Uids) -> Option<Set> {
+    let segments: &[Segment] = match &inference.findings {
+        Findings::Volume { segments, .. } => segments,
+        Findings::Images { .. } => &[],
+    };
+    let is_placed = |m: &&Measurement| m.segment.and_then(|n| segments.get(n)).is_some_and(|s| s.mask.contains(&1));
+    let numbers: Vec<Set> = inference.measurements.iter().filter(|m| !is_placed(m)).map(number_item).collect();
+    if numbers.is_empty() {
+        return None;
+    }
+    let mut items = tracking(context, ids, segments.len(), "Without a region");
+    items.extend(numbers);
+    items.extend(algorithm(inference));
+    Some(container("CONTAINS", &Code::new("125007", "DCM", "Measurement Group"), items))
 }
 
 /// TID 1410: a rectangle on an image.

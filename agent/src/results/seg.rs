@@ -48,7 +48,10 @@ pub(super) fn make(
         .sequence(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared(grid)])
         .sequence(
             tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
-            frames.iter().map(|(segment, slice)| per_frame(grid, *segment, *slice, &sources[*slice])).collect(),
+            frames
+                .iter()
+                .map(|(n, k)| per_frame(&position(context, grid, *k, &sources[*k]), *n, *k, &sources[*k]))
+                .collect(),
         )
         .bytes(tags::PIXEL_DATA, packed(segments, &frames, plane));
     Ok(Some(object(ids, set.encode()?)))
@@ -136,9 +139,21 @@ fn shared(grid: &Grid) -> Set {
         )
 }
 
-fn per_frame(grid: &Grid, segment: usize, slice: usize, source: &SourceFrame) -> Set {
+/// Where a slice lies: where its source image says, since scanners round positions and readers match frames by them; where
+/// the source says nothing close to the grid (an enhanced image has its positions elsewhere), where the grid says.
+fn position(context: &ResultContext<'_>, grid: &Grid, slice: usize, frame: &SourceFrame) -> Vec<f64> {
+    let on_grid = grid.to_mm([slice as f64, 0.0, 0.0]);
+    let source = context.sources.iter().find(|source| source.sop_instance == frame.sop_instance);
+    let said = source.map(|source| source.header.numbers(tags::IMAGE_POSITION_PATIENT)).unwrap_or_default();
+    let apart = said.iter().zip(&on_grid).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
+    if frame.frame.is_none() && said.len() == 3 && apart < 0.1 * grid.spacing()[0] { said } else { on_grid.to_vec() }
+}
+
+fn per_frame(position: &[f64], segment: usize, slice: usize, source: &SourceFrame) -> Set {
     let purpose = Code::new("121322", "DCM", "Source image for image processing operation");
-    let source = super::report::referenced_sop(source).code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose);
+    let source = super::report::referenced_sop(source)
+        .text(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, "YES")
+        .code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &purpose);
     let derivation = Set::new()
         .sequence(tags::SOURCE_IMAGE_SEQUENCE, vec![source])
         .code(tags::DERIVATION_CODE_SEQUENCE, &Code::new("113076", "DCM", "Segmentation"));
@@ -147,10 +162,7 @@ fn per_frame(grid: &Grid, segment: usize, slice: usize, source: &SourceFrame) ->
             tags::FRAME_CONTENT_SEQUENCE,
             vec![Set::new().longs(tags::DIMENSION_INDEX_VALUES, &[segment as u32 + 1, slice as u32 + 1])],
         )
-        .sequence(
-            tags::PLANE_POSITION_SEQUENCE,
-            vec![Set::new().decimals(tags::IMAGE_POSITION_PATIENT, &grid.to_mm([slice as f64, 0.0, 0.0]))],
-        )
+        .sequence(tags::PLANE_POSITION_SEQUENCE, vec![Set::new().decimals(tags::IMAGE_POSITION_PATIENT, position)])
         .sequence(
             tags::SEGMENT_IDENTIFICATION_SEQUENCE,
             vec![Set::new().words(tags::REFERENCED_SEGMENT_NUMBER, &[segment as u16 + 1])],

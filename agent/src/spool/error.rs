@@ -1,74 +1,118 @@
-//! Why the spool could not do what it was asked.
+//! What can go wrong in the spool, named after what failed.
+use crate::fault::{Blame, Fault};
+use std::io;
 use std::path::PathBuf;
 
-/// Why the spool could not do what it was asked.
+/// Why the spool refused or failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpoolError {
-    /// No room for instances; tables can still be written.
+    /// Quota or disk is full up to the reserve (C-STORE answers A700); service resumes when space is freed.
     #[error("the spool is full")]
     Full,
-    /// Another agent has it.
+    /// Another agent has the directory.
     #[error("the spool in {} is held by another agent", directory.display())]
     Held {
-        /// Its directory.
+        /// The directory.
         directory: PathBuf,
     },
-    /// A file is of a format that this version does not know; nothing was changed.
-    #[error("{file} is not of a format that this version knows")]
+    /// A file was written by a format that this version does not know; nothing was touched.
+    #[error("{file} has format version {found}, this agent reads version {known}")]
     UnknownFormat {
-        /// Its name.
+        /// Name of the file in the spool directory.
         file: String,
+        /// Version that it states; 0 where it is no file of a spool at all.
+        found: u32,
+        /// Version that is read here.
+        known: u32,
     },
-    /// The master key is gone: nothing in this spool can be read.
-    #[error("the spool has data but no master key")]
-    NoMasterKey,
-    /// The study was erased.
+    /// The log is there, the master key is not; nothing was touched.
+    #[error("the spool has data but no master key in {0}; bring the key back or start with an empty directory")]
+    NoMasterKey(String),
+    /// The master key does not open this spool; nothing was touched.
+    #[error("the master key does not open {0}: it belongs to another spool, or the file is damaged")]
+    WrongMasterKey(String),
+    /// The study was erased: its instances cannot be read, and what was on its way for it must be sent again.
     #[error("the study was erased")]
     Erased,
-    /// What is on disk does not open under its key.
-    #[error("a stored part does not open under its key: the disk gave back other bytes than were written")]
-    Corrupt,
-    /// An earlier sync failed; nothing is acknowledged until the agent starts again.
-    #[error("the spool cannot be relied on since a sync failed: {0}")]
-    Broken(String),
-    /// The disk refused.
-    #[error("disk: {0}")]
-    Io(String),
-    /// The system gave no random numbers, or a cipher refused.
+    /// What was stored does not read back as it was written.
+    #[error("segment {segment} of the spool is damaged at byte {offset}")]
+    Damaged {
+        /// Number of the segment.
+        segment: u64,
+        /// Offset in its file.
+        offset: u64,
+    },
+    /// A key, a value, a batch or an instance is longer than its limit.
+    #[error("{what} has {length} bytes, at most {limit} are taken")]
+    TooLarge {
+        /// Which length.
+        what: &'static str,
+        /// As given.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The ledger only grows: an entry is neither changed nor removed.
+    #[error("an entry of the ledger is neither changed nor removed")]
+    LedgerIsAppendOnly,
+    /// A table's value is not what its reader expects.
+    #[error("a table's value cannot be written or read as JSON: {0}")]
+    Value(String),
+    /// The options contradict themselves.
+    #[error("the spool's options do not fit: {0}")]
+    Options(&'static str),
+    /// The spool was closed, or a write failed and nobody knows what is on the disk; open it anew.
+    #[error("the spool takes no writes any more: it was closed, or a write failed")]
+    Stopped,
+    /// The disk failed.
+    #[error("cannot {action}: {reason}")]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// Kind of the error.
+        kind: io::ErrorKind,
+        /// As the system says it.
+        reason: String,
+    },
+    /// The system gave no random numbers, or the cipher refused.
     #[error("encryption is not available")]
     Crypto,
-    /// A value cannot be written or read as JSON.
-    #[error("a table's value cannot be read: {0}")]
-    Value(String),
-    /// The writer ended without an answer.
-    #[error("the spool's writer gave no answer")]
-    Lost,
 }
 
-impl From<std::io::Error> for SpoolError {
-    fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SpoolError::Full,
-            _ => SpoolError::Io(error.to_string()),
+impl SpoolError {
+    /// Names the action that an I/O error stopped; a full disk becomes [`SpoolError::Full`].
+    pub(super) fn disk(action: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            kind => Self::Disk { action, kind, reason: error.to_string() },
         }
+    }
+
+    /// Names the table value that JSON refused.
+    pub(super) fn value(error: &serde_json::Error) -> Self {
+        // The category alone: the text of the error may quote what the value says.
+        Self::Value(format!("{:?} at byte {}", error.classify(), error.column()))
     }
 }
 
-impl From<SpoolError> for crate::fault::Fault {
+impl From<SpoolError> for Fault {
     fn from(error: SpoolError) -> Self {
-        use crate::fault::{Blame, Fault};
-        let code = match error {
-            SpoolError::Full => "spool-full",
-            SpoolError::Held { .. } => "spool-held",
-            SpoolError::UnknownFormat { .. } => "spool-unknown-format",
-            SpoolError::NoMasterKey => "spool-no-master-key",
-            SpoolError::Erased => "study-erased",
-            SpoolError::Corrupt => "spool-corrupt",
-            SpoolError::Broken(_) => "spool-broken",
-            SpoolError::Io(_) | SpoolError::Lost => "spool-io",
-            SpoolError::Crypto => "spool-encryption",
-            SpoolError::Value(_) => "spool-value",
+        let (code, blame) = match error {
+            SpoolError::Full => ("spool-full", Blame::Box),
+            SpoolError::Held { .. } => ("spool-held", Blame::Configuration),
+            SpoolError::UnknownFormat { .. } => ("spool-unknown-format", Blame::Box),
+            SpoolError::NoMasterKey(_) => ("spool-no-master-key", Blame::Configuration),
+            SpoolError::WrongMasterKey(_) => ("spool-wrong-master-key", Blame::Configuration),
+            SpoolError::Erased => ("study-erased", Blame::Box),
+            SpoolError::Damaged { .. } => ("spool-damaged", Blame::Box),
+            SpoolError::TooLarge { .. } => ("spool-too-large", Blame::Peer),
+            SpoolError::LedgerIsAppendOnly => ("spool-ledger", Blame::Sund),
+            SpoolError::Value(_) => ("spool-value", Blame::Sund),
+            SpoolError::Options(_) => ("spool-options", Blame::Configuration),
+            SpoolError::Stopped => ("spool-stopped", Blame::Box),
+            SpoolError::Disk { .. } => ("spool-disk", Blame::Box),
+            SpoolError::Crypto => ("spool-encryption", Blame::Box),
         };
-        Fault::new(code, Blame::Box, error.to_string())
+        Fault::new(code, blame, error.to_string())
     }
 }

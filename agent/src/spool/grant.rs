@@ -1,22 +1,48 @@
-//! Leave to read one instance, for this process or for a worker's.
+//! Reading an instance back: here, or in a worker process that gets descriptors and the study's key for one job.
 use super::SpoolError;
-use super::frame::{BODY, Part};
-use super::io::SpoolIo;
-use super::log::segment_name;
-use super::seal::{OVERHEAD, open_with};
+use super::frame::{Extent, SEALED_CHUNK, chunk_nonce, plain_length};
+use super::key::Key;
+use super::shared::{Shared, read, write};
+use super::state::Held;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use zeroize::Zeroize;
 
-/// Where an instance lies in files that travel beside this, and the key that opens it.
+/// Leave to read one instance: the places of its bytes, with their open files.
+#[derive(Debug)]
+pub struct ReadGrant {
+    extents: GrantExtents,
+    /// Segment number and file.
+    files: Vec<(u32, OwnedFd)>,
+}
+
+/// Where an instance's bytes lie in files that travel beside this, and the key that opens them.
+///
+/// Never log or store one. While the value that [`super::Spool::grant`] made, or a clone of it, lives in this process,
+/// the segments under it are not reused; what was read from JSON in another process keeps nothing.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct GrantExtents {
-    length: u64,
     key: [u8; 32],
-    /// Index of the file, and the sealed part in it.
-    parts: Vec<(usize, Part)>,
+    stream: [u8; 8],
+    length: u64,
+    parts: Vec<GrantPart>,
+    #[serde(skip)]
+    #[expect(dead_code, reason = "held, not read: dropping it frees the segments")]
+    pins: Option<Arc<Pins>>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct GrantPart {
+    /// Index of the file.
+    file: usize,
+    /// The same among the spool's segments.
+    segment: u64,
+    offset: u64,
+    sealed: u32,
+    first_chunk: u32,
 }
 
 impl std::fmt::Debug for GrantExtents {
@@ -31,29 +57,33 @@ impl Drop for GrantExtents {
     }
 }
 
-/// Extents with their open files.
-#[derive(Debug)]
-pub struct ReadGrant {
-    extents: GrantExtents,
-    /// Segment number and file.
-    files: Vec<(u32, OwnedFd)>,
-}
-
 impl ReadGrant {
-    pub(super) fn new(io: &dyn SpoolIo, parts: &[Part], length: u64, key: [u8; 32]) -> Result<Self, SpoolError> {
+    pub(super) fn new(shared: &Arc<Shared>, held: &Held, pins: Pins) -> Result<Self, SpoolError> {
         let mut files: Vec<(u32, OwnedFd)> = Vec::new();
-        let mut placed = Vec::with_capacity(parts.len());
-        for part in parts {
-            let index = match files.iter().position(|(segment, _)| *segment == part.segment) {
-                Some(index) => index,
-                None => {
-                    files.push((part.segment, io.descriptor(&segment_name(part.segment))?));
-                    files.len() - 1
-                }
-            };
-            placed.push((index, *part));
+        let mut parts = Vec::with_capacity(held.extents.len());
+        let state = read(&shared.state);
+        for extent in &held.extents {
+            // A segment's number fits: 2^32 of them would be an exabyte.
+            let number = extent.segment as u32;
+            let known = files.iter().position(|(segment, _)| *segment == number);
+            let file = known.unwrap_or(files.len());
+            if known.is_none() {
+                let part = state.segments.get(&extent.segment).ok_or(SpoolError::Erased)?;
+                let descriptor = part.segment.file.descriptor();
+                files.push((number, descriptor.map_err(SpoolError::disk("open a segment for a worker"))?));
+            }
+            let (segment, offset, sealed, first_chunk) =
+                (extent.segment, extent.offset, extent.length, extent.first_chunk);
+            parts.push(GrantPart { file, segment, offset, sealed, first_chunk });
         }
-        Ok(Self { extents: GrantExtents { length, key, parts: placed }, files })
+        let extents = GrantExtents {
+            key: *held.key.bytes,
+            stream: held.stream,
+            length: held.stored.length,
+            parts,
+            pins: Some(Arc::new(pins)),
+        };
+        Ok(Self { extents, files })
     }
 
     /// The bytes of the instance.
@@ -62,7 +92,8 @@ impl ReadGrant {
         self.extents.read(&files)
     }
 
-    /// Takes the grant apart: the extents, with their files counted from those already in `files`.
+    /// Takes the grant apart: the extents, with their files counted from those already in `files`. Keep the extents, or
+    /// a clone, while the worker reads.
     pub fn into_parts(self, files: &mut Vec<(u32, OwnedFd)>) -> GrantExtents {
         let mut extents = self.extents;
         let moved: Vec<usize> = self
@@ -75,27 +106,91 @@ impl ReadGrant {
                 })
             })
             .collect();
-        for (index, _) in &mut extents.parts {
-            *index = moved[*index];
+        for part in &mut extents.parts {
+            part.file = moved[part.file];
         }
         extents
     }
 }
 
 impl GrantExtents {
-    /// Reads the instance from the files, in the order of `ReadGrant::into_parts`.
+    /// Reads the instance from the files, in the order of [`ReadGrant::into_parts`].
+    ///
+    /// # Errors
+    /// [`SpoolError::Damaged`] where the files do not hold the bytes that were stored; the disk's.
     pub fn read(&self, files: &[BorrowedFd<'_>]) -> Result<Vec<u8>, SpoolError> {
-        let mut bytes = Vec::new();
-        for (index, part) in &self.parts {
-            let file = files.get(*index).ok_or(SpoolError::Corrupt)?;
-            let file = File::from(file.try_clone_to_owned()?);
-            if part.length > self.length.saturating_add(OVERHEAD as u64) {
-                return Err(SpoolError::Corrupt);
-            }
-            let mut sealed = vec![0; part.length as usize];
-            file.read_exact_at(&mut sealed, part.offset)?;
-            bytes.extend_from_slice(&open_with(&self.key, sealed, BODY).ok_or(SpoolError::Corrupt)?);
+        let files = files
+            .iter()
+            .map(|file| file.try_clone_to_owned().map(File::from))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(SpoolError::disk("take over a segment's descriptor"))?;
+        let parts = self.parts.iter().map(|part| Extent {
+            segment: part.file as u64,
+            offset: part.offset,
+            length: part.sealed,
+            first_chunk: part.first_chunk,
+        });
+        let read = |file: u64, offset: u64, buffer: &mut [u8]| {
+            let file = files.get(file as usize).ok_or(SpoolError::Damaged { segment: file, offset })?;
+            file.read_exact_at(buffer, offset).map_err(SpoolError::disk("read an instance"))
+        };
+        decrypt(&Key::new(&self.key)?, self.stream, parts, read)
+    }
+}
+
+/// Reads and opens the chunks of an instance, in order.
+pub(super) fn decrypt(
+    key: &Key,
+    stream: [u8; 8],
+    parts: impl Iterator<Item = Extent> + Clone,
+    read: impl Fn(u64, u64, &mut [u8]) -> Result<(), SpoolError>,
+) -> Result<Vec<u8>, SpoolError> {
+    let length: u64 = parts.clone().map(|part| plain_length(part.length)).sum();
+    let sealed: u64 = parts.clone().map(|part| u64::from(part.length)).sum();
+    let mut bytes = vec![0; sealed as usize];
+    let (mut from, mut to) = (0, 0);
+    for part in parts {
+        let end = from + part.length as usize;
+        read(part.segment, part.offset, &mut bytes[from..end])?;
+        let mut number = part.first_chunk;
+        while from < end {
+            let next = (from + SEALED_CHUNK).min(end);
+            let damaged = SpoolError::Damaged { segment: part.segment, offset: part.offset };
+            let text = &mut bytes[from..next];
+            let plain = key.open(chunk_nonce(stream, number), b"chunk", text).ok_or(damaged)?.len();
+            // The tags between the chunks are closed up in place: one buffer, one small move.
+            bytes.copy_within(from..from + plain, to);
+            (to, from, number) = (to + plain, next, number + 1);
         }
-        if bytes.len() as u64 == self.length { Ok(bytes) } else { Err(SpoolError::Corrupt) }
+    }
+    bytes.truncate(length as usize);
+    Ok(bytes)
+}
+
+/// Segments that must not be reused yet.
+pub(super) struct Pins {
+    shared: Arc<Shared>,
+    segments: Vec<u64>,
+}
+
+impl Pins {
+    /// Takes over pins that are already counted.
+    pub(super) fn counted(shared: &Arc<Shared>, segments: Vec<u64>) -> Self {
+        Self { shared: Arc::clone(shared), segments }
+    }
+
+    pub(super) fn push(&mut self, segment: u64) {
+        self.segments.push(segment);
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if !self.segments.is_empty() {
+            let mut state = write(&self.shared.state);
+            for segment in &self.segments {
+                state.unpin(*segment);
+            }
+        }
     }
 }

@@ -1,81 +1,166 @@
-//! An instance on its way into the spool.
-use super::frame::{BODY, Operation, Part};
-use super::log::{Entry, lock};
-use super::seal::OVERHEAD;
-use super::{Batch, Spool, SpoolError};
+//! One instance on its way in: sealed chunk by chunk while it arrives, durable when `commit` returns.
+use super::commit::Frame;
+use super::frame::{CHUNK, Entry, Extent, SEALED_CHUNK, chunk_nonce};
+use super::grant::Pins;
+use super::key::{TAG, random};
+use super::keyring::StudyKey;
+use super::shared::{Shared, read};
+use super::{Batch, SpoolError, Table};
 use crate::instance::{Arrival, StoredInstance};
-use crate::limits::spool::PART;
-use std::sync::atomic::Ordering;
+use crate::limits::spool::MAX_INSTANCE;
+use std::collections::HashSet;
+use std::sync::Arc;
 
-/// An instance of which bytes arrive. Dropped before `commit`, it leaves nothing that is visible.
-#[derive(Debug)]
+/// An instance that is not stored yet. Dropped, it never was.
 pub struct Incoming {
-    spool: Spool,
-    slot: u32,
-    /// Room for the nonce, then plain bytes that are not written yet.
-    buffer: Vec<u8>,
-    parts: Vec<Part>,
+    shared: Arc<Shared>,
+    key: Arc<StudyKey>,
+    stream: [u8; 8],
+    buffer: super::buffer::Pooled,
+    /// Sealed bytes at the front of the buffer.
+    sealed: usize,
+    /// Plain bytes behind them, less than a chunk.
+    open: usize,
+    /// Number of the next chunk, and of the first one in the buffer.
+    chunk: u32,
+    first_chunk: u32,
     length: u64,
+    parts: Vec<Extent>,
+    pins: Pins,
 }
 
 impl Incoming {
-    pub(super) fn new(spool: Spool, slot: u32) -> Self {
-        Self { spool, slot, buffer: vec![0; OVERHEAD - 16], parts: Vec::new(), length: 0 }
+    pub(super) fn new(shared: &Arc<Shared>, key: Arc<StudyKey>) -> Result<Self, SpoolError> {
+        Ok(Self {
+            key,
+            stream: random()?,
+            buffer: shared.payloads.take(0),
+            sealed: 0,
+            open: 0,
+            chunk: 0,
+            first_chunk: 0,
+            length: 0,
+            parts: Vec::new(),
+            pins: Pins::counted(shared, Vec::new()),
+            shared: Arc::clone(shared),
+        })
     }
 
-    /// Takes bytes. Of a large instance no more than one part is held in memory.
+    /// Takes the next bytes. Full chunks are sealed at once; of a large instance full parts go to the disk, so that
+    /// memory stays bounded.
+    ///
+    /// # Errors
+    /// [`SpoolError::TooLarge`], [`SpoolError::Full`], [`SpoolError::Erased`], or the disk's.
     pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
+        self.length += bytes.len() as u64;
+        if self.length > MAX_INSTANCE {
+            return Err(SpoolError::TooLarge { what: "an instance", length: self.length, limit: MAX_INSTANCE });
+        }
         while !bytes.is_empty() {
-            let room = (PART + OVERHEAD - 16).saturating_sub(self.buffer.len());
-            if room == 0 {
+            // Only when more comes: the last part belongs to the index frame.
+            if self.sealed == self.shared.part_chunks * SEALED_CHUNK {
                 self.write_part()?;
-                continue;
             }
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.buffer.extend_from_slice(now);
-            self.length += now.len() as u64;
+            let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.open));
+            let at = self.sealed + self.open;
+            self.buffer.bytes_mut()[at..at + now.len()].copy_from_slice(now);
+            self.open += now.len();
             bytes = later;
+            if self.open == CHUNK {
+                self.seal()?;
+            }
         }
         Ok(())
     }
 
-    /// Makes the instance durable: when this returns, it survives a power cut.
+    /// Stores the instance; durable on return.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`], [`SpoolError::Erased`], [`SpoolError::Stopped`], or the disk's: then nothing is visible, and
+    /// the sender must send again.
     pub async fn commit(self, arrival: Arrival) -> Result<StoredInstance, SpoolError> {
-        tokio::task::block_in_place(|| self.commit_blocking(arrival, Batch::new()))
+        self.commit_with(arrival, Batch::new()).await
     }
 
-    /// Makes the instance and a batch durable together, or neither.
-    pub fn commit_blocking(mut self, arrival: Arrival, batch: Batch) -> Result<StoredInstance, SpoolError> {
-        let mut body = Vec::new();
-        if self.parts.is_empty() {
-            body = self.sealed()?;
-        } else {
-            self.write_part()?;
+    /// Stores the instance and the batch in one record: both or neither.
+    pub async fn commit_with(self, arrival: Arrival, batch: Batch) -> Result<StoredInstance, SpoolError> {
+        let shared = Arc::clone(&self.shared);
+        let (frame, stored, _pins) = self.frame(arrival, batch)?;
+        let committed = shared.submit(frame).await?;
+        Ok(StoredInstance { id: committed.sequence, ..stored })
+    }
+
+    /// The same, for threads that may block.
+    pub fn commit_blocking(self, arrival: Arrival, batch: Batch) -> Result<StoredInstance, SpoolError> {
+        let shared = Arc::clone(&self.shared);
+        let (frame, stored, _pins) = self.frame(arrival, batch)?;
+        let committed = shared.submit_blocking(frame)?;
+        Ok(StoredInstance { id: committed.sequence, ..stored })
+    }
+
+    /// The index frame; the pins hold the parts' segments until the instance itself does.
+    fn frame(mut self, arrival: Arrival, batch: Batch) -> Result<(Frame, StoredInstance, Pins), SpoolError> {
+        if self.open > 0 {
+            self.seal()?;
         }
-        let length = self.length;
-        let instance = Operation::Instance { arrival: arrival.clone(), length, parts: std::mem::take(&mut self.parts) };
-        let mut operations = vec![(self.slot, instance)];
-        operations.extend(batch.operations.into_iter().map(|(_, operation)| (self.slot, operation)));
-        let place = self.spool.commit(operations, body)?;
-        Ok(StoredInstance { id: place.number, length, arrival })
+        let batch = self.shared.entries(batch)?;
+        let stored = StoredInstance { id: 0, length: self.length, arrival: arrival.clone() };
+        let mut entries = vec![Entry::Instance {
+            key: Arc::clone(&self.key),
+            stream: self.stream,
+            parts: std::mem::take(&mut self.parts),
+            first_chunk: self.first_chunk,
+            arrival,
+        }];
+        entries.extend(batch);
+        let frame = Frame::new(&self.shared, entries, Some((self.buffer, self.sealed)))?;
+        Ok((frame, stored, self.pins))
     }
 
-    fn sealed(&mut self) -> Result<Vec<u8>, SpoolError> {
-        let mut buffer = std::mem::replace(&mut self.buffer, vec![0; OVERHEAD - 16]);
-        let key = lock(&self.spool.0.keys).key(self.slot).ok_or(SpoolError::Erased)?;
-        key.seal(&mut buffer, BODY)?;
-        Ok(buffer)
-    }
-
-    /// Writes what is buffered as a part, in a record without an operation. It is durable with the instance's own record.
-    fn write_part(&mut self) -> Result<(), SpoolError> {
-        let body = self.sealed()?;
-        let length = body.len() as u64;
-        self.spool.0.used.fetch_add(length, Ordering::Relaxed);
-        let entry = Entry { operations: Vec::new(), body, durable: false, applied: Box::new(|_| {}) };
-        let place = self.spool.0.log.commit(entry)?;
-        let offset = place.offset + super::frame::HEAD as u64;
-        self.parts.push(Part { segment: place.segment, offset, length });
+    fn seal(&mut self) -> Result<(), SpoolError> {
+        let text = &mut self.buffer.bytes_mut()[self.sealed..];
+        let nonce = chunk_nonce(self.stream, self.chunk);
+        let tag = self.key.key.seal(nonce, b"chunk", &mut text[..self.open])?;
+        text[self.open..self.open + TAG].copy_from_slice(&tag);
+        self.sealed += self.open + TAG;
+        self.open = 0;
+        self.chunk += 1;
         Ok(())
+    }
+
+    /// Makes a full buffer durable as a part that the index frame will refer to.
+    fn write_part(&mut self) -> Result<(), SpoolError> {
+        let full = std::mem::replace(&mut self.buffer, self.shared.payloads.take(0));
+        let (key, stream, first_chunk) = (Arc::clone(&self.key), self.stream, self.first_chunk);
+        let part = Entry::Part { key, stream, first_chunk };
+        let frame = Frame::new(&self.shared, vec![part], Some((full, self.sealed)))?;
+        let extent = self.shared.submit_blocking(frame)?.payload;
+        self.pins.push(extent.segment);
+        self.parts.push(Extent { first_chunk, ..extent });
+        (self.sealed, self.first_chunk) = (0, self.chunk);
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// A batch as the entries of a frame; makes the keys that it needs.
+    pub(super) fn entries(&self, batch: Batch) -> Result<Vec<Entry>, SpoolError> {
+        for study in batch.studies() {
+            let known = read(&self.keys).of(study).is_some();
+            if !known {
+                super::shared::write(&self.keys).of_or_new(study)?;
+            }
+        }
+        let mut entries = batch.entries(&read(&self.keys), &self.names)?;
+        // Work that is resumed says again what it has said: the ledger keeps the first.
+        let state = read(&self.state);
+        let mut said = HashSet::new();
+        entries.retain(|entry| match entry {
+            Entry::Put { table: Table::Ledger, key, .. } => {
+                !state.tables[Table::Ledger as usize].contains_key(key) && said.insert(key.clone())
+            }
+            _ => true,
+        });
+        Ok(entries)
     }
 }

@@ -1,145 +1,133 @@
 //! The spool: one durable log for instances and for the state of every job.
 //!
-//! One record carries a data set's bytes and its index entry, so that one sync makes both durable, for all associations that
-//! wait at that moment. Everything is encrypted; each study under a key of its own, whose destruction erases the study.
-//! Tables are rebuilt from the log: no database can disagree with it.
+//! Segments are preallocated files; one frame carries an instance's bytes and its index entry, or a batch of table
+//! changes, so that one flush makes it durable. Everything is encrypted (AES-256-GCM) with a key for each study;
+//! destroying that key erases the study. The state in memory is rebuilt from the log alone.
+//!
+//! The spool knows nothing of DICOM: it keeps bytes as they came, and never looks into them.
+mod batch;
+mod buffer;
+mod commit;
+mod disk;
 mod error;
 mod frame;
 mod grant;
 mod incoming;
-pub mod io;
-mod log;
+mod io;
+mod key;
+mod keyring;
+mod reclaim;
 mod recover;
-mod seal;
+mod segment;
+mod shared;
+mod spares;
 mod state;
 
+pub use batch::{Batch, Table};
+pub use disk::DiskIo;
 pub use error::SpoolError;
 pub use grant::{GrantExtents, ReadGrant};
 pub use incoming::Incoming;
+pub use io::{SpoolFile, SpoolIo};
 
 use crate::instance::StoredInstance;
 use crate::limits::spool::{DEFAULT_QUOTA, DEFAULT_RESERVE, DEFAULT_SEGMENT};
 use bytes::Bytes;
-use frame::{OPERATION, Operation};
-use io::{DiskIo, SpoolIo};
-use log::{Entry, Log, Place, lock, segment_name, segment_number};
-use seal::{Keys, NO_STUDY};
+use grant::Pins;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use state::State;
+use shared::{Shared, exclusive, read, write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-/// The tables of the spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Table {
-    /// Studies, by Study Instance UID.
-    Studies,
-    /// Versions of patient identity, by Study Instance UID and version.
-    Identity,
-    /// Jobs, by number.
-    Jobs,
-    /// Results, by job and kind.
-    Results,
-    /// Deliveries, by destination and result.
-    Deliveries,
-    /// Which package said what about which study and where it went: never superseded.
-    Ledger,
+/// How a spool is laid out and how much it may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolOptions {
+    /// Where its files lie; made (0700) where absent.
+    pub directory: PathBuf,
+    /// Length of a segment, at least 512 KiB, whole blocks of 4096.
+    pub segment_bytes: u64,
+    /// Most bytes that the spool takes on disk.
+    pub quota_bytes: u64,
+    /// Bytes of quota and of the file system that are kept for table entries when instances are refused.
+    pub reserve_bytes: u64,
+    /// Segments that are made ahead of use.
+    pub spares: usize,
+    /// File with the master key; by default `master.key` in the directory, made where absent.
+    pub key_file: Option<PathBuf>,
 }
 
-/// Where the spool lies and how much it may hold.
-#[derive(Clone, Debug)]
-pub struct SpoolOptions {
-    /// Its directory.
-    pub directory: PathBuf,
-    /// Length of a segment of the log.
-    pub segment_bytes: u64,
-    /// Most bytes of all segments.
-    pub quota_bytes: u64,
-    /// Bytes that instances leave free, so that jobs and deliveries can be recorded while the spool is full.
-    pub reserve_bytes: u64,
+impl Default for SpoolOptions {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("spool"),
+            segment_bytes: DEFAULT_SEGMENT,
+            quota_bytes: DEFAULT_QUOTA,
+            reserve_bytes: DEFAULT_RESERVE,
+            spares: 2,
+            key_file: None,
+        }
+    }
 }
 
 impl SpoolOptions {
     /// The defaults, in a directory.
     pub fn in_directory(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            segment_bytes: DEFAULT_SEGMENT,
-            quota_bytes: DEFAULT_QUOTA,
-            reserve_bytes: DEFAULT_RESERVE,
+        Self { directory: directory.into(), ..Self::default() }
+    }
+
+    fn check(&self) -> Result<(), SpoolError> {
+        if self.segment_bytes < 512 << 10 || !self.segment_bytes.is_multiple_of(buffer::BLOCK as u64) {
+            return Err(SpoolError::Options("a segment has at least 512 KiB, in whole blocks of 4096 bytes"));
         }
-    }
-}
-
-/// Changes that become durable together or not at all.
-#[derive(Debug, Default)]
-pub struct Batch {
-    operations: Vec<(Option<String>, Operation)>,
-}
-
-impl Batch {
-    /// An empty batch.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets a value; with a study, it is erased with that study.
-    pub fn put<T: Serialize>(
-        &mut self,
-        table: Table,
-        key: &str,
-        value: &T,
-        study: Option<&str>,
-    ) -> Result<(), SpoolError> {
-        let value = serde_json::to_string(value).map_err(|error| SpoolError::Value(error.to_string()))?;
-        self.operations.push((study.map(str::to_owned), Operation::Put { table, key: key.to_owned(), value }));
+        if self.quota_bytes.saturating_sub(self.reserve_bytes) < self.segment_bytes + (64 << 10) {
+            return Err(SpoolError::Options("quota less reserve must hold one segment and the keys"));
+        }
         Ok(())
     }
 
-    /// Removes a value. Nothing is removed from the ledger.
-    pub fn delete(&mut self, table: Table, key: &str) {
-        if table != Table::Ledger {
-            self.operations.push((None, Operation::Delete { table, key: key.to_owned() }));
-        }
+    /// Most bytes on disk with which instances are still taken.
+    fn ingest_limit(&self) -> u64 {
+        self.quota_bytes - self.reserve_bytes
     }
 }
 
-/// How full the spool is.
+/// What the spool takes and holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of all segments.
+    /// Bytes on disk, preallocated ones among them.
     pub bytes: u64,
-    /// Bytes they may have.
+    /// Most bytes that it may take.
     pub quota: u64,
-    /// Instances.
+    /// Instances that can be read.
     pub instances: u64,
-    /// False while instances are refused.
+    /// False while C-STORE is answered A700.
     pub accepting: bool,
+    /// Places in the log that did not read back when it was opened.
+    pub damaged: u64,
 }
 
-/// Proof that a study was erased: its key is gone, and with it everything that was sealed under it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The evidence of an erasure, for the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErasureRecord {
-    /// Instances that can no longer be read.
+    /// When the key was destroyed.
+    pub at: SystemTime,
+    /// Name of the destroyed key, hex; `None` where the study had none.
+    pub key: Option<String>,
+    /// Instances that went.
     pub instances: u64,
-    /// Segments of the log that were removed because nothing else was in them.
+    /// Bytes of their data sets.
+    pub bytes: u64,
+    /// Table values that went.
+    pub values: u64,
+    /// Segments that were given back because nothing else was alive in them.
     pub segments_removed: u64,
 }
 
-/// The spool. Clones share it.
+/// A handle on the spool; clones share it.
 #[derive(Clone)]
-pub struct Spool(Arc<Inner>);
-
-struct Inner {
-    io: Arc<dyn SpoolIo>,
-    options: SpoolOptions,
-    log: Log,
-    state: Arc<Mutex<State>>,
-    keys: Mutex<Keys>,
-    /// Bytes that instances on their way have announced or brought, beyond what is on disk.
-    used: AtomicU64,
-}
+pub struct Spool(Arc<Shared>);
 
 impl std::fmt::Debug for Spool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -148,189 +136,158 @@ impl std::fmt::Debug for Spool {
 }
 
 impl Spool {
-    /// Opens a spool, or makes one, on the disk. Fails where another agent holds it.
+    /// Opens the spool in `options.directory`, or makes it; takes the directory for this process.
+    ///
+    /// # Errors
+    /// [`SpoolError::Held`], [`SpoolError::UnknownFormat`], [`SpoolError::NoMasterKey`],
+    /// [`SpoolError::WrongMasterKey`], all of which leave the files as they are; or the disk's.
     pub fn open(options: SpoolOptions) -> Result<Self, SpoolError> {
-        let io = DiskIo::open(&options.directory).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => SpoolError::Held { directory: options.directory.clone() },
-            _ => SpoolError::from(error),
-        })?;
-        Self::open_with(Arc::new(io), options)
+        let io = DiskIo::new(&options.directory).map_err(SpoolError::disk("open the spool directory"))?;
+        let maker = options.spares > 0;
+        Ok(Self(Arc::new(recover::open(Arc::new(io), options, maker)?)))
     }
 
-    /// Opens a spool on any I/O.
+    /// Opens a spool on other I/O; spare segments are kept, but none are made ahead.
     pub fn open_with(io: Arc<dyn SpoolIo>, options: SpoolOptions) -> Result<Self, SpoolError> {
-        let keys = Keys::open(io.as_ref())?;
-        let found = recover::recover(io.as_ref(), &keys)?;
-        let log = Log::start(Arc::clone(&io), options.segment_bytes, found.segment, found.next)?;
-        let spool = Self(Arc::new(Inner {
-            io,
-            options,
-            log,
-            state: Arc::new(Mutex::new(found.state)),
-            keys: Mutex::new(keys),
-            used: AtomicU64::new(0),
-        }));
-        spool.reclaim()?;
-        Ok(spool)
+        Ok(Self(Arc::new(recover::open(io, options, false)?)))
     }
 
-    /// Begins an instance of a study. `SpoolError::Full` while there is no room.
+    /// Begins an instance of a study; makes the study's key where it has none.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`] while C-STORE is to be answered A700.
     pub fn begin(&self, study: &str) -> Result<Incoming, SpoolError> {
-        if !self.usage().accepting {
+        if !self.0.accepting() {
             return Err(SpoolError::Full);
         }
-        let slot = lock(&self.0.keys).slot(self.0.io.as_ref(), study)?;
-        Ok(Incoming::new(self.clone(), slot))
-    }
-
-    /// Makes a batch durable. From a task of the runtime use [`Spool::write`].
-    pub fn write_blocking(&self, batch: Batch) -> Result<(), SpoolError> {
-        let mut operations = Vec::with_capacity(batch.operations.len());
-        for (study, operation) in batch.operations {
-            let slot = match study {
-                Some(study) => lock(&self.0.keys).slot(self.0.io.as_ref(), &study)?,
-                None => NO_STUDY,
-            };
-            operations.push((slot, operation));
-        }
-        self.commit(operations, Vec::new()).map(|_| ())
-    }
-
-    /// Makes a batch durable. The other tasks of this thread are moved elsewhere meanwhile.
-    pub async fn write(&self, batch: Batch) -> Result<(), SpoolError> {
-        tokio::task::block_in_place(|| self.write_blocking(batch))
-    }
-
-    /// A table's value.
-    pub fn get<T: for<'de> Deserialize<'de>>(&self, table: Table, key: &str) -> Result<Option<T>, SpoolError> {
-        let Some(bytes) = lock(&self.0.state).get(table, key) else {
-            return Ok(None);
+        let known = read(&self.0.keys).of(study).cloned();
+        let key = match known {
+            Some(key) => key,
+            None => write(&self.0.keys).of_or_new(study)?,
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| SpoolError::Value(error.to_string()))
+        Incoming::new(&self.0, key)
     }
 
-    /// The values of a table whose keys begin with `prefix`, in the order of keys.
-    pub fn scan<T: for<'de> Deserialize<'de>>(&self, table: Table, prefix: &str) -> Result<Vec<T>, SpoolError> {
-        let values: Vec<(String, Bytes)> = lock(&self.0.state).scan(table, prefix);
-        values
-            .into_iter()
-            .map(|(_, bytes)| serde_json::from_slice(&bytes).map_err(|error| SpoolError::Value(error.to_string())))
+    /// Makes a batch durable and visible, all of it or nothing.
+    pub async fn write(&self, batch: Batch) -> Result<(), SpoolError> {
+        let entries = self.0.entries(batch)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let frame = commit::Frame::new(&self.0, entries, None)?;
+        self.0.submit(frame).await.map(|_| ())
+    }
+
+    /// The same, for threads that may block.
+    pub fn write_blocking(&self, batch: Batch) -> Result<(), SpoolError> {
+        let entries = self.0.entries(batch)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let frame = commit::Frame::new(&self.0, entries, None)?;
+        self.0.submit_blocking(frame).map(|_| ())
+    }
+
+    /// A value of a table, from JSON.
+    pub fn get<T: DeserializeOwned>(&self, table: Table, key: &str) -> Result<Option<T>, SpoolError> {
+        let value = self.get_bytes(table, key);
+        value.map(|value| serde_json::from_slice(&value).map_err(|error| SpoolError::value(&error))).transpose()
+    }
+
+    /// The values whose keys begin with `prefix`, from JSON, in the order of the keys.
+    pub fn scan<T: DeserializeOwned>(&self, table: Table, prefix: &str) -> Result<Vec<T>, SpoolError> {
+        let parse = |(_, value): (String, Bytes)| serde_json::from_slice(&value);
+        let values = self.scan_bytes(table, prefix).into_iter().map(parse).collect::<Result<_, _>>();
+        values.map_err(|error| SpoolError::value(&error))
+    }
+
+    /// A value of a table, as it is.
+    pub fn get_bytes(&self, table: Table, key: &str) -> Option<Bytes> {
+        read(&self.0.state).tables[table as usize].get(key).map(|value| value.bytes.clone())
+    }
+
+    /// Keys that begin with `prefix` and their values, in the order of the keys.
+    pub fn scan_bytes(&self, table: Table, prefix: &str) -> Vec<(String, Bytes)> {
+        read(&self.0.state).tables[table as usize]
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| (key.clone(), value.bytes.clone()))
             .collect()
     }
 
-    /// The instances of a study, in the order of commits.
+    /// All instances of a study, in the order of their commits.
     pub fn instances_of(&self, study: &str) -> Vec<StoredInstance> {
-        lock(&self.0.state).instances_of(study)
+        let state = read(&self.0.state);
+        let numbers = state.by_study.get(study).into_iter().flatten();
+        numbers.filter_map(|number| state.instances.get(number)).map(|held| held.stored.clone()).collect()
     }
 
-    /// An instance by its number.
+    /// One instance by its number.
     pub fn instance(&self, id: u64) -> Option<StoredInstance> {
-        lock(&self.0.state).instance(id).map(|known| known.stored.clone())
+        read(&self.0.state).instances.get(&id).map(|held| held.stored.clone())
     }
 
-    /// Study Instance UIDs of all studies.
+    /// Studies with at least one instance.
     pub fn studies(&self) -> Vec<String> {
-        lock(&self.0.state).studies()
+        let mut studies: Vec<String> = read(&self.0.state).by_study.keys().cloned().collect();
+        studies.sort_unstable();
+        studies
     }
 
-    /// The very bytes as they came.
+    /// The very bytes of an instance, as they came.
+    ///
+    /// # Errors
+    /// [`SpoolError::Erased`] once its study is erased, [`SpoolError::Damaged`] where the disk returns other bytes.
     pub fn read(&self, instance: &StoredInstance) -> Result<Bytes, SpoolError> {
-        self.grant(instance)?.read_all().map(Bytes::from)
-    }
-
-    /// What another process needs to read an instance: open files, places, the study's key.
-    pub fn grant(&self, instance: &StoredInstance) -> Result<ReadGrant, SpoolError> {
-        let known = lock(&self.0.state).instance(instance.id).cloned().ok_or(SpoolError::Erased)?;
-        let key = lock(&self.0.keys).key(known.slot).map(|key| key.reveal()).ok_or(SpoolError::Erased)?;
-        ReadGrant::new(self.0.io.as_ref(), &known.parts, known.stored.length, key)
-    }
-
-    /// Erases a study: its key is destroyed first, which decides; then its places are given back.
-    pub fn erase_study(&self, study: &str) -> Result<ErasureRecord, SpoolError> {
-        let mut keys = lock(&self.0.keys);
-        let slot = keys.slot(self.0.io.as_ref(), study)?;
-        keys.destroy(self.0.io.as_ref(), study)?;
-        drop(keys);
-        let instances = lock(&self.0.state).forget(study, slot);
-        let segments_removed = self.reclaim()?;
-        Ok(ErasureRecord { instances, segments_removed })
-    }
-
-    /// How full the spool is.
-    pub fn usage(&self) -> Usage {
-        let bytes = self.0.used.load(Ordering::Relaxed);
-        let quota = self.0.options.quota_bytes;
-        let reserve = self.0.options.reserve_bytes;
-        let free = self.0.io.free_bytes().unwrap_or(0);
-        let accepting = bytes.saturating_add(reserve) < quota && free > reserve;
-        Usage { bytes, quota, instances: lock(&self.0.state).instance_count(), accepting }
-    }
-
-    /// Removes segments of which nothing is needed; values in a segment without instances are written again first.
-    fn reclaim(&self) -> Result<u64, SpoolError> {
-        let open = self.0.log.segment();
-        let mut bytes = 0;
-        let mut removed = 0;
-        for name in self.0.io.list()? {
-            let Some(number) = segment_number(&name) else { continue };
-            if number < open && self.empty(number)? {
-                self.0.io.remove(&name)?;
-                removed += 1;
-            } else {
-                bytes += self.0.io.length(&segment_name(number))?;
-            }
-        }
-        if removed > 0 {
-            self.0.io.sync_directory()?;
-        }
-        self.0.used.store(bytes, Ordering::Relaxed);
-        Ok(removed)
-    }
-
-    /// True once nothing of a segment is needed.
-    fn empty(&self, segment: u32) -> Result<bool, SpoolError> {
-        let values = lock(&self.0.state).values_in(segment);
-        let Some(values) = values else {
-            return Ok(false);
+        let (held, _pins) = self.pinned(instance)?;
+        let read_at = |number: u64, offset: u64, buffer: &mut [u8]| {
+            let file = read(&self.0.state).segments.get(&number).map(|part| Arc::clone(&part.segment.file));
+            file.ok_or(SpoolError::Erased)?.read_at(offset, buffer).map_err(SpoolError::disk("read an instance"))
         };
-        if !values.is_empty() {
-            let operations = values
-                .into_iter()
-                .map(|(table, key, bytes, slot)| {
-                    (slot, Operation::Put { table, key, value: String::from_utf8_lossy(&bytes).into_owned() })
-                })
-                .collect();
-            self.commit(operations, Vec::new())?;
-        }
-        Ok(lock(&self.0.state).is_spent(segment))
+        grant::decrypt(&held.key.key, held.stream, held.extents.iter().copied(), read_at).map(Bytes::from)
     }
 
-    /// Seals operations, commits them with a sealed body, and applies them in the order of the log.
-    fn commit(&self, operations: Vec<(u32, Operation)>, body: Vec<u8>) -> Result<Place, SpoolError> {
-        let mut sealed = Vec::new();
-        for (slot, operation) in &operations {
-            let mut part = vec![0; seal::OVERHEAD - 16];
-            serde_json::to_writer(&mut part, operation).map_err(|error| SpoolError::Value(error.to_string()))?;
-            let key = lock(&self.0.keys).key(*slot).ok_or(SpoolError::Erased)?;
-            key.seal(&mut part, OPERATION)?;
-            sealed.extend_from_slice(&slot.to_le_bytes());
-            sealed.extend_from_slice(&(part.len() as u32).to_le_bytes());
-            sealed.extend_from_slice(&part);
+    /// Leave for another process to read an instance; keep the grant while it does.
+    pub fn grant(&self, instance: &StoredInstance) -> Result<ReadGrant, SpoolError> {
+        let (held, pins) = self.pinned(instance)?;
+        ReadGrant::new(&self.0, &held, pins)
+    }
+
+    fn pinned(&self, instance: &StoredInstance) -> Result<(state::Held, Pins), SpoolError> {
+        let mut state = write(&self.0.state);
+        let held = state.instances.get(&instance.id).cloned().ok_or(SpoolError::Erased)?;
+        let segments: Vec<u64> = held.extents.iter().map(|extent| extent.segment).collect();
+        for segment in &segments {
+            state.pin(*segment);
         }
-        let state = Arc::clone(&self.0.state);
-        let (operations_length, body_length) = (sealed.len() as u64, body.len() as u64);
-        let applied = Box::new(move |place: Place| {
-            let body = (body_length > 0).then_some(frame::Part {
-                segment: place.segment,
-                offset: place.offset + frame::HEAD as u64 + operations_length,
-                length: body_length,
-            });
-            let mut state = lock(&state);
-            for (slot, operation) in operations {
-                state.apply(operation, place.number, place.segment, slot, body);
-            }
-        });
-        self.0.used.fetch_add(operations_length + body_length, Ordering::Relaxed);
-        self.0.log.commit(Entry { operations: sealed, body, durable: true, applied })
+        Ok((held, Pins::counted(&self.0, segments)))
+    }
+
+    /// Erases a study: destroys its key on disk, forgets what it sealed, gives back what that frees. Durable on return.
+    pub fn erase_study(&self, study: &str) -> Result<ErasureRecord, SpoolError> {
+        let mut writer = exclusive(&self.0.writer);
+        // What is queued was sealed with the key that goes: it is answered before, or refused after.
+        self.0.drain(&mut writer);
+        let destroyed = write(&self.0.keys).destroy(study)?;
+        let at = SystemTime::now();
+        let (mut instances, mut bytes, mut values, mut segments_removed) = (0, 0, 0, 0);
+        if let Some(key) = &destroyed {
+            (instances, bytes, values) = write(&self.0.state).erase(study, &key.id);
+            segments_removed = self.0.reclaim(&mut writer);
+        }
+        let key = destroyed.map(|key| format!("{:032x}", u128::from_be_bytes(key.id)));
+        Ok(ErasureRecord { at, key, instances, bytes, values, segments_removed })
+    }
+
+    /// What it takes and holds.
+    pub fn usage(&self) -> Usage {
+        self.0.usage()
+    }
+
+    /// Writes what is queued and takes no more; the directory is free when the last handle is dropped.
+    pub fn close(self) {
+        let mut writer = exclusive(&self.0.writer);
+        self.0.drain(&mut writer);
+        writer.stopped = true;
     }
 }

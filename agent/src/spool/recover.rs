@@ -1,128 +1,271 @@
-//! Reads the log back: every whole record, in order, up to the first that is not.
-use super::SpoolError;
-use super::frame::{BODY, HEAD, Head, OPERATION, Operation, Part};
+//! Opens a spool: checks every file's format before anything is touched, then rebuilds the state from the log alone.
+use super::buffer::{BLOCK, Pool, blocks};
+use super::commit::Writer;
+use super::frame::{CHUNK, Claim, Entry, Extent, SEALED_CHUNK, chunk_nonce};
 use super::io::SpoolIo;
-use super::log::{SEGMENT_HEAD, is_segment, segment_name, segment_number};
-use super::seal::{Keys, OVERHEAD};
+use super::key::{MasterKey, TAG};
+use super::keyring::Keyring;
+use super::segment::{self, Segment};
+use super::shared::{NEXT, Shared, UNFINISHED};
+use super::spares::{Spares, is_spare};
 use super::state::State;
+use super::{SpoolError, SpoolOptions};
+use crate::limits::spool::PART;
+use ring::hmac;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, RwLock};
 
-/// What was found.
-pub(super) struct Recovered {
-    pub state: State,
-    /// Number of the next record.
-    pub next: u64,
-    /// Number of the next segment.
-    pub segment: u32,
-}
+/// Name of the master key's file in the spool directory.
+pub(super) const MASTER: &str = "master.key";
 
-/// Rebuilds the state. The last segment is cut behind its last whole record, so that nothing unacknowledged lingers.
-pub(super) fn recover(io: &dyn SpoolIo, keys: &Keys) -> Result<Recovered, SpoolError> {
-    let mut segments: Vec<u32> = io.list()?.iter().filter_map(|name| segment_number(name)).collect();
-    segments.sort_unstable();
-    let mut recovered =
-        Recovered { state: State::default(), next: 1, segment: segments.last().map_or(1, |last| last + 1) };
-    for segment in segments.iter().copied() {
-        let is_last = Some(&segment) == segments.last();
-        let end = read_segment(io, keys, segment, is_last, &mut recovered)?;
-        if is_last && io.length(&segment_name(segment))? > end {
-            io.truncate(&segment_name(segment), end)?;
-            io.sync(&segment_name(segment))?;
+pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> Result<Shared, SpoolError> {
+    options.check()?;
+    io.lock().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => SpoolError::Held { directory: options.directory.clone() },
+        _ => SpoolError::disk("lock the spool directory")(error),
+    })?;
+    let names = io.list().map_err(SpoolError::disk("list the spool directory"))?;
+
+    // Formats first: an unknown one leaves every file as it is.
+    let key_file = Keyring::check(&*io, &names)?;
+    let mut files = Vec::new();
+    for name in &names {
+        if let Some(number) = segment::number(name) {
+            let file = io.open(name).map_err(SpoolError::disk("open a segment"))?;
+            Segment::check(name, &*file)?;
+            files.push((number, name.clone(), file));
         }
     }
-    Ok(recovered)
+    files.sort_by_key(|(number, ..)| *number);
+    let is_new = files.is_empty() && key_file.is_none();
+    let master = master_key(&*io, &options, &names, is_new)?;
+    let segments =
+        files.into_iter().map(|(_, name, file)| Segment::open(&name, file, &master)).collect::<Result<Vec<_>, _>>()?;
+
+    let keys = Keyring::open(&*io, key_file, &master)?;
+    let mut state = State::rebuild();
+    let last = segments.len().saturating_sub(1);
+    let ends: Vec<u64> = segments.iter().skip(1).map(|next| next.first).chain([u64::MAX]).collect();
+    let mut writer = None;
+    for (index, segment) in segments.into_iter().enumerate() {
+        state.add_segment(segment.clone());
+        let scan = Scan { segment: &segment, keys: &keys, state: &mut state };
+        let end = scan.run(index == last, ends[index])?;
+        if index == last {
+            // What was read back may have been in a cache only; from here on it counts as stored.
+            segment.file.sync().map_err(SpoolError::disk("sync the last segment"))?;
+            let End { offset, sequence, chain } = end;
+            writer = Some(Writer { segment, offset, sequence, chain, stopped: false, rolled: true });
+        }
+    }
+    state.rebuilt();
+
+    let spares = shelve(&io, &options, maker)?;
+    let writer = if let Some(writer) = writer {
+        writer
+    } else {
+        let file =
+            io.create(NEXT, options.segment_bytes, true).map_err(SpoolError::disk("create the first segment"))?;
+        let segment = Segment::begin(&*io, NEXT, &*file, 1, 1, &master)?;
+        state.add_segment(segment.clone());
+        Writer::at_start(segment, false)
+    };
+    // Parts of up to 4 MiB, in smaller segments at most a quarter of one.
+    let part_chunks = (options.segment_bytes as usize / 4 / SEALED_CHUNK).clamp(1, PART / CHUNK);
+    let names = master.derive_bytes(b"", b"sund spool names")?;
+    let shared = Shared {
+        names: hmac::Key::new(hmac::HMAC_SHA256, &*names),
+        master,
+        keys: RwLock::new(keys),
+        state: RwLock::new(state),
+        queue: Mutex::new(VecDeque::new()),
+        writer: Mutex::new(writer),
+        spares,
+        heads: Pool::new(BLOCK),
+        payloads: Pool::new(blocks(part_chunks * SEALED_CHUNK)),
+        part_chunks,
+        options,
+        io,
+    };
+    shared.ask_for_spare();
+    Ok(shared)
 }
 
-fn read_segment(
+/// Adopts the spares that are there, removes what was never finished.
+fn shelve(io: &Arc<dyn SpoolIo>, options: &SpoolOptions, maker: bool) -> Result<Spares, SpoolError> {
+    let mut found = Vec::new();
+    let names = &io.list().map_err(SpoolError::disk("list the spool directory"))?;
+    for name in names {
+        let adopt = is_spare(name)
+            && found.len() < options.spares
+            && io.open(name).and_then(|file| file.length()).is_ok_and(|length| length == options.segment_bytes);
+        if adopt {
+            found.push(name.clone());
+        } else if is_spare(name) || name.ends_with(UNFINISHED) {
+            io.remove(name).map_err(SpoolError::disk("remove an unfinished file"))?;
+        }
+    }
+    Spares::open(Arc::clone(io), options.segment_bytes, options.spares, found, maker)
+}
+
+fn master_key(
     io: &dyn SpoolIo,
-    keys: &Keys,
-    segment: u32,
-    is_last: bool,
-    recovered: &mut Recovered,
-) -> Result<u64, SpoolError> {
-    let name = segment_name(segment);
-    let length = io.length(&name)?;
-    if length < SEGMENT_HEAD {
-        return Ok(0);
-    }
-    let mut head = [0; SEGMENT_HEAD as usize];
-    io.read_at(&name, 0, &mut head)?;
-    if !is_segment(&head) {
-        // A segment whose making was cut is all zero, and always the last one.
-        if is_last && head.iter().all(|byte| *byte == 0) {
-            return Ok(0);
-        }
-        return Err(SpoolError::UnknownFormat { file: name });
-    }
-    let mut at = SEGMENT_HEAD;
-    while at + HEAD as u64 <= length {
-        let mut bytes = [0; HEAD];
-        io.read_at(&name, at, &mut bytes)?;
-        let Some(head) =
-            Head::read(&bytes).filter(|head| head.number >= recovered.next && head.length() <= length - at)
-        else {
-            break;
+    options: &SpoolOptions,
+    names: &[String],
+    is_new: bool,
+) -> Result<MasterKey, SpoolError> {
+    let read = SpoolError::disk("read the master key");
+    let write = SpoolError::disk("create the master key");
+    if let Some(path) = &options.key_file {
+        let missing = SpoolError::NoMasterKey(path.display().to_string());
+        return match std::fs::read(path) {
+            Ok(bytes) => MasterKey::decode(&path.display().to_string(), &zeroize::Zeroizing::new(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing),
+            Err(error) => Err(read(error)),
         };
-        let mut operations = vec![0; head.operations as usize];
-        io.read_at(&name, at + HEAD as u64, &mut operations)?;
-        let body = Part { segment, offset: at + HEAD as u64 + u64::from(head.operations), length: head.body };
-        let Some(operations) = open_operations(keys, &operations) else {
-            break;
-        };
-        // Bodies of earlier segments were durable before the next segment was begun.
-        if is_last && !body_is_whole(io, keys, &name, body, &operations)? {
-            break;
-        }
-        for (slot, operation) in operations {
-            if let Some(operation) = operation {
-                recovered.state.apply(operation, head.number, segment, slot, (head.body > 0).then_some(body));
-            }
-        }
-        recovered.next = head.number + 1;
-        at += head.length();
     }
-    Ok(at)
+    if names.iter().any(|name| name == MASTER) {
+        let file = io.open(MASTER).map_err(&read)?;
+        let length = (file.length().map_err(&read)? as usize).min(MasterKey::LENGTH);
+        let mut bytes = zeroize::Zeroizing::new(vec![0; length]);
+        file.read_at(0, &mut bytes).map_err(&read)?;
+        return MasterKey::decode(MASTER, &bytes);
+    }
+    if !is_new {
+        return Err(SpoolError::NoMasterKey(MASTER.to_owned()));
+    }
+    let master = MasterKey::generate()?;
+    let temporary = "master.new";
+    let file = io.create(temporary, 0, false).map_err(&write)?;
+    file.write_at(0, &[&master.encode()]).map_err(&write)?;
+    file.sync().map_err(&write)?;
+    io.rename(temporary, MASTER).map_err(&write)?;
+    io.sync_directory().map_err(&write)?;
+    Ok(master)
 }
 
-/// The operations of a record; one of an erased study is `None`. `None` in all where one is torn.
-fn open_operations(keys: &Keys, mut bytes: &[u8]) -> Option<Vec<(u32, Option<Operation>)>> {
-    let mut operations = Vec::new();
-    while !bytes.is_empty() {
-        let slot = u32::from_le_bytes(*bytes.first_chunk()?);
-        let length = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize;
-        let mut sealed = bytes.get(8..8 + length)?.to_vec();
-        bytes = &bytes[8 + length..];
-        let operation = match keys.key(slot) {
-            Some(key) => {
-                let plain = key.open(&mut sealed, OPERATION)?;
-                Some(serde_json::from_slice(sealed.get(OVERHEAD - 16..OVERHEAD - 16 + plain)?).ok()?)
-            }
-            None => None,
-        };
-        operations.push((slot, operation));
-    }
-    Some(operations)
+/// Where a segment's last whole frame ends.
+struct End {
+    offset: u64,
+    sequence: u64,
+    chain: [u8; TAG],
 }
 
-/// True where every body that a record of the last segment stands for can be opened.
-fn body_is_whole(
-    io: &dyn SpoolIo,
-    keys: &Keys,
-    name: &str,
-    body: Part,
-    operations: &[(u32, Option<Operation>)],
-) -> Result<bool, SpoolError> {
-    for (slot, operation) in operations {
-        let (Some(key), Some(Operation::Instance { parts, .. })) = (keys.key(*slot), operation) else {
-            continue;
-        };
-        let own = if parts.is_empty() { std::slice::from_ref(&body) } else { parts.as_slice() };
-        // Parts in earlier segments were durable before this one was begun.
-        for part in own.iter().filter(|part| part.segment == body.segment) {
-            let mut sealed = vec![0; part.length as usize];
-            if io.read_at(name, part.offset, &mut sealed).is_err() || key.open(&mut sealed, BODY).is_none() {
-                return Ok(false);
+/// A frame whose head is good.
+struct Found {
+    sequence: u64,
+    group: u64,
+    payload: Extent,
+    end: u64,
+    tag: [u8; TAG],
+    entries: Vec<Entry>,
+}
+
+struct Scan<'a> {
+    segment: &'a Segment,
+    keys: &'a Keyring,
+    state: &'a mut State,
+}
+
+impl Scan<'_> {
+    /// Reads the frames in order. `next` is the first sequence number of the segment after this one.
+    fn run(mut self, last: bool, next: u64) -> Result<End, SpoolError> {
+        let mut end = End { offset: BLOCK as u64, sequence: self.segment.first, chain: self.segment.salt };
+        // Frames of the newest group: the only ones that a power cut may have torn.
+        let mut unsure: Vec<Found> = Vec::new();
+        let mut at = end.offset;
+        let mut chain = Some(end.chain);
+        let mut sequence = end.sequence;
+        while at + BLOCK as u64 <= self.segment.size {
+            let found = self.frame_at(at)?;
+            let expected = found.filter(|found| match chain {
+                Some(chain) => found.0 == chain && found.1.sequence == sequence,
+                // Past a damaged spot any later frame of this place is taken.
+                None => found.1.sequence >= sequence && found.1.sequence < next,
+            });
+            let Some((_, frame)) = expected else {
+                if last {
+                    break;
+                }
+                if chain.take().is_some() {
+                    self.state.damaged += 1;
+                }
+                at += BLOCK as u64;
+                continue;
+            };
+            let footer = matches!(frame.entries.as_slice(), [Entry::Footer]);
+            chain = Some(frame.tag);
+            (at, sequence) = (frame.end, frame.sequence + 1);
+            if !last || unsure.first().is_some_and(|first| first.group != frame.group) {
+                for frame in unsure.drain(..) {
+                    self.accept(frame, &mut end);
+                }
+            }
+            unsure.push(frame);
+            if footer {
+                at = self.segment.size;
+                break;
             }
         }
+        let sealed = at == self.segment.size;
+        for frame in unsure {
+            if last && !self.is_whole(&frame)? {
+                return Ok(end);
+            }
+            self.accept(frame, &mut end);
+        }
+        if sealed {
+            end.offset = self.segment.size;
+        }
+        Ok(end)
     }
-    Ok(true)
+
+    fn accept(&mut self, frame: Found, end: &mut End) {
+        *end = End { offset: frame.end, sequence: frame.sequence + 1, chain: frame.tag };
+        self.state.apply(frame.sequence, frame.payload, frame.entries);
+        if let Some(part) = self.state.segments.get_mut(&self.segment.number) {
+            part.written = frame.end;
+        }
+    }
+
+    /// The frame at an offset with the chain that it continues; `None` where there is none.
+    fn frame_at(&self, offset: u64) -> Result<Option<([u8; TAG], Found)>, SpoolError> {
+        let read = SpoolError::disk("read the log");
+        let mut head = vec![0; BLOCK];
+        self.segment.file.read_at(offset, &mut head).map_err(&read)?;
+        let Some(claim) = Claim::read(&head) else { return Ok(None) };
+        if offset + claim.length() > self.segment.size {
+            return Ok(None);
+        }
+        let length = claim.head() as usize;
+        if length > BLOCK {
+            head.resize(length, 0);
+            self.segment.file.read_at(offset + BLOCK as u64, &mut head[BLOCK..]).map_err(&read)?;
+        }
+        let number = self.segment.number;
+        let Some((tag, entries)) = claim.open(&self.segment.key, number, offset, &mut head, self.keys) else {
+            return Ok(None);
+        };
+        let payload = Extent { segment: number, offset: offset + claim.head(), length: claim.payload, first_chunk: 0 };
+        let (sequence, group, end) = (claim.sequence, claim.group, offset + claim.length());
+        Ok(Some((claim.chain, Found { sequence, group, payload, end, tag, entries })))
+    }
+
+    /// True where a frame's payload is all there.
+    fn is_whole(&self, frame: &Found) -> Result<bool, SpoolError> {
+        for entry in &frame.entries {
+            let (Entry::Instance { key, stream, first_chunk, .. } | Entry::Part { key, stream, first_chunk }) = entry
+            else {
+                continue;
+            };
+            let mut payload = vec![0; frame.payload.length as usize];
+            self.segment.file.read_at(frame.payload.offset, &mut payload).map_err(SpoolError::disk("read the log"))?;
+            for (number, chunk) in (*first_chunk..).zip(payload.chunks_mut(SEALED_CHUNK)) {
+                if key.key.open(chunk_nonce(*stream, number), b"chunk", chunk).is_none() {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
 }

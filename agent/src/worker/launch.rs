@@ -43,10 +43,8 @@ impl Launcher {
                 Fault::new("worker-not-started", Blame::Box, reason)
             }),
             Launcher::Unit { socket } => connect_unit(socket).map_err(|error| {
-                let reason = format!(
-                    "no worker answers on {}: {error}; is sund-worker.socket active?",
-                    socket.display()
-                );
+                let reason =
+                    format!("no worker answers on {}: {error}; is sund-worker.socket active?", socket.display());
                 Fault::new("worker-not-started", Blame::Configuration, reason)
             }),
         }

@@ -4,7 +4,6 @@ use crate::fault::Fault;
 use crate::inference::{Inference, StepTime};
 use crate::spool::GrantExtents;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// One job for the worker. Its files: the package's directory, then the segments that the extents name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -13,10 +12,6 @@ pub struct Task {
     pub job: u64,
     /// Digest that the package must have.
     pub package_digest: String,
-    /// Library of ONNX Runtime, where one is installed.
-    pub onnxruntime: Option<PathBuf>,
-    /// True in research mode: an engine that the package is not validated for may serve, visibly.
-    pub research: bool,
     /// The series, in no particular order.
     pub instances: Vec<TaskInstance>,
 }

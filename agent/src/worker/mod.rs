@@ -1,10 +1,14 @@
 //! The worker process: decode to postprocess, apart from the DICOM node.
+//!
+//! Whatever a codec, a model or an engine does costs one job and never the node.
 pub mod bulk;
 pub mod channel;
 mod launch;
 mod message;
+mod process;
 mod supervise;
 
 pub use launch::{Launcher, Process};
-pub use message::{Said, Task};
+pub use message::{Said, Task, TaskInstance};
+pub use process::serve;
 pub use supervise::{Bounds, TaskError, run};

@@ -117,5 +117,9 @@ fn lost(worker: &mut Process, error: &ChannelError) -> TaskError {
 }
 
 fn garbled(what: &str) -> TaskError {
-    TaskError::WorkerLost(Fault::new("worker-garbled", Blame::Sund, format!("the worker's answer cannot be used: {what}")))
+    TaskError::WorkerLost(Fault::new(
+        "worker-garbled",
+        Blame::Sund,
+        format!("the worker's answer cannot be used: {what}"),
+    ))
 }

@@ -1,0 +1,226 @@
+//! study → route: everything that follows from a study's completion, in one durable step.
+use super::Pipeline;
+use crate::audit;
+use crate::fault::{Blame, Fault};
+use crate::job::{Job, JobState};
+use crate::results::Identity;
+use crate::route::{Candidate, Plan, SeriesView, plan};
+use crate::spool::{Batch, SpoolError, Table};
+use crate::study::open::{OpenedInstance, hex, open};
+use crate::study::patient::{Patient, is_one_patient};
+use crate::study::record::StudyRecord;
+use dicom_dictionary_std::tags;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+impl Pipeline {
+    /// The record of a study.
+    pub(super) fn study_record(&self, study: &str) -> Result<Option<StudyRecord>, SpoolError> {
+        self.spool.get(Table::Studies, study)
+    }
+
+    /// The newest identity of a study.
+    pub(super) fn identity(&self, study: &str) -> Result<Identity, SpoolError> {
+        Ok(self.spool.get(Table::Identity, study)?.unwrap_or_default())
+    }
+
+    /// Opens a complete study, checks whose it is, routes it, and makes its jobs. Called again when instances come late: what
+    /// was inferred on the very same input is not inferred again.
+    pub(super) fn complete(&self, study: &str) -> Result<(), Fault> {
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut record = match self.study_record(study)? {
+            Some(record) => record,
+            None => StudyRecord::new(study, opaque_id()?),
+        };
+        let id = record.id.clone();
+        let received = self.spool.instances_of(study);
+        record.considered = received.iter().map(|instance| instance.id).max().unwrap_or(record.considered);
+        if let (0, Some(first)) = (record.revision, received.first()) {
+            record.note("received", "the first instance came", None);
+            if let Some(moment) = record.timeline.last_mut() {
+                moment.at = first.arrival.at;
+            }
+        }
+        let opened = match self.recorder.stage("study", &id, || open(&self.spool, &record)) {
+            Ok(opened) => opened,
+            Err(fault) => return self.refuse(record, &fault),
+        };
+        record.revision += 1;
+        record.note("complete", format!("{} instances", opened.len()), None);
+        let patients: Vec<Patient> = opened.iter().map(|instance| Patient::of(&instance.header)).collect();
+        if let Err(fault) = self.recorder.stage("identity", &id, || one_patient(&patients)) {
+            return self.refuse(record, &fault);
+        }
+        record.refused = None;
+        let mut batch = Batch::new();
+        self.update_identity(&mut record, &opened, &mut batch)?;
+        remember(&mut record, &opened);
+
+        let candidates: Vec<Candidate<'_>> = self
+            .packages
+            .iter()
+            .map(|p| Candidate { name: &p.manifest.name, selection: &p.manifest.selection })
+            .collect();
+        let views = views(&opened);
+        let plan = self.recorder.stage("route", &id, || Ok(plan(&self.site.routes, &candidates, &views)))?;
+        let jobs = self.new_jobs(&record, &opened, &plan)?;
+        describe(&mut record, &plan, &jobs);
+        for job in &jobs {
+            batch.put(Table::Jobs, &Job::key(job.id), job, Some(study))?;
+        }
+        batch.put(Table::Studies, study, &record, Some(study))?;
+        self.spool.write_blocking(batch)?;
+        for job in &jobs {
+            self.jobs.push(job.id);
+        }
+        self.recorder.changed();
+        Ok(())
+    }
+
+    /// A study that no model may run on: kept, shown, audited; nothing runs.
+    fn refuse(&self, mut record: StudyRecord, fault: &Fault) -> Result<(), Fault> {
+        record.refused = Some(fault.clone());
+        record.note("refused", fault.reason.clone(), Some(&fault.code));
+        self.recorder
+            .audit(audit::Event::StudyRefused { study: self.audit_study(&record.study), fault: fault.clone() });
+        let mut batch = Batch::new();
+        batch.put(Table::Studies, &record.study, &record, Some(&record.study))?;
+        self.spool.write_blocking(batch)?;
+        self.recorder.changed();
+        Ok(())
+    }
+
+    /// A new version of the identity where the newest instance names the study otherwise than the record does.
+    fn update_identity(
+        &self,
+        record: &mut StudyRecord,
+        opened: &[OpenedInstance],
+        batch: &mut Batch,
+    ) -> Result<(), Fault> {
+        let Some(newest) = opened.iter().max_by_key(|instance| instance.stored.id) else {
+            return Ok(());
+        };
+        let identity = Identity::from_header(&newest.header);
+        if record.identity_version > 0 && identity == self.identity(&record.study)? {
+            return Ok(());
+        }
+        record.identity_version += 1;
+        batch.put(Table::Identity, &record.study, &identity, Some(&record.study))?;
+        if record.identity_version > 1 {
+            record.note("identity", "patient or study data were corrected; nothing is inferred anew for that", None);
+            self.recorder.audit(audit::Event::IdentityUpdated {
+                study: self.audit_study(&record.study),
+                version: u64::from(record.identity_version),
+            });
+        }
+        Ok(())
+    }
+
+    /// The jobs of a plan that have not been decided on the very same input before.
+    fn new_jobs(&self, record: &StudyRecord, opened: &[OpenedInstance], plan: &Plan<'_>) -> Result<Vec<Job>, Fault> {
+        let mut earlier: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
+        earlier.retain(|job| job.study == record.study);
+        let not_applicable = plan.not_applicable();
+        let decisions = plan.runs().map(|d| (d, true)).chain(not_applicable.into_iter().map(|d| (d, false)));
+        let created = SystemTime::now();
+        let mut jobs = Vec::new();
+        for (decision, runs) in decisions {
+            let Some(package) = self.packages.iter().find(|p| p.manifest.name == decision.model) else { continue };
+            let series = runs.then(|| decision.series.to_owned());
+            let inputs: Vec<&OpenedInstance> =
+                opened.iter().filter(|i| !runs || i.stored.arrival.series == decision.series).collect();
+            let mut input_digests: Vec<String> =
+                inputs.iter().map(|instance| instance.known.acquisition_digest.clone()).collect();
+            input_digests.sort();
+            let same_question: Vec<&Job> = earlier
+                .iter()
+                .filter(|job| {
+                    job.route == decision.route.name && job.package.name == decision.model && job.series == series
+                })
+                .collect();
+            if same_question.iter().any(|j| j.package.digest == package.digest && j.input_digests == input_digests) {
+                continue;
+            }
+            let reasons: Vec<String> = decision.unfit.iter().map(ToString::to_string).collect();
+            jobs.push(Job {
+                id: self.next_job.fetch_add(1, Ordering::Relaxed),
+                study: record.study.clone(),
+                supersedes: same_question.iter().map(|job| job.id).max(),
+                series,
+                route: decision.route.name.clone(),
+                package: package.reference(),
+                inputs: inputs.iter().map(|instance| instance.stored.id).collect(),
+                input_digests,
+                created,
+                deadline: decision.route.deadline.map(|limit| created + limit),
+                not_applicable: (!runs).then(|| reasons.join("; ")),
+                state: JobState::Waiting { attempts: 0 },
+            });
+        }
+        Ok(jobs)
+    }
+}
+
+fn one_patient(patients: &[Patient]) -> Result<(), Fault> {
+    if is_one_patient(patients) {
+        return Ok(());
+    }
+    let reason =
+        "the instances of this Study Instance UID name two patients; nothing runs until the sender corrects it";
+    Err(Fault::new("two-patients-in-one-study", Blame::Peer, reason))
+}
+
+fn opaque_id() -> Result<String, Fault> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Fault::from(SpoolError::Crypto))?;
+    Ok(hex(&bytes))
+}
+
+fn remember(record: &mut StudyRecord, opened: &[OpenedInstance]) {
+    for instance in opened {
+        record.instances.insert(instance.stored.arrival.sop_instance.clone(), instance.known.clone());
+        if let Some(modality) = instance.header.text(tags::MODALITY)
+            && !record.modalities.contains(&modality)
+        {
+            record.modalities.push(modality);
+        }
+    }
+}
+
+fn views(opened: &[OpenedInstance]) -> Vec<SeriesView<'_>> {
+    let mut series: BTreeMap<&str, SeriesView<'_>> = BTreeMap::new();
+    for instance in opened {
+        let crate::instance::Origin::Received { calling_ae, called_ae, .. } = &instance.stored.arrival.origin else {
+            continue;
+        };
+        let uid = instance.stored.arrival.series.as_str();
+        let view = series.entry(uid).or_insert(SeriesView { series: uid, calling_ae, called_ae, headers: Vec::new() });
+        (view.calling_ae, view.called_ae) = (calling_ae, called_ae);
+        view.headers.push(&instance.header);
+    }
+    series.into_values().collect()
+}
+
+/// Says on the timeline what was decided, and why not.
+fn describe(record: &mut StudyRecord, plan: &Plan<'_>, jobs: &[Job]) {
+    if plan.decisions.is_empty() {
+        record.note("routed", "no route listens to this sender and AE title", Some("no-route"));
+        return;
+    }
+    for job in jobs.iter().filter(|job| job.not_applicable.is_none()) {
+        record.note("routed", format!("{} {} on route {}", job.package.title, job.package.version, job.route), None);
+    }
+    let reasons: Vec<String> = plan
+        .not_applicable()
+        .iter()
+        .map(|d| format!("{}: {}", d.model, d.unfit.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
+        .collect();
+    if plan.runs().next().is_none() {
+        record.note("routed", format!("no model wants this study. {}", reasons.join(". ")), Some("no-model"));
+    } else if !jobs.iter().any(|job| job.not_applicable.is_none()) {
+        record.note("routed", "the same input was answered before; nothing runs again", None);
+    }
+}

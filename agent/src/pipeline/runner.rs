@@ -1,0 +1,134 @@
+//! route → bracket: takes jobs in order and has a worker run them.
+use super::Pipeline;
+use crate::audit;
+use crate::fault::{Blame, Fault};
+use crate::inference::Inference;
+use crate::job::{Job, JobState};
+use crate::outcome::Outcome;
+use crate::spool::{Batch, Table};
+use crate::worker::{Process, Task, TaskError, TaskInstance, run};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Times that a job is tried on a fresh worker after a worker was lost on it.
+const ATTEMPTS: u32 = 2;
+
+/// Runs jobs, one at a time, until the pipeline drains. Blocks its thread.
+pub fn run_jobs(pipeline: &Arc<Pipeline>) {
+    let mut worker = None;
+    while let Some(id) = pipeline.jobs.take() {
+        let outcome = pipeline.run_job(id, &mut worker);
+        pipeline.jobs.ended(id);
+        pipeline.recorder.changed();
+        if let Err(fault) = outcome {
+            // The job is still open in the spool, and is taken up at the next start.
+            tracing::error!(job = id, code = %fault.code, reason = %fault.reason, "a job could not be recorded");
+        }
+    }
+}
+
+impl Pipeline {
+    fn run_job(&self, id: u64, worker: &mut Option<Process>) -> Result<(), Fault> {
+        let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
+            return Ok(());
+        };
+        if let Some(reason) = job.not_applicable.clone() {
+            let fault = Fault::new("not-applicable", Blame::Study, reason);
+            return self.conclude(job, Outcome::NotApplicable, Err(fault));
+        }
+        if job.deadline.is_some_and(|deadline| deadline < SystemTime::now()) {
+            return self.conclude(job, Outcome::TooLate, Err(too_late()));
+        }
+        self.note_running(&job)?;
+        loop {
+            let begun = SystemTime::now();
+            match self.infer(&job, worker) {
+                Ok(inference) => {
+                    let late = job.deadline.is_some_and(|deadline| deadline < SystemTime::now());
+                    let (outcome, answer) =
+                        if late { (Outcome::TooLate, Err(too_late())) } else { (inference.outcome, Ok(inference)) };
+                    return self.conclude(job, outcome, answer);
+                }
+                Err(TaskError::Refused(fault)) => return self.conclude(job, Outcome::Failed, Err(fault)),
+                Err(TaskError::WorkerLost(fault)) => {
+                    let JobState::Waiting { attempts } = &mut job.state else { return Ok(()) };
+                    *attempts += 1;
+                    crate::metrics::worker_restart(match fault.code.as_ref() {
+                        "worker-timeout" => "timeout",
+                        "worker-out-of-memory" => "memory",
+                        _ => "died",
+                    });
+                    tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, since = ?begun, "a worker was lost");
+                    if *attempts >= ATTEMPTS {
+                        return self.conclude(job, Outcome::Failed, Err(fault));
+                    }
+                    let mut batch = Batch::new();
+                    batch.put(Table::Jobs, &Job::key(job.id), &job, Some(&job.study))?;
+                    self.spool.write_blocking(batch)?;
+                }
+            }
+        }
+    }
+
+    fn note_running(&self, job: &Job) -> Result<(), Fault> {
+        self.recorder.audit(audit::Event::JobStarted {
+            study: self.audit_study(&job.study),
+            job: job.id,
+            model: model(job),
+        });
+        self.note(&job.study, "running", &format!("{} {}", job.package.title, job.package.version), None)
+    }
+
+    /// Has a worker run the bracket on the job's input.
+    fn infer(&self, job: &Job, worker: &mut Option<Process>) -> Result<Inference, TaskError> {
+        let package = self.packages.iter().find(|package| package.digest == job.package.digest).ok_or_else(|| {
+            let reason = format!("{} {} is no longer loaded", job.package.title, job.package.version);
+            TaskError::Refused(Fault::new("package-gone", Blame::Configuration, reason))
+        })?;
+        let folder = std::fs::File::open(&package.folder).map_err(|error| {
+            let reason = format!("the package's folder cannot be opened: {error}");
+            TaskError::Refused(Fault::new("package-invalid", Blame::Package, reason))
+        })?;
+        let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
+        let mut instances = Vec::with_capacity(job.inputs.len());
+        for id in &job.inputs {
+            let erased = || TaskError::Refused(Fault::from(crate::spool::SpoolError::Erased));
+            let stored = self.spool.instance(*id).ok_or_else(erased)?;
+            let grant = self.spool.grant(&stored).map_err(|error| TaskError::Refused(error.into()))?;
+            instances.push(TaskInstance {
+                sop_class: stored.arrival.sop_class,
+                sop_instance: stored.arrival.sop_instance,
+                transfer_syntax: stored.arrival.transfer_syntax,
+                extents: grant.into_parts(&mut segments),
+            });
+        }
+        let task = Task { job: job.id, package_digest: package.digest.clone(), instances };
+        let files: Vec<BorrowedFd<'_>> =
+            std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
+        let process = match worker.take() {
+            Some(process) => process,
+            None => self.site.launcher.launch().map_err(TaskError::WorkerLost)?,
+        };
+        let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {
+            let stage = match step.step.as_str() {
+                "decode" => "decode",
+                "preprocess" => "preprocess",
+                "infer" => "infer",
+                _ => "postprocess",
+            };
+            crate::metrics::stage(stage, step.took);
+        });
+        *worker = process;
+        answer
+    }
+}
+
+fn too_late() -> Fault {
+    Fault::new("too-late", Blame::Box, "the answer came after the time in which it is of use on this route")
+}
+
+/// How the audit names a job's model.
+pub(super) fn model(job: &Job) -> audit::Model {
+    audit::Model { name: format!("{} {}", job.package.name, job.package.version), digest: job.package.digest.clone() }
+}

@@ -1,0 +1,209 @@
+//! The state of the pipeline for the console and for `sund status`.
+use super::Pipeline;
+use super::conclude::result_key;
+use crate::console::StatusSource;
+use crate::deliver::queue::{Delivery, DeliveryState};
+use crate::deliver::record::ResultRecord;
+use crate::job::{Job, JobState};
+use crate::limits::console::MAX_STUDIES_SHOWN;
+use crate::results::{Mode, preview_png};
+use crate::spool::Table;
+use crate::status::{DestinationStatus, JobStatus, ModelStatus, Node, ResultStatus, SpoolStatus, Status, StudyStatus};
+use crate::study::record::StudyRecord;
+use bytes::Bytes;
+use dicom_dictionary_std::tags;
+use std::sync::PoisonError;
+use tokio::sync::watch;
+
+impl StatusSource for Pipeline {
+    fn snapshot(&self) -> Status {
+        let usage = self.spool.usage();
+        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "").unwrap_or_default();
+        let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "").unwrap_or_default();
+        let (running, _) = self.jobs.view();
+        Status {
+            format: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started,
+            draining: *self.draining.borrow(),
+            node: Node {
+                ae_title: self.site.ae_title.clone(),
+                address: self.address.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                associations: 0,
+                received: usage.instances,
+            },
+            spool: SpoolStatus {
+                bytes: usage.bytes,
+                quota: usage.quota,
+                instances: usage.instances,
+                accepting: usage.accepting,
+            },
+            models: self.model_status(&jobs),
+            destinations: self.destination_status(&deliveries),
+            queue: jobs
+                .iter()
+                .filter(|job| job.is_open())
+                .map(|job| JobStatus {
+                    id: job.id,
+                    study: job.study.clone(),
+                    model: job.package.title.clone(),
+                    state: if running.contains(&job.id) { "running" } else { "waiting" }.to_owned(),
+                    since: job.created,
+                })
+                .map(|mut status| {
+                    status.study = self.study_record(&status.study).ok().flatten().map(|r| r.id).unwrap_or_default();
+                    status
+                })
+                .collect(),
+            studies: self.study_status(&jobs, &deliveries),
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.recorder.changes()
+    }
+
+    fn preview(&self, study_id: &str, result_index: usize) -> Option<Bytes> {
+        let records: Vec<StudyRecord> = self.spool.scan(Table::Studies, "").ok()?;
+        let study = records.into_iter().find(|record| record.id == study_id)?.study;
+        let job = self.shown_jobs(&study).into_iter().nth(result_index)?;
+        let record: ResultRecord = self.spool.get(Table::Results, &result_key(job.id, "SC")).ok()??;
+        let dataset = self.spool.read(&self.spool.instance(record.instance)?).ok()?;
+        preview_png(&dataset).ok().map(Bytes::from)
+    }
+}
+
+impl Pipeline {
+    /// Jobs of a study that have ended, in the order in which the console shows their results.
+    fn shown_jobs(&self, study: &str) -> Vec<Job> {
+        let mut jobs: Vec<Job> = self.spool.scan(Table::Jobs, "").unwrap_or_default();
+        jobs.retain(|job| job.study == study && !job.is_open());
+        jobs
+    }
+
+    fn model_status(&self, jobs: &[Job]) -> Vec<ModelStatus> {
+        let status = |package: &crate::model::Package| {
+            let manifest = &package.manifest;
+            let mode = self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
+            let ended = |outcome| {
+                let count = jobs.iter().filter(|job| {
+                    job.package.digest == package.digest
+                        && matches!(&job.state, JobState::Ended { outcome: o, .. } if *o == outcome)
+                });
+                (outcome, count.count() as u64)
+            };
+            ModelStatus {
+                name: manifest.name.clone(),
+                title: manifest.title.clone(),
+                version: manifest.version.clone(),
+                vendor: manifest.vendor.clone(),
+                digest: package.digest.clone(),
+                mode: match mode.last() {
+                    Some(Mode::Clinical) => "clinical",
+                    Some(Mode::Research) => "research",
+                    _ => "shadow",
+                }
+                .to_owned(),
+                engine: Some("tract fp32".to_owned()),
+                explanation: "tract is on every machine, and the package is validated for it".to_owned(),
+                state: "active".to_owned(),
+                intended_use: manifest.intended_use.clone(),
+                outcomes: crate::outcome::Outcome::ALL.into_iter().map(ended).collect(),
+            }
+        };
+        self.packages.iter().map(status).collect()
+    }
+
+    fn destination_status(&self, deliveries: &[Delivery]) -> Vec<DestinationStatus> {
+        let status = |destination: &super::Destination| {
+            let of = |test: fn(&DeliveryState) -> bool| {
+                deliveries.iter().filter(|d| d.destination == destination.name && test(&d.state)).count() as u64
+            };
+            let trouble =
+                deliveries.iter().filter(|d| d.destination == destination.name).find_map(|d| match &d.state {
+                    DeliveryState::Waiting { trouble, .. } => trouble.clone(),
+                    _ => None,
+                });
+            DestinationStatus {
+                name: destination.name.clone(),
+                ae_title: destination.peer.called_ae.clone(),
+                address: destination.peer.address.clone(),
+                waiting: of(|state| matches!(state, DeliveryState::Waiting { .. })),
+                delivered: of(|state| matches!(state, DeliveryState::Delivered { .. })),
+                dead: of(|state| matches!(state, DeliveryState::Dead { .. })),
+                trouble,
+            }
+        };
+        self.site.destinations.iter().map(status).collect()
+    }
+
+    fn study_status(&self, jobs: &[Job], deliveries: &[Delivery]) -> Vec<StudyStatus> {
+        let mut records: Vec<StudyRecord> = self.spool.scan(Table::Studies, "").unwrap_or_default();
+        records.sort_by_key(|record| std::cmp::Reverse(record.considered));
+        records.truncate(MAX_STUDIES_SHOWN);
+        records.into_iter().map(|record| self.one_study(record, jobs, deliveries)).collect()
+    }
+
+    fn one_study(&self, record: StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> StudyStatus {
+        let identity = self.identity(&record.study).unwrap_or_default();
+        let results: Vec<ResultRecord> = jobs
+            .iter()
+            .filter(|job| job.study == record.study && !job.is_open())
+            .filter_map(|job| {
+                ["SC", "OUTCOME", "SR"]
+                    .iter()
+                    .find_map(|kind| self.spool.get(Table::Results, &result_key(job.id, kind)).ok().flatten())
+            })
+            .collect();
+        let shown = results.iter().enumerate().map(|(n, result)| ResultStatus {
+            model: result.model.clone(),
+            kind: result.kind.clone(),
+            outcome: result.outcome,
+            summary: result.summary.clone(),
+            preview: (result.kind == "SC").then(|| crate::console::preview_path(&record.id, n)),
+            delivery: deliveries
+                .iter()
+                .filter(|delivery| delivery.job == result.job && delivery.result == result.uid)
+                .map(|delivery| (delivery.destination.clone(), state_text(&delivery.state).to_owned()))
+                .collect(),
+        });
+        StudyStatus {
+            patient: identity.value(tags::PATIENT_NAME),
+            patient_id: identity.value(tags::PATIENT_ID),
+            accession: identity.value(tags::ACCESSION_NUMBER),
+            description: identity.value(tags::STUDY_DESCRIPTION),
+            modalities: record.modalities.clone(),
+            instances: record.instances.len() as u64,
+            state: state_of(&record, jobs, deliveries).to_owned(),
+            results: shown.collect(),
+            id: record.id.clone(),
+            timeline: record.timeline,
+        }
+    }
+}
+
+fn state_of(record: &StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> &'static str {
+    let own: Vec<&Job> = jobs.iter().filter(|job| job.study == record.study).collect();
+    let failed = |job: &&Job| matches!(job.state, JobState::Ended { outcome: crate::outcome::Outcome::Failed, .. });
+    let mut sent = deliveries.iter().filter(|delivery| delivery.study == record.study).peekable();
+    if record.refused.is_some() {
+        "refused"
+    } else if own.iter().any(|job| job.is_open()) {
+        "running"
+    } else if own.iter().any(failed) {
+        "failed"
+    } else if sent.peek().is_some() && sent.all(|d| matches!(d.state, DeliveryState::Delivered { .. })) {
+        "delivered"
+    } else {
+        "done"
+    }
+}
+
+fn state_text(state: &DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Waiting { .. } => "waiting",
+        DeliveryState::Delivered { .. } => "delivered",
+        DeliveryState::Held { .. } => "held",
+        DeliveryState::Dead { .. } => "dead",
+    }
+}

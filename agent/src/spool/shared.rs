@@ -1,0 +1,129 @@
+//! What every handle of the spool shares, and how much room is left.
+use super::SpoolError;
+use super::buffer::{BLOCK, Pool};
+use super::commit::{Pending, Writer};
+use super::io::{SpoolFile, SpoolIo};
+use super::key::MasterKey;
+use super::keyring::Keyring;
+use super::spares::Spares;
+use super::state::State;
+use super::{SpoolOptions, Usage};
+use ring::hmac;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Locks are taken in this order: `writer`, `keys`, `state`; `queue` and the pools within any of them.
+pub(super) struct Shared {
+    pub(super) options: SpoolOptions,
+    pub(super) master: MasterKey,
+    pub(super) names: hmac::Key,
+    pub(super) keys: RwLock<Keyring>,
+    pub(super) state: RwLock<State>,
+    pub(super) queue: Mutex<VecDeque<Pending>>,
+    pub(super) writer: Mutex<Writer>,
+    pub(super) spares: Spares,
+    pub(super) heads: Arc<Pool>,
+    pub(super) payloads: Arc<Pool>,
+    /// Chunks of one part of an instance.
+    pub(super) part_chunks: usize,
+    /// Last, so that the lock on the directory outlives everything that writes.
+    pub(super) io: Arc<dyn SpoolIo>,
+}
+
+/// A lock whose holder panicked: the data is only changed after the disk has it, so it is as good as the disk.
+pub(super) fn exclusive<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Bytes that the spool takes on disk.
+    pub(super) fn physical_bytes(&self, keys: &Keyring) -> u64 {
+        let segments: u64 = read(&self.state).segments.values().map(|part| part.segment.size).sum();
+        segments + self.spares.bytes() + keys.length()
+    }
+
+    /// True while an instance may come in.
+    pub(super) fn accepting(&self) -> bool {
+        let physical = self.physical_bytes(&read(&self.keys));
+        let limit = self.options.ingest_limit();
+        if physical > limit || self.io.free_bytes().is_ok_and(|free| free < self.options.reserve_bytes) {
+            return false;
+        }
+        let state = read(&self.state);
+        let left = state.segments.last_key_value().map_or(0, |(_, part)| part.segment.size - part.written);
+        // An instance of common size still goes into what is left of the segment.
+        let roomy = left > self.options.segment_bytes / 8;
+        roomy || self.spares.any() || physical + self.options.segment_bytes <= limit
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let accepting = self.accepting();
+        let bytes = self.physical_bytes(&read(&self.keys));
+        let state = read(&self.state);
+        Usage {
+            bytes,
+            quota: self.options.quota_bytes,
+            instances: state.instances.len() as u64,
+            accepting,
+            damaged: state.damaged,
+        }
+    }
+
+    /// A file for the next segment, under a name that is none yet. Table entries may go into the reserve, instances not.
+    pub(super) fn next_file(&self, ingest: bool, needed: u64) -> Result<(String, Arc<dyn SpoolFile>), SpoolError> {
+        if let Some(spare) = self.spares.take() {
+            self.ask_for_spare();
+            return Ok(spare);
+        }
+        let limit = if ingest { self.options.ingest_limit() } else { self.options.quota_bytes };
+        let room = limit.saturating_sub(self.physical_bytes(&read(&self.keys)));
+        let least = needed.max(16 * BLOCK as u64).next_multiple_of(BLOCK as u64);
+        let sizes: &[u64] = if ingest {
+            &[self.options.segment_bytes]
+        } else {
+            &[self.options.segment_bytes, room.min(self.options.segment_bytes), least]
+        };
+        for size in sizes {
+            let size = size / BLOCK as u64 * BLOCK as u64;
+            if size < least || size > room {
+                continue;
+            }
+            match self.io.create(NEXT, size, false) {
+                Ok(file) => {
+                    self.ask_for_spare();
+                    return Ok((NEXT.to_owned(), file));
+                }
+                Err(error) => {
+                    let _ = self.io.remove(NEXT);
+                    match SpoolError::disk("create a segment")(error) {
+                        SpoolError::Full => {}
+                        other => return Err(other),
+                    }
+                }
+            }
+        }
+        Err(SpoolError::Full)
+    }
+
+    /// Has another spare made, while there is room for it outside the reserve.
+    pub(super) fn ask_for_spare(&self) {
+        let after = self.physical_bytes(&read(&self.keys)) + 2 * self.options.segment_bytes;
+        let free = self.io.free_bytes().unwrap_or(0);
+        if after <= self.options.ingest_limit() && free > self.options.reserve_bytes + 2 * self.options.segment_bytes {
+            self.spares.ask();
+        }
+    }
+}
+
+/// How the name of a file ends that is not finished.
+pub(super) const UNFINISHED: &str = ".new";
+/// Name of a file that becomes the next segment.
+pub(super) const NEXT: &str = "next.new";

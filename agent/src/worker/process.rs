@@ -1,0 +1,77 @@
+//! The worker's own side: takes tasks from standard input, one at a time, until the agent goes away.
+use super::bulk;
+use super::channel::{Channel, ChannelError};
+use super::message::{Said, Task};
+use crate::bracket;
+use crate::dataset::scan::scan;
+use crate::decode::SourceInstance;
+use crate::fault::{Blame, Fault};
+use crate::infer::TractEngine;
+use crate::inference::Inference;
+use crate::model::Package;
+use bytes::Bytes;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// Serves tasks on the socket that standard input is.
+pub fn serve() -> Result<(), ChannelError> {
+    let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let mut channel = Channel::new(socket);
+    let mut engine = TractEngine::default();
+    let mut loaded: Option<Package> = None;
+    loop {
+        let (task, files) = match channel.receive::<Task>() {
+            Ok(received) => received,
+            Err(ChannelError::Closed) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut said = Ok(());
+        let done = work(&task, &files, &mut engine, &mut loaded, &mut |step| {
+            if said.is_ok() {
+                said = channel.send(&Said::Step(step.clone()), &[]);
+            }
+        });
+        said?;
+        match done {
+            Err(fault) => channel.send(&Said::Failed(fault), &[])?,
+            Ok(mut inference) => {
+                let (layout, file) = bulk::seal(&mut inference)?;
+                channel.send(&Said::Done { inference, layout }, &[file.as_fd()])?;
+            }
+        }
+    }
+}
+
+fn work(
+    task: &Task,
+    files: &[OwnedFd],
+    engine: &mut TractEngine,
+    loaded: &mut Option<Package>,
+    on_step: &mut dyn FnMut(&crate::inference::StepTime),
+) -> Result<Inference, Fault> {
+    let (folder, segments) = files
+        .split_first()
+        .ok_or_else(|| Fault::new("worker-garbled", Blame::Sund, "the task came without its package"))?;
+    if loaded.as_ref().is_none_or(|package| package.digest != task.package_digest) {
+        // The folder is opened by its descriptor: the worker's user needs no right on the path.
+        *loaded = None;
+        *engine = TractEngine::default();
+        *loaded = Some(Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?);
+    }
+    let package = loaded.as_ref().filter(|package| package.digest == task.package_digest).ok_or_else(|| {
+        Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")
+    })?;
+    let segments: Vec<BorrowedFd<'_>> = segments.iter().map(AsFd::as_fd).collect();
+    let series = task.instances.iter().map(|instance| {
+        let dataset = Bytes::from(instance.extents.read(&segments)?);
+        Ok(SourceInstance {
+            sop_class: instance.sop_class.clone(),
+            sop_instance: instance.sop_instance.clone(),
+            header: scan(&dataset, &instance.transfer_syntax)?,
+            dataset,
+        })
+    });
+    let series = series.collect::<Result<Vec<_>, Fault>>()?;
+    bracket::run(package, engine, &series, on_step)
+}

@@ -1,0 +1,227 @@
+//! Results conform, keep the patient of the identity record, and lie where the source lies.
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use sund_agent::code::Code;
+use sund_agent::dataset::part10;
+use sund_agent::inference::{
+    EngineUsed, Findings, FoundBox, Inference, Measurement, PackageRef, Picture, Segment, SourceFrame,
+};
+use sund_agent::outcome::Outcome;
+use sund_agent::results::{Identity, Mode, ResultContext, ResultObject, SourceHeader, UidKey, make, outcome_report};
+
+fn demo(folder: &str) -> Vec<SourceHeader> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models").join(folder);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let read = |file: &PathBuf| part10::read_file(file).expect("demonstration file");
+    files
+        .iter()
+        .map(read)
+        .map(|i| SourceHeader { sop_class: i.sop_class, sop_instance: i.sop_instance, header: i.header })
+        .collect()
+}
+
+fn inference(findings: Findings, measurements: Vec<Measurement>) -> Inference {
+    Inference {
+        package: PackageRef {
+            name: "brain-extraction".into(),
+            title: "Brain extraction".into(),
+            version: "1.0.2".into(),
+            vendor: "a vendor".into(),
+            digest: "sha256:00".into(),
+        },
+        engine: EngineUsed { class: "tract".into(), precision: "fp32".into(), version: "0".into() },
+        outcome: Outcome::Finding,
+        findings,
+        measurements,
+        preview: Picture { width: 320, height: 100, rgb: vec![40; 3 * 320 * 100] },
+        partial: None,
+        times: Vec::new(),
+    }
+}
+
+/// An asymmetric mask on the oblique grid of the demonstration series, as the decoder sees it.
+fn on_the_series() -> (Vec<SourceHeader>, Inference) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/brain-extraction/golden/brain");
+    let mut series = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        series.push(part10::read_file(&entry.unwrap().path()).unwrap());
+    }
+    let decoded = sund_agent::decode::volume(&series).unwrap();
+    let [slices, rows, columns] = decoded.grid.dims;
+    let mut mask = vec![0u8; decoded.grid.len()];
+    for (k, j, i) in (3..9).flat_map(|k| (20..60 + k).flat_map(move |j| (100..130 + 2 * k).map(move |i| (k, j, i)))) {
+        mask[(k * rows + j) * columns + i] = 1;
+    }
+    assert_eq!(slices, 20);
+    let segment = Segment {
+        label: "Brain".into(),
+        category: Code::new("123037004", "SCT", "Anatomical Structure"),
+        property: Code::new("12738006", "SCT", "Brain"),
+        colour: [64, 196, 180],
+        mask,
+    };
+    let measurement = Measurement {
+        concept: Code::new("118565006", "SCT", "Volume"),
+        value: 1291.7,
+        unit: Code::new("ml", "UCUM", "milliliter"),
+        segment: Some(0),
+    };
+    let findings = Findings::Volume { grid: decoded.grid, sources: decoded.sources, segments: vec![segment] };
+    (demo("brain-extraction/golden/brain"), inference(findings, vec![measurement]))
+}
+
+fn on_the_image() -> (Vec<SourceHeader>, Inference) {
+    let sources = demo("text-detection/golden/ultrasound");
+    let frame = SourceFrame {
+        sop_class: sources[0].sop_class.clone(),
+        sop_instance: sources[0].sop_instance.clone(),
+        frame: None,
+    };
+    let found = FoundBox {
+        image: 0,
+        finding: Code::new("SUND-TEXT", "99SUND", "Burned-in text"),
+        corners: [20.0, 17.0, 189.0, 32.0],
+        score: 0.9,
+    };
+    (sources, inference(Findings::Images { sources: vec![frame], boxes: vec![found] }, Vec::new()))
+}
+
+fn with_context<T>(sources: &[SourceHeader], mode: Mode, act: impl FnOnce(&ResultContext<'_>) -> T) -> T {
+    act(&ResultContext {
+        identity: &Identity::from_header(&sources[0].header),
+        identity_version: 1,
+        sources,
+        input_digests: &["b".into(), "a".into()],
+        mode,
+        uid_key: &UidKey::new(&[1; 32]),
+        at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        device: "test",
+        parameters: "",
+        predecessor: None,
+    })
+}
+
+fn validate(object: &ResultObject, folder: &Path, name: &str) -> PathBuf {
+    let file = folder.join(format!("{name}.dcm"));
+    std::fs::write(&file, object.part10()).unwrap();
+    let output = Command::new("dciodvfy").arg(&file).output().expect("dciodvfy, from Debian's dicom3tools");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("Error")).collect();
+    assert!(errors.is_empty(), "{name}: {errors:#?}");
+    file
+}
+
+fn python() -> String {
+    std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+#[test]
+fn every_result_passes_dciodvfy_in_research_and_in_clinical_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    for (case, (sources, inference)) in [("volume", on_the_series()), ("image", on_the_image())] {
+        for mode in [Mode::Research, Mode::Clinical] {
+            let objects = with_context(&sources, mode, |context| make(context, &inference)).unwrap();
+            assert_eq!(objects.len(), if case == "volume" { 3 } else { 2 });
+            for object in &objects {
+                let file = validate(object, dir.path(), &format!("{case}-{}-{mode:?}", object.kind));
+                if object.kind == "SR" {
+                    let output =
+                        Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
+                    let text = String::from_utf8_lossy(&output.stdout);
+                    let complaints = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success() && !complaints.contains("E:"), "{complaints}");
+                    assert!(
+                        text.contains("Imaging Measurement Report") && text.contains("AI outcome: finding"),
+                        "{text}"
+                    );
+                    assert_eq!(text.contains("NOT FOR DIAGNOSIS"), mode == Mode::Research);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_of_the_five_outcomes_is_a_report_that_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, inference) = on_the_series();
+    for outcome in Outcome::ALL {
+        let object = with_context(&sources, Mode::Clinical, |context| {
+            outcome_report(context, outcome, &inference.package, "two slices are missing").unwrap()
+        });
+        validate(&object, dir.path(), &format!("{outcome:?}"));
+    }
+}
+
+#[test]
+fn the_same_result_is_the_same_bytes_and_another_input_is_another_uid() {
+    let (sources, inference) = on_the_series();
+    let first = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    let again = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    for (a, b) in first.iter().zip(&again) {
+        assert_eq!(a.dataset, b.dataset, "{}", a.kind);
+    }
+    let mut other = inference.clone();
+    other.package.digest = "sha256:01".into();
+    let changed = with_context(&sources, Mode::Clinical, |context| make(context, &other)).unwrap();
+    assert!(first.iter().zip(&changed).all(|(a, b)| a.sop_instance != b.sop_instance));
+    let research = with_context(&sources, Mode::Research, |context| make(context, &inference)).unwrap();
+    assert!(first.iter().zip(&research).all(|(a, b)| a.sop_instance != b.sop_instance), "the marks differ");
+    let failed = |reason: &str| {
+        with_context(&sources, Mode::Clinical, |c| outcome_report(c, Outcome::Failed, &inference.package, reason))
+            .unwrap()
+    };
+    assert_ne!(failed("one").sop_instance, failed("two").sop_instance);
+}
+
+#[test]
+fn an_empty_mask_gives_no_segmentation_and_its_volume_of_zero_is_in_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, mut inference) = on_the_series();
+    inference.measurements[0].value = 0.0;
+    inference.outcome = Outcome::NoFinding;
+    let Findings::Volume { segments, .. } = &mut inference.findings else { unreachable!() };
+    segments[0].mask.fill(0);
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    assert_eq!(objects.iter().map(|object| object.kind).collect::<Vec<_>>(), ["SR", "SC"]);
+    let file = validate(&objects[0], dir.path(), "empty");
+    let output = Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Volume") && text.contains("no finding"), "{text}");
+}
+
+#[test]
+fn an_answer_whose_parts_do_not_fit_is_refused() {
+    let (sources, inference) = on_the_series();
+    let mut short = inference.clone();
+    let Findings::Volume { segments, .. } = &mut short.findings else { unreachable!() };
+    segments[0].mask.pop();
+    let mut preview = inference;
+    preview.preview.rgb.pop();
+    for broken in [short, preview] {
+        let fault = with_context(&sources, Mode::Clinical, |context| make(context, &broken)).unwrap_err();
+        assert_eq!(fault.code, "inference-malformed");
+    }
+}
+
+#[test]
+fn other_readers_find_the_mask_where_it_was_and_the_name_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, inference) = on_the_series();
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    std::fs::write(dir.path().join("seg.dcm"), objects[0].part10()).unwrap();
+    let Findings::Volume { segments, sources: frames, .. } = &inference.findings else { unreachable!() };
+    std::fs::write(dir.path().join("mask.bin"), &segments[0].mask).unwrap();
+    let order: Vec<&str> = frames.iter().map(|frame| frame.sop_instance.as_str()).collect();
+    std::fs::write(dir.path().join("order.txt"), order.join("\n")).unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(python())
+        .arg(tests.join("tests/results_check.py"))
+        .arg(dir.path())
+        .arg(tests.join("demo/models/brain-extraction/golden/brain"))
+        .output()
+        .expect("Python with pydicom and highdicom; set SUND_TEST_PYTHON");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
