@@ -72,15 +72,21 @@ pub(super) fn node(root: &Section<'_, '_>) -> Option<Node> {
         let message = format!("is above {MAX_ASSOCIATIONS}, the most that this node serves at once");
         section.complain("max_associations", &message, "");
     }
+    let require_called_ae = section.value_or("require_called_ae", true);
     let tls = section.section("tls", "node.tls");
+    let callers_prove_themselves = tls.as_ref().is_some_and(|tls| tls.entry("client_authorities").is_some());
+    let tls = tls.and_then(|tls| server_tls(&tls));
+    let plain_dicom =
+        section.section("plain_dicom_exception", "node.plain_dicom_exception").and_then(|section| exception(&section));
+    // Only now: what is missing above does not keep the rest from being read.
     Some(Node {
         ae_title: ae_title?.0,
         listen: listen?,
-        require_called_ae: section.value_or("require_called_ae", true),
+        require_called_ae,
         max_associations,
-        callers_prove_themselves: tls.as_ref().is_some_and(|tls| tls.entry("client_authorities").is_some()),
-        tls: tls.and_then(|tls| server_tls(&tls)),
-        plain_dicom: section.section("plain_dicom_exception", "node.plain_dicom_exception").and_then(|s| exception(&s)),
+        tls,
+        callers_prove_themselves,
+        plain_dicom,
     })
 }
 
