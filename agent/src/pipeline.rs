@@ -15,11 +15,12 @@ mod recorder;
 mod runner;
 mod view;
 
-pub use delivery::{Destination, deliver};
+pub use delivery::deliver;
 pub use intake::{SpoolIntake, assemble};
 pub use recorder::Recorder;
 pub use runner::run_jobs;
 
+use crate::deliver::Destination;
 use crate::job::Job;
 use crate::model::Package;
 use crate::results::UidKey;

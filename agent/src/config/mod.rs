@@ -19,12 +19,12 @@ mod value;
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
 pub use problem::Problem;
-pub use routing::Destination;
 pub use service::{Console, LogSettings, WorkerSettings};
 pub use storage::Retention;
 pub use value::{Day, LogFormat};
 
 use crate::association::{Caller, Policy};
+use crate::deliver::Destination;
 use crate::exit::Exit;
 use crate::limits::config::MAX_FILE;
 use crate::model::Package;

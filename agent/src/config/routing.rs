@@ -4,6 +4,7 @@ use super::problem::meant;
 use super::reader::Section;
 use super::value::{AeTitle, HostPort, Name, Time};
 use crate::association::{Caller, Peer};
+use crate::deliver::Destination;
 use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::route::{Mode, Route, Selection};
@@ -14,15 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 use toml::de::ValueDeserializer;
-
-/// Where results go.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    /// Name in the configuration.
-    pub name: String,
-    /// The node.
-    pub peer: Peer,
-}
 
 /// Reads `[[models]]`: each package is opened and its networks' digests are compared.
 pub(super) fn packages(root: &Section<'_, '_>) -> Vec<Package> {

@@ -5,11 +5,12 @@ use crate::association::{Listener, ObjectToSend, Peer, Policy, Sent, send, serve
 use crate::console::{self, ConsoleOptions};
 use crate::dataset::part10;
 use crate::decode::SourceInstance;
+use crate::deliver::Destination;
 use crate::limits::association::MAX_ASSOCIATIONS;
 use crate::metrics;
 use crate::model::Package;
 use crate::outcome::Outcome;
-use crate::pipeline::{Destination, Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, run_jobs};
+use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, run_jobs};
 use crate::results::{UidKey, preview_png};
 use crate::route::{Mode, Route, Selection};
 use crate::spool::{Spool, SpoolOptions};

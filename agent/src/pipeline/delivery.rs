@@ -1,7 +1,8 @@
 //! results → deliver: each destination has a queue and a task of its own, so that one that is away holds up no other.
 use super::Pipeline;
-use crate::association::{ObjectToSend, Peer, SendError, Sent, send};
+use crate::association::{ObjectToSend, SendError, Sent, send};
 use crate::audit;
+use crate::deliver::Destination;
 use crate::deliver::queue::{Attempt, Delivery, DeliveryState};
 use crate::deliver::record::LedgerEvent;
 use crate::fault::{Blame, Fault};
@@ -12,15 +13,6 @@ use crate::privacy::Private;
 use crate::spool::{Batch, Table};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-/// Where results go.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    /// Name in the configuration.
-    pub name: String,
-    /// The node.
-    pub peer: Peer,
-}
 
 /// Delivers what is queued for one destination until the pipeline drains.
 pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {

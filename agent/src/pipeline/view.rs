@@ -2,6 +2,7 @@
 use super::Pipeline;
 use super::conclude::result_key;
 use crate::console::StatusSource;
+use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState};
 use crate::deliver::record::ResultRecord;
 use crate::job::{Job, JobState};
@@ -115,7 +116,7 @@ impl Pipeline {
     }
 
     fn destination_status(&self, deliveries: &[Delivery]) -> Vec<DestinationStatus> {
-        let status = |destination: &super::Destination| {
+        let status = |destination: &Destination| {
             let of = |test: fn(&DeliveryState) -> bool| {
                 deliveries.iter().filter(|d| d.destination == destination.name && test(&d.state)).count() as u64
             };
