@@ -150,6 +150,28 @@ pub mod deliver {
     pub const MAX_BATCH: usize = 64;
 }
 
+/// The agent as a whole.
+pub mod agent {
+    use std::time::Duration;
+
+    /// From the order to stop to the end; a job that runs longer is taken up again at the next start.
+    pub const DRAIN: Duration = Duration::from_secs(60);
+}
+
+/// The local control socket.
+pub mod control {
+    use std::time::Duration;
+
+    /// Longest request; there is none that needs more.
+    pub const MAX_REQUEST: u64 = 4 * 1024;
+    /// Longest answer that is read: a state with every study that is shown.
+    pub const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+    /// Conversations at once.
+    pub const MAX_CONNECTIONS: usize = 8;
+    /// For one conversation: a client that dawdles gives its place back.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
+}
+
 /// Configuration files.
 pub mod config {
     /// Longest file; a longer one is not a configuration, and would be held in memory.

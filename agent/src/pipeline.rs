@@ -12,12 +12,14 @@ mod delivery;
 mod intake;
 mod queue;
 mod recorder;
+mod retention;
 mod runner;
 mod view;
 
 pub use delivery::deliver;
 pub use intake::{SpoolIntake, assemble};
 pub use recorder::Recorder;
+pub use retention::retain;
 pub use runner::run_jobs;
 
 use crate::deliver::Destination;

@@ -5,4 +5,5 @@ mod console;
 mod decode;
 mod model;
 mod results;
+mod serve;
 mod spool;

@@ -18,7 +18,7 @@ pub struct Problem {
 }
 
 /// The problems as lines `file:line:column: key: message`, as compilers write them, each with its help below.
-pub(super) fn render(path: &Path, problems: &[Problem]) -> String {
+pub fn render(path: &Path, problems: &[Problem]) -> String {
     let mut text = String::new();
     for problem in problems {
         let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
