@@ -35,7 +35,7 @@ pub struct Options {
 const NODE: &str = "SUND";
 const PACS: &str = "STANDIN";
 /// A result that does not come within this time is missed.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 struct Story(Instant);
 

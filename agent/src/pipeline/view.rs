@@ -85,7 +85,8 @@ impl Pipeline {
     fn model_status(&self, jobs: &[Job]) -> Vec<ModelStatus> {
         let status = |package: &crate::model::Package| {
             let manifest = &package.manifest;
-            let mode = self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
+            let mut mode =
+                self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
             let ended = |outcome| {
                 let count = jobs.iter().filter(|job| {
                     job.package.digest == package.digest
@@ -99,7 +100,7 @@ impl Pipeline {
                 version: manifest.version.clone(),
                 vendor: manifest.vendor.clone(),
                 digest: package.digest.clone(),
-                mode: match mode.last() {
+                mode: match mode.next_back() {
                     Some(Mode::Clinical) => "clinical",
                     Some(Mode::Research) => "research",
                     _ => "shadow",
