@@ -4,6 +4,7 @@ mod config;
 mod console;
 mod decode;
 mod model;
+mod refusals;
 mod results;
 mod serve;
 mod spool;
