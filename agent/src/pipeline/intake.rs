@@ -10,8 +10,11 @@ use crate::study::assembly::{Assembler, AssemblyRules};
 use dicom_dictionary_std::tags;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// Before a study that could not be completed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// What an association did.
 #[derive(Debug)]
@@ -126,9 +129,12 @@ pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, mut feed: A
         }
         for study in assembler.due(Instant::now()) {
             let pipeline = Arc::clone(&pipeline);
+            let again = study.clone();
             let completed = tokio::task::spawn_blocking(move || pipeline.complete(&study)).await;
             if let Ok(Err(fault)) = completed {
+                // Its instances are safe; a full disk, most likely.
                 tracing::error!(code = %fault.code, reason = %fault.reason, "a study could not be completed");
+                assembler.resume(&again, Instant::now() + RETRY);
             }
         }
     }
