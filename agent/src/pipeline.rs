@@ -9,6 +9,7 @@
 mod complete;
 mod conclude;
 mod delivery;
+mod export;
 mod intake;
 mod queue;
 mod recorder;

@@ -8,3 +8,4 @@ mod model;
 mod results;
 mod serve;
 mod spool;
+mod vendor;
