@@ -34,4 +34,5 @@ pub mod route;
 pub mod spool;
 pub mod status;
 pub mod study;
+pub mod trial;
 pub mod worker;

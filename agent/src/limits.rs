@@ -162,6 +162,14 @@ pub mod agent {
     pub const DRAIN: Duration = Duration::from_mins(1);
 }
 
+/// Folders of DICOM files that are given to a command.
+pub mod trial {
+    /// Most files below the folder.
+    pub const MAX_FILES: usize = 200_000;
+    /// Deepest nesting of folders.
+    pub const MAX_DEPTH: usize = 32;
+}
+
 /// The local control socket.
 pub mod control {
     use std::time::Duration;

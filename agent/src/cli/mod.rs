@@ -1,6 +1,10 @@
 //! The command line of `sund`.
+mod model;
+mod password;
+mod route;
 mod serve;
 mod status;
+mod table;
 
 use crate::config;
 use crate::demo::{self, Case};
@@ -14,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Inference appliance for hospital imaging.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -53,6 +57,14 @@ enum Command {
         /// Study Instance UID.
         study: String,
     },
+    /// Makes, checks and runs model packages.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Explains routing.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
+    /// Hashes a password from standard input, for [[console.users]].
+    HashPassword,
     /// Runs jobs for an agent, on the socket that standard input is.
     #[command(hide = true)]
     Worker,
@@ -94,6 +106,9 @@ pub fn run(arguments: Arguments) -> Exit {
         }
         Command::Status { config, json } => on_runtime(status::status(&config.config, json)),
         Command::Erase { config, study } => on_runtime(status::erase(&config.config, &study)),
+        Command::Model(command) => model::run(command),
+        Command::Route(command) => route::run(command),
+        Command::HashPassword => password::run(),
         Command::Worker => match worker::serve() {
             Ok(()) => Exit::Ok,
             Err(error) => {

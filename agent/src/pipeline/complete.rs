@@ -116,13 +116,7 @@ impl Pipeline {
         Ok(self.study_record(study)?.is_some_and(|record| record.refused.is_some()))
     }
 
-    fn jobs_of(&self, study: &str) -> Result<Vec<Job>, SpoolError> {
-        let mut jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
-        jobs.retain(|job| job.study == study);
-        Ok(jobs)
-    }
-
-    /// A study that no model may run on: kept, shown, audited; nothing runs.
+    /// A study that no model may run on: kept, shown, audited; nothing runs, and nothing of it is sent.
     fn refuse(&self, mut record: StudyRecord, fault: &Fault) -> Result<(), Fault> {
         record.refused = Some(fault.clone());
         record.note("refused", fault.reason.clone(), Some(&fault.code));

@@ -1,4 +1,4 @@
-//! agent/REFUSALS.md has every code that the source can give.
+//! The documents keep to the source: every code is in REFUSALS.md, every test that SAFETY.md names is there.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,4 +47,19 @@ fn every_code_is_documented() {
     assert!(codes.len() > 80, "{} codes were found", codes.len());
     let missing: Vec<&String> = codes.iter().filter(|code| !documented.contains(code.as_str())).collect();
     assert!(missing.is_empty(), "not in REFUSALS.md: {missing:?}");
+}
+
+#[test]
+fn every_test_that_stands_against_a_hazard_is_there() {
+    let agent = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&agent.join("src"), &mut files);
+    sources(&agent.join("tests"), &mut files);
+    let text: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let document = fs::read_to_string(agent.join("SAFETY.md")).unwrap();
+    let named: Vec<&str> =
+        document.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2).collect();
+    assert!(named.len() > 30, "{} tests are named", named.len());
+    let missing: Vec<&&str> = named.iter().filter(|name| !text.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "SAFETY.md names tests that are not there: {missing:?}");
 }
