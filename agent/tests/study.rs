@@ -287,7 +287,7 @@ async fn what_a_destination_refuses_for_good_is_put_aside_with_its_reason() {
     assert!(study.timeline.iter().any(|m| m.text.contains("status C000H: patient-unknown")), "{:?}", study.timeline);
     let status = node.destination("archive");
     assert_eq!((status.waiting, status.dead), (0, 2));
-    until("the audit trail has it", || node.audited(&["delivery-failed", "C000H"]).then_some(())).await;
+    until("the audit trail has it", || node.audited(&["delivery-given-up", "delivery-dead"]).then_some(())).await;
     // The next study's results go.
     archive.refuse(None);
     node.receives(&[frame().in_study(&new_uid(), "1")]).await;
@@ -300,8 +300,8 @@ async fn a_full_spool_refuses_instances_and_ends_what_it_has_begun() {
     let away = Archive::nowhere().await;
     let archive_address = away.clone();
     let node = Node::open(move |config| {
-        config.spool.quota_bytes = 24 << 20;
-        config.spool.reserve_bytes = 12 << 20;
+        config.spool.quota_bytes = 48 << 20;
+        config.spool.reserve_bytes = 36 << 20;
         config.spool.segment_bytes = 4 << 20;
         config.destinations = vec![destination("archive", &archive_address)];
     })
