@@ -99,6 +99,15 @@ impl Image {
             .with(tags::SOP_INSTANCE_UID, VR::UI, &uid(&format!("{study}.1.{instance}")))
     }
 
+    /// The first rows of the image: 8 bits, colour by pixel.
+    pub fn rows(self, rows: u16) -> Self {
+        let header = self.header();
+        let columns = header.number(tags::COLUMNS).unwrap() as usize;
+        let start = header.pixel_data.unwrap().offset as usize;
+        let pixels = self.dataset[start..start + 3 * columns * usize::from(rows)].to_vec();
+        self.with(tags::ROWS, VR::US, &rows.to_le_bytes()).with(tags::PIXEL_DATA, VR::OB, &pixels)
+    }
+
     /// Where the element lies, or belongs: offset and length. Walks the top level, whose values have defined lengths here.
     fn place(&self, tag: Tag) -> (usize, usize) {
         let bytes = &self.dataset;
@@ -178,8 +187,8 @@ pub struct Archive {
     pub address: String,
     held: Arc<Mutex<Vec<Held>>>,
     refusal: Arc<Mutex<Option<Fault>>>,
-    stop: Arc<watch::Sender<bool>>,
-    gone: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
+    /// Never told to stop: it ends with the test.
+    _stop: Arc<watch::Sender<bool>>,
 }
 
 pub struct Arriving {
@@ -200,11 +209,9 @@ impl Archive {
             address: socket.local_addr().unwrap().to_string(),
             held: Arc::default(),
             refusal: Arc::default(),
-            stop: Arc::new(stop),
-            gone: Arc::default(),
+            _stop: Arc::new(stop),
         };
-        let serving = serve(Listener { socket, tls: None }, policy("PACS"), Arc::new(archive.clone()), stopped);
-        *archive.gone.lock().unwrap() = Some(tokio::spawn(serving));
+        tokio::spawn(serve(Listener { socket, tls: None }, policy("PACS"), Arc::new(archive.clone()), stopped));
         archive
     }
 
@@ -218,15 +225,6 @@ impl Archive {
         Self::open_at(address).await
     }
 
-    /// Goes away, with its port.
-    pub async fn leave(&self) {
-        self.stop.send_replace(true);
-        let gone = self.gone.lock().unwrap().take();
-        if let Some(gone) = gone {
-            gone.await.unwrap();
-        }
-    }
-
     /// Refuses everything from now on; takes it again with `None`.
     pub fn refuse(&self, fault: Option<Fault>) {
         *self.refusal.lock().unwrap() = fault;
@@ -234,6 +232,15 @@ impl Archive {
 
     pub fn held(&self) -> Vec<Held> {
         self.held.lock().unwrap().clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.held.lock().unwrap().len()
+    }
+
+    /// Looks at everything, in the order in which it came.
+    pub fn each(&self, look: impl FnMut(&Held)) {
+        self.held.lock().unwrap().iter().for_each(look);
     }
 
     /// Reports (SR) alone.

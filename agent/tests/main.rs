@@ -2,6 +2,7 @@
 mod audit;
 mod config;
 mod console;
+mod crash;
 mod decode;
 mod documents;
 mod hospital;
@@ -10,5 +11,6 @@ mod results;
 mod serve;
 mod spool;
 mod study;
+mod sync_order;
 mod vendor;
 mod worker;
