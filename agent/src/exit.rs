@@ -1,4 +1,5 @@
 //! Every exit code of `sund`, in one place (BSD sysexits where one fits).
+use crate::fault::{Blame, Fault};
 use std::process::ExitCode;
 
 /// How a `sund` command ended.
@@ -24,5 +25,18 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
+    }
+}
+
+impl From<&Fault> for Exit {
+    fn from(fault: &Fault) -> Self {
+        match (fault.code.as_ref(), fault.blame) {
+            ("port-unavailable" | "spool-held" | "agent-away" | "drain-incomplete", _) => Exit::Unavailable,
+            (_, Blame::Configuration) => Exit::Usage,
+            (_, Blame::Peer | Blame::Study | Blame::Package) => Exit::Data,
+            (_, Blame::Destination) => Exit::Unavailable,
+            (_, Blame::Box) => Exit::Io,
+            (_, Blame::Sund) => Exit::Internal,
+        }
     }
 }

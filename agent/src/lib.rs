@@ -2,6 +2,7 @@
 //!
 //! A study flows `association → spool → study → route → decode → preprocess → infer → postprocess → results → deliver`;
 //! only [`pipeline`] knows that order.
+pub mod agent;
 pub mod association;
 pub mod audit;
 pub mod bracket;
@@ -9,6 +10,7 @@ pub mod cli;
 pub mod code;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod dataset;
 pub mod decode;
 pub mod deliver;
@@ -32,4 +34,5 @@ pub mod route;
 pub mod spool;
 pub mod status;
 pub mod study;
+pub mod trial;
 pub mod worker;

@@ -30,17 +30,17 @@ pub mod association {
     /// connections are let go.
     pub const ARTIM: Duration = Duration::from_secs(15);
     /// From one message to the next; an association that is only held open ends here.
-    pub const IDLE: Duration = Duration::from_secs(60);
+    pub const IDLE: Duration = Duration::from_mins(1);
     /// From one fragment of a message to the next: a sender that stops within an instance is let go.
     pub const FRAGMENT: Duration = Duration::from_secs(30);
     /// From the first byte of a PDU to its last: a peer that drips bytes is let go.
     pub const READ: Duration = Duration::from_secs(30);
     /// From a message's first fragment to its last: one that drips fragments would hold its study open for ever.
-    pub const MESSAGE: Duration = Duration::from_secs(3600);
+    pub const MESSAGE: Duration = Duration::from_hours(1);
     /// For what is sent to be taken: a peer that does not read is let go.
     pub const WRITE: Duration = Duration::from_secs(30);
     /// From a C-STORE request of ours to its response: an archive may be slow, but not dead.
-    pub const RESPONSE: Duration = Duration::from_secs(120);
+    pub const RESPONSE: Duration = Duration::from_mins(2);
     /// From the order to stop to the end of the associations that still run.
     pub const DRAIN: Duration = Duration::from_secs(20);
     /// The same for associations on which nothing is being sent: senders that keep one open do not hold up a restart.
@@ -93,7 +93,7 @@ pub mod study {
     pub const MAX_INSTANCES: usize = 20_000;
     /// Longest time that a study is held open while instances keep coming: after it the study is taken as it is, so that
     /// a sender that never pauses cannot keep results back for ever.
-    pub const MAX_OPEN: Duration = Duration::from_secs(3600);
+    pub const MAX_OPEN: Duration = Duration::from_hours(1);
     /// Most entries on a study's timeline; older ones stay in the audit trail.
     pub const MAX_TIMELINE: usize = 200;
 }
@@ -143,11 +143,41 @@ pub mod deliver {
     /// First pause after a destination failed; doubled each time, so that a PACS that comes back is not flooded.
     pub const FIRST_PAUSE: Duration = Duration::from_secs(2);
     /// Longest pause between two attempts.
-    pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+    pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
     /// Attempts after which a result is put aside with its reason, for a person to look at.
     pub const MAX_ATTEMPTS: u32 = 288;
     /// Most results on one association, so that a slow destination gives way to newer results.
     pub const MAX_BATCH: usize = 64;
+}
+
+/// The agent as a whole.
+pub mod agent {
+    use std::time::Duration;
+
+    /// From the order to stop to the end; a job that runs longer is taken up again at the next start.
+    pub const DRAIN: Duration = Duration::from_mins(1);
+}
+
+/// Folders of DICOM files that are given to a command.
+pub mod trial {
+    /// Most files below the folder.
+    pub const MAX_FILES: usize = 200_000;
+    /// Deepest nesting of folders.
+    pub const MAX_DEPTH: usize = 32;
+}
+
+/// The local control socket.
+pub mod control {
+    use std::time::Duration;
+
+    /// Longest request; there is none that needs more.
+    pub const MAX_REQUEST: u64 = 4 * 1024;
+    /// Longest answer that is read: a state with every study that is shown.
+    pub const MAX_ANSWER: u64 = 64 * 1024 * 1024;
+    /// Conversations at once.
+    pub const MAX_CONNECTIONS: usize = 8;
+    /// For one conversation: a client that dawdles gives its place back.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
 }
 
 /// Configuration files.

@@ -30,6 +30,19 @@ pub struct Status {
     pub studies: Vec<StudyStatus>,
 }
 
+impl Status {
+    /// The same without what identifies patients: for terminals, logs and tickets.
+    #[must_use]
+    pub fn without_patients(mut self) -> Self {
+        for study in &mut self.studies {
+            for text in [&mut study.patient, &mut study.patient_id, &mut study.accession, &mut study.description] {
+                *text = Private::default();
+            }
+        }
+        self
+    }
+}
+
 /// The DICOM node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {

@@ -96,7 +96,7 @@ fn with_context<T>(sources: &[SourceHeader], mode: Mode, act: impl FnOnce(&Resul
         input_digests: &["b".into(), "a".into()],
         mode,
         uid_key: &UidKey::new(&[1; 32]),
-        at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        at: SystemTime::UNIX_EPOCH + Duration::from_hours(500000),
         device: "test",
         parameters: "",
         predecessor: None,

@@ -45,7 +45,7 @@ impl Uids {
 /// Walks a data set (no file meta information) that comes in fragments.
 pub(super) struct Walk {
     elements: Elements,
-    inflate: Option<Box<Inflate>>,
+    inflate: Option<Inflate>,
 }
 
 impl Walk {
@@ -351,13 +351,13 @@ impl Elements {
 /// Inflates a deflated data set (PS3.5 A.5) as it comes.
 struct Inflate {
     stream: Decompress,
-    plain: [u8; INFLATED],
+    plain: Vec<u8>,
     ended: bool,
 }
 
 impl Inflate {
-    fn new() -> Box<Self> {
-        Box::new(Self { stream: Decompress::new(false), plain: [0; INFLATED], ended: false })
+    fn new() -> Self {
+        Self { stream: Decompress::new(false), plain: vec![0; INFLATED], ended: false }
     }
 
     fn push(&mut self, mut bytes: &[u8], elements: &mut Elements) -> Result<(), Fault> {
@@ -414,9 +414,9 @@ mod tests {
         walk.finish()
     }
 
-    fn element(tag: Tag, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+    fn element(tag: Tag, vr: [u8; 2], value: &[u8]) -> Vec<u8> {
         let mut bytes = vec![tag.0 as u8, (tag.0 >> 8) as u8, tag.1 as u8, (tag.1 >> 8) as u8, vr[0], vr[1]];
-        if has_long_length(VR::from_binary(*vr).unwrap()) {
+        if has_long_length(VR::from_binary(vr).unwrap()) {
             bytes.extend_from_slice(&[0, 0]);
             bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
         } else {
@@ -427,14 +427,14 @@ mod tests {
     }
 
     fn dataset() -> Vec<u8> {
-        let item = [&[0xfe, 0xff, 0, 0xe0, 8, 0, 0, 0][..], &element(Tag(8, 0x1150), b"UI", b"")].concat();
+        let item = [&[0xfe, 0xff, 0, 0xe0, 8, 0, 0, 0][..], &element(Tag(8, 0x1150), *b"UI", b"")].concat();
         [
-            element(tags::SOP_CLASS_UID, b"UI", b"1.2.840.10008.5.1.4.1.1.4\0"),
-            element(tags::SOP_INSTANCE_UID, b"UI", b"1.2.3\0"),
-            element(tags::REFERENCED_IMAGE_SEQUENCE, b"SQ", &item),
-            element(tags::STUDY_INSTANCE_UID, b"UI", b"1.2"),
-            element(tags::SERIES_INSTANCE_UID, b"UI", b"1.2.4 "),
-            element(tags::PIXEL_DATA, b"OW", &[7; 1000]),
+            element(tags::SOP_CLASS_UID, *b"UI", b"1.2.840.10008.5.1.4.1.1.4\0"),
+            element(tags::SOP_INSTANCE_UID, *b"UI", b"1.2.3\0"),
+            element(tags::REFERENCED_IMAGE_SEQUENCE, *b"SQ", &item),
+            element(tags::STUDY_INSTANCE_UID, *b"UI", b"1.2"),
+            element(tags::SERIES_INSTANCE_UID, *b"UI", b"1.2.4 "),
+            element(tags::PIXEL_DATA, *b"OW", &[7; 1000]),
         ]
         .concat()
     }
@@ -463,10 +463,10 @@ mod tests {
     #[test]
     fn a_deflated_data_set_that_inflates_without_end_is_refused() {
         let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-        deflate.write_all(&element(tags::SOP_CLASS_UID, b"UI", b"1.2")).unwrap();
+        deflate.write_all(&element(tags::SOP_CLASS_UID, *b"UI", b"1.2")).unwrap();
         deflate.write_all(b"\xe0\x7f\x10\0OB\0\0\xff\xff\xff\x7f").unwrap();
         for _ in 0..=(MAX_INFLATED >> 20) {
-            deflate.write_all(&[0; 1 << 20]).unwrap();
+            deflate.write_all(&vec![0; 1 << 20]).unwrap();
         }
         let deflated = deflate.finish().unwrap();
         let fault = walk(deflated.chunks(4096), uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN).unwrap_err();

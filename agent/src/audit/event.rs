@@ -51,6 +51,12 @@ pub enum Event {
     PlainDicom {
         /// `host:port`.
         address: String,
+        /// Why it is needed.
+        reason: String,
+        /// The person who answers for it.
+        approved_by: String,
+        /// Its last day.
+        until: String,
     },
     /// An association was accepted.
     AssociationOpened {

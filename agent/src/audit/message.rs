@@ -145,9 +145,12 @@ fn say(event: &Event) -> Says<'_> {
         Event::ConfigurationLoaded { digest } => Says::new("configuration-loaded", ALERT, "E")
             .kind("110131", "Software Configuration")
             .of("sha-256", clip(digest)),
-        Event::PlainDicom { address } => {
-            Says::new("plain-dicom", ALERT, "E").kind("110128", "Network Configuration").of("address", clip(address))
-        }
+        Event::PlainDicom { address, reason, approved_by, until } => Says::new("plain-dicom", ALERT, "E")
+            .kind("110128", "Network Configuration")
+            .of("address", clip(address))
+            .of("reason", clip(reason))
+            .of("approved-by", clip(approved_by))
+            .of("until", clip(until)),
         Event::AssociationOpened { peer, called_ae, association } => Says::new("association-opened", ALERT, "E")
             .kind("110126", "Node Authentication")
             .by(node(peer, true, SOURCE))

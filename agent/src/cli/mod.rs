@@ -1,13 +1,24 @@
 //! The command line of `sund`.
+mod model;
+mod password;
+mod route;
+mod serve;
+mod status;
+mod table;
+
+use crate::config;
 use crate::demo::{self, Case};
 use crate::exit::Exit;
+use crate::fault::{Blame, Fault};
 use crate::worker;
 use clap::{Parser, Subcommand};
+use std::io::Write as _;
 use std::path::PathBuf;
+use tracing_subscriber::EnvFilter;
 
 /// Inference appliance for hospital imaging.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -27,15 +38,77 @@ enum Command {
         #[arg(long)]
         folder: Option<PathBuf>,
     },
+    /// Serves as the configuration says, until SIGTERM.
+    Serve(ConfigFile),
+    /// Says what is wrong with a configuration, line by line.
+    CheckConfig(ConfigFile),
+    /// Says how the agent on this machine does; no patient's data among it.
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Erases a study from the spool of the agent on this machine, for good.
+    Erase {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Study Instance UID.
+        study: String,
+    },
+    /// Makes, checks and runs model packages.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Explains routing.
+    #[command(subcommand)]
+    Route(route::RouteCommand),
+    /// Hashes a password from standard input, for [[console.users]].
+    HashPassword,
     /// Runs jobs for an agent, on the socket that standard input is.
     #[command(hide = true)]
     Worker,
 }
 
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "/etc/sund/sund.toml")]
+    config: PathBuf,
+}
+
 /// Runs a command; how the process ends.
 pub fn run(arguments: Arguments) -> Exit {
+    if let Command::Serve(file) = &arguments.command {
+        // Its log is as its configuration says.
+        return serve::run(&file.config);
+    }
+    let filter = EnvFilter::try_from_env("SUND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // Data on standard output, logs on standard error.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match arguments.command {
-        Command::Demo { case, once, folder } => run_demo(demo::Options { case, once, folder }),
+        Command::Demo { case, once, folder } => on_runtime(async {
+            match demo::run(demo::Options { case, once, folder }).await {
+                Ok(()) => Exit::Ok,
+                Err(error) => {
+                    tracing::error!("the demonstration failed: {error:#}");
+                    Exit::Failed
+                }
+            }
+        }),
+        Command::Serve(file) => serve::run(&file.config),
+        Command::CheckConfig(file) => {
+            let (report, exit) = config::report(&file.config);
+            match print(&report) {
+                Exit::Ok => exit,
+                closed => closed,
+            }
+        }
+        Command::Status { config, json } => on_runtime(status::status(&config.config, json)),
+        Command::Erase { config, study } => on_runtime(status::erase(&config.config, &study)),
+        Command::Model(command) => model::run(command),
+        Command::Route(command) => route::run(command),
+        Command::HashPassword => password::run(),
         Command::Worker => match worker::serve() {
             Ok(()) => Exit::Ok,
             Err(error) => {
@@ -46,19 +119,25 @@ pub fn run(arguments: Arguments) -> Exit {
     }
 }
 
-fn run_demo(options: demo::Options) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "no runtime");
-            return Exit::Unavailable;
-        }
-    };
-    match runtime.block_on(demo::run(options)) {
+fn on_runtime(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => fail(&Fault::new("runtime", Blame::Box, format!("no threads can be had: {error}"))),
+    }
+}
+
+/// Says on standard error what was wrong; how the process ends.
+#[expect(clippy::print_stderr, reason = "what a person reads where a command fails")]
+fn fail(fault: &Fault) -> Exit {
+    eprintln!("sund: {fault}");
+    Exit::from(fault)
+}
+
+/// Writes to standard output, which may be a pipe that nobody reads any more.
+fn print(text: &str) -> Exit {
+    match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => Exit::Ok,
-        Err(error) => {
-            tracing::error!("the demonstration failed: {error:#}");
-            Exit::Failed
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => fail(&Fault::new("output", Blame::Box, format!("standard output failed: {error}"))),
     }
 }

@@ -37,6 +37,8 @@ impl Config {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let ae_title = "SUND".to_owned();
         Ok(Self {
+            digest: None,
+            device: "embedded".to_owned(),
             audit: crate::audit::Options {
                 dir: made("audit")?,
                 key: crate::audit::Key::new(random()?),

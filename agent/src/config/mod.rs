@@ -18,7 +18,7 @@ mod value;
 
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
-pub use problem::Problem;
+pub use problem::{Problem, meant, render};
 pub use service::{Console, LogSettings, WorkerSettings};
 pub use storage::Retention;
 pub use value::{Day, LogFormat};
@@ -26,20 +26,26 @@ pub use value::{Day, LogFormat};
 use crate::association::{Caller, Policy};
 use crate::deliver::Destination;
 use crate::exit::Exit;
+use crate::fault::{Blame, Fault};
 use crate::limits::config::MAX_FILE;
 use crate::model::Package;
 use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::SpoolOptions;
 use crate::study::assembly::AssemblyRules;
+use crate::study::open::hex;
 use date::today;
 use reader::{Document, Section};
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A configuration that holds.
 pub struct Config {
+    /// SHA-256 of the file, hex; `None` for the embedded defaults.
+    pub digest: Option<String>,
+    /// Name of this device in results.
+    pub device: String,
     /// The DICOM node.
     pub node: Node,
     /// Who may call; empty for anybody on loopback.
@@ -113,7 +119,7 @@ pub fn check(path: &Path) -> Result<Config, Vec<Problem>> {
     let (document, table) = Document::parse(&text, folder).map_err(|problem| vec![problem])?;
     let config = config(&Section::root(&document, &table), today());
     match (config, document.into_problems()) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (Some(config), problems) if problems.is_empty() => Ok(Config { digest: Some(sha256(&text)), ..config }),
         (_, problems) => Err(problems),
     }
 }
@@ -135,8 +141,27 @@ pub fn report(path: &Path) -> (String, Exit) {
             );
             (text, Exit::Ok)
         }
-        Err(problems) => (problem::render(path, &problems), Exit::Usage),
+        Err(problems) => (render(path, &problems), Exit::Usage),
     }
+}
+
+/// Where the spool of a configuration lies. Nothing else is read of it: a command beside the agent need not see its keys.
+pub fn spool_directory(path: &Path) -> Result<PathBuf, Fault> {
+    let wrong = |problem: &Problem| {
+        Fault::new("configuration-invalid", Blame::Configuration, render(path, std::slice::from_ref(problem)))
+    };
+    let text = read(path).map_err(|problem| wrong(&problem))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let (document, table) = Document::parse(&text, folder).map_err(|problem| wrong(&problem))?;
+    let root = Section::root(&document, &table);
+    root.section("spool", "spool").and_then(|section| section.path("directory")).ok_or_else(|| {
+        let reason = format!("{} does not say where the spool lies: [spool] directory", path.display());
+        Fault::new("configuration-invalid", Blame::Configuration, reason)
+    })
+}
+
+fn sha256(text: &str) -> String {
+    hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref())
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
@@ -173,8 +198,11 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
     let log = service::log(root);
     exposure::check(root, node.as_ref(), &callers, console.as_ref(), today);
     let (spool, retention) = spool?;
+    let node = node?;
     Some(Config {
-        node: node?,
+        digest: None,
+        device: node.ae_title.clone(),
+        node,
         callers,
         console,
         spool,

@@ -18,7 +18,7 @@ pub struct Problem {
 }
 
 /// The problems as lines `file:line:column: key: message`, as compilers write them, each with its help below.
-pub(super) fn render(path: &Path, problems: &[Problem]) -> String {
+pub fn render(path: &Path, problems: &[Problem]) -> String {
     let mut text = String::new();
     for problem in problems {
         let key = if problem.key.is_empty() { String::new() } else { format!("{}: ", problem.key) };
@@ -40,7 +40,7 @@ pub(super) fn place(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The candidate that was probably meant: at most a third of its letters differ.
-pub(super) fn meant<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn meant<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(written, candidate), candidate))

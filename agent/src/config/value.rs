@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn times_and_sizes_need_a_unit_and_do_not_overflow() {
         assert_eq!(read::<Time>("\"30s\"").map(|t| t.0), Ok(Duration::from_secs(30)));
-        assert_eq!(read::<Time>("\"5 min\"").map(|t| t.0), Ok(Duration::from_secs(300)));
+        assert_eq!(read::<Time>("\"5 min\"").map(|t| t.0), Ok(Duration::from_mins(5)));
         assert_eq!(read::<Size>("\"64MiB\"").map(|s| s.0), Ok(64 << 20));
         assert_eq!(read::<Size>("\"256MB\"").map(|s| s.0), Ok(256_000_000));
         for wrong in

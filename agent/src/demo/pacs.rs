@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 /// Writes files to a folder and says so.
 pub struct Folder {
-    folder: PathBuf,
+    path: PathBuf,
     arrived: mpsc::UnboundedSender<PathBuf>,
     count: AtomicU64,
 }
@@ -18,7 +18,7 @@ impl Folder {
     /// A PACS that writes to `folder`, and the files as they arrive.
     pub fn new(folder: PathBuf) -> (Self, mpsc::UnboundedReceiver<PathBuf>) {
         let (arrived, files) = mpsc::unbounded_channel();
-        (Self { folder, arrived, count: AtomicU64::new(1) }, files)
+        (Self { path: folder, arrived, count: AtomicU64::new(1) }, files)
     }
 }
 
@@ -35,7 +35,7 @@ impl Intake for Folder {
 
     fn begin(&self, _: &Association, _: &str) -> Result<Writing, Fault> {
         Ok(Writing {
-            folder: self.folder.clone(),
+            folder: self.path.clone(),
             number: self.count.fetch_add(1, Ordering::Relaxed),
             arrived: self.arrived.clone(),
             bytes: Vec::new(),

@@ -1,21 +1,18 @@
 //! What the demonstration does, told line by line with times.
 use super::case::Case;
 use super::pacs::Folder;
+use crate::agent::Agent;
 use crate::association::{Listener, ObjectToSend, Peer, Policy, Sent, send, serve};
-use crate::console::{self, ConsoleOptions};
+use crate::config::Config;
 use crate::dataset::part10;
 use crate::decode::SourceInstance;
 use crate::deliver::Destination;
 use crate::limits::association::MAX_ASSOCIATIONS;
-use crate::metrics;
 use crate::model::Package;
 use crate::outcome::Outcome;
-use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, run_jobs};
-use crate::results::{UidKey, preview_png};
+use crate::results::preview_png;
 use crate::route::{Mode, Route, Selection};
-use crate::spool::{Spool, SpoolOptions};
 use crate::study::assembly::AssemblyRules;
-use crate::worker::{Bounds, Launcher};
 use anyhow::{Context, Result, bail, ensure};
 use dicom_dictionary_std::tags;
 use std::path::{Path, PathBuf};
@@ -38,7 +35,7 @@ pub struct Options {
 const NODE: &str = "SUND";
 const PACS: &str = "STANDIN";
 /// A result that does not come within this time is missed.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 struct Story(Instant);
 
@@ -65,32 +62,16 @@ pub async fn run(options: Options) -> Result<()> {
     let pacs_address = pacs_socket.local_addr()?.to_string();
     tokio::spawn(serve(Listener { socket: pacs_socket, tls: None }, policy(PACS), Arc::new(pacs), stopped.clone()));
 
-    let node_socket = TcpListener::bind("127.0.0.1:0").await?;
-    let node_address = node_socket.local_addr()?.to_string();
-    let console_socket = TcpListener::bind("127.0.0.1:0").await?;
-    let console_address = console_socket.local_addr()?.to_string();
-    let pipeline = pipeline(&folder, &pacs_address)?;
-    pipeline.listens_on(&node_address);
-    let mut tasks = tokio::task::JoinSet::new();
-    let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
-    let rules = AssemblyRules { quiet: Duration::from_secs(5), complete_on_association_end: true };
-    tasks.spawn(assemble(Arc::clone(&pipeline), rules, feed));
-    tasks.spawn(serve(Listener { socket: node_socket, tls: None }, policy(NODE), Arc::new(intake), stopped.clone()));
-    tasks.spawn(deliver(Arc::clone(&pipeline), destination(&pacs_address)));
-    let source = Arc::clone(&pipeline) as Arc<dyn console::StatusSource>;
-    let (listeners, watching) = (vec![console_socket], stopped.clone());
-    tasks.spawn(async move {
-        if let Err(fault) =
-            console::serve(listeners, ConsoleOptions::default(), source, metrics::install(), watching).await
-        {
-            tracing::error!(code = %fault.code, reason = %fault.reason, "the console ended");
-        }
-    });
-    let runner = Arc::clone(&pipeline);
-    let runner = std::thread::spawn(move || run_jobs(&runner));
+    let mut config = Config::embedded(&folder)?;
+    NODE.clone_into(&mut config.node.ae_title);
+    configure(&mut config, &folder, &pacs_address)?;
+    let agent = Agent::start(config).await?;
+    let node_address = agent.node().to_string();
 
     story.tell(format!("DICOM node {NODE} on {node_address}, a stand-in PACS {PACS} on {pacs_address}"));
-    story.tell(format!("console http://{console_address}/"));
+    if let Some(console) = agent.console() {
+        story.tell(format!("console http://{console}/"));
+    }
     let cases = options.case.map_or(Case::ALL.to_vec(), |case| vec![case]);
     for case in cases {
         play(&story, case, &node_address, &mut arrivals).await?;
@@ -105,13 +86,8 @@ pub async fn run(options: Options) -> Result<()> {
         tokio::signal::ctrl_c().await?;
         story.tell("draining: associations and jobs that run are ended");
     }
+    agent.stop().await?;
     stop.send_replace(true);
-    pipeline.drain();
-    drop(pipeline);
-    tokio::task::spawn_blocking(move || runner.join())
-        .await?
-        .map_err(|_| anyhow::anyhow!("the job runner panicked"))?;
-    while let Ok(Some(_)) = tokio::time::timeout(crate::limits::association::DRAIN, tasks.join_next()).await {}
     story.tell("drained");
     Ok(())
 }
@@ -131,40 +107,26 @@ fn destination(address: &str) -> Destination {
     Destination { name: "stand-in PACS".to_owned(), peer }
 }
 
-fn pipeline(folder: &Path, pacs_address: &str) -> Result<Arc<Pipeline>> {
+/// The demonstration's models, its one route and its destination.
+fn configure(config: &mut Config, folder: &Path, pacs_address: &str) -> Result<()> {
     let models = folder.join("models");
-    let mut packages = Vec::new();
     for case in Case::ALL {
-        packages.push(Package::open(&case.unpack(&models)?)?);
+        config.packages.push(Package::open(&case.unpack(&models)?)?);
     }
-    let route = Route {
+    config.destinations.push(destination(pacs_address));
+    config.routes.push(Route {
         name: "demonstration".to_owned(),
         called_ae: Vec::new(),
         callers: Vec::new(),
         selection: Selection::default(),
-        models: packages.iter().map(|package| package.manifest.name.clone()).collect(),
+        models: config.packages.iter().map(|package| package.manifest.name.clone()).collect(),
         mode: Mode::Research,
-        destinations: vec!["stand-in PACS".to_owned()],
+        destinations: config.destinations.iter().map(|destination| destination.name.clone()).collect(),
         outcome_reports: vec![Outcome::Failed, Outcome::TooLate],
         deadline: None,
-    };
-    let site = Site {
-        ae_title: NODE.to_owned(),
-        routes: vec![route],
-        destinations: vec![destination(pacs_address)],
-        uid_key: UidKey::new(&UidKey::random().context("the system gives no random numbers")?),
-        device: "demonstration".to_owned(),
-        launcher: Launcher::Child { program: std::env::current_exe()? },
-        bounds: Bounds { memory: 4 << 30, time: PATIENCE },
-    };
-    let audit = crate::audit::Log::open(crate::audit::Options {
-        dir: folder.join("audit"),
-        key: crate::audit::Key::new(UidKey::random().context("the system gives no random numbers")?),
-        source: NODE.to_owned(),
-        max_file: 16 << 20,
-    })?;
-    let spool = Spool::open(SpoolOptions::in_directory(folder.join("spool")))?;
-    Ok(Pipeline::new(spool, site, packages, Recorder::new(Some(Arc::new(audit))))?)
+    });
+    config.assembly = AssemblyRules { quiet: Duration::from_secs(5), complete_on_association_end: true };
+    Ok(())
 }
 
 /// Sends a case and waits for its results, each of which is checked.

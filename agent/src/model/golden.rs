@@ -13,7 +13,8 @@ pub fn check(package: &Package, engine: &mut dyn Engine) -> Result<Vec<Inference
     package.manifest.golden.iter().map(|case| check_one(package, engine, case)).collect()
 }
 
-fn check_one(package: &Package, engine: &mut dyn Engine, case: &Golden) -> Result<Inference, Fault> {
+/// Runs one golden case on an engine.
+pub fn check_one(package: &Package, engine: &mut dyn Engine, case: &Golden) -> Result<Inference, Fault> {
     let files = package.golden_files(&case.folder)?;
     let series = files.iter().map(|file| part10::read_file(file)).collect::<Result<Vec<SourceInstance>, Fault>>()?;
     let inference = bracket::run(package, engine, &series, &mut |_| {})?;

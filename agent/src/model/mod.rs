@@ -3,5 +3,6 @@ pub mod golden;
 pub mod manifest;
 mod package;
 pub mod step;
+pub mod template;
 
-pub use package::Package;
+pub use package::{Package, problems as package_problems};

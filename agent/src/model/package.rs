@@ -1,5 +1,6 @@
 //! Opens and checks a package folder.
 use super::manifest::{Manifest, Runtime};
+use crate::config::meant;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
 use crate::limits::model::{MAX_FILES, MAX_MANIFEST, MAX_NETWORK, MAX_STEPS};
@@ -28,7 +29,7 @@ impl Package {
         let text = String::from_utf8(bytes).map_err(|_| broken("model.toml is not UTF-8".into()))?;
         let manifest: Manifest = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            broken(format!("model.toml, line {line}: {}", error.message()))
+            broken(format!("model.toml, line {line}: {}", with_suggestion(error.message())))
         })?;
         let problems = problems(&manifest);
         if !problems.is_empty() {
@@ -78,6 +79,16 @@ impl Package {
     }
 }
 
+/// serde names an unknown key and those that it knows; the one that was probably meant is put first.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    match quoted.next().filter(|_| is_unknown).and_then(|written| meant(written, quoted)) {
+        Some(meant) => format!("{message}; did you mean `{meant}`?"),
+        None => message.to_owned(),
+    }
+}
+
 fn broken(reason: String) -> Fault {
     Fault::new("package-invalid", Blame::Package, reason)
 }
@@ -107,7 +118,7 @@ fn read(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, Fault> {
 }
 
 /// What is wrong with a manifest that can be read.
-fn problems(manifest: &Manifest) -> Vec<String> {
+pub fn problems(manifest: &Manifest) -> Vec<String> {
     let mut problems = Vec::new();
     let mut must = |holds: bool, problem: String| {
         if !holds {

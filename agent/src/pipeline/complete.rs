@@ -31,12 +31,16 @@ impl Pipeline {
     /// was inferred on the very same input is not inferred again.
     pub(super) fn complete(&self, study: &str) -> Result<(), Fault> {
         let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        let received = self.spool.instances_of(study);
+        if received.is_empty() {
+            // Erased since its last instance came.
+            return Ok(());
+        }
         let mut record = match self.study_record(study)? {
             Some(record) => record,
             None => StudyRecord::new(study, opaque_id()?),
         };
         let id = record.id.clone();
-        let received = self.spool.instances_of(study);
         record.considered = received.iter().map(|instance| instance.id).max().unwrap_or(record.considered);
         if let (0, Some(first)) = (record.revision, received.first()) {
             record.note("received", "the first instance came", None);

@@ -34,7 +34,7 @@ impl Pipeline {
             self.queue(&mut batch, &job, outcome, object, &stored)?;
         }
         let ended = LedgerEvent::Ended { outcome, results: objects.iter().map(|o| o.sop_instance.clone()).collect() };
-        self.ledger(&mut batch, &job.package.digest, &job.study, job.id, ended)?;
+        Self::ledger(&mut batch, &job.package.digest, &job.study, job.id, ended)?;
         let mut done = job.clone();
         done.state =
             JobState::Ended { outcome, at: SystemTime::now(), fault: fault.clone(), summary: summary.clone(), times };
@@ -181,7 +181,6 @@ impl Pipeline {
 
     /// Adds a line to the ledger.
     pub(super) fn ledger(
-        &self,
         batch: &mut Batch,
         package: &str,
         study: &str,

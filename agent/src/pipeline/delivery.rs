@@ -107,7 +107,7 @@ impl Pipeline {
             _ => None,
         };
         if let Some(event) = event {
-            self.ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
+            Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
         }
         self.spool.write(batch).await?;
         tokio::task::block_in_place(|| self.tell(destination, &delivery, was_failing))

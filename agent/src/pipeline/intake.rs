@@ -7,6 +7,7 @@ use crate::instance::StoredInstance;
 use crate::privacy::Private;
 use crate::spool::Incoming;
 use crate::study::assembly::{Assembler, AssemblyRules};
+use dicom_dictionary_std::tags;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -147,6 +148,11 @@ impl Pipeline {
 
     /// How the audit names a study.
     pub(super) fn audit_study(&self, study: &str) -> audit::Study {
-        audit::Study { uid: Private::new(study.to_owned()), ..audit::Study::default() }
+        let identity = self.identity(study).unwrap_or_default();
+        audit::Study {
+            uid: Private::new(study.to_owned()),
+            patient_id: identity.value(tags::PATIENT_ID),
+            patient_name: identity.value(tags::PATIENT_NAME),
+        }
     }
 }

@@ -85,7 +85,8 @@ impl Pipeline {
     fn model_status(&self, jobs: &[Job]) -> Vec<ModelStatus> {
         let status = |package: &crate::model::Package| {
             let manifest = &package.manifest;
-            let mode = self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
+            let mut mode =
+                self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
             let ended = |outcome| {
                 let count = jobs.iter().filter(|job| {
                     job.package.digest == package.digest
@@ -93,21 +94,28 @@ impl Pipeline {
                 });
                 (outcome, count.count() as u64)
             };
+            let (engine, explanation) = match self.site.engines.choose(&manifest.engines) {
+                Ok(choice) => {
+                    let (class, precision) = choice.engine.class_and_precision();
+                    (Some(format!("{class} {precision}")), choice.explanation)
+                }
+                Err(fault) => (None, fault.reason),
+            };
             ModelStatus {
                 name: manifest.name.clone(),
                 title: manifest.title.clone(),
                 version: manifest.version.clone(),
                 vendor: manifest.vendor.clone(),
                 digest: package.digest.clone(),
-                mode: match mode.last() {
+                mode: match mode.next_back() {
                     Some(Mode::Clinical) => "clinical",
                     Some(Mode::Research) => "research",
                     _ => "shadow",
                 }
                 .to_owned(),
-                engine: Some("tract fp32".to_owned()),
-                explanation: "tract is on every machine, and the package is validated for it".to_owned(),
-                state: "active".to_owned(),
+                state: if engine.is_some() { "active" } else { "off" }.to_owned(),
+                engine,
+                explanation,
                 intended_use: manifest.intended_use.clone(),
                 outcomes: crate::outcome::Outcome::ALL.into_iter().map(ended).collect(),
             }

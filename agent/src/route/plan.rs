@@ -95,7 +95,7 @@ impl<'a> Plan<'a> {
         let mut closest: Vec<&Decision<'a>> = Vec::new();
         for decision in &self.decisions {
             let same = |other: &Decision| other.route.name == decision.route.name && other.model == decision.model;
-            if self.runs().any(|run| same(run)) {
+            if self.runs().any(&same) {
                 continue;
             }
             match closest.iter_mut().find(|known| same(known)) {

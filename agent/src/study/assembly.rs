@@ -132,7 +132,7 @@ mod tests {
     fn a_study_is_due_after_its_quiet_time() {
         let (mut a, t) = assembler(false);
         a.stored(1, "s", t);
-        assert!(a.due(t + QUIET - Duration::from_millis(1)).is_empty());
+        assert!(a.due((t + QUIET).checked_sub(Duration::from_millis(1)).unwrap()).is_empty());
         assert_eq!(a.next_due(), Some(t + QUIET));
         assert_eq!(a.due(t + QUIET), ["s"]);
         assert_eq!(a.next_due(), None);

@@ -43,7 +43,7 @@ pub fn is_one_patient<'a>(patients: impl IntoIterator<Item = &'a Patient>) -> bo
     // Pairwise: an instance without a name must not bridge two that contradict each other.
     let mut distinct: Vec<&Patient> = Vec::new();
     for patient in patients {
-        if distinct.iter().any(|known| *known == patient) {
+        if distinct.contains(&patient) {
             continue;
         }
         if !distinct.iter().all(|known| known.agrees_with(patient)) {

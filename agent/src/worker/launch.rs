@@ -6,6 +6,7 @@ use super::channel::Channel;
 use crate::fault::{Blame, Fault};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -55,6 +56,8 @@ fn launch_child(program: &std::path::Path) -> std::io::Result<Process> {
     let (ours, theirs) = UnixStream::pair()?;
     let child = Command::new(program)
         .arg("worker")
+        // Ctrl-C on the terminal is for the agent, which lets the job that runs come to its end.
+        .process_group(0)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())

@@ -1,0 +1,178 @@
+//! A node that runs: what `sund serve` and the demonstration bring up and let down again.
+use crate::association::{self, Listener};
+use crate::audit;
+use crate::config::Config;
+use crate::console::{self, ConsoleOptions, StatusSource};
+use crate::control::Control;
+use crate::fault::{Blame, Fault};
+use crate::infer::Engines;
+use crate::limits::agent::DRAIN;
+use crate::metrics;
+use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, retain, run_jobs};
+use crate::spool::Spool;
+use crate::status::Status;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// A node with its ports open.
+pub struct Agent {
+    node: SocketAddr,
+    console: Option<SocketAddr>,
+    pipeline: Arc<Pipeline>,
+    audit: Arc<audit::Log>,
+    stop: watch::Sender<bool>,
+    /// None of them ends before the stop.
+    services: JoinSet<Result<(), Fault>>,
+}
+
+impl Agent {
+    /// Opens the spool, the audit log and the ports, in this order, and serves. A fault leaves nothing open.
+    pub async fn start(config: Config) -> Result<Self, Fault> {
+        let policy = config.policy();
+        let directory = config.spool.directory.clone();
+        let spool = Spool::open(config.spool)?;
+        let audit = Arc::new(audit::Log::open(config.audit)?);
+        let (socket, node) = listen(config.node.listen, "node.listen").await?;
+        let control = Control::bind(&directory)?;
+        let console_socket = match &config.console {
+            Some(console) => Some(listen(console.listen, "console.listen").await?),
+            None => None,
+        };
+
+        say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
+        let site = Site {
+            ae_title: config.node.ae_title,
+            routes: config.routes,
+            destinations: config.destinations.clone(),
+            uid_key: config.uid_key,
+            device: config.device,
+            engines: Engines::here(config.worker.onnxruntime.as_deref()),
+            launcher: config.worker.launcher,
+            bounds: config.worker.bounds,
+        };
+        let recorder = Recorder::new(Some(Arc::clone(&audit)));
+        let pipeline = Pipeline::new(spool, site, config.packages, recorder)?;
+        pipeline.listens_on(&node.to_string());
+
+        let (stop, stopped) = watch::channel(false);
+        let mut services = JoinSet::new();
+        let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
+        services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
+        let listener = Listener { socket, tls: config.node.tls.map(TlsAcceptor::from) };
+        services.spawn(endless(association::serve(listener, policy, Arc::new(intake), stopped.clone())));
+        for destination in config.destinations {
+            services.spawn(endless(deliver(Arc::clone(&pipeline), destination)));
+        }
+        if let Some(retention) = config.retention {
+            services.spawn(endless(retain(Arc::clone(&pipeline), retention, stopped.clone())));
+        }
+        services.spawn(endless(control.serve(Arc::clone(&pipeline), stopped.clone())));
+        let console = console_socket.as_ref().map(|(_, address)| *address);
+        if let (Some(settings), Some((socket, _))) = (config.console, console_socket) {
+            let options = ConsoleOptions {
+                tls: settings.tls,
+                login: settings.login,
+                allowed_hosts: settings.allowed_hosts,
+                audit: Some(Arc::clone(&audit)),
+            };
+            let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
+            services.spawn(console::serve(vec![socket], options, source, metrics::install(), stopped));
+        }
+        let runner = Arc::clone(&pipeline);
+        services.spawn_blocking(move || {
+            run_jobs(&runner);
+            Ok(())
+        });
+        Ok(Self { node, console, pipeline, audit, stop, services })
+    }
+
+    /// Where the DICOM node listens.
+    pub fn node(&self) -> SocketAddr {
+        self.node
+    }
+
+    /// Where the console listens.
+    pub fn console(&self) -> Option<SocketAddr> {
+        self.console
+    }
+
+    /// The state now. Takes the locks of spool and studies: an answer says that they can be had.
+    pub fn status(&self) -> Status {
+        self.pipeline.snapshot()
+    }
+
+    /// What [`Agent::status`] is read from, for other threads.
+    pub fn source(&self) -> Arc<dyn StatusSource> {
+        Arc::clone(&self.pipeline) as Arc<dyn StatusSource>
+    }
+
+    /// Waits for a service that ends by itself, which none should.
+    pub async fn broken(&mut self) -> Fault {
+        match self.services.join_next().await {
+            Some(Ok(Err(fault))) => fault,
+            Some(Err(error)) => Fault::new("agent-broken", Blame::Sund, format!("a part of the agent failed: {error}")),
+            Some(Ok(Ok(()))) | None => Fault::new("agent-broken", Blame::Sund, "a part of the agent ended by itself"),
+        }
+    }
+
+    /// Takes no more associations, ends what is under way, and closes the spool. Jobs that wait are taken up at the next
+    /// start. An error where something did not end in time; it is in the spool all the same.
+    pub async fn stop(mut self) -> Result<(), Fault> {
+        self.stop.send_replace(true);
+        self.pipeline.drain();
+        let ended = timeout(DRAIN, async { while self.services.join_next().await.is_some() {} }).await;
+        self.services.abort_all();
+        let said = self.audit.append(audit::Event::AgentStopped).map(|_| ());
+        match ended {
+            Ok(()) => said,
+            Err(_) => {
+                let reason =
+                    format!("not everything ended within {} s; the next start goes on with it", DRAIN.as_secs());
+                Err(Fault::new("drain-incomplete", Blame::Box, reason))
+            }
+        }
+    }
+}
+
+async fn endless(service: impl Future<Output = ()>) -> Result<(), Fault> {
+    service.await;
+    Ok(())
+}
+
+async fn listen(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), Fault> {
+    let unavailable = |error: std::io::Error| {
+        let reason = format!("{address} ({key}) cannot be listened on: {error}; find who holds it with: ss -ltnp");
+        Fault::new("port-unavailable", Blame::Box, reason)
+    };
+    let socket = TcpListener::bind(address).await.map_err(unavailable)?;
+    let bound = socket.local_addr().map_err(unavailable)?;
+    Ok((socket, bound))
+}
+
+/// The audit log opens with what was started, under which configuration, and with what stands open by exception.
+fn say_what_runs(
+    audit: &audit::Log,
+    digest: Option<String>,
+    plain_dicom: Option<&crate::config::PlainDicom>,
+    node: SocketAddr,
+) -> Result<(), Fault> {
+    audit.append(audit::Event::AgentStarted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
+    if let Some(digest) = digest {
+        audit.append(audit::Event::ConfigurationLoaded { digest })?;
+    }
+    if let Some(exception) = plain_dicom {
+        tracing::warn!(address = %node, until = %exception.until, "plain DICOM is open by exception");
+        audit.append(audit::Event::PlainDicom {
+            address: node.to_string(),
+            reason: exception.reason.clone(),
+            approved_by: exception.approved_by.clone(),
+            until: exception.until.to_string(),
+        })?;
+    }
+    Ok(())
+}

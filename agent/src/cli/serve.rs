@@ -1,0 +1,97 @@
+//! `sund serve`: the daemon, as systemd runs it.
+use super::fail;
+use crate::agent::Agent;
+use crate::config::{self, Config, LogFormat, LogSettings};
+use crate::exit::Exit;
+use crate::fault::{Blame, Fault};
+use sd_notify::{NotifyState, notify, watchdog_enabled};
+use std::path::Path;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing_subscriber::EnvFilter;
+
+/// Between two signs of life where systemd asks for none.
+const DEFAULT_PULSE: Duration = Duration::from_secs(30);
+
+/// Checks the configuration, serves until SIGTERM or Ctrl-C, drains.
+pub(super) fn run(path: &Path) -> Exit {
+    let config = match config::check(path) {
+        Ok(config) => config,
+        Err(problems) => {
+            eprint(&config::render(path, &problems));
+            return Exit::Usage;
+        }
+    };
+    if let Err(error) = log(&config.log) {
+        return fail(&Fault::new("log-unavailable", Blame::Sund, error.to_string()));
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Fault::new("runtime", Blame::Box, format!("no threads can be had: {error}"))),
+    };
+    let ended = match runtime.block_on(serve(config)) {
+        Ok(()) => Exit::Ok,
+        Err(fault) => fail(&fault),
+    };
+    // A worker that hangs must not hold up the end; its job is still in the spool.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+async fn serve(config: Config) -> Result<(), Fault> {
+    let signals = |error: std::io::Error| Fault::new("signals", Blame::Box, format!("signals cannot be had: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let mut agent = Agent::start(config).await?;
+    tracing::info!(node = %agent.node(), console = ?agent.console(), "serving");
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+
+    let half_the_watchdog = watchdog_enabled().map(|limit| limit / 2);
+    let pulse_of_systemd = half_the_watchdog.is_some();
+    let mut pulse = interval(half_the_watchdog.unwrap_or(DEFAULT_PULSE));
+    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let broken = loop {
+        tokio::select! {
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            fault = agent.broken() => break Some(fault),
+            _ = pulse.tick() => {
+                // A state that can be read is a spool whose locks can be had: that is what is alive here.
+                let source = agent.source();
+                let state = tokio::task::spawn_blocking(move || source.snapshot());
+                if pulse_of_systemd && timeout(pulse.period(), state).await.is_ok() {
+                    tell(&[NotifyState::Watchdog]);
+                }
+            }
+        }
+    };
+    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    tracing::info!("draining: associations, jobs and deliveries under way are ended");
+    let drained = agent.stop().await;
+    match broken {
+        Some(fault) => Err(fault),
+        None => drained,
+    }
+    .inspect(|()| tracing::info!("drained"))
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = notify(state) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+fn log(settings: &LogSettings) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = EnvFilter::try_new(&settings.filter)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the log does not stand yet")]
+fn eprint(text: &str) {
+    eprint!("{text}");
+}

@@ -1,0 +1,76 @@
+//! `sund status` and `sund erase`: what the agent that runs says of itself, and what it is asked to do.
+use super::{fail, print};
+use crate::config;
+use crate::control::{Answer, Request, ask};
+use crate::exit::Exit;
+use crate::fault::{Blame, Fault};
+use crate::status::Status;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Prints the state, for people or as JSON.
+pub(super) async fn status(config: &Path, json: bool) -> Exit {
+    match request(config, &Request::Status).await {
+        Ok(Answer::Status(status)) if json => match serde_json::to_string_pretty(&status) {
+            Ok(text) => print(&format!("{text}\n")),
+            Err(error) => fail(&Fault::new("status-unreadable", Blame::Sund, error.to_string())),
+        },
+        Ok(Answer::Status(status)) => print(&table(&status)),
+        Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
+        Ok(Answer::Erased { .. }) => fail(&unexpected()),
+    }
+}
+
+/// Erases a study.
+pub(super) async fn erase(config: &Path, study: &str) -> Exit {
+    match request(config, &Request::Erase { study: study.to_owned() }).await {
+        Ok(Answer::Erased { instances }) => print(&format!("erased: {instances} instances, results among them\n")),
+        Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
+        Ok(Answer::Status(_)) => fail(&unexpected()),
+    }
+}
+
+async fn request(config: &Path, request: &Request) -> Result<Answer, Fault> {
+    ask(&config::spool_directory(config)?, request).await
+}
+
+fn unexpected() -> Fault {
+    Fault::new("control-request", Blame::Sund, "the agent answered something else; is it of another version?")
+}
+
+fn table(status: &Status) -> String {
+    let mut text = String::new();
+    let state = match (status.draining, status.spool.accepting) {
+        (true, _) => "draining",
+        (false, true) => "serving",
+        (false, false) => "serving, but full: C-STORE is answered A700",
+    };
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "sund {}: {state}", status.version);
+    let _ = writeln!(text, "node         {} on {}", status.node.ae_title, status.node.address);
+    let (used, quota) = (gib(status.spool.bytes), gib(status.spool.quota));
+    let _ = writeln!(text, "spool        {used:.2} of {quota:.0} GiB, {} instances", status.spool.instances);
+    for model in &status.models {
+        let engine = model.engine.as_deref().unwrap_or("no engine");
+        let _ =
+            writeln!(text, "model        {} {}: {}, {}, {engine}", model.name, model.version, model.state, model.mode);
+        let _ = writeln!(text, "             {}", model.explanation);
+    }
+    for to in &status.destinations {
+        let counts = format!("{} waiting, {} delivered, {} dead", to.waiting, to.delivered, to.dead);
+        let _ = writeln!(text, "destination  {} ({} on {}): {counts}", to.name, to.ae_title, to.address);
+        if let Some(trouble) = &to.trouble {
+            let _ = writeln!(text, "             {trouble}");
+        }
+    }
+    let running = status.queue.iter().filter(|job| job.state == "running").count();
+    let _ = writeln!(text, "queue        {running} running, {} waiting", status.queue.len() - running);
+    for state in ["receiving", "running", "done", "delivered", "refused", "failed"] {
+        let count = status.studies.iter().filter(|study| study.state == state).count();
+        if count > 0 {
+            let _ = writeln!(text, "studies      {count} {state}");
+        }
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! The daemon, as systemd and an administrator meet it.
+use serde_json::Value;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+const SUND: &str = env!("CARGO_BIN_EXE_sund");
+/// A daemon that says nothing for this long has missed its step.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A folder with a configuration on loopback, and systemd's end of the notify socket.
+pub struct Site {
+    folder: tempfile::TempDir,
+    systemd: UnixDatagram,
+}
+
+impl Site {
+    pub fn new(more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["spool", "audit"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        for name in ["uid.key", "audit.key"] {
+            fs::write(at(name), "5a".repeat(32)).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let text = format!(
+            "[node]\nae_title = \"SUND\"\nlisten = \"127.0.0.1:0\"\n[console]\nlisten = \"127.0.0.1:0\"\n\
+             [spool]\ndirectory = \"spool\"\nsegment = \"1MiB\"\n[identity]\nuid_key_file = \"uid.key\"\n\
+             [audit]\ndirectory = \"audit\"\nkey_file = \"audit.key\"\n{more}"
+        );
+        fs::write(at("sund.toml"), text).unwrap();
+        let systemd = UnixDatagram::bind(at("notify.sock")).unwrap();
+        systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { folder, systemd }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("sund.toml")
+    }
+
+    /// Starts the daemon, and waits until it says that it serves.
+    pub fn serve(&self) -> Daemon {
+        let mut command = Command::new(SUND);
+        command.args(["serve", "--config"]).arg(self.config());
+        command.env("NOTIFY_SOCKET", self.folder.path().join("notify.sock")).env("WATCHDOG_USEC", "200000");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let daemon = Daemon(child);
+        self.hears("READY=1");
+        daemon
+    }
+
+    /// Waits until the daemon has told systemd this.
+    pub fn hears(&self, what: &str) {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("{what} did not come: {error}"));
+            if String::from_utf8_lossy(&buffer[..length]).contains(what) {
+                return;
+            }
+        }
+    }
+
+    pub fn sund(&self, arguments: &[&str]) -> Output {
+        Command::new(SUND).args(arguments).arg("--config").arg(self.config()).output().unwrap()
+    }
+
+    pub fn status(&self) -> Value {
+        let output = self.sund(&["status", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn audit(&self) -> String {
+        let files = fs::read_dir(self.folder.path().join("audit")).unwrap();
+        let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        paths.sort();
+        paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
+    }
+}
+
+/// A daemon that runs; killed where a test gives up.
+pub struct Daemon(Child);
+
+impl Daemon {
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub fn exit_code(mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails only where it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn it_says_that_it_serves_lives_and_drains_and_the_audit_log_has_it() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    site.hears("WATCHDOG=1");
+    let status = site.status();
+    assert_eq!(status["node"]["ae_title"], "SUND");
+    assert_eq!(status["draining"], false);
+    let text = String::from_utf8(site.sund(&["status"]).stdout).unwrap();
+    assert!(text.contains("serving") && text.contains("SUND on 127.0.0.1:"), "{text}");
+    daemon.signal(rustix::process::Signal::TERM);
+    site.hears("STOPPING=1");
+    assert_eq!(daemon.exit_code(), Some(0));
+    let audit = site.audit();
+    for event in ["agent-started", "configuration-loaded", "agent-stopped"] {
+        assert!(audit.contains(event), "{event} is not in the audit log:\n{audit}");
+    }
+}
+
+#[test]
+fn a_second_agent_on_the_same_spool_is_refused_and_the_first_goes_on() {
+    let site = Site::new("");
+    let _daemon = site.serve();
+    let second = site.sund(&["serve"]);
+    assert_eq!(second.status.code(), Some(69), "{}", stderr(&second));
+    assert!(stderr(&second).contains("spool-held"), "{}", stderr(&second));
+    assert_eq!(site.status()["draining"], false);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_nothing_is_left_behind() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let site = Site::new("");
+    let text = fs::read_to_string(site.config()).unwrap();
+    let on_taken = text.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{address}\""), 1);
+    fs::write(site.config(), on_taken).unwrap();
+    let refused = site.sund(&["serve"]);
+    assert_eq!(refused.status.code(), Some(69), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains(&address) && stderr(&refused).contains("node.listen"), "{}", stderr(&refused));
+    fs::write(site.config(), text).unwrap();
+    let _daemon = site.serve();
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_told_line_by_line_and_nothing_starts() {
+    let site = Site::new("[log]\nfiltre = \"info\"\n");
+    for command in ["serve", "check-config"] {
+        let output = site.sund(&[command]);
+        assert_eq!(output.status.code(), Some(64));
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        assert!(told.contains(":15:1: log.filtre") && told.contains("did you mean `filter`?"), "{told}");
+    }
+    assert!(!site.folder.path().join("spool/control.sock").exists());
+}
+
+#[test]
+fn without_an_agent_status_says_so() {
+    let site = Site::new("");
+    let output = site.sund(&["status"]);
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stderr(&output).contains("agent-away"), "{}", stderr(&output));
+    assert_eq!(
+        Command::new(SUND).args(["status", "--config", "nowhere.toml"]).output().unwrap().status.code(),
+        Some(64)
+    );
+}
+
+#[test]
+fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
+    let site = Site::new("");
+    let _daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection/golden/ultrasound");
+    let (host, port) = address.split_once(':').unwrap();
+    let sent = Command::new("storescu")
+        .args(["-xy", "-aec", "SUND", "+sd", "+r", host, port])
+        .arg(&image)
+        .output()
+        .expect("storescu, from Debian's dcmtk");
+    assert!(sent.status.success(), "{}", stderr(&sent));
+    assert_eq!(site.status()["spool"]["instances"], 1);
+    let file = fs::read_dir(&image).unwrap().next().unwrap().unwrap().path();
+    let study = sund_agent::dataset::part10::read_file(&file).unwrap();
+    let study = study.header.text(dicom_dictionary_std::tags::STUDY_INSTANCE_UID).unwrap();
+    let erased = site.sund(&["erase", &study]);
+    assert!(erased.status.success(), "{}", stderr(&erased));
+    assert_eq!(site.status()["spool"]["instances"], 0);
+    assert!(site.audit().contains("study-erased") && !site.audit().contains(&study));
+    assert_eq!(site.sund(&["erase", &study]).status.code(), Some(65));
+}
