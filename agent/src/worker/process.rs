@@ -10,6 +10,8 @@ use crate::infer::{Engine, EngineKind};
 use crate::inference::Inference;
 use crate::model::Package;
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use std::path::PathBuf;
 /// Serves tasks on the socket that standard input is.
 pub fn serve() -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    end_with_the_agent(socket.try_clone()?);
     let mut channel = Channel::new(socket);
     let mut loaded: Option<Loaded> = None;
     loop {
@@ -40,6 +43,16 @@ pub fn serve() -> Result<(), ChannelError> {
             }
         }
     }
+}
+
+/// Ends this process as soon as the agent closes the connection, in the middle of a job as well: a unit's worker is not
+/// the agent's to kill, and a child outlives an agent that is killed.
+fn end_with_the_agent(socket: UnixStream) {
+    std::thread::spawn(move || {
+        let mut watched = [PollFd::new(&socket, PollFlags::RDHUP)];
+        while poll(&mut watched, None) == Err(Errno::INTR) {}
+        std::process::exit(0);
+    });
 }
 
 /// The package that the last task was for, on its engine: networks stay loaded from one task to the next.
