@@ -1,4 +1,5 @@
 //! Integration tests of the agent: one binary, one module for each promise.
+mod association;
 mod audit;
 mod config;
 mod console;

@@ -77,11 +77,11 @@ impl SpoolIo for DiskIo {
                 .or_else(|_| file.buffered.set_len(length).map_err(|_| rustix::io::Errno::NOSPC))?;
         }
         if written {
-            let zeroes = Buffer::new(1 << 20);
+            let mut zeroes = Buffer::new(1 << 20);
             let mut at = 0;
             while at < length {
                 let part = (length - at).min(1 << 20) as usize;
-                file.write_at(at, &[&zeroes.bytes()[..part]])?;
+                file.write_at(at, &[zeroes.bytes_mut(part)])?;
                 at += part as u64;
             }
         }

@@ -66,7 +66,7 @@ impl Incoming {
             }
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.open));
             let at = self.sealed + self.open;
-            self.buffer.bytes_mut()[at..at + now.len()].copy_from_slice(now);
+            self.buffer.bytes_mut(at + now.len())[at..].copy_from_slice(now);
             self.open += now.len();
             bytes = later;
             if self.open == CHUNK {
@@ -122,7 +122,7 @@ impl Incoming {
     }
 
     fn seal(&mut self) -> Result<(), SpoolError> {
-        let text = &mut self.buffer.bytes_mut()[self.sealed..];
+        let text = &mut self.buffer.bytes_mut(self.sealed + self.open + TAG)[self.sealed..];
         let nonce = chunk_nonce(self.stream, self.chunk);
         let tag = self.key.key.seal(nonce, b"chunk", &mut text[..self.open])?;
         text[self.open..self.open + TAG].copy_from_slice(&tag);

@@ -74,9 +74,16 @@ fn work(
     let fits = |loaded: &Loaded| loaded.package.digest == task.package_digest && loaded.kind == task.engine;
     if !loaded.as_ref().is_some_and(fits) {
         // The folder is opened by its descriptor: the worker's user needs no right on the path.
-        *loaded = None;
+        let engine = match loaded.take() {
+            // ONNX Runtime is opened once in a process.
+            Some(Loaded { kind, mut engine, .. }) if kind == task.engine => {
+                engine.unload();
+                engine
+            }
+            _ => task.engine.open()?,
+        };
         let package = Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?;
-        *loaded = Some(Loaded { package, kind: task.engine.clone(), engine: task.engine.open()? });
+        *loaded = Some(Loaded { package, kind: task.engine.clone(), engine });
     }
     let Loaded { package, engine, .. } = loaded.as_mut().filter(|loaded| fits(loaded)).ok_or_else(|| {
         Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")
