@@ -4,6 +4,7 @@ mod config;
 mod console;
 mod decode;
 mod documents;
+mod engines;
 mod model;
 mod results;
 mod serve;

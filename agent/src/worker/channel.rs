@@ -92,6 +92,11 @@ impl Channel {
         Ok((serde_json::from_slice(&body)?, files))
     }
 
+    /// The connection once more, for whoever has to end it from another thread.
+    pub fn connection(&self) -> std::io::Result<UnixStream> {
+        self.socket.try_clone()
+    }
+
     /// True as soon as there is something to read (or the other side has gone); false after `wait`.
     pub fn is_readable(&self, wait: Duration) -> Result<bool, ChannelError> {
         let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };

@@ -8,7 +8,7 @@ use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engine, EngineKind};
 use crate::inference::Inference;
-use crate::model::Package;
+use crate::model::{Package, golden};
 use bytes::Bytes;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -68,6 +68,12 @@ fn work(
     let Loaded { package, engine, .. } = loaded.as_mut().filter(|loaded| fits(loaded)).ok_or_else(|| {
         Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")
     })?;
+    if let Some(name) = &task.golden {
+        let case = package.manifest.golden.iter().find(|case| case.name == *name).ok_or_else(|| {
+            Fault::new("worker-garbled", Blame::Sund, format!("the package has no golden case `{name}`"))
+        })?;
+        return bracket::run(package, engine.as_mut(), &golden::series(package, case)?, on_step);
+    }
     let segments: Vec<BorrowedFd<'_>> = segments.iter().map(AsFd::as_fd).collect();
     let series = task.instances.iter().map(|instance| {
         let dataset = Bytes::from(instance.extents.read(&segments)?);
