@@ -9,6 +9,7 @@
 mod activate;
 mod complete;
 mod conclude;
+mod correct;
 mod delivery;
 mod export;
 mod intake;

@@ -17,6 +17,10 @@ use sund_agent::worker::Launcher;
 /// What does not happen within this time does not happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The engines of the text model, in its manifest.
+const BOTH: &str =
+    r#"engines = [{ class = "tract", precision = "fp32" }, { class = "onnxruntime", precision = "fp32" }]"#;
+
 fn text_detection() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection")
 }
@@ -138,9 +142,7 @@ async fn a_golden_case_that_does_not_hold_turns_the_model_off_and_its_jobs_end_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_is_validated_for_no_engine_here_is_off_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
-    let engines =
-        r#"engines = [{ class = "tract", precision = "fp32" }, { class = "onnxruntime", precision = "fp32" }]"#;
-    let model = altered(folder.path(), engines, r#"engines = [{ class = "tensorrt", precision = "fp16" }]"#);
+    let model = altered(folder.path(), BOTH, r#"engines = [{ class = "tensorrt", precision = "fp16" }]"#);
     let agent = node(folder.path(), &model, |_| {}).await;
     let model = agent.status().models.remove(0);
     assert_eq!(model.state, "off");
@@ -164,15 +166,25 @@ async fn where_the_first_engine_cannot_be_had_the_next_one_is_checked_and_serves
 #[tokio::test(flavor = "multi_thread")]
 async fn onnx_runtime_serves_from_the_worker_where_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let library = crate::model::onnxruntime();
-    let agent = node(folder.path(), &text_detection(), |config| config.worker.onnxruntime = Some(library)).await;
+    // One worker goes from ONNX Runtime to tract and back.
+    let tract = r#"engines = [{ class = "tract", precision = "fp32" }]"#;
+    let second = altered(&folder.path().join("second"), BOTH, tract);
+    let third = altered(&folder.path().join("third"), "\"4.0.0\"", "\"4.0.1\"");
+    let agent = node(folder.path(), &text_detection(), |config| {
+        config.worker.onnxruntime = Some(crate::model::onnxruntime());
+        config.packages.extend([second, third].map(|model| Package::open(&model).unwrap()));
+    })
+    .await;
+    let status =
+        until(&agent, "the checks", |status| status.models.iter().all(|model| model.state != "checking")).await;
+    let serve = status.models.iter().map(|model| (model.state.as_str(), model.engine.as_deref().unwrap_or("none")));
+    let expected = ["onnxruntime fp32", "tract fp32", "onnxruntime fp32"].map(|engine| ("active", engine));
+    assert_eq!(serve.collect::<Vec<_>>(), expected, "{:?}", status.models);
     send_frame(&agent).await;
     let status = until(&agent, "the end of the job", |status| {
         status.studies.first().is_some_and(|study| !study.results.is_empty())
     })
     .await;
-    let model = &status.models[0];
-    assert_eq!((model.state.as_str(), model.engine.as_deref()), ("active", Some("onnxruntime fp32")), "{model:?}");
     assert_eq!(status.studies[0].results[0].outcome, Outcome::Finding);
     agent.stop().await.unwrap();
 }

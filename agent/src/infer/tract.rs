@@ -22,6 +22,10 @@ impl Engine for TractEngine {
         EngineUsed { class: "tract".into(), precision: "fp32".into(), version: VERSION.into() }
     }
 
+    fn unload(&mut self) {
+        self.plans.clear();
+    }
+
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
         let failed = |what: &str, error: TractError| {
             Fault::new("network-failed", Blame::Package, format!("network {name} {what}: {error:#}"))
