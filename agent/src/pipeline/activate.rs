@@ -157,7 +157,7 @@ impl Pipeline {
         let mut misses: Vec<Fault> = Vec::new();
         for mut choice in choices {
             if let Some(miss) = misses.last() {
-                choice.explanation = miss.reason.clone();
+                choice.explanation.clone_from(&miss.reason);
             }
             self.models.set(&package.digest, Standing::Checking(choice.clone()));
             self.recorder.changed();
