@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use sund_agent::association::{Listener, Policy, serve};
 use sund_agent::audit;
+use sund_agent::infer::Engines;
 use sund_agent::limits::association::MAX_ASSOCIATIONS;
 use sund_agent::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble};
 use sund_agent::results::UidKey;
@@ -28,6 +29,7 @@ pub fn node(directory: &Path) -> Result<()> {
         device: "bench".to_owned(),
         launcher: Launcher::Child { program: PathBuf::from("sund") },
         bounds: Bounds { memory: 1 << 30, time: Duration::from_secs(60) },
+        engines: Engines::here(None),
     };
     let log = audit::Log::open(audit::Options {
         dir: directory.join("audit"),
