@@ -28,7 +28,7 @@ pub fn node(directory: &Path) -> Result<()> {
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
         launcher: Launcher::Child { program: PathBuf::from("sund") },
-        bounds: Bounds { memory: 1 << 30, time: Duration::from_secs(60) },
+        bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1) },
         engines: Engines::here(None),
     };
     let log = audit::Log::open(audit::Options {
@@ -47,7 +47,7 @@ pub fn node(directory: &Path) -> Result<()> {
         max_associations: MAX_ASSOCIATIONS,
     };
     // What comes after the C-STORE is not measured here: no study is completed.
-    let rules = AssemblyRules { quiet: Duration::from_secs(86_400), complete_on_association_end: false };
+    let rules = AssemblyRules { quiet: Duration::from_hours(24), complete_on_association_end: false };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
     runtime

@@ -7,14 +7,12 @@ use super::session::Session;
 use super::wire::{Received, Wire, WireError};
 use crate::limits::association::{ARTIM, DRAIN, DRAIN_IDLE, LINGER};
 use dicom_ul::pdu::{AssociationRQ, Pdu};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Builder;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -59,7 +57,7 @@ pub async fn serve<I: Intake>(listener: Listener, policy: Policy, intake: Arc<I>
         number += 1;
         let association = Association { id: number, calling_ae: String::new(), called_ae: String::new(), peer };
         let node = Node { policy: Arc::clone(&policy), intake: Arc::clone(&intake), stop: stop.clone() };
-        running.spawn(node.apart(stream, listener.tls.clone(), association, place));
+        running.spawn(node.connection(stream, listener.tls.clone(), association, place));
     }
     drop(listener);
     while running.join_next().await.is_some() {}
@@ -73,31 +71,6 @@ struct Node<I> {
 }
 
 impl<I: Intake> Node<I> {
-    /// Serves a connection on a thread of its own, which ends where the returned future is dropped. An instance on its way
-    /// to the disk so holds up no other association, and no other thread has to be woken on the way to its response.
-    async fn apart(self, stream: TcpStream, tls: Option<TlsAcceptor>, association: Association, place: Place) {
-        let Ok(stream) = stream.into_std() else { return };
-        let (alive, ended) = oneshot::channel::<Infallible>();
-        let (wanted, unwanted) = oneshot::channel::<Infallible>();
-        let serve = move || {
-            let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
-            runtime.block_on(async move {
-                let Ok(stream) = TcpStream::from_std(stream) else { return };
-                tokio::select! {
-                    () = self.connection(stream, tls, association, place) => {}
-                    _ = unwanted => {}
-                }
-            });
-            drop(alive);
-        };
-        // Without a thread the connection is closed: the system is at its limit, and the peer tries again.
-        if std::thread::Builder::new().name("association".to_owned()).spawn(serve).is_ok() {
-            // Nothing is ever sent: the thread's end is what comes.
-            let _ = ended.await;
-        }
-        drop(wanted);
-    }
-
     async fn connection(self, stream: TcpStream, tls: Option<TlsAcceptor>, association: Association, place: Place) {
         // Each response is one write, and the peer waits for it.
         let _ = stream.set_nodelay(true);
