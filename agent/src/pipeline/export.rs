@@ -54,7 +54,7 @@ impl Pipeline {
         Ok(answers)
     }
 
-    fn jobs_of(&self, study: &str) -> Result<Vec<Job>, SpoolError> {
+    pub(super) fn jobs_of(&self, study: &str) -> Result<Vec<Job>, SpoolError> {
         let mut jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
         jobs.retain(|job| job.study == study);
         Ok(jobs)

@@ -25,8 +25,8 @@ pub(super) struct Frame {
     encoded: Vec<u8>,
     head: Pooled,
     payload: Option<(Pooled, usize)>,
-    /// True for an instance or part, which stays out of the reserve.
-    ingest: bool,
+    /// True for an instance or part that came from a sender, which stays out of the reserve.
+    pub(super) ingest: bool,
 }
 
 impl Frame {
