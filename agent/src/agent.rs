@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
 use crate::fault::{Blame, Fault};
+use crate::infer::Engines;
 use crate::limits::agent::DRAIN;
 use crate::metrics;
 use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, retain, run_jobs};
@@ -50,6 +51,7 @@ impl Agent {
             destinations: config.destinations.clone(),
             uid_key: config.uid_key,
             device: config.device,
+            engines: Engines::here(config.worker.onnxruntime.as_deref()),
             launcher: config.worker.launcher,
             bounds: config.worker.bounds,
         };

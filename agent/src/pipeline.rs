@@ -24,6 +24,7 @@ pub use retention::retain;
 pub use runner::run_jobs;
 
 use crate::deliver::Destination;
+use crate::infer::Engines;
 use crate::job::Job;
 use crate::model::Package;
 use crate::results::UidKey;
@@ -49,6 +50,8 @@ pub struct Site {
     pub uid_key: UidKey,
     /// Name of this device in results.
     pub device: String,
+    /// The engines of this machine.
+    pub engines: Engines,
     /// How workers are started.
     pub launcher: Launcher,
     /// Bounds on one job.

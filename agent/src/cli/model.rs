@@ -3,8 +3,8 @@ use super::table::table;
 use super::{fail, on_runtime, print};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
-use crate::infer::TractEngine;
-use crate::inference::Findings;
+use crate::infer::Engines;
+use crate::inference::{Findings, Inference};
 use crate::model::{Package, golden, template};
 use crate::outcome::Outcome;
 use crate::results::preview_png;
@@ -83,31 +83,45 @@ fn check(folder: &Path) -> Result<Exit, Fault> {
             "there is no golden case: without one no engine may serve it",
         ));
     }
-    let mut engine = TractEngine::default();
     let mut rows = Vec::new();
     let mut missed = None;
-    for case in &manifest.golden {
-        let begun = Instant::now();
-        let (held, found) = match golden::check_one(&package, &mut engine, case) {
-            Ok(inference) => {
-                let mut found: Vec<String> =
-                    inference.measurements.iter().map(|m| format!("{:.1} {}", m.value, m.unit.value)).collect();
-                if let Findings::Images { boxes, .. } = &inference.findings {
-                    found.push(format!("{} boxes", boxes.len()));
+    for kind in Engines::here(None).kinds() {
+        let (class, precision) = kind.class_and_precision();
+        if !manifest.engines.iter().any(|engine| engine.class == class && engine.precision == precision) {
+            continue;
+        }
+        let mut engine = kind.open()?;
+        let name = format!("{class} {precision}");
+        for case in &manifest.golden {
+            let begun = Instant::now();
+            let (held, found) = match golden::check_one(&package, engine.as_mut(), case) {
+                Ok(inference) => ("held", found(&inference)),
+                Err(fault) => {
+                    let reason = fault.reason.clone();
+                    missed = Some(fault);
+                    ("missed", reason)
                 }
-                ("held", found.join(", "))
-            }
-            Err(fault) => {
-                let reason = fault.reason.clone();
-                missed = Some(fault);
-                ("missed", reason)
-            }
-        };
-        let took = format!("{:.1} s", begun.elapsed().as_secs_f64());
-        rows.push(vec![case.name.clone(), "tract fp32".to_owned(), held.to_owned(), took, found]);
+            };
+            let took = format!("{:.1} s", begun.elapsed().as_secs_f64());
+            rows.push(vec![case.name.clone(), name.clone(), held.to_owned(), took, found]);
+        }
+    }
+    if rows.is_empty() {
+        return Err(Engines::here(None).choose(&manifest.engines).err().unwrap_or_else(|| {
+            Fault::new("engine-not-validated", Blame::Package, "no engine here can run the golden cases")
+        }));
     }
     print(&table(&["golden case", "engine", "", "time", "found"], &rows));
     missed.map_or(Ok(Exit::Ok), |fault| Ok(Exit::from(&fault)))
+}
+
+fn found(inference: &Inference) -> String {
+    let mut found: Vec<String> =
+        inference.measurements.iter().map(|m| format!("{:.1} {}", m.value, m.unit.value)).collect();
+    if let Findings::Images { boxes, .. } = &inference.findings {
+        found.push(format!("{} boxes", boxes.len()));
+    }
+    found.join(", ")
 }
 
 async fn run_on(folder: &Path, on: &Path, out: &Path) -> Result<Exit, Fault> {

@@ -1,9 +1,13 @@
-//! Engines: what runs a network. tract is always there.
+//! Engines: what runs a network. tract is always there; ONNX Runtime where it is installed.
+mod choose;
+mod onnxruntime;
 mod tract;
 
+pub use choose::{Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE};
+pub use onnxruntime::OnnxRuntimeEngine;
 pub use tract::TractEngine;
 
-use crate::fault::Fault;
+use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 
 /// A tensor of real numbers, last axis fastest.
@@ -22,4 +26,27 @@ pub trait Engine {
 
     /// Runs the network `name` on one input; its first output.
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault>;
+}
+
+/// An answer that can be judged. A NaN compares as "not above the threshold", so it would read as "nothing found".
+fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
+    if output.values.iter().all(|value| value.is_finite()) {
+        return Ok(output);
+    }
+    let reason = format!("network {name} gave values that are not finite");
+    Err(Fault::new("network-not-finite", Blame::Package, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_are_not_finite_are_a_failure_and_not_nothing_found() {
+        let output = |value| Tensor { shape: vec![2], values: vec![0.0, value] };
+        assert!(checked("n", output(1.0)).is_ok());
+        for value in [f32::NAN, f32::INFINITY] {
+            assert_eq!(checked("n", output(value)).unwrap_err().code, "network-not-finite");
+        }
+    }
 }

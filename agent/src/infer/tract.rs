@@ -1,5 +1,5 @@
 //! tract: ONNX on the CPU, in Rust, on every machine.
-use super::{Engine, Tensor};
+use super::{Engine, Tensor, checked};
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_SESSIONS;
@@ -43,13 +43,7 @@ impl Engine for TractEngine {
             .next()
             .ok_or_else(|| Fault::new("network-failed", Blame::Package, format!("network {name} gives no output")))?;
         let view = output.to_plain_array_view::<f32>().map_err(|error| failed("gives no 32-bit reals", error))?;
-        let output = Tensor { shape: view.shape().to_vec(), values: view.iter().copied().collect() };
-        // A NaN compares as "not above the threshold", so it would read as "nothing found".
-        if output.values.iter().any(|value| !value.is_finite()) {
-            let reason = format!("network {name} gave values that are not finite");
-            return Err(Fault::new("network-not-finite", Blame::Package, reason));
-        }
-        Ok(output)
+        checked(name, Tensor { shape: view.shape().to_vec(), values: view.iter().copied().collect() })
     }
 }
 

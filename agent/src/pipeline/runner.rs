@@ -103,7 +103,8 @@ impl Pipeline {
                 extents: grant.into_parts(&mut segments),
             });
         }
-        let task = Task { job: job.id, package_digest: package.digest.clone(), instances };
+        let choice = self.site.engines.choose(&package.manifest.engines).map_err(TaskError::Refused)?;
+        let task = Task { job: job.id, package_digest: package.digest.clone(), engine: choice.engine, instances };
         let files: Vec<BorrowedFd<'_>> =
             std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
         let process = match worker.take() {

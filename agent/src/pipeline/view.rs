@@ -94,6 +94,13 @@ impl Pipeline {
                 });
                 (outcome, count.count() as u64)
             };
+            let (engine, explanation) = match self.site.engines.choose(&manifest.engines) {
+                Ok(choice) => {
+                    let (class, precision) = choice.engine.class_and_precision();
+                    (Some(format!("{class} {precision}")), choice.explanation)
+                }
+                Err(fault) => (None, fault.reason),
+            };
             ModelStatus {
                 name: manifest.name.clone(),
                 title: manifest.title.clone(),
@@ -106,9 +113,9 @@ impl Pipeline {
                     _ => "shadow",
                 }
                 .to_owned(),
-                engine: Some("tract fp32".to_owned()),
-                explanation: "tract is on every machine, and the package is validated for it".to_owned(),
-                state: "active".to_owned(),
+                state: if engine.is_some() { "active" } else { "off" }.to_owned(),
+                engine,
+                explanation,
                 intended_use: manifest.intended_use.clone(),
                 outcomes: crate::outcome::Outcome::ALL.into_iter().map(ended).collect(),
             }

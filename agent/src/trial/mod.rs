@@ -9,6 +9,7 @@ use crate::association::{Association, Intake, IntakeInstance};
 use crate::config::Config;
 use crate::dataset::part10;
 use crate::fault::{Blame, Fault};
+use crate::infer::Engines;
 use crate::instance::{Arrival, Origin};
 use crate::model::Package;
 use crate::outcome::Outcome;
@@ -58,6 +59,7 @@ pub async fn run(
         destinations: Vec::new(),
         uid_key: config.uid_key,
         device: "trial".to_owned(),
+        engines: Engines::here(config.worker.onnxruntime.as_deref()),
         launcher: config.worker.launcher,
         bounds: config.worker.bounds,
     };

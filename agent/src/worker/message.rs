@@ -1,6 +1,7 @@
 //! What agent and worker say to each other.
 use super::bulk::Layout;
 use crate::fault::Fault;
+use crate::infer::EngineKind;
 use crate::inference::{Inference, StepTime};
 use crate::spool::GrantExtents;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ pub struct Task {
     pub job: u64,
     /// Digest that the package must have.
     pub package_digest: String,
+    /// What it runs on.
+    pub engine: EngineKind,
     /// The series, in no particular order.
     pub instances: Vec<TaskInstance>,
 }

@@ -6,7 +6,7 @@ use crate::bracket;
 use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
-use crate::infer::TractEngine;
+use crate::infer::{Engine, EngineKind};
 use crate::inference::Inference;
 use crate::model::Package;
 use bytes::Bytes;
@@ -18,8 +18,7 @@ use std::path::PathBuf;
 pub fn serve() -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let mut channel = Channel::new(socket);
-    let mut engine = TractEngine::default();
-    let mut loaded: Option<Package> = None;
+    let mut loaded: Option<Loaded> = None;
     loop {
         let (task, files) = match channel.receive::<Task>() {
             Ok(received) => received,
@@ -27,7 +26,7 @@ pub fn serve() -> Result<(), ChannelError> {
             Err(error) => return Err(error),
         };
         let mut said = Ok(());
-        let done = work(&task, &files, &mut engine, &mut loaded, &mut |step| {
+        let done = work(&task, &files, &mut loaded, &mut |step| {
             if said.is_ok() {
                 said = channel.send(&Said::Step(step.clone()), &[]);
             }
@@ -43,23 +42,30 @@ pub fn serve() -> Result<(), ChannelError> {
     }
 }
 
+/// The package that the last task was for, on its engine: networks stay loaded from one task to the next.
+struct Loaded {
+    package: Package,
+    kind: EngineKind,
+    engine: Box<dyn Engine>,
+}
+
 fn work(
     task: &Task,
     files: &[OwnedFd],
-    engine: &mut TractEngine,
-    loaded: &mut Option<Package>,
+    loaded: &mut Option<Loaded>,
     on_step: &mut dyn FnMut(&crate::inference::StepTime),
 ) -> Result<Inference, Fault> {
     let (folder, segments) = files
         .split_first()
         .ok_or_else(|| Fault::new("worker-garbled", Blame::Sund, "the task came without its package"))?;
-    if loaded.as_ref().is_none_or(|package| package.digest != task.package_digest) {
+    let fits = |loaded: &Loaded| loaded.package.digest == task.package_digest && loaded.kind == task.engine;
+    if !loaded.as_ref().is_some_and(fits) {
         // The folder is opened by its descriptor: the worker's user needs no right on the path.
         *loaded = None;
-        *engine = TractEngine::default();
-        *loaded = Some(Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?);
+        let package = Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?;
+        *loaded = Some(Loaded { package, kind: task.engine.clone(), engine: task.engine.open()? });
     }
-    let package = loaded.as_ref().filter(|package| package.digest == task.package_digest).ok_or_else(|| {
+    let Loaded { package, engine, .. } = loaded.as_mut().filter(|loaded| fits(loaded)).ok_or_else(|| {
         Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")
     })?;
     let segments: Vec<BorrowedFd<'_>> = segments.iter().map(AsFd::as_fd).collect();
@@ -73,5 +79,5 @@ fn work(
         })
     });
     let series = series.collect::<Result<Vec<_>, Fault>>()?;
-    bracket::run(package, engine, &series, on_step)
+    bracket::run(package, engine.as_mut(), &series, on_step)
 }

@@ -1,0 +1,75 @@
+//! ONNX Runtime on the CPU: opened at run time where it is installed. Faster than tract on large volumes, and its oracle.
+use super::{Engine, Tensor, checked};
+use crate::fault::{Blame, Fault};
+use crate::inference::EngineUsed;
+use crate::limits::model::MAX_SESSIONS;
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::value::Tensor as OrtTensor;
+use std::path::Path;
+
+/// Networks with their sessions, the newest last.
+pub struct OnnxRuntimeEngine {
+    environment: Environment,
+    version: String,
+    sessions: Vec<(String, Session)>,
+}
+
+impl OnnxRuntimeEngine {
+    /// Opens the library. It stays open as long as the process lives: another one needs another process.
+    pub fn open(library: &Path) -> Result<Self, Fault> {
+        let unusable = |why: &dyn std::fmt::Display| {
+            let reason = format!("{} cannot serve as ONNX Runtime: {why}", library.display());
+            Fault::new("engine-unavailable", Blame::Configuration, reason)
+        };
+        // An absolute path: a name alone would be looked for beside this program and in the system's folders.
+        let library_path = library.canonicalize().map_err(|error| unusable(&error))?;
+        let environment = ort::init_from(&library_path).map_err(|error| unusable(&error))?;
+        let environment =
+            environment.with_name("sund").with_telemetry(false).build().map_err(|error| unusable(&error))?;
+        // `... git-branch=rel-1.32.0, git-commit-id=...`
+        let version = ort::info().split("rel-").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("unknown");
+        Ok(Self { environment, version: version.to_owned(), sessions: Vec::new() })
+    }
+
+    fn session(&mut self, name: &str, network: &[u8]) -> ort::Result<&mut Session> {
+        let at = match self.sessions.iter().position(|(known, _)| known == name) {
+            Some(at) => at,
+            None => {
+                if self.sessions.len() >= MAX_SESSIONS {
+                    self.sessions.remove(0);
+                }
+                let threads = std::thread::available_parallelism().map_or(1, usize::from);
+                let session =
+                    Session::builder(&self.environment)?.with_intra_threads(threads)?.commit_from_memory(network)?;
+                self.sessions.push((name.to_owned(), session));
+                self.sessions.len() - 1
+            }
+        };
+        Ok(&mut self.sessions[at].1)
+    }
+
+    fn run_session(&mut self, name: &str, network: &[u8], input: Tensor) -> ort::Result<Option<Tensor>> {
+        let input = OrtTensor::from_array((input.shape, input.values))?;
+        let outputs = self.session(name, network)?.run(ort::inputs![input])?;
+        let Some((_, output)) = outputs.iter().next() else { return Ok(None) };
+        let (shape, values) = output.try_extract_tensor::<f32>()?;
+        let shape = shape.iter().map(|length| usize::try_from(*length).unwrap_or(0)).collect();
+        Ok(Some(Tensor { shape, values: values.to_vec() }))
+    }
+}
+
+impl Engine for OnnxRuntimeEngine {
+    fn used(&self) -> EngineUsed {
+        EngineUsed { class: "onnxruntime".into(), precision: "fp32".into(), version: self.version.clone() }
+    }
+
+    fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
+        let output = self
+            .run_session(name, network, input)
+            .map_err(|error| Fault::new("network-failed", Blame::Package, format!("network {name} failed: {error}")))?;
+        let output = output
+            .ok_or_else(|| Fault::new("network-failed", Blame::Package, format!("network {name} gives no output")))?;
+        checked(name, output)
+    }
+}
