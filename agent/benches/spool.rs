@@ -2,26 +2,23 @@
 //!
 //! Prints medians of one waiter and the rate of several, for slices of 40 KB and 512 KB. A tmpfs is refused: it has no
 //! stable storage to wait for.
+mod disk;
+
 use std::hint::black_box;
 use std::io::{Error, Result};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use sund_agent::instance::{Arrival, Origin};
 use sund_agent::spool::{Spool, SpoolError, SpoolOptions};
-
-const TMPFS_MAGIC: u64 = 0x0102_1994;
 
 #[expect(clippy::print_stdout, reason = "the figures are the output")]
 fn main() -> Result<()> {
     let given = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let parent = given.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let directory = tempfile::tempdir_in(&parent)?;
-    if rustix::fs::statfs(directory.path())?.f_type as u64 == TMPFS_MAGIC {
-        return Err(Error::other(format!("{} is a tmpfs: nothing is durable there", parent.display())));
-    }
+    disk::refuse_tmpfs(directory.path())?;
     for length in [40_960, 524_288] {
-        let (direct, cached) = disk(directory.path(), length)?;
+        let (direct, cached) = disk::sync_latency(directory.path(), length)?;
         println!("disk, {length} bytes: O_DIRECT|O_DSYNC {direct:.1?}, write + fdatasync {cached:.1?}");
     }
     let options = SpoolOptions {
@@ -48,37 +45,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Medians of one durable write into blocks written before, both ways.
-fn disk(directory: &Path, length: usize) -> Result<(Duration, Duration)> {
-    const ROUNDS: u64 = 40;
-    let path = directory.join("probe");
-    let memory = vec![7_u8; length + 4096];
-    let start = memory.as_ptr().addr().next_multiple_of(4096) - memory.as_ptr().addr();
-    let bytes = &memory[start..start + length];
-    std::fs::write(&path, vec![1_u8; length * ROUNDS as usize])?;
-    let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits() as i32;
-    let direct = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(&path)?;
-    let cached = std::fs::OpenOptions::new().write(true).open(&path)?;
-    cached.sync_all()?;
-    let median = |write: &dyn Fn(u64) -> Result<()>| -> Result<Duration> {
-        let mut times = (0..ROUNDS)
-            .map(|n| {
-                let started = Instant::now();
-                write(n * length as u64)?;
-                Ok(started.elapsed())
-            })
-            .collect::<Result<Vec<_>>>()?;
-        times.sort();
-        Ok(times[times.len() / 2])
-    };
-    let direct = median(&|offset| direct.write_all_at(bytes, offset))?;
-    let cached = median(&|offset| {
-        cached.write_all_at(bytes, offset)?;
-        cached.sync_data()
-    })?;
-    Ok((direct, cached))
 }
 
 /// The times from the last byte to the durable answer.

@@ -139,6 +139,14 @@ impl Agent {
     }
 }
 
+/// An agent that is let go takes up nothing more; what it had begun is in the spool.
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.pipeline.drain();
+    }
+}
+
 async fn endless(service: impl Future<Output = ()>) -> Result<(), Fault> {
     service.await;
     Ok(())

@@ -64,6 +64,11 @@ impl Job {
         format!("{id:020}")
     }
 
+    /// True where this job asks the question of an earlier one again: the same model on the same series of a route.
+    pub fn asks_again(&self, earlier: &Self) -> bool {
+        self.route == earlier.route && self.package.name == earlier.package.name && self.series == earlier.series
+    }
+
     /// True until it has ended.
     pub fn is_open(&self) -> bool {
         matches!(self.state, JobState::Waiting { .. })

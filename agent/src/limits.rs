@@ -134,6 +134,10 @@ pub mod worker {
     pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
     /// Most files of one job; each is an open descriptor in both processes.
     pub const MAX_FILES: usize = 250;
+    /// Longest code of a worker's refusal; it becomes a label of a metric.
+    pub const MAX_CODE: usize = 64;
+    /// Longest reason of a worker's refusal, in characters; it goes into reports, and must not fill them.
+    pub const MAX_REASON: usize = 1024;
     /// Most bytes of masks and pictures that a worker returns for one job.
     pub const MAX_BULK: u64 = 2 * 1024 * 1024 * 1024;
 }

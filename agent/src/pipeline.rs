@@ -8,6 +8,7 @@
 //! the spool holds. The bracket runs in a worker process.
 mod complete;
 mod conclude;
+mod correct;
 mod delivery;
 mod export;
 mod intake;

@@ -183,7 +183,7 @@ pub struct ResultStatus {
     pub summary: String,
     /// Path of the preview picture (PNG) on the console, where there is one.
     pub preview: Option<String>,
-    /// `waiting`, `delivered`, `held`, `dead`, by destination.
+    /// `waiting`, `delivered`, `superseded`, `held`, `dead`, by destination.
     pub delivery: Vec<(String, String)>,
 }
 

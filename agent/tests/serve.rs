@@ -40,6 +40,10 @@ impl Site {
         Self { folder, systemd }
     }
 
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     pub fn config(&self) -> PathBuf {
         self.folder.path().join("sund.toml")
     }
@@ -88,9 +92,12 @@ impl Site {
 pub struct Daemon(Child);
 
 impl Daemon {
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.0)
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, signal).unwrap();
+        rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
     pub fn exit_code(mut self) -> Option<i32> {

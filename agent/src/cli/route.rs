@@ -156,12 +156,12 @@ fn deaf(route: &Route, calling: &str, called: &str) -> Option<DeafRoute> {
     let listens = |list: &[String], title: &str| list.is_empty() || list.iter().any(|known| known == title);
     let mut reasons = Vec::new();
     if !listens(&route.called_ae, called) {
-        reasons.push(format!("to called AE title {called}, but to {}", route.called_ae.join(", ")));
+        reasons.push(format!("to called AE title {} alone, not to {called}", route.called_ae.join(", ")));
     }
     if !listens(&route.callers, calling) {
-        reasons.push(format!("to caller {calling}, but to {}", route.callers.join(", ")));
+        reasons.push(format!("to caller {} alone, not to {calling}", route.callers.join(", ")));
     }
-    let reason = format!("does not listen {}", reasons.join(", nor "));
+    let reason = format!("listens {}", reasons.join("; and "));
     (!reasons.is_empty()).then(|| DeafRoute { route: route.name.clone(), reason })
 }
 

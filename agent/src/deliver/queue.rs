@@ -1,7 +1,7 @@
 //! One result on its way to one destination: what is kept of it, and when it is tried again.
 use crate::limits::deliver::{FIRST_PAUSE, LONGEST_PAUSE, MAX_ATTEMPTS};
 use serde::{Deserialize, Serialize};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A delivery, as the spool keeps it under `destination/result UID`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,11 @@ pub enum DeliveryState {
         /// Why.
         reason: String,
     },
+    /// Never sent, because a newer result took its place: of all instances, or under the corrected identity.
+    Superseded {
+        /// When.
+        at: SystemTime,
+    },
     /// Kept back: never sent, by policy (a shadow run) or until a person decides.
     Held {
         /// Why.
@@ -59,7 +64,9 @@ pub enum DeliveryState {
 pub enum Attempt {
     /// Stored by the destination.
     Confirmed,
-    /// Not now: the destination is away or out of resources.
+    /// The destination is away: nothing can be sent to it.
+    Away(String),
+    /// Not now: the destination is out of resources, or broke off over this object.
     Later(String),
     /// Never: the destination will not take this object.
     Refused(String),
@@ -76,23 +83,61 @@ impl Delivery {
         matches!(self.state, DeliveryState::Waiting { not_before, .. } if not_before <= now)
     }
 
+    /// Its place in the line. What is put off for its own sake goes behind what waits for the destination.
+    pub fn place(&self) -> (SystemTime, u64) {
+        match self.state {
+            DeliveryState::Waiting { not_before, .. } => (not_before, self.instance),
+            _ => (self.queued, self.instance),
+        }
+    }
+
     /// The delivery after an attempt.
     #[must_use]
     pub fn after(mut self, attempt: Attempt, now: SystemTime) -> Self {
-        self.state = match attempt {
-            Attempt::Confirmed => DeliveryState::Delivered { at: now },
-            Attempt::Refused(reason) => DeliveryState::Dead { at: now, reason },
-            Attempt::Later(reason) => {
+        self.state = match (attempt, self.state) {
+            (Attempt::Confirmed, _) => DeliveryState::Delivered { at: now },
+            (Attempt::Refused(reason), _) => DeliveryState::Dead { at: now, reason },
+            (Attempt::Away(reason) | Attempt::Later(reason), _) if self.attempts + 1 >= MAX_ATTEMPTS => {
                 self.attempts += 1;
-                if self.attempts >= MAX_ATTEMPTS {
-                    let reason = format!("given up after {} attempts; the last one: {reason}", self.attempts);
-                    DeliveryState::Dead { at: now, reason }
-                } else {
-                    DeliveryState::Waiting { not_before: now + pause(self.attempts), trouble: Some(reason) }
-                }
+                let reason = format!("given up after {} attempts; the last one: {reason}", self.attempts);
+                DeliveryState::Dead { at: now, reason }
+            }
+            // It keeps its place: the line as a whole waits.
+            (Attempt::Away(reason), DeliveryState::Waiting { not_before, .. }) => {
+                self.attempts += 1;
+                DeliveryState::Waiting { not_before, trouble: Some(reason) }
+            }
+            (Attempt::Away(reason) | Attempt::Later(reason), _) => {
+                self.attempts += 1;
+                DeliveryState::Waiting { not_before: now + pause(self.attempts), trouble: Some(reason) }
             }
         };
         self
+    }
+}
+
+/// The way to a destination: while it is away, everything for it waits together, and goes in order once it is back.
+#[derive(Debug, Default)]
+pub struct Line {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Line {
+    /// The destination could not be reached.
+    pub fn failed(&mut self, now: Instant) {
+        self.failures += 1;
+        self.not_before = Some(now + pause(self.failures));
+    }
+
+    /// The destination answered.
+    pub fn answered(&mut self) {
+        *self = Self::default();
+    }
+
+    /// How long the line waits; zero where it can be tried.
+    pub fn wait(&self, now: Instant) -> Duration {
+        self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 }
 
@@ -120,21 +165,29 @@ mod tests {
 
     #[test]
     fn a_destination_that_is_away_is_tried_less_and_less_often_and_then_given_up_with_the_reason() {
-        let mut now;
-        let mut d = delivery();
+        let mut now = Instant::now();
+        let (mut d, mut line) = (delivery(), Line::default());
         let mut pauses = Vec::new();
-        while let DeliveryState::Waiting { not_before, .. } = d.state {
-            now = not_before;
-            assert!(d.is_due(now));
-            d = d.after(Attempt::Later("connection refused".into()), now);
-            if let DeliveryState::Waiting { not_before, .. } = d.state {
-                pauses.push(not_before.duration_since(now).unwrap());
-            }
+        while matches!(d.state, DeliveryState::Waiting { .. }) {
+            assert!(line.wait(now).is_zero());
+            d = d.after(Attempt::Away("connection refused".into()), SystemTime::now());
+            line.failed(now);
+            pauses.push(line.wait(now));
+            now += line.wait(now);
         }
         assert_eq!(pauses[..4], [2, 4, 8, 16].map(Duration::from_secs));
         assert!(pauses.iter().all(|p| *p <= LONGEST_PAUSE));
         assert!(pauses.iter().sum::<Duration>() > Duration::from_hours(20), "a night without a PACS is survived");
         assert!(matches!(d.state, DeliveryState::Dead { ref reason, .. } if reason.contains("connection refused")));
+    }
+
+    #[test]
+    fn what_is_put_off_for_its_own_sake_goes_behind_what_waits_for_the_destination() {
+        let now = SystemTime::now();
+        let away = delivery().after(Attempt::Away("connection refused".into()), now);
+        let breaks = delivery().after(Attempt::Later("the connection was closed".into()), now);
+        assert!(away.is_due(now) && !breaks.is_due(now));
+        assert!(away.place() < breaks.place());
     }
 
     #[test]

@@ -55,6 +55,13 @@ pub enum LedgerEvent {
         /// SOP Instance UIDs of its results.
         results: Vec<String>,
     },
+    /// The identity was corrected: the same findings, in new results.
+    Corrected {
+        /// Version of the identity.
+        identity: u32,
+        /// SOP Instance UIDs of the new results.
+        results: Vec<String>,
+    },
     /// A destination confirmed a result.
     Delivered {
         /// SOP Instance UID.

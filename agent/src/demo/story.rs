@@ -74,7 +74,7 @@ pub async fn run(options: Options) -> Result<()> {
     }
     let cases = options.case.map_or(Case::ALL.to_vec(), |case| vec![case]);
     for case in cases {
-        play(&story, case, &node_address, &mut arrivals).await?;
+        play(&story, case, &agent, &mut arrivals).await?;
     }
     story.tell(format!("the results lie in {}", received.display()));
     if !options.once {
@@ -130,7 +130,7 @@ fn configure(config: &mut Config, folder: &Path, pacs_address: &str) -> Result<(
 }
 
 /// Sends a case and waits for its results, each of which is checked.
-async fn play(story: &Story, case: Case, node: &str, arrivals: &mut mpsc::UnboundedReceiver<PathBuf>) -> Result<()> {
+async fn play(story: &Story, case: Case, agent: &Agent, arrivals: &mut mpsc::UnboundedReceiver<PathBuf>) -> Result<()> {
     let images = case.images()?;
     let objects: Vec<ObjectToSend> = images
         .iter()
@@ -141,13 +141,19 @@ async fn play(story: &Story, case: Case, node: &str, arrivals: &mut mpsc::Unboun
             dataset: image.dataset.clone(),
         })
         .collect();
-    let peer =
-        Peer { calling_ae: "MODALITY".to_owned(), called_ae: NODE.to_owned(), address: node.to_owned(), tls: None };
+    let peer = Peer {
+        calling_ae: "MODALITY".to_owned(),
+        called_ae: NODE.to_owned(),
+        address: agent.node().to_string(),
+        tls: None,
+    };
     let mut stored = 0;
     send(&peer, &objects, |_, sent| stored += usize::from(matches!(sent, Sent::Stored { .. }))).await?;
     ensure!(stored == objects.len(), "{stored} of {} images were stored", objects.len());
     story.tell(format!("sent {}: {stored} instances stored, each durable before its answer", case.study()));
-    story.tell(format!("{} runs (tract, CPU)", case.package()));
+    let models = agent.status().models;
+    let engine = models.iter().find(|model| model.name == case.package()).and_then(|model| model.engine.as_deref());
+    story.tell(format!("{} runs on {}", case.package(), engine.unwrap_or("no engine")));
     let mut missing = case.expects().to_vec();
     while !missing.is_empty() {
         let Some(path) = tokio::time::timeout(PATIENCE, arrivals.recv()).await.context("no result came")? else {
@@ -155,6 +161,10 @@ async fn play(story: &Story, case: Case, node: &str, arrivals: &mut mpsc::Unboun
         };
         let result = part10::read_file(&path)?;
         check(&result, &images[0])?;
+        let failed = agent.status().studies.into_iter().flat_map(|study| study.timeline).find(|m| m.step == "failed");
+        if let Some(moment) = failed {
+            bail!("{}", moment.text);
+        }
         let modality = result.header.text(tags::MODALITY).unwrap_or_default();
         let place = missing.iter().position(|kind| *kind == modality);
         missing.remove(place.with_context(|| format!("an unexpected {modality} came"))?);

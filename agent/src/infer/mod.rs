@@ -24,6 +24,9 @@ pub trait Engine {
     /// Class, precision and version.
     fn used(&self) -> EngineUsed;
 
+    /// Forgets the networks that it has loaded: the next ones are another package's, under whatever names.
+    fn unload(&mut self);
+
     /// Runs the network `name` on one input; its first output.
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault>;
 }

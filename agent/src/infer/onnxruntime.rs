@@ -64,6 +64,10 @@ impl Engine for OnnxRuntimeEngine {
         EngineUsed { class: "onnxruntime".into(), precision: "fp32".into(), version: self.version.clone() }
     }
 
+    fn unload(&mut self) {
+        self.sessions.clear();
+    }
+
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
         let output = self
             .run_session(name, network, input)

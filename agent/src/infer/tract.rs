@@ -19,6 +19,10 @@ impl Engine for TractEngine {
         EngineUsed { class: "tract".into(), precision: "fp32".into(), version: "0.23.9".into() }
     }
 
+    fn unload(&mut self) {
+        self.plans.clear();
+    }
+
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
         let failed = |what: &str, error: TractError| {
             Fault::new("network-failed", Blame::Package, format!("network {name} {what}: {error:#}"))

@@ -52,7 +52,7 @@ pub fn held(case: &Golden, inference: &Inference) -> Result<(), Fault> {
 pub fn expected(case: &Golden) -> String {
     match case.volume_ml {
         Some(ml) => format!("{ml:.1} ± {:.1} ml", case.tolerance_ml),
-        None => format!("{} at overlap {:.2}", boxes(case.boxes.len()), case.least_overlap),
+        None => format!("{}, overlap at least {:.2}", boxes(case.boxes.len()), case.least_overlap),
     }
 }
 
@@ -75,7 +75,7 @@ pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
             let met: Vec<f32> = case.boxes.iter().map(best).collect();
             let holds = met.iter().all(|overlap| *overlap >= case.least_overlap);
             let least = met.iter().copied().fold(1.0, f32::min);
-            (format!("{}, least overlap {least:.2}", boxes(all.len())), holds)
+            (format!("{}, worst overlap {least:.2}", boxes(all.len())), holds)
         }
         (None, Findings::Volume { .. }) => ("a volume".to_owned(), false),
     };

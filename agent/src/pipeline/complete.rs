@@ -1,10 +1,13 @@
 //! study → route: everything that follows from a study's completion, in one durable step.
 use super::Pipeline;
+use super::conclude::Ended;
+use super::runner::model;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
 use crate::model::Package;
-use crate::results::Identity;
+use crate::outcome::Outcome;
+use crate::results::{Identity, ResultObject};
 use crate::route::{Candidate, Plan, SeriesView, plan};
 use crate::spool::{Batch, SpoolError, Table};
 use crate::study::open::{OpenedInstance, hex, open};
@@ -55,33 +58,62 @@ impl Pipeline {
         };
         record.revision += 1;
         record.note("complete", format!("{} instances", opened.len()), None);
+        remember(&mut record, &opened);
         let patients: Vec<Patient> = opened.iter().map(|instance| Patient::of(&instance.header)).collect();
         if let Err(fault) = self.recorder.stage("identity", &id, || one_patient(&patients)) {
             return self.refuse(record, &fault);
         }
-        record.refused = None;
+        let was_refused = record.refused.take().is_some();
         let mut batch = Batch::new();
-        self.update_identity(&mut record, &opened, &mut batch)?;
-        remember(&mut record, &opened);
+        let corrected = self.update_identity(&mut record, &opened, &mut batch)?;
 
         let candidates = candidates(&self.packages);
         let views = views(&opened);
         let plan = self.recorder.stage("route", &id, || Ok(plan(&self.site.routes, &candidates, &views)))?;
-        let jobs = self.new_jobs(&record, &opened, &plan)?;
+        let earlier = self.jobs_of(study)?;
+        let jobs = self.new_jobs(&record, &opened, &plan, &earlier);
         describe(&mut record, &plan, &jobs);
         for job in &jobs {
             batch.put(Table::Jobs, &Job::key(job.id), job, Some(study))?;
         }
+        let (replaced, open): (Vec<&Job>, Vec<&Job>) = earlier
+            .iter()
+            .filter(|earlier| earlier.is_open())
+            .partition(|earlier| jobs.iter().any(|job| job.asks_again(earlier)));
+        for job in &replaced {
+            Self::end(&mut batch, job, superseded())?;
+        }
         batch.put(Table::Studies, study, &record, Some(study))?;
         self.spool.write_blocking(batch)?;
-        for job in &jobs {
+
+        for (job, object) in &corrected {
+            self.say_made(job, object);
+        }
+        for job in replaced {
+            self.recorder.audit(audit::Event::JobEnded {
+                study: self.audit_study(study),
+                job: job.id,
+                model: model(job),
+                outcome: Outcome::TooLate,
+                fault: superseded().fault,
+            });
+        }
+        // What was open when the study was refused goes on.
+        let resumed = open.into_iter().filter(|_| was_refused);
+        for job in resumed.chain(&jobs) {
             self.jobs.push(job.id);
         }
+        self.deliveries.notify_waiters();
         self.recorder.changed();
         Ok(())
     }
 
-    /// A study that no model may run on: kept, shown, audited; nothing runs.
+    /// True where no model may run on a study and nothing of it may be sent.
+    pub(super) fn is_refused(&self, study: &str) -> Result<bool, SpoolError> {
+        Ok(self.study_record(study)?.is_some_and(|record| record.refused.is_some()))
+    }
+
+    /// A study that no model may run on: kept, shown, audited; nothing runs, and nothing of it is sent.
     fn refuse(&self, mut record: StudyRecord, fault: &Fault) -> Result<(), Fault> {
         record.refused = Some(fault.clone());
         record.note("refused", fault.reason.clone(), Some(&fault.code));
@@ -94,36 +126,35 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A new version of the identity where the newest instance names the study otherwise than the record does.
+    /// A new version of the identity where the newest instances name patient or study otherwise than the record does; the
+    /// results that were made again for it.
     fn update_identity(
         &self,
         record: &mut StudyRecord,
         opened: &[OpenedInstance],
         batch: &mut Batch,
-    ) -> Result<(), Fault> {
-        let Some(newest) = opened.iter().max_by_key(|instance| instance.stored.id) else {
-            return Ok(());
-        };
-        let identity = Identity::from_header(&newest.header);
-        if record.identity_version > 0 && identity == self.identity(&record.study)? {
-            return Ok(());
+    ) -> Result<Vec<(Job, ResultObject)>, Fault> {
+        // In the order of arrival: the newest is the last.
+        let identity = Identity::of_study(opened.iter().rev().map(|instance| &instance.header));
+        if record.identity_version > 0 && identity.names_the_same(&self.identity(&record.study)?) {
+            return Ok(Vec::new());
         }
         record.identity_version += 1;
         batch.put(Table::Identity, &record.study, &identity, Some(&record.study))?;
-        if record.identity_version > 1 {
-            record.note("identity", "patient or study data were corrected; nothing is inferred anew for that", None);
-            self.recorder.audit(audit::Event::IdentityUpdated {
-                study: self.audit_study(&record.study),
-                version: u64::from(record.identity_version),
-            });
+        if record.identity_version == 1 {
+            return Ok(Vec::new());
         }
-        Ok(())
+        record.note("identity", "patient or study data were corrected; nothing is inferred anew for that", None);
+        let made = self.correct(batch, record, &identity)?;
+        self.recorder.audit(audit::Event::IdentityUpdated {
+            study: self.audit_study(&record.study),
+            version: u64::from(record.identity_version),
+        });
+        Ok(made)
     }
 
     /// The jobs of a plan that have not been decided on the very same input before.
-    fn new_jobs(&self, record: &StudyRecord, opened: &[OpenedInstance], plan: &Plan<'_>) -> Result<Vec<Job>, Fault> {
-        let mut earlier: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
-        earlier.retain(|job| job.study == record.study);
+    fn new_jobs(&self, record: &StudyRecord, opened: &[OpenedInstance], plan: &Plan<'_>, earlier: &[Job]) -> Vec<Job> {
         let not_applicable = plan.not_applicable();
         let decisions = plan.runs().map(|d| (d, true)).chain(not_applicable.into_iter().map(|d| (d, false)));
         let created = SystemTime::now();
@@ -161,8 +192,15 @@ impl Pipeline {
                 state: JobState::Waiting { attempts: 0 },
             });
         }
-        Ok(jobs)
+        jobs
     }
+}
+
+/// How a job ends that had not ended when more instances came.
+fn superseded() -> Ended {
+    let reason = "more instances came before it ended; a newer job answers for all of them";
+    let fault = Some(Fault::new("job-superseded", Blame::Peer, reason));
+    Ended { outcome: Outcome::TooLate, fault, summary: reason.to_owned(), times: Vec::new(), results: Vec::new() }
 }
 
 fn one_patient(patients: &[Patient]) -> Result<(), Fault> {

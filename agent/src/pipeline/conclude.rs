@@ -5,7 +5,7 @@ use crate::audit;
 use crate::deliver::queue::{Delivery, DeliveryState};
 use crate::deliver::record::{LedgerEntry, LedgerEvent, ResultRecord};
 use crate::fault::{Blame, Fault};
-use crate::inference::Inference;
+use crate::inference::{Inference, StepTime};
 use crate::instance::{Arrival, Origin, StoredInstance};
 use crate::job::{Job, JobState};
 use crate::outcome::Outcome;
@@ -15,56 +15,146 @@ use crate::spool::{Batch, Table};
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
-impl Pipeline {
-    /// Ends a job: its results are made and stored, then one batch ends the job, queues the deliveries and writes the ledger.
-    /// A cut before that batch leaves the job open; run again, it makes results with the same UIDs.
-    pub(super) fn conclude(&self, job: Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<(), Fault> {
-        let id = self.study_record(&job.study)?.map(|record| record.id).unwrap_or_default();
-        let made = self.recorder.stage("results", &id, || self.make_results(&job, outcome, &answer));
-        let (outcome, objects, fault, times) = match (made, answer) {
-            (Ok(objects), Ok(inference)) => (outcome, objects, None, inference.times),
-            (Ok(objects), Err(fault)) => (outcome, objects, Some(fault), Vec::new()),
-            (Err(fault), _) => (Outcome::Failed, Vec::new(), Some(fault), Vec::new()),
-        };
-        let summary = objects.first().map_or_else(|| outcome.sentence().to_owned(), |object| object.summary.clone());
-        let mut batch = Batch::new();
-        let study = Some(job.study.as_str());
-        for object in &objects {
-            let stored = self.store(&job, object)?;
-            self.queue(&mut batch, &job, outcome, object, &stored)?;
-        }
-        let ended = LedgerEvent::Ended { outcome, results: objects.iter().map(|o| o.sop_instance.clone()).collect() };
-        Self::ledger(&mut batch, &job.package.digest, &job.study, job.id, ended)?;
-        let mut done = job.clone();
-        done.state =
-            JobState::Ended { outcome, at: SystemTime::now(), fault: fault.clone(), summary: summary.clone(), times };
-        batch.put(Table::Jobs, &Job::key(job.id), &done, study)?;
-        self.spool.write_blocking(batch)?;
+/// What the spool keeps of a job's end.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) fault: Option<Fault>,
+    pub(super) summary: String,
+    pub(super) times: Vec<StepTime>,
+    /// SOP Instance UIDs.
+    pub(super) results: Vec<String>,
+}
 
-        crate::metrics::outcome(&job.package.name, outcome);
-        let step = if outcome == Outcome::Failed { "failed" } else { "done" };
+/// How a job ends: what is kept and sent of it.
+struct Ending {
+    outcome: Outcome,
+    objects: Vec<ResultObject>,
+    fault: Option<Fault>,
+    times: Vec<StepTime>,
+}
+
+impl Pipeline {
+    /// Ends a job: its results are made and stored, then one batch ends the job, queues the deliveries, takes back what
+    /// waits of the answers that this one supersedes, and writes the ledger. A cut before that batch leaves the job open;
+    /// run again, it makes results with the same UIDs.
+    pub(super) fn conclude(&self, job: &Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<(), Fault> {
+        let (ending, one_at_a_time) = loop {
+            let version = self.identity_version(&job.study)?;
+            let ending = self.ending(job, outcome, &answer)?;
+            let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+            // Results take the newest identity, also one that came while they were made.
+            if self.identity_version(&job.study)? == version {
+                break (ending, one_at_a_time);
+            }
+        };
+        let Ending { outcome, objects, fault, times } = ending;
+        if !self.spool.get::<Job>(Table::Jobs, &Job::key(job.id))?.is_some_and(|job| job.is_open()) {
+            // Superseded, or erased, while it ran.
+            return Ok(());
+        }
+        let report = objects.iter().find(|object| object.kind == "SR");
+        let summary = report.map_or_else(|| outcome.sentence().to_owned(), |report| report.summary.clone());
+        let mut batch = Batch::new();
+        for object in &objects {
+            let stored = self.store(job, object)?;
+            self.queue(&mut batch, job, outcome, object, &stored)?;
+        }
+        if matches!(outcome, Outcome::Finding | Outcome::NoFinding) {
+            let earlier = self.earlier(job)?;
+            self.withdraw(&mut batch, &job.study, |delivery| earlier.iter().any(|job| job.id == delivery.job))?;
+        }
         let text = match &fault {
             Some(fault) => format!("{}: {}: {}", job.package.title, outcome.sentence(), fault.reason),
             None => format!("{}: {summary}", job.package.title),
         };
-        self.note(&job.study, step, &text, fault.as_ref().map(|fault| fault.code.as_ref()))?;
+        let step = if outcome == Outcome::Failed { "failed" } else { "done" };
+        self.noted(&mut batch, &job.study, step, &text, fault.as_ref().map(|fault| fault.code.as_ref()))?;
+        let results = objects.iter().map(|object| object.sop_instance.clone()).collect();
+        Self::end(&mut batch, job, Ended { outcome, fault: fault.clone(), summary, times, results })?;
+        self.spool.write_blocking(batch)?;
+        drop(one_at_a_time);
+
+        crate::metrics::outcome(&job.package.name, outcome);
         for object in &objects {
-            self.recorder.audit(audit::Event::ResultMade {
-                study: self.audit_study(&job.study),
-                model: model(&job),
-                kind: object.kind.to_owned(),
-                instance: Private::new(object.sop_instance.clone()),
-            });
+            self.say_made(job, object);
         }
         self.recorder.audit(audit::Event::JobEnded {
             study: self.audit_study(&job.study),
             job: job.id,
-            model: model(&job),
+            model: model(job),
             outcome,
             fault,
         });
+        self.recorder.changed();
         self.deliveries.notify_waiters();
         Ok(())
+    }
+
+    /// The results of a job. An answer that cannot be put into results is a failure, which is reported as one.
+    fn ending(&self, job: &Job, outcome: Outcome, answer: &Result<Inference, Fault>) -> Result<Ending, Fault> {
+        let id = self.study_record(&job.study)?.map(|record| record.id).unwrap_or_default();
+        let made = self.recorder.stage("results", &id, || self.make_results(job, outcome, answer));
+        Ok(match (made, answer) {
+            (Ok(objects), Ok(inference)) => Ending { outcome, objects, fault: None, times: inference.times.clone() },
+            (Ok(objects), Err(fault)) => Ending { outcome, objects, fault: Some(fault.clone()), times: Vec::new() },
+            (Err(fault), _) => {
+                let objects = self.make_results(job, Outcome::Failed, &Err(fault.clone())).unwrap_or_default();
+                Ending { outcome: Outcome::Failed, objects, fault: Some(fault), times: Vec::new() }
+            }
+        })
+    }
+
+    fn identity_version(&self, study: &str) -> Result<u32, Fault> {
+        Ok(self.study_record(study)?.map_or(0, |record| record.identity_version))
+    }
+
+    /// Puts the end of a job into a batch.
+    pub(super) fn end(batch: &mut Batch, job: &Job, ended: Ended) -> Result<(), Fault> {
+        let Ended { outcome, fault, summary, times, results } = ended;
+        Self::ledger(batch, &job.package.digest, &job.study, job.id, LedgerEvent::Ended { outcome, results })?;
+        let mut done = job.clone();
+        done.state = JobState::Ended { outcome, at: SystemTime::now(), fault, summary, times };
+        Ok(batch.put(Table::Jobs, &Job::key(job.id), &done, Some(&job.study))?)
+    }
+
+    /// The jobs that this one supersedes, the newest first.
+    pub(super) fn earlier(&self, job: &Job) -> Result<Vec<Job>, Fault> {
+        let mut earlier: Vec<Job> = Vec::new();
+        let mut next = job.supersedes;
+        while let Some(id) = next {
+            let Some(job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))? else { break };
+            // A job supersedes older ones only.
+            next = job.supersedes.filter(|older| *older < id);
+            earlier.push(job);
+        }
+        Ok(earlier)
+    }
+
+    /// Takes back the deliveries of a study that have not gone out.
+    pub(super) fn withdraw(
+        &self,
+        batch: &mut Batch,
+        study: &str,
+        is_meant: impl Fn(&Delivery) -> bool,
+    ) -> Result<(), Fault> {
+        for mut delivery in self.spool.scan::<Delivery>(Table::Deliveries, "")? {
+            let has_gone = matches!(delivery.state, DeliveryState::Delivered { .. } | DeliveryState::Dead { .. });
+            if delivery.study == study && !has_gone && is_meant(&delivery) {
+                delivery.state = DeliveryState::Superseded { at: SystemTime::now() };
+                batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(study))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The audit of a result that is on stable storage.
+    pub(super) fn say_made(&self, job: &Job, object: &ResultObject) {
+        self.recorder.audit(audit::Event::ResultMade {
+            study: self.audit_study(&job.study),
+            model: model(job),
+            kind: object.kind.to_owned(),
+            instance: Private::new(object.sop_instance.clone()),
+        });
     }
 
     fn make_results(
@@ -111,17 +201,23 @@ impl Pipeline {
         job.inputs.iter().map(open).collect()
     }
 
-    /// The report of the job that this one supersedes.
+    /// The newest report of a job that this one supersedes.
     fn predecessor(&self, job: &Job) -> Result<Option<Predecessor>, Fault> {
-        let Some(earlier) = job.supersedes else { return Ok(None) };
-        let record: Option<ResultRecord> = self.spool.get(Table::Results, &result_key(earlier, "SR"))?;
-        let series = |record: &ResultRecord| self.spool.instance(record.instance).map(|stored| stored.arrival.series);
-        Ok(record.and_then(|record| Some(Predecessor { series: series(&record)?, sop_instance: record.uid })))
+        for earlier in self.earlier(job)? {
+            for kind in ["SR", "OUTCOME"] {
+                let record: Option<ResultRecord> = self.spool.get(Table::Results, &result_key(earlier.id, kind))?;
+                let stored = record.as_ref().and_then(|record| self.spool.instance(record.instance));
+                if let (Some(record), Some(stored)) = (record, stored) {
+                    return Ok(Some(Predecessor { series: stored.arrival.series, sop_instance: record.uid }));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The bytes that will be sent, each time the same, on stable storage.
-    fn store(&self, job: &Job, object: &ResultObject) -> Result<StoredInstance, Fault> {
-        let mut incoming = self.spool.begin(&job.study)?;
+    pub(super) fn store(&self, job: &Job, object: &ResultObject) -> Result<StoredInstance, Fault> {
+        let mut incoming = self.spool.begin_result(&job.study)?;
         incoming.write(&object.dataset)?;
         let arrival = Arrival {
             sop_class: object.sop_class.clone(),
@@ -135,7 +231,8 @@ impl Pipeline {
         Ok(incoming.commit_blocking(arrival, Batch::new())?)
     }
 
-    fn queue(
+    /// Queues a result for the destinations of its route.
+    pub(super) fn queue(
         &self,
         batch: &mut Batch,
         job: &Job,
@@ -189,6 +286,7 @@ impl Pipeline {
     ) -> Result<(), Fault> {
         let name = match &event {
             LedgerEvent::Ended { .. } => "ended".to_owned(),
+            LedgerEvent::Corrected { identity, .. } => format!("corrected/{identity:010}"),
             LedgerEvent::Delivered { result, destination } => format!("delivered/{destination}/{result}"),
             LedgerEvent::Dead { result, destination, .. } => format!("dead/{destination}/{result}"),
         };
@@ -200,13 +298,25 @@ impl Pipeline {
     /// Adds a step to a study's timeline.
     pub(super) fn note(&self, study: &str, step: &str, text: &str, code: Option<&str>) -> Result<(), Fault> {
         let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut record) = self.study_record(study)? else { return Ok(()) };
-        record.note(step, text, code);
         let mut batch = Batch::new();
-        batch.put(Table::Studies, study, &record, Some(study))?;
+        self.noted(&mut batch, study, step, text, code)?;
         self.spool.write_blocking(batch)?;
         self.recorder.changed();
         Ok(())
+    }
+
+    /// Puts a step of a study's timeline into a batch; the caller holds the studies.
+    pub(super) fn noted(
+        &self,
+        batch: &mut Batch,
+        study: &str,
+        step: &str,
+        text: &str,
+        code: Option<&str>,
+    ) -> Result<(), Fault> {
+        let Some(mut record) = self.study_record(study)? else { return Ok(()) };
+        record.note(step, text, code);
+        Ok(batch.put(Table::Studies, study, &record, Some(study))?)
     }
 }
 

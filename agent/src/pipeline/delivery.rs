@@ -3,33 +3,33 @@ use super::Pipeline;
 use crate::association::{ObjectToSend, SendError, Sent, send};
 use crate::audit;
 use crate::deliver::Destination;
-use crate::deliver::queue::{Attempt, Delivery, DeliveryState};
+use crate::deliver::queue::{Attempt, Delivery, DeliveryState, Line};
 use crate::deliver::record::LedgerEvent;
 use crate::fault::{Blame, Fault};
 use crate::job::Job;
 use crate::limits::deliver::{LONGEST_PAUSE, MAX_BATCH};
 use crate::metrics;
 use crate::privacy::Private;
-use crate::spool::{Batch, Table};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use crate::spool::{Batch, SpoolError, Table};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Delivers what is queued for one destination until the pipeline drains.
 pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {
     let mut draining = pipeline.draining.subscribe();
+    let mut line = Line::default();
     loop {
         // Armed before the queue is read: what is queued meanwhile is not missed.
         let queued = pipeline.deliveries.notified();
         tokio::pin!(queued);
         queued.as_mut().enable();
-        if *draining.borrow() {
-            return;
-        }
-        let wait = match pipeline.deliver_due(&destination).await {
+        let wait = match pipeline.deliver_due(&destination, &mut line).await {
             Ok(wait) => wait,
             Err(fault) => {
                 tracing::error!(code = %fault.code, reason = %fault.reason, "deliveries could not be recorded");
-                LONGEST_PAUSE
+                line.failed(Instant::now());
+                line.wait(Instant::now())
             }
         };
         tokio::select! {
@@ -42,78 +42,143 @@ pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {
 
 impl Pipeline {
     /// Sends what is due; how long until something else is.
-    async fn deliver_due(&self, destination: &Destination) -> Result<Duration, Fault> {
-        loop {
-            let mut waiting: Vec<Delivery> = self.spool.scan(Table::Deliveries, &format!("{}/", destination.name))?;
-            waiting.retain(|delivery| matches!(delivery.state, DeliveryState::Waiting { .. }));
+    async fn deliver_due(&self, destination: &Destination, line: &mut Line) -> Result<Duration, Fault> {
+        while !*self.draining.borrow() {
+            let waiting = self.waiting_for(destination)?;
             metrics::delivery_waiting(&destination.name, waiting.len() as u64);
-            let now = SystemTime::now();
-            let mut due: Vec<Delivery> = waiting.iter().filter(|delivery| delivery.is_due(now)).cloned().collect();
-            if due.is_empty() {
-                let next = waiting.iter().filter_map(|delivery| match delivery.state {
-                    DeliveryState::Waiting { not_before, .. } => Some(not_before),
-                    _ => None,
-                });
-                return Ok(next
-                    .min()
-                    .map_or(LONGEST_PAUSE, |at| at.duration_since(now).unwrap_or_default().min(LONGEST_PAUSE)));
+            let away = line.wait(Instant::now());
+            if !away.is_zero() {
+                return Ok(away);
             }
-            due.sort_by_key(|delivery| delivery.queued);
-            due.truncate(MAX_BATCH);
-            self.attempt(destination, due).await?;
+            let now = SystemTime::now();
+            let due: Vec<Delivery> = waiting.iter().filter(|d| d.is_due(now)).take(MAX_BATCH).cloned().collect();
+            if due.is_empty() {
+                let next = waiting.first().map(|delivery| delivery.place().0);
+                return Ok(
+                    next.map_or(LONGEST_PAUSE, |at| at.duration_since(now).unwrap_or_default().min(LONGEST_PAUSE))
+                );
+            }
+            self.attempt(destination, due, line).await?;
         }
+        Ok(LONGEST_PAUSE)
     }
 
-    async fn attempt(&self, destination: &Destination, due: Vec<Delivery>) -> Result<(), Fault> {
-        let mut objects = Vec::with_capacity(due.len());
-        for delivery in &due {
-            let stored = self.spool.instance(delivery.instance).ok_or(crate::spool::SpoolError::Erased)?;
-            objects.push(ObjectToSend {
-                dataset: self.spool.read(&stored)?,
-                sop_class: stored.arrival.sop_class,
-                sop_instance: stored.arrival.sop_instance,
-                transfer_syntax: stored.arrival.transfer_syntax,
-            });
+    /// What may go to a destination, in order. Nothing of a study that is refused: whose it is, is not known.
+    fn waiting_for(&self, destination: &Destination) -> Result<Vec<Delivery>, Fault> {
+        let mut waiting: Vec<Delivery> = self.spool.scan(Table::Deliveries, &format!("{}/", destination.name))?;
+        waiting.retain(|delivery| matches!(delivery.state, DeliveryState::Waiting { .. }));
+        let mut refused: BTreeMap<String, bool> = BTreeMap::new();
+        for delivery in &waiting {
+            if !refused.contains_key(&delivery.study) {
+                refused.insert(delivery.study.clone(), self.is_refused(&delivery.study)?);
+            }
         }
-        let mut answers: Vec<Option<Sent>> = vec![None; due.len()];
+        waiting.retain(|delivery| refused.get(&delivery.study) == Some(&false));
+        waiting.sort_by_key(Delivery::place);
+        Ok(waiting)
+    }
+
+    async fn attempt(&self, destination: &Destination, due: Vec<Delivery>, line: &mut Line) -> Result<(), Fault> {
+        let mut objects = Vec::with_capacity(due.len());
+        let mut sent = Vec::with_capacity(due.len());
+        for delivery in due {
+            match self.object(&delivery) {
+                Ok(object) => {
+                    objects.push(object);
+                    sent.push(delivery);
+                }
+                // One that cannot be read back holds up no other.
+                Err(error) => {
+                    let attempt = Attempt::Refused(format!("its bytes cannot be read back: {error}"));
+                    self.attempted(destination, &delivery, attempt)?;
+                }
+            }
+        }
+        let mut answers: Vec<Option<Sent>> = vec![None; sent.len()];
         let ended = send(&destination.peer, &objects, |n, sent| answers[n] = Some(sent)).await;
-        for (delivery, answer) in due.into_iter().zip(answers) {
+        let answered = answers.iter().flatten().count();
+        let away = matches!(ended, Err(SendError::Connect { .. } | SendError::Rejected(_)));
+        let mut broke_off = false;
+        for (delivery, answer) in sent.into_iter().zip(answers) {
             let attempt = match (answer, &ended) {
                 (Some(Sent::Stored { .. }), _) => Attempt::Confirmed,
                 (Some(Sent::Refused(reason)), _) => Attempt::Refused(reason),
                 (Some(Sent::Later(reason)), _) => Attempt::Later(reason),
-                (None, Err(error)) => Attempt::Later(error.to_string()),
-                (None, Ok(())) => Attempt::Later(SendError::Unexpected("no answer".into()).to_string()),
+                (None, Err(error)) if away => Attempt::Away(error.to_string()),
+                // Those behind the one over which it broke off were not tried.
+                (None, _) if broke_off => continue,
+                (None, ended) => {
+                    broke_off = true;
+                    Attempt::Later(ended.as_ref().err().map_or("no answer".to_owned(), ToString::to_string))
+                }
             };
-            self.attempted(destination, delivery, attempt).await?;
+            self.attempted(destination, &delivery, attempt)?;
+        }
+        match answered {
+            0 if ended.is_err() => line.failed(Instant::now()),
+            _ => line.answered(),
         }
         Ok(())
     }
 
-    /// Records an attempt: the delivery, the ledger, the timeline, the audit.
-    async fn attempted(&self, destination: &Destination, delivery: Delivery, attempt: Attempt) -> Result<(), Fault> {
-        let was_failing = delivery.attempts > 0;
-        let delivery = delivery.after(attempt, SystemTime::now());
+    fn object(&self, delivery: &Delivery) -> Result<ObjectToSend, SpoolError> {
+        let stored = self.spool.instance(delivery.instance).ok_or(SpoolError::Erased)?;
+        Ok(ObjectToSend {
+            dataset: self.spool.read(&stored)?,
+            sop_class: stored.arrival.sop_class,
+            sop_instance: stored.arrival.sop_instance,
+            transfer_syntax: stored.arrival.transfer_syntax,
+        })
+    }
+
+    fn attempted(&self, destination: &Destination, delivery: &Delivery, attempt: Attempt) -> Result<(), Fault> {
+        tokio::task::block_in_place(|| {
+            let Some(delivery) = self.record_attempt(destination, delivery, attempt)? else { return Ok(()) };
+            self.tell(destination, &delivery);
+            Ok(())
+        })
+    }
+
+    /// Records an attempt in one batch: the delivery, the ledger, the timeline. `None` where nothing is to be said.
+    fn record_attempt(
+        &self,
+        destination: &Destination,
+        delivery: &Delivery,
+        attempt: Attempt,
+    ) -> Result<Option<Delivery>, Fault> {
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        // While it was sent, its study may have been erased, or a newer result may have taken its place.
+        let Some(current) = self.spool.get::<Delivery>(Table::Deliveries, &delivery.key())? else { return Ok(None) };
+        if !matches!(current.state, DeliveryState::Waiting { .. }) && attempt != Attempt::Confirmed {
+            return Ok(None);
+        }
+        let delivery = current.after(attempt, SystemTime::now());
         let mut batch = Batch::new();
         batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(&delivery.study))?;
         let job: Option<Job> = self.spool.get(Table::Jobs, &Job::key(delivery.job))?;
         let package = job.as_ref().map_or("", |job| job.package.digest.as_str());
         let (result, name) = (delivery.result.clone(), destination.name.clone());
-        let event = match &delivery.state {
-            DeliveryState::Delivered { .. } => Some(LedgerEvent::Delivered { result, destination: name }),
-            DeliveryState::Dead { reason, .. } => {
-                Some(LedgerEvent::Dead { result, destination: name, reason: reason.clone() })
+        match &delivery.state {
+            DeliveryState::Delivered { .. } => {
+                let event = LedgerEvent::Delivered { result, destination: name };
+                Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
+                let text = format!("a result to {}", destination.name);
+                self.noted(&mut batch, &delivery.study, "delivered", &text, None)?;
             }
-            _ => None,
-        };
-        if let Some(event) = event {
-            Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
+            DeliveryState::Dead { reason, .. } => {
+                let event = LedgerEvent::Dead { result, destination: name, reason: reason.clone() };
+                Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
+                let text = format!("a result was given up for {}: {reason}", destination.name);
+                self.noted(&mut batch, &delivery.study, "failed", &text, Some("delivery-dead"))?;
+            }
+            _ => {}
         }
-        self.spool.write(batch).await?;
-        tokio::task::block_in_place(|| self.tell(destination, &delivery, was_failing))
+        self.spool.write_blocking(batch)?;
+        Ok(Some(delivery))
     }
 
-    fn tell(&self, destination: &Destination, delivery: &Delivery, was_failing: bool) -> Result<(), Fault> {
+    /// Metrics and audit of an attempt.
+    fn tell(&self, destination: &Destination, delivery: &Delivery) {
         let study = self.audit_study(&delivery.study);
         let peer =
             audit::Peer { ae_title: destination.peer.called_ae.clone(), address: destination.peer.address.clone() };
@@ -123,39 +188,25 @@ impl Pipeline {
             DeliveryState::Delivered { .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Delivered);
                 self.recorder.audit(audit::Event::Delivered { study, destination: peer, instance });
-                self.note(&delivery.study, "delivered", &format!("a result to {}", destination.name), None)?;
             }
             DeliveryState::Dead { reason, .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Dead);
                 let fault = failed("delivery-dead", reason);
-                self.recorder.audit(audit::Event::DeliveryFailed {
-                    study,
-                    destination: peer,
-                    instance,
-                    fault,
-                    dead: true,
-                });
-                let text = format!("a result was given up for {}: {reason}", destination.name);
-                self.note(&delivery.study, "failed", &text, Some("delivery-dead"))?;
+                let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: true };
+                self.recorder.audit(event);
             }
             DeliveryState::Waiting { trouble: Some(reason), .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Failed);
                 tracing::warn!(destination = destination.name, reason, "a delivery is put off");
                 // The first failure is news; the ones after it are counted.
-                if !was_failing {
+                if delivery.attempts == 1 {
                     let fault = failed("delivery-failed", reason);
-                    self.recorder.audit(audit::Event::DeliveryFailed {
-                        study,
-                        destination: peer,
-                        instance,
-                        fault,
-                        dead: false,
-                    });
+                    let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: false };
+                    self.recorder.audit(event);
                 }
             }
             _ => {}
         }
         self.recorder.changed();
-        Ok(())
     }
 }

@@ -45,6 +45,8 @@ impl Pipeline {
             let JobState::Ended { outcome, fault, summary, times, .. } = &job.state else { continue };
             // A study of one series needs no line for the study beside that of its series.
             let only = (seen.len() == 1).then(|| seen[0].1.clone());
+            let summary =
+                if job.series.is_none() && only.is_none() { "not meant for any series of the study" } else { summary };
             answers.push(TrialAnswer {
                 series: job.series.as_deref().map_or(only, series),
                 outcome: Some(*outcome),
@@ -68,7 +70,7 @@ impl Pipeline {
         Ok(answers)
     }
 
-    fn jobs_of(&self, study: &str) -> Result<Vec<Job>, SpoolError> {
+    pub(super) fn jobs_of(&self, study: &str) -> Result<Vec<Job>, SpoolError> {
         let mut jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
         jobs.retain(|job| job.study == study);
         Ok(jobs)

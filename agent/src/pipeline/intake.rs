@@ -8,10 +8,14 @@ use crate::privacy::Private;
 use crate::spool::Incoming;
 use crate::study::assembly::{Assembler, AssemblyRules};
 use dicom_dictionary_std::tags;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+
+/// Before a study that could not be completed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// What an association did.
 #[derive(Debug)]
@@ -28,6 +32,17 @@ pub struct SpoolIntake {
     events: mpsc::UnboundedSender<Happened>,
     open: AtomicUsize,
     received: Arc<AtomicU64>,
+    /// What the audit is told of each open association at its end: a line for each instance would cost a sync each.
+    sums: Mutex<HashMap<u64, Sums>>,
+}
+
+/// What an association has brought.
+#[derive(Default)]
+struct Sums {
+    /// Instances by study.
+    stored: BTreeMap<String, u64>,
+    /// Codes of refusals that the audit has had.
+    refused: BTreeSet<String>,
 }
 
 /// The receiving end of an intake's events.
@@ -38,7 +53,15 @@ impl SpoolIntake {
     pub fn new(pipeline: Arc<Pipeline>) -> (Self, AssemblyFeed) {
         // Unbounded by itself, bounded by what it describes: an instance that is stored, or an association.
         let (events, feed) = mpsc::unbounded_channel();
-        (Self { pipeline, events, open: AtomicUsize::new(0), received: Arc::default() }, AssemblyFeed(feed))
+        (
+            Self { pipeline, events, open: AtomicUsize::new(0), received: Arc::default(), sums: Mutex::default() },
+            AssemblyFeed(feed),
+        )
+    }
+
+    fn sums<T>(&self, association: &Association, change: impl FnOnce(&mut Sums) -> T) -> T {
+        let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+        change(sums.entry(association.id).or_default())
     }
 
     fn tell(&self, happened: Happened) {
@@ -84,17 +107,28 @@ impl Intake for SpoolIntake {
 
     fn stored(&self, association: &Association, instance: &StoredInstance) {
         self.received.fetch_add(1, Ordering::Relaxed);
+        self.sums(association, |sums| *sums.stored.entry(instance.arrival.study.clone()).or_default() += 1);
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));
     }
 
     fn not_stored(&self, association: &Association, fault: &Fault) {
         crate::metrics::refusal(&fault.code);
         tracing::warn!(code = %fault.code, reason = %fault.reason, "an instance was refused");
+        if self.sums(association, |sums| sums.refused.insert(fault.code.to_string())) {
+            // Whose it is, is not known: it was not kept.
+            let study = audit::Study::default();
+            self.pipeline.recorder.audit(audit::Event::StudyRefused { study, fault: fault.clone() });
+        }
         self.tell(Happened::NotStored(association.id));
     }
 
     fn closed(&self, association: &Association) {
         crate::metrics::associations_open(self.open.fetch_sub(1, Ordering::Relaxed) - 1);
+        let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
+        for (study, instances) in sums.stored {
+            let study = self.pipeline.audit_study(&study);
+            self.pipeline.recorder.audit(audit::Event::InstancesStored { study, peer: peer(association), instances });
+        }
         self.tell(Happened::Closed(association.id));
     }
 }
@@ -126,9 +160,12 @@ pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, mut feed: A
         }
         for study in assembler.due(Instant::now()) {
             let pipeline = Arc::clone(&pipeline);
+            let again = study.clone();
             let completed = tokio::task::spawn_blocking(move || pipeline.complete(&study)).await;
             if let Ok(Err(fault)) = completed {
+                // Its instances are safe; a full disk, most likely.
                 tracing::error!(code = %fault.code, reason = %fault.reason, "a study could not be completed");
+                assembler.resume(&again, Instant::now() + RETRY);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The order in which jobs run: a view in memory of the open jobs in the spool.
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Numbers of the jobs that wait, oldest first.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub struct JobQueue {
 struct State {
     waiting: VecDeque<u64>,
     running: Vec<u64>,
+    /// Jobs that wait until then.
+    put_off: Vec<(Instant, u64)>,
     closed: bool,
 }
 
@@ -30,12 +33,23 @@ impl JobQueue {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.waiting.pop_front() {
+            let now = Instant::now();
+            if let Some(job) = state.next(now) {
                 state.running.push(job);
                 return Some(job);
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let wait = state.put_off.iter().map(|(at, _)| at.saturating_duration_since(now)).min();
+            state = match wait {
+                Some(wait) => self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
+    }
+
+    /// Has a job wait for a while.
+    pub fn put_off(&self, job: u64, pause: Duration) {
+        self.lock().put_off.push((Instant::now() + pause, job));
+        self.changed.notify_one();
     }
 
     /// A job that was taken has ended.
@@ -60,9 +74,25 @@ impl JobQueue {
     }
 }
 
+impl State {
+    fn next(&mut self, now: Instant) -> Option<u64> {
+        let due = self.put_off.iter().position(|(at, _)| *at <= now).map(|n| self.put_off.swap_remove(n).1);
+        due.or_else(|| self.waiting.pop_front())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_was_put_off_comes_again_and_holds_up_no_other() {
+        let queue = JobQueue::default();
+        queue.put_off(1, Duration::from_millis(20));
+        queue.push(2);
+        assert_eq!(queue.take(), Some(2));
+        assert_eq!(queue.take(), Some(1));
+    }
 
     #[test]
     fn jobs_run_in_order_and_a_closed_queue_keeps_the_rest_for_the_next_start() {

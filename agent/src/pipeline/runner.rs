@@ -8,11 +8,13 @@ use crate::outcome::Outcome;
 use crate::spool::{Batch, Table};
 use crate::worker::{Process, Task, TaskError, TaskInstance, run};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
 
 /// Times that a job is tried on a fresh worker after a worker was lost on it.
 const ATTEMPTS: u32 = 2;
+/// Before a job that could not be recorded is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// Runs jobs, one at a time, until the pipeline drains. Blocks its thread.
 pub fn run_jobs(pipeline: &Arc<Pipeline>) {
@@ -22,8 +24,9 @@ pub fn run_jobs(pipeline: &Arc<Pipeline>) {
         pipeline.jobs.ended(id);
         pipeline.recorder.changed();
         if let Err(fault) = outcome {
-            // The job is still open in the spool, and is taken up at the next start.
+            // The job is still open in the spool: a full disk, most likely.
             tracing::error!(job = id, code = %fault.code, reason = %fault.reason, "a job could not be recorded");
+            pipeline.jobs.put_off(id, RETRY);
         }
     }
 }
@@ -33,12 +36,16 @@ impl Pipeline {
         let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
             return Ok(());
         };
+        if self.is_refused(&job.study)? {
+            // Taken up again when the study is as it should be.
+            return Ok(());
+        }
         if let Some(reason) = job.not_applicable.clone() {
             let fault = Fault::new("not-applicable", Blame::Study, reason);
-            return self.conclude(job, Outcome::NotApplicable, Err(fault));
+            return self.conclude(&job, Outcome::NotApplicable, Err(fault));
         }
         if job.deadline.is_some_and(|deadline| deadline < SystemTime::now()) {
-            return self.conclude(job, Outcome::TooLate, Err(too_late()));
+            return self.conclude(&job, Outcome::TooLate, Err(too_late()));
         }
         self.note_running(&job)?;
         loop {
@@ -48,9 +55,14 @@ impl Pipeline {
                     let late = job.deadline.is_some_and(|deadline| deadline < SystemTime::now());
                     let (outcome, answer) =
                         if late { (Outcome::TooLate, Err(too_late())) } else { (inference.outcome, Ok(inference)) };
-                    return self.conclude(job, outcome, answer);
+                    return self.conclude(&job, outcome, answer);
                 }
-                Err(TaskError::Refused(fault)) => return self.conclude(job, Outcome::Failed, Err(fault)),
+                Err(TaskError::Refused(fault)) => {
+                    // A study that is whole, and not what the model is for; everything else should have run.
+                    let is_unfit = fault.blame == Blame::Study;
+                    let outcome = if is_unfit { Outcome::NotApplicable } else { Outcome::Failed };
+                    return self.conclude(&job, outcome, Err(fault));
+                }
                 Err(TaskError::WorkerLost(fault)) => {
                     let JobState::Waiting { attempts } = &mut job.state else { return Ok(()) };
                     *attempts += 1;
@@ -61,14 +73,27 @@ impl Pipeline {
                     });
                     tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, since = ?begun, "a worker was lost");
                     if *attempts >= ATTEMPTS {
-                        return self.conclude(job, Outcome::Failed, Err(fault));
+                        return self.conclude(&job, Outcome::Failed, Err(fault));
                     }
-                    let mut batch = Batch::new();
-                    batch.put(Table::Jobs, &Job::key(job.id), &job, Some(&job.study))?;
-                    self.spool.write_blocking(batch)?;
+                    if !self.record_loss(&job)? {
+                        return Ok(());
+                    }
                 }
             }
         }
+    }
+
+    /// Counts a lost worker, so that a job that ends workers does not begin anew with each start of the agent. False where
+    /// the job was superseded or erased meanwhile.
+    fn record_loss(&self, job: &Job) -> Result<bool, Fault> {
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = self.spool.get::<Job>(Table::Jobs, &Job::key(job.id))?.is_some_and(|job| job.is_open());
+        if is_open {
+            let mut batch = Batch::new();
+            batch.put(Table::Jobs, &Job::key(job.id), job, Some(&job.study))?;
+            self.spool.write_blocking(batch)?;
+        }
+        Ok(is_open)
     }
 
     fn note_running(&self, job: &Job) -> Result<(), Fault> {

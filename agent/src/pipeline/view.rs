@@ -194,7 +194,8 @@ impl Pipeline {
 fn state_of(record: &StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> &'static str {
     let own: Vec<&Job> = jobs.iter().filter(|job| job.study == record.study).collect();
     let failed = |job: &&Job| matches!(job.state, JobState::Ended { outcome: crate::outcome::Outcome::Failed, .. });
-    let mut sent = deliveries.iter().filter(|delivery| delivery.study == record.study).peekable();
+    let is_meant = |d: &&Delivery| d.study == record.study && !matches!(d.state, DeliveryState::Superseded { .. });
+    let mut sent = deliveries.iter().filter(is_meant).peekable();
     if record.refused.is_some() {
         "refused"
     } else if own.iter().any(|job| job.is_open()) {
@@ -212,6 +213,7 @@ fn state_text(state: &DeliveryState) -> &'static str {
     match state {
         DeliveryState::Waiting { .. } => "waiting",
         DeliveryState::Delivered { .. } => "delivered",
+        DeliveryState::Superseded { .. } => "superseded",
         DeliveryState::Held { .. } => "held",
         DeliveryState::Dead { .. } => "dead",
     }

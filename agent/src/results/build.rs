@@ -15,6 +15,12 @@ pub(super) const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 #[derive(Clone, Debug)]
 pub(super) struct Set(InMemDicomObject);
 
+impl From<InMemDicomObject> for Set {
+    fn from(set: InMemDicomObject) -> Self {
+        Self(set)
+    }
+}
+
 impl Set {
     pub(super) fn new() -> Self {
         Self(InMemDicomObject::new_empty())

@@ -15,7 +15,7 @@ pub struct Identity {
 }
 
 /// What is copied (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2).
-const COPIED: [Tag; 15] = [
+pub(super) const COPIED: [Tag; 15] = [
     tags::TIMEZONE_OFFSET_FROM_UTC,
     tags::STUDY_DATE,
     tags::STUDY_TIME,
@@ -33,6 +33,16 @@ const COPIED: [Tag; 15] = [
     tags::PATIENT_WEIGHT,
 ];
 
+/// Who and what it is.
+const NAMING: [Tag; 6] = [
+    tags::PATIENT_NAME,
+    tags::PATIENT_ID,
+    tags::ISSUER_OF_PATIENT_ID,
+    tags::PATIENT_BIRTH_DATE,
+    tags::PATIENT_SEX,
+    tags::ACCESSION_NUMBER,
+];
+
 impl Identity {
     /// The identity that a header carries.
     pub fn from_header(header: &Header) -> Self {
@@ -41,6 +51,29 @@ impl Identity {
             (!text.is_empty()).then(|| (tag.group(), tag.element(), Private::new(text)))
         });
         Self { study: header.text(tags::STUDY_INSTANCE_UID).unwrap_or_default(), attributes: attributes.collect() }
+    }
+
+    /// The identity of a study: each attribute as the newest instance has it that has one. `headers` come newest first.
+    pub fn of_study<'a>(headers: impl IntoIterator<Item = &'a Header>) -> Self {
+        let mut identity = Self::default();
+        for header in headers {
+            let one = Self::from_header(header);
+            if identity.study.is_empty() {
+                identity.study = one.study;
+            }
+            let known = |tag| identity.attributes.iter().any(|(group, element, _)| (*group, *element) == tag);
+            let new: Vec<_> =
+                one.attributes.into_iter().filter(|(group, element, _)| !known((*group, *element))).collect();
+            identity.attributes.extend(new);
+        }
+        identity.attributes.sort_by_key(|(group, element, _)| (*group, *element));
+        identity
+    }
+
+    /// True where both name the same patient and request. What else is copied (a weight, a description) may differ from
+    /// series to series of one study, and corrects nobody's identity.
+    pub fn names_the_same(&self, other: &Self) -> bool {
+        NAMING.iter().all(|tag| self.value(*tag) == other.value(*tag))
     }
 
     /// A value; empty where there is none.

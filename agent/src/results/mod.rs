@@ -4,6 +4,7 @@
 //! inputs give the same bytes.
 mod build;
 mod capture;
+mod corrected;
 mod identity;
 mod modules;
 mod report;
@@ -12,6 +13,7 @@ mod uid;
 
 pub use crate::route::Mode;
 pub use capture::preview_png;
+pub use corrected::corrected;
 pub use identity::Identity;
 pub use uid::UidKey;
 

@@ -1,6 +1,6 @@
 //! What all results have in common: patient, study, series, equipment, SOP common (PS3.3 C.7, C.12.1).
 use super::build::Set;
-use super::{Mode, ResultContext};
+use super::{Identity, Mode, ResultContext};
 use crate::inference::{EngineUsed, PackageRef};
 use dicom_core::VR;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
@@ -17,11 +17,14 @@ pub(super) struct Uids {
     pub series: String,
 }
 
-/// UIDs over the sorted input digests, the package, the engine, the parameters, the mode, and the kind of result: the mode
-/// is part of what a result says, so that a research result and a clinical one are two instances.
+/// UIDs over the study, the sources and their sorted digests, the package, the engine, the parameters, the mode, and the
+/// kind of result. Digests alone would give a copy of the images in another study, or of another patient, the same UIDs.
+/// The mode is part of what a result says, so that a research result and a clinical one are two instances.
 pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &str, kind: &str) -> Uids {
     let mut digests: Vec<&str> = context.input_digests.iter().map(String::as_str).collect();
     digests.sort_unstable();
+    let mut sources: Vec<&str> = context.sources.iter().map(|source| source.sop_instance.as_str()).collect();
+    sources.sort_unstable();
     let identity = context.identity_version.to_string();
     let mode = match context.mode {
         Mode::Clinical => "clinical",
@@ -30,7 +33,8 @@ pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &s
     };
     let fields = |what: &'static str| {
         let ends = [&package.digest as &str, engine, context.parameters, mode, &identity, kind, what];
-        context.uid_key.uid(digests.iter().copied().chain(ends))
+        let study = std::iter::once(context.identity.study.as_str());
+        context.uid_key.uid(study.chain(sources.iter().copied()).chain(digests.iter().copied()).chain(ends))
     };
     Uids { instance: fields("instance"), series: fields("series") }
 }
@@ -56,27 +60,7 @@ pub(super) fn common(
         .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
         .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
         .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance);
-    // Type 2: present, and empty where the record has no value.
-    for (tag, vr) in [
-        (tags::STUDY_DATE, VR::DA),
-        (tags::STUDY_TIME, VR::TM),
-        (tags::ACCESSION_NUMBER, VR::SH),
-        (tags::REFERRING_PHYSICIAN_NAME, VR::PN),
-        (tags::PATIENT_NAME, VR::PN),
-        (tags::PATIENT_ID, VR::LO),
-        (tags::PATIENT_BIRTH_DATE, VR::DA),
-        (tags::PATIENT_SEX, VR::CS),
-        (tags::STUDY_ID, VR::SH),
-    ] {
-        set = set.text(tag, vr, context.identity.value(tag).reveal());
-    }
-    for (tag, value) in context.identity.attributes() {
-        let vr = StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
-            VirtualVr::Exact(vr) => vr,
-            _ => VR::LO,
-        });
-        set = set.text(tag, vr, value.reveal());
-    }
+    set = identified(set, context.identity);
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
     // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
     let around = format!("AI{research}:  {}", package.version);
@@ -96,6 +80,32 @@ pub(super) fn common(
         .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")
         .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, context.device)
         .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
+}
+
+/// Patient and study as the record has them.
+pub(super) fn identified(mut set: Set, identity: &Identity) -> Set {
+    // Type 2: present, and empty where the record has no value.
+    for (tag, vr) in [
+        (tags::STUDY_DATE, VR::DA),
+        (tags::STUDY_TIME, VR::TM),
+        (tags::ACCESSION_NUMBER, VR::SH),
+        (tags::REFERRING_PHYSICIAN_NAME, VR::PN),
+        (tags::PATIENT_NAME, VR::PN),
+        (tags::PATIENT_ID, VR::LO),
+        (tags::PATIENT_BIRTH_DATE, VR::DA),
+        (tags::PATIENT_SEX, VR::CS),
+        (tags::STUDY_ID, VR::SH),
+    ] {
+        set = set.text(tag, vr, identity.value(tag).reveal());
+    }
+    for (tag, value) in identity.attributes() {
+        let vr = StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
+            VirtualVr::Exact(vr) => vr,
+            _ => VR::LO,
+        });
+        set = set.text(tag, vr, value.reveal());
+    }
+    set
 }
 
 /// The time of the result in the study's own offset from UTC, UTC where the study declares none: the offset of a data set

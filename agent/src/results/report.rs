@@ -1,7 +1,7 @@
 //! Structured reports: TID 1500 with what was measured, and the outcome of a job (PS3.16 TID 1500, PS3.3 A.35.13).
 use super::build::{EXPLICIT, Set};
 use super::modules::{MANUFACTURER, RESEARCH, Uids, common, engine_text, uids};
-use super::{Mode, ResultContext, ResultObject};
+use super::{Mode, Predecessor, ResultContext, ResultObject};
 use crate::code::Code;
 use crate::fault::Fault;
 use crate::inference::{Findings, FoundBox, Inference, Measurement, PackageRef, Segment, SourceFrame};
@@ -115,15 +115,20 @@ fn document(
         set = set.text(tags::COMPLETION_FLAG_DESCRIPTION, VR::LO, &partial);
     }
     if let Some(predecessor) = context.predecessor {
-        let series = Set::new()
-            .text(tags::SERIES_INSTANCE_UID, VR::UI, &predecessor.series)
-            .sequence(tags::REFERENCED_SOP_SEQUENCE, vec![sop(SOP_CLASS, &predecessor.sop_instance)]);
-        let study = Set::new()
-            .text(tags::STUDY_INSTANCE_UID, VR::UI, &context.identity.study)
-            .sequence(tags::REFERENCED_SERIES_SEQUENCE, vec![series]);
-        set = set.sequence(tags::PREDECESSOR_DOCUMENTS_SEQUENCE, vec![study]);
+        set = predecessors(set, &context.identity.study, predecessor);
     }
     set.encode()
+}
+
+/// The document that this one supersedes (PS3.3 C.17.2.3).
+pub(super) fn predecessors(set: Set, study: &str, predecessor: &Predecessor) -> Set {
+    let series = Set::new()
+        .text(tags::SERIES_INSTANCE_UID, VR::UI, &predecessor.series)
+        .sequence(tags::REFERENCED_SOP_SEQUENCE, vec![sop(SOP_CLASS, &predecessor.sop_instance)]);
+    let study = Set::new()
+        .text(tags::STUDY_INSTANCE_UID, VR::UI, study)
+        .sequence(tags::REFERENCED_SERIES_SEQUENCE, vec![series]);
+    set.sequence(tags::PREDECESSOR_DOCUMENTS_SEQUENCE, vec![study])
 }
 
 /// Every image that was given, and the segmentation that was made.

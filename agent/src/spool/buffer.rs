@@ -3,16 +3,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Frames begin and end at multiples of this many bytes, so that no write touches a block that is already durable.
 pub(super) const BLOCK: usize = 4096;
-/// Most idle buffers that are kept: enough for the associations of a busy minute, without holding memory for ever.
-const KEPT: usize = 4;
+/// Most bytes of idle buffers that are kept, as far as they were ever used: enough for the associations of a busy minute,
+/// without holding memory for ever.
+const KEPT: usize = 16 * 1024 * 1024;
 
 /// `length` rounded up to whole blocks.
 pub(super) const fn blocks(length: usize) -> usize {
     length.next_multiple_of(BLOCK)
 }
 
-/// Zeroed bytes whose first lies at a block boundary.
+/// Bytes whose first lies at a block boundary. Memory is touched only as far as it is used: a pool of long buffers for
+/// short instances costs what the instances do.
 pub(super) struct Buffer {
+    /// Full to the end of what was used so far; its capacity holds the whole.
     raw: Vec<u8>,
     start: usize,
     length: usize,
@@ -20,17 +23,26 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(length: usize) -> Self {
-        let raw = vec![0; length + BLOCK];
+        let raw: Vec<u8> = Vec::with_capacity(length + BLOCK);
         let start = raw.as_ptr().addr().next_multiple_of(BLOCK) - raw.as_ptr().addr();
         Self { raw, start, length }
     }
 
+    /// What was used so far.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.raw[self.start..self.start + self.length]
+        self.raw.get(self.start..).unwrap_or(&[])
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.raw[self.start..self.start + self.length]
+    /// The first bytes, for use; zeroes where they are used for the first time.
+    ///
+    /// # Panics
+    /// Past the buffer's length.
+    pub(super) fn bytes_mut(&mut self, length: usize) -> &mut [u8] {
+        assert!(length <= self.length, "a buffer does not grow: it would move off its block boundary");
+        if self.raw.len() < self.start + length {
+            self.raw.resize(self.start + length, 0);
+        }
+        &mut self.raw[self.start..self.start + length]
     }
 }
 
@@ -64,16 +76,17 @@ impl Pooled {
         self.buffer.as_ref().map_or(&[], Buffer::bytes)
     }
 
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        self.buffer.as_mut().map_or(&mut [], Buffer::bytes_mut)
+    pub(super) fn bytes_mut(&mut self, length: usize) -> &mut [u8] {
+        self.buffer.as_mut().map_or(&mut [], |buffer| buffer.bytes_mut(length))
     }
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
         let mut idle = self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(buffer) = self.buffer.take().filter(|buffer| buffer.length == self.pool.length && idle.len() < KEPT)
-        {
+        let kept: usize = idle.iter().map(|buffer| buffer.raw.len()).sum();
+        let is_kept = |buffer: &Buffer| buffer.length == self.pool.length && kept + buffer.raw.len() <= KEPT;
+        if let Some(buffer) = self.buffer.take().filter(is_kept) {
             idle.push(buffer);
         }
     }

@@ -25,8 +25,8 @@ pub(super) struct Frame {
     encoded: Vec<u8>,
     head: Pooled,
     payload: Option<(Pooled, usize)>,
-    /// True for an instance or part, which stays out of the reserve.
-    ingest: bool,
+    /// True for an instance or part that came from a sender, which stays out of the reserve.
+    pub(super) ingest: bool,
 }
 
 impl Frame {
@@ -47,7 +47,7 @@ impl Frame {
         let mut payload = payload.filter(|(_, length)| *length > 0);
         if let Some((buffer, length)) = &mut payload {
             // What an earlier use left behind must not reach the disk.
-            buffer.bytes_mut()[*length..blocks(*length)].fill(0);
+            buffer.bytes_mut(blocks(*length))[*length..].fill(0);
         }
         let ingest = entries.iter().any(|entry| matches!(entry, Entry::Instance { .. } | Entry::Part { .. }));
         let head = shared.heads.take(head_blocks(encoded.len()));
@@ -277,8 +277,7 @@ impl Shared {
             let place = Place { segment, offset, sequence, group: writer.sequence, chain };
             let head = frame.head_length();
             let length = frame.payload.as_ref().map_or(0, |(_, length)| *length as u32);
-            chain =
-                write_head(&writer.segment.key, place, &frame.encoded, length, &mut frame.head.bytes_mut()[..head])?;
+            chain = write_head(&writer.segment.key, place, &frame.encoded, length, frame.head.bytes_mut(head))?;
             let payload = Extent { segment, offset: offset + head as u64, length, first_chunk: 0 };
             places.push(Committed { sequence, payload });
             offset += frame.length();

@@ -52,7 +52,18 @@ impl DiskIo {
 
 impl SpoolIo for DiskIo {
     fn lock(&self) -> Result<()> {
-        Ok(flock(&self.lock, FlockOperation::NonBlockingLockExclusive)?)
+        match flock(&self.lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                // Who holds it is told to a second agent alone: the lock is what counts.
+                self.lock.set_len(0)?;
+                self.lock.write_all_at(std::process::id().to_string().as_bytes(), 0)
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let holder = std::fs::read_to_string(self.path.join("lock")).unwrap_or_default();
+                Err(std::io::Error::new(ErrorKind::WouldBlock, format!("process {holder}")))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn list(&self) -> Result<Vec<String>> {
@@ -66,11 +77,11 @@ impl SpoolIo for DiskIo {
                 .or_else(|_| file.buffered.set_len(length).map_err(|_| rustix::io::Errno::NOSPC))?;
         }
         if written {
-            let zeroes = Buffer::new(1 << 20);
+            let mut zeroes = Buffer::new(1 << 20);
             let mut at = 0;
             while at < length {
                 let part = (length - at).min(1 << 20) as usize;
-                file.write_at(at, &[&zeroes.bytes()[..part]])?;
+                file.write_at(at, &[zeroes.bytes_mut(part)])?;
                 at += part as u64;
             }
         }

@@ -10,10 +10,12 @@ pub enum SpoolError {
     #[error("the spool is full")]
     Full,
     /// Another agent has the directory.
-    #[error("the spool in {} is held by another agent", directory.display())]
+    #[error("the spool in {} is held by another agent, {holder}", directory.display())]
     Held {
         /// The directory.
         directory: PathBuf,
+        /// Who holds it, e.g. `process 4711`.
+        holder: String,
     },
     /// A file was written by a format that this version does not know; nothing was touched.
     #[error("{file} has format version {found}, this agent reads version {known}")]

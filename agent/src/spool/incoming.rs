@@ -27,11 +27,14 @@ pub struct Incoming {
     length: u64,
     parts: Vec<Extent>,
     pins: Pins,
+    /// True where it came from a sender, and stays out of the reserve.
+    ingest: bool,
 }
 
 impl Incoming {
-    pub(super) fn new(shared: &Arc<Shared>, key: Arc<StudyKey>) -> Result<Self, SpoolError> {
+    pub(super) fn new(shared: &Arc<Shared>, key: Arc<StudyKey>, ingest: bool) -> Result<Self, SpoolError> {
         Ok(Self {
+            ingest,
             key,
             stream: random()?,
             buffer: shared.payloads.take(0),
@@ -63,7 +66,7 @@ impl Incoming {
             }
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK - self.open));
             let at = self.sealed + self.open;
-            self.buffer.bytes_mut()[at..at + now.len()].copy_from_slice(now);
+            self.buffer.bytes_mut(at + now.len())[at..].copy_from_slice(now);
             self.open += now.len();
             bytes = later;
             if self.open == CHUNK {
@@ -113,12 +116,13 @@ impl Incoming {
             arrival,
         }];
         entries.extend(batch);
-        let frame = Frame::new(&self.shared, entries, Some((self.buffer, self.sealed)))?;
+        let mut frame = Frame::new(&self.shared, entries, Some((self.buffer, self.sealed)))?;
+        frame.ingest = self.ingest;
         Ok((frame, stored, self.pins))
     }
 
     fn seal(&mut self) -> Result<(), SpoolError> {
-        let text = &mut self.buffer.bytes_mut()[self.sealed..];
+        let text = &mut self.buffer.bytes_mut(self.sealed + self.open + TAG)[self.sealed..];
         let nonce = chunk_nonce(self.stream, self.chunk);
         let tag = self.key.key.seal(nonce, b"chunk", &mut text[..self.open])?;
         text[self.open..self.open + TAG].copy_from_slice(&tag);
@@ -133,7 +137,8 @@ impl Incoming {
         let full = std::mem::replace(&mut self.buffer, self.shared.payloads.take(0));
         let (key, stream, first_chunk) = (Arc::clone(&self.key), self.stream, self.first_chunk);
         let part = Entry::Part { key, stream, first_chunk };
-        let frame = Frame::new(&self.shared, vec![part], Some((full, self.sealed)))?;
+        let mut frame = Frame::new(&self.shared, vec![part], Some((full, self.sealed)))?;
+        frame.ingest = self.ingest;
         let extent = self.shared.submit_blocking(frame)?.payload;
         self.pins.push(extent.segment);
         self.parts.push(Extent { first_chunk, ..extent });

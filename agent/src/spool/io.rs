@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 /// The files of one directory, by name. Names that were made, changed or removed are durable after `sync_directory`.
 pub trait SpoolIo: Send + Sync {
-    /// Takes the directory for this process until the value is dropped; `WouldBlock` where another holds it.
+    /// Takes the directory for this process until the value is dropped; `WouldBlock` where another holds it,
+    /// with a text that says who.
     fn lock(&self) -> Result<()>;
     /// Names of all files.
     fn list(&self) -> Result<Vec<String>>;

@@ -160,12 +160,28 @@ impl Spool {
         if !self.0.accepting() {
             return Err(SpoolError::Full);
         }
+        self.incoming(study, true)
+    }
+
+    /// Begins an instance that is made here. It may go into half of the reserve, the other half is the tables': a disk
+    /// that is full for senders stops no job that was taken on.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`] where that is used up as well.
+    pub fn begin_result(&self, study: &str) -> Result<Incoming, SpoolError> {
+        if !self.0.takes_results() {
+            return Err(SpoolError::Full);
+        }
+        self.incoming(study, false)
+    }
+
+    fn incoming(&self, study: &str, ingest: bool) -> Result<Incoming, SpoolError> {
         let known = read(&self.0.keys).of(study).cloned();
         let key = match known {
             Some(key) => key,
             None => write(&self.0.keys).of_or_new(study)?,
         };
-        Incoming::new(&self.0, key)
+        Incoming::new(&self.0, key, ingest)
     }
 
     /// Makes a batch durable and visible, all of it or nothing.

@@ -71,6 +71,8 @@ impl Shared {
 
     fn give_back(&self, writer: &mut Writer, number: u64) -> Result<(), SpoolError> {
         let give_back = SpoolError::disk("give back a segment");
+        // A spare counts as full: above the limit for instances it would keep them out for ever.
+        let keep = self.physical_bytes(&read(&self.keys)) <= self.options.ingest_limit();
         let mut state = write(&self.state);
         let size = match state.segments.get(&number) {
             // A reader that came meanwhile keeps it.
@@ -78,7 +80,7 @@ impl Shared {
             _ => return Ok(()),
         };
         let name = segment::name(number);
-        let spare = self.spares.room(number, size);
+        let spare = self.spares.room(number, size).filter(|_| keep);
         match &spare {
             Some(spare) => self.io.rename(&name, spare),
             None => self.io.remove(&name),

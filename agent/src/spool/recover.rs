@@ -21,7 +21,9 @@ pub(super) const MASTER: &str = "master.key";
 pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> Result<Shared, SpoolError> {
     options.check()?;
     io.lock().map_err(|error| match error.kind() {
-        std::io::ErrorKind::WouldBlock => SpoolError::Held { directory: options.directory.clone() },
+        std::io::ErrorKind::WouldBlock => {
+            SpoolError::Held { directory: options.directory.clone(), holder: error.to_string() }
+        }
         _ => SpoolError::disk("lock the spool directory")(error),
     })?;
     let names = io.list().map_err(SpoolError::disk("list the spool directory"))?;

@@ -47,7 +47,7 @@ impl Segment {
         let salt = random()?;
         let key = master.derive(&salt, b"sund spool segment")?;
         let mut header = Buffer::new(BLOCK);
-        let bytes = header.bytes_mut();
+        let bytes = header.bytes_mut(BLOCK);
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..20].copy_from_slice(&number.to_le_bytes());

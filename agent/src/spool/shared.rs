@@ -64,6 +64,13 @@ impl Shared {
         roomy || self.spares.any() || physical + self.options.segment_bytes <= limit
     }
 
+    /// True while a result may go into the reserve.
+    pub(super) fn takes_results(&self) -> bool {
+        let limit = self.options.quota_bytes - self.options.reserve_bytes / 2;
+        self.physical_bytes(&read(&self.keys)) <= limit
+            && self.io.free_bytes().is_ok_and(|free| free >= self.options.reserve_bytes / 2)
+    }
+
     pub(super) fn usage(&self) -> Usage {
         let accepting = self.accepting();
         let bytes = self.physical_bytes(&read(&self.keys));

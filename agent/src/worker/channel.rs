@@ -3,7 +3,6 @@
 //! A message is a head of 8 bytes (length of the body, number of files; both little endian, 32 bit), whose files travel
 //! with its first byte (SCM_RIGHTS), and a JSON body. Both ends bound what they read before they read it.
 use crate::limits::worker::{MAX_FILES, MAX_MESSAGE};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -14,7 +13,6 @@ use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 /// Why a message could not be exchanged.
 #[derive(Debug, thiserror::Error)]
@@ -33,15 +31,12 @@ pub enum ChannelError {
         /// Files.
         files: usize,
     },
+    /// A result's masks and pictures are missing, or not as its message says.
+    #[error("its bulk cannot be used: {0}")]
+    Bulk(std::io::Error),
     /// The body is not what it should be.
     #[error("message cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
-}
-
-impl From<rustix::io::Errno> for ChannelError {
-    fn from(errno: rustix::io::Errno) -> Self {
-        ChannelError::Io(errno.into())
-    }
 }
 
 /// One end of the connection.
@@ -70,10 +65,10 @@ impl Channel {
         if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
             return Err(ChannelError::TooLarge { bytes: body.len(), files: files.len() });
         }
-        let sent = sendmsg(&self.socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)?;
-        self.socket.write_all(&head[sent..])?;
-        self.socket.write_all(&body)?;
-        Ok(())
+        let sent = sendmsg(&self.socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)
+            .map_err(|errno| closed(errno.into()))?;
+        self.socket.write_all(&head[sent..]).map_err(closed)?;
+        self.socket.write_all(&body).map_err(closed)
     }
 
     /// Waits for one message and its files.
@@ -92,14 +87,9 @@ impl Channel {
         Ok((serde_json::from_slice(&body)?, files))
     }
 
-    /// True as soon as there is something to read (or the other side has gone); false after `wait`.
-    pub fn is_readable(&self, wait: Duration) -> Result<bool, ChannelError> {
-        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            ready => Ok(ready? > 0),
-        }
+    /// The connection once more, for whoever has to end it from another thread.
+    pub fn connection(&self) -> std::io::Result<UnixStream> {
+        self.socket.try_clone()
     }
 
     fn receive_head(&mut self) -> Result<([u8; 8], Vec<OwnedFd>), ChannelError> {
@@ -110,7 +100,7 @@ impl Channel {
         let received = loop {
             match recvmsg(&self.socket, &mut [IoSliceMut::new(&mut head)], &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
-                other => break other?.bytes,
+                other => break other.map_err(|errno| closed(errno.into()))?.bytes,
             }
         };
         for message in control.drain() {
@@ -134,7 +124,9 @@ impl AsFd for Channel {
 
 fn closed(error: std::io::Error) -> ChannelError {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => ChannelError::Closed,
+        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe => {
+            ChannelError::Closed
+        }
         _ => ChannelError::Io(error),
     }
 }

@@ -6,9 +6,13 @@ use super::channel::Channel;
 use crate::fault::{Blame, Fault};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// From a child's last word to its end: the system closes its files before it says how the process ended.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 
 /// How workers are started.
 #[derive(Clone, Debug)]
@@ -78,10 +82,18 @@ impl Process {
         self.end();
     }
 
-    /// How the process ended, for a child that has ended by itself.
+    /// How the process ended, for a child that ends by itself. One that has closed its connection and lives on is not
+    /// waited for.
     pub fn verdict(&mut self) -> Option<String> {
-        use std::os::unix::process::ExitStatusExt;
-        let status = self.child.as_mut()?.wait().ok()?;
+        let child = self.child.as_mut()?;
+        let until = Instant::now() + LAST_BREATH;
+        let status = loop {
+            match child.try_wait().ok()? {
+                Some(status) => break status,
+                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                None => return None,
+            }
+        };
         Some(match status.signal() {
             Some(signal) => format!("ended by signal {signal}"),
             None => format!("exited with status {}", status.code().unwrap_or(-1)),

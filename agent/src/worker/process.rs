@@ -10,6 +10,8 @@ use crate::infer::{Engine, EngineKind};
 use crate::inference::Inference;
 use crate::model::Package;
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use std::path::PathBuf;
 /// Serves tasks on the socket that standard input is.
 pub fn serve() -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    end_with_the_agent(socket.try_clone()?);
     let mut channel = Channel::new(socket);
     let mut loaded: Option<Loaded> = None;
     loop {
@@ -42,6 +45,16 @@ pub fn serve() -> Result<(), ChannelError> {
     }
 }
 
+/// Ends this process as soon as the agent closes the connection, in the middle of a job as well: a unit's worker is not
+/// the agent's to kill, and a child outlives an agent that is killed.
+fn end_with_the_agent(socket: UnixStream) {
+    std::thread::spawn(move || {
+        let mut watched = [PollFd::new(&socket, PollFlags::RDHUP)];
+        while poll(&mut watched, None) == Err(Errno::INTR) {}
+        std::process::exit(0);
+    });
+}
+
 /// The package that the last task was for, on its engine: networks stay loaded from one task to the next.
 struct Loaded {
     package: Package,
@@ -61,9 +74,16 @@ fn work(
     let fits = |loaded: &Loaded| loaded.package.digest == task.package_digest && loaded.kind == task.engine;
     if !loaded.as_ref().is_some_and(fits) {
         // The folder is opened by its descriptor: the worker's user needs no right on the path.
-        *loaded = None;
+        let engine = match loaded.take() {
+            // ONNX Runtime is opened once in a process.
+            Some(Loaded { kind, mut engine, .. }) if kind == task.engine => {
+                engine.unload();
+                engine
+            }
+            _ => task.engine.open()?,
+        };
         let package = Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?;
-        *loaded = Some(Loaded { package, kind: task.engine.clone(), engine: task.engine.open()? });
+        *loaded = Some(Loaded { package, kind: task.engine.clone(), engine });
     }
     let Loaded { package, engine, .. } = loaded.as_mut().filter(|loaded| fits(loaded)).ok_or_else(|| {
         Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")

@@ -1,11 +1,19 @@
 //! Runs one task on a worker and watches over it: time, memory, death. Whatever the worker does costs this one task.
+//!
+//! A watchdog beside the conversation closes the connection when a bound is passed, so that a worker that stops in the
+//! middle of a message, never reads, or talks without end holds up nobody.
 use super::bulk;
-use super::channel::ChannelError;
+use super::channel::{Channel, ChannelError};
 use super::launch::Process;
 use super::message::{Said, Task};
 use crate::fault::{Blame, Fault};
 use crate::inference::{Inference, StepTime};
+use crate::limits::worker::{MAX_CODE, MAX_REASON};
+use crate::outcome::Outcome;
+use std::io::ErrorKind;
+use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// Bounds on one task.
@@ -46,7 +54,7 @@ pub fn run(
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
 ) -> (Option<Process>, Result<Inference, TaskError>) {
-    match exchange(&mut worker, task, files, bounds, on_step) {
+    match watched(&mut worker, task, files, bounds, on_step) {
         Ok(inference) => (Some(worker), Ok(inference)),
         Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
         Err(lost) => {
@@ -56,48 +64,81 @@ pub fn run(
     }
 }
 
-fn exchange(
+fn watched(
     worker: &mut Process,
     task: &Task,
     files: &[BorrowedFd<'_>],
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
 ) -> Result<Inference, TaskError> {
-    let deadline = Instant::now() + bounds.time;
-    worker.channel.send(task, files).map_err(|error| lost(worker, &error))?;
-    loop {
-        while !worker.channel.is_readable(WATCH_EVERY).map_err(|error| lost(worker, &error))? {
-            watch(worker, bounds, deadline)?;
+    let pid = worker.pid;
+    let connection = worker.channel.connection().map_err(|error| died(&error.to_string()))?;
+    let (running, ended) = channel();
+    let (answer, passed) = std::thread::scope(|scope| {
+        let watchdog = scope.spawn(move || {
+            let passed = watch(pid, bounds, &ended)?;
+            // Fails only where the worker is gone, which ends the conversation as well.
+            let _ = connection.shutdown(Shutdown::Both);
+            Some(passed)
+        });
+        let answer = exchange(&mut worker.channel, task, files, on_step);
+        drop(running);
+        (answer, watchdog.join().unwrap_or(None))
+    });
+    match (answer, passed) {
+        (_, Some(fault)) => Err(TaskError::WorkerLost(fault)),
+        (Ok(Said::Failed(fault)), None) if is_sound(&fault) => Err(TaskError::Refused(fault)),
+        (Ok(Said::Done { inference, .. }), None) if is_answer(&inference, task) => Ok(inference),
+        (Ok(_), None) => Err(garbled("it is no answer to the task")),
+        (Err(ChannelError::Closed), None) => Err(died(worker.verdict().as_deref().unwrap_or("closed the connection"))),
+        (Err(ChannelError::Io(error)), None) => Err(died(&error.to_string())),
+        // The parser's own words may quote what was sent.
+        (Err(ChannelError::Malformed(_)), None) => Err(garbled("it is no message of a worker")),
+        (Err(error @ (ChannelError::TooLarge { .. } | ChannelError::Bulk(_))), None) => {
+            Err(garbled(&error.to_string()))
         }
-        let (said, files) = worker.channel.receive::<Said>().map_err(|error| lost(worker, &error))?;
-        match said {
-            Said::Step(step) => on_step(&step),
-            Said::Failed(fault) => return Err(TaskError::Refused(fault)),
-            Said::Done { mut inference, layout } => {
-                let file = files.into_iter().next().ok_or_else(|| garbled("its result came without its file"))?;
-                bulk::unseal(&mut inference, &layout, file).map_err(|error| garbled(&error.to_string()))?;
-                return Ok(inference);
-            }
-        }
-        watch(worker, bounds, deadline)?;
     }
 }
 
-fn watch(worker: &Process, bounds: Bounds, deadline: Instant) -> Result<(), TaskError> {
-    if Instant::now() >= deadline {
-        let reason = format!("the worker gave no answer within {} s and was ended", bounds.time.as_secs());
-        return Err(TaskError::WorkerLost(Fault::new("worker-timeout", Blame::Package, reason)));
-    }
-    match worker.pid.and_then(resident_bytes) {
-        Some(bytes) if bytes > bounds.memory => {
-            let reason = format!(
-                "the worker took {} MiB of memory, {} are allowed, and was ended",
-                bytes >> 20,
-                bounds.memory >> 20
-            );
-            Err(TaskError::WorkerLost(Fault::new("worker-out-of-memory", Blame::Package, reason)))
+/// The conversation: steps, then how the task ended; a result with its bulk in place.
+fn exchange(
+    channel: &mut Channel,
+    task: &Task,
+    files: &[BorrowedFd<'_>],
+    on_step: &mut dyn FnMut(&StepTime),
+) -> Result<Said, ChannelError> {
+    channel.send(task, files)?;
+    loop {
+        let (said, files) = channel.receive::<Said>()?;
+        match said {
+            Said::Step(step) => on_step(&step),
+            Said::Failed(fault) => return Ok(Said::Failed(fault)),
+            Said::Done { mut inference, layout } => {
+                let file = files.into_iter().next().ok_or_else(|| ChannelError::Bulk(ErrorKind::NotFound.into()))?;
+                bulk::unseal(&mut inference, &layout, file).map_err(ChannelError::Bulk)?;
+                return Ok(Said::Done { inference, layout });
+            }
         }
-        _ => Ok(()),
+    }
+}
+
+/// Which bound the worker passed; `None` where the task ended before.
+fn watch(pid: Option<i32>, bounds: Bounds, ended: &Receiver<()>) -> Option<Fault> {
+    let deadline = Instant::now() + bounds.time;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if ended.recv_timeout(left.min(WATCH_EVERY)) != Err(RecvTimeoutError::Timeout) {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            let reason = format!("the worker gave no answer within {:?} and was ended", bounds.time);
+            return Some(Fault::new("worker-timeout", Blame::Package, reason));
+        }
+        if let Some(bytes) = pid.and_then(resident_bytes).filter(|bytes| *bytes > bounds.memory) {
+            let (took, allowed) = (bytes >> 20, bounds.memory >> 20);
+            let reason = format!("the worker took {took} MiB of memory, {allowed} are allowed, and was ended");
+            return Some(Fault::new("worker-out-of-memory", Blame::Package, reason));
+        }
     }
 }
 
@@ -108,18 +149,22 @@ fn resident_bytes(pid: i32) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
-fn lost(worker: &mut Process, error: &ChannelError) -> TaskError {
-    let how = match error {
-        ChannelError::Closed => worker.verdict().unwrap_or_else(|| "closed the connection".into()),
-        other => other.to_string(),
-    };
+/// A worker that was taken over must not write what it likes into reports, metrics and the audit trail.
+fn is_sound(fault: &Fault) -> bool {
+    let is_code = fault.code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    is_code && fault.code.len() <= MAX_CODE && fault.reason.chars().count() <= MAX_REASON
+}
+
+fn is_answer(inference: &Inference, task: &Task) -> bool {
+    inference.package.digest == task.package_digest
+        && matches!(inference.outcome, Outcome::Finding | Outcome::NoFinding)
+}
+
+fn died(how: &str) -> TaskError {
     TaskError::WorkerLost(Fault::new("worker-died", Blame::Package, format!("the worker {how} during the job")))
 }
 
 fn garbled(what: &str) -> TaskError {
-    TaskError::WorkerLost(Fault::new(
-        "worker-garbled",
-        Blame::Sund,
-        format!("the worker's answer cannot be used: {what}"),
-    ))
+    let reason = format!("the worker's answer cannot be used: {what}");
+    TaskError::WorkerLost(Fault::new("worker-garbled", Blame::Sund, reason))
 }

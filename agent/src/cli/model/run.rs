@@ -98,8 +98,18 @@ impl Line {
             self.outcome.map_or("refused", Outcome::sentence).to_owned(),
             if ran { format!("{:.1} s", self.seconds) } else { "-".to_owned() },
             self.summary.clone(),
-            self.files.join(" "),
+            self.shown_files(),
         ]
+    }
+}
+
+impl Line {
+    /// `study01-series01-* (seg, sr, preview)`.
+    fn shown_files(&self) -> String {
+        let Some((stem, _)) = self.files.first().and_then(|name| name.rsplit_once('-')) else { return "-".to_owned() };
+        let objects = self.files.iter().filter_map(|name| name.strip_suffix(".dcm"));
+        let kinds: Vec<&str> = objects.filter_map(|name| name.rsplit('-').next()).collect();
+        format!("{stem}-* ({})", kinds.join(", "))
     }
 }
 
@@ -119,10 +129,7 @@ impl Report<'_> {
         let taken = self.found.files.len() - self.skipped;
         let skipped = match self.found.skipped.len() + self.skipped {
             0 => String::new(),
-            n => {
-                let (files, are) = (count(n, "other file", "other files"), if n == 1 { "is" } else { "are" });
-                format!("; {files} {are} no DICOM images (SUND_LOG=info names them)")
-            }
+            n => format!("; {} skipped (SUND_LOG=info says why)", count(n, "other file", "other files")),
         };
         let studies = count(self.found.studies().len(), "study", "studies");
         format!("{} of {studies}{skipped}", count(taken, "DICOM file", "DICOM files"))
@@ -182,11 +189,7 @@ impl Progress for Report<'_> {
                 images: series.map(|series| series.images),
                 model: self.model.clone(),
                 outcome: answer.outcome,
-                summary: answer.fault.as_ref().map_or(answer.summary, |fault| match answer.outcome {
-                    // The reasons speak for themselves.
-                    Some(Outcome::NotApplicable) => fault.reason.clone(),
-                    _ => fault.to_string(),
-                }),
+                summary: said(&answer),
                 code: answer.fault.map(|fault| fault.code.into_owned()),
                 seconds: answer.took.as_secs_f64(),
                 files,
@@ -198,6 +201,16 @@ impl Progress for Report<'_> {
     fn skipped(&mut self, path: &Path, reason: &str) {
         self.skipped += 1;
         tracing::info!(path = %path.display(), reason, "not taken");
+    }
+}
+
+/// What a person reads of an answer.
+fn said(answer: &TrialAnswer) -> String {
+    match (&answer.fault, answer.outcome) {
+        // The reasons speak for themselves.
+        (Some(fault), Some(Outcome::NotApplicable)) if answer.series.is_some() => fault.reason.clone(),
+        (None, _) | (_, Some(Outcome::NotApplicable)) => answer.summary.clone(),
+        (Some(fault), _) => fault.to_string(),
     }
 }
 

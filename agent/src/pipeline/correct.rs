@@ -1,0 +1,87 @@
+//! Identity apart from pixels: a patient or a study is corrected, and results follow without being inferred anew.
+//!
+//! The newest results of each job are made again under the new identity, with new UIDs, and queued. What has not gone out of
+//! the earlier ones never will; what has gone out is what the new report names as its predecessor.
+use super::Pipeline;
+use crate::deliver::record::{LedgerEvent, ResultRecord};
+use crate::fault::Fault;
+use crate::job::{Job, JobState};
+use crate::outcome::Outcome;
+use crate::results::{Identity, ResultObject, corrected};
+use crate::spool::{Batch, SpoolError, Table};
+use crate::study::record::StudyRecord;
+
+impl Pipeline {
+    /// Puts into `batch` what a new version of the identity asks for, and says what was made. The caller holds the studies.
+    pub(super) fn correct(
+        &self,
+        batch: &mut Batch,
+        record: &mut StudyRecord,
+        identity: &Identity,
+    ) -> Result<Vec<(Job, ResultObject)>, Fault> {
+        // Whatever comes of it: nothing goes out under the old identity.
+        self.withdraw(batch, &record.study, |_| true)?;
+        let mut made = Vec::new();
+        for (job, outcome) in self.answers(&record.study)? {
+            let id = record.id.clone();
+            let again = self.recorder.stage("results", &id, || {
+                corrected(self.results_of(&job)?, identity, record.identity_version, &self.site.uid_key)
+            });
+            match again {
+                Ok(objects) => {
+                    for object in objects {
+                        let stored = self.store(&job, &object)?;
+                        self.queue(batch, &job, outcome, &object, &stored)?;
+                        made.push((job.clone(), object));
+                    }
+                }
+                Err(fault) => {
+                    let text =
+                        format!("the results of {} could not be corrected, and are kept back", job.package.title);
+                    record.note("failed", text, Some(&fault.code));
+                }
+            }
+            let results = made.iter().filter(|(of, _)| of.id == job.id).map(|(_, object)| object.sop_instance.clone());
+            let event = LedgerEvent::Corrected { identity: record.identity_version, results: results.collect() };
+            Self::ledger(batch, &job.package.digest, &job.study, job.id, event)?;
+        }
+        Ok(made)
+    }
+
+    /// Ended jobs of a study, without those that a later answer supersedes.
+    fn answers(&self, study: &str) -> Result<Vec<(Job, Outcome)>, Fault> {
+        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
+        let outcome = |job: &Job| match job.state {
+            JobState::Ended { outcome, .. } => Some(outcome),
+            JobState::Waiting { .. } => None,
+        };
+        let mut superseded = Vec::new();
+        for job in jobs.iter().filter(|job| job.study == study) {
+            if matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding)) {
+                superseded.extend(self.earlier(job)?.iter().map(|job| job.id));
+            }
+        }
+        let stands = |job: &Job| job.study == study && !superseded.contains(&job.id);
+        Ok(jobs.into_iter().filter(stands).filter_map(|job| outcome(&job).map(|outcome| (job, outcome))).collect())
+    }
+
+    /// The newest results of a job, as they lie in the spool.
+    fn results_of(&self, job: &Job) -> Result<Vec<ResultObject>, Fault> {
+        let records: Vec<ResultRecord> = self.spool.scan(Table::Results, &format!("{}/", Job::key(job.id)))?;
+        let object = |record: ResultRecord| {
+            let stored = self.spool.instance(record.instance).ok_or(SpoolError::Erased)?;
+            Ok(ResultObject {
+                kind: RESULT_KINDS.into_iter().find(|kind| *kind == record.kind).unwrap_or("OUTCOME"),
+                dataset: self.spool.read(&stored)?.to_vec(),
+                sop_class: stored.arrival.sop_class,
+                sop_instance: stored.arrival.sop_instance,
+                series: stored.arrival.series,
+                transfer_syntax: stored.arrival.transfer_syntax,
+                summary: record.summary,
+            })
+        };
+        records.into_iter().map(object).collect()
+    }
+}
+
+const RESULT_KINDS: [&str; 4] = ["SEG", "SR", "SC", "OUTCOME"];

@@ -1,0 +1,506 @@
+//! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
+use crate::hospital::{
+    Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, route, until,
+};
+use dicom_core::VR;
+use dicom_dictionary_std::{tags, uids};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use sund_agent::agent::Agent;
+use sund_agent::association::{ObjectToSend, Sent, send};
+use sund_agent::control::{Answer, Request, ask};
+use sund_agent::fault::{Blame, Fault};
+use sund_agent::outcome::Outcome;
+use sund_agent::route::Mode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+async fn node(archives: &[(&str, &str)]) -> Node {
+    Node::open(|config| {
+        config.destinations = archives.iter().map(|(name, address)| destination(name, address)).collect();
+    })
+    .await
+}
+
+fn text(image: Image, tag: dicom_core::Tag, vr: VR, value: &str) -> Image {
+    image.with(tag, vr, value.as_bytes())
+}
+
+fn named(image: Image, name: &str) -> Image {
+    text(image, tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192").with(tags::PATIENT_NAME, VR::PN, name.as_bytes())
+}
+
+fn predecessor(report: &Held) -> Option<String> {
+    let header = report.header();
+    let study = header.item(tags::PREDECESSOR_DOCUMENTS_SEQUENCE, &report.dataset).unwrap()?;
+    let series = study.item(tags::REFERENCED_SERIES_SEQUENCE, &[]).unwrap()?;
+    series.item(tags::REFERENCED_SOP_SEQUENCE, &[]).unwrap()?.text(tags::REFERENCED_SOP_INSTANCE_UID)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_patients_in_one_study_are_refused_shown_and_nothing_is_sent() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    let study = new_uid();
+    let first = frame().in_study(&study, "1");
+    let other = text(frame().in_study(&study, "2"), tags::PATIENT_ID, VR::LO, "ANOTHER");
+    node.receives(&[first, other]).await;
+    let refused = node.study("the study is refused", |study| study.state == "refused").await;
+    assert_eq!(codes(&refused), ["two-patients-in-one-study"]);
+    assert_eq!(refused.instances, 2);
+    assert_eq!((ends(&refused), refused.results.len()), (0, 0));
+    assert!(refused.patient.reveal().is_empty(), "nobody's name is shown");
+    assert!(node.status().queue.is_empty());
+    until("the audit trail has it", || node.audited(&["study-refused", "two-patients"]).then_some(())).await;
+
+    // The sender corrects the one that was wrong: the study runs, and its results come.
+    node.receives(&[frame().in_study(&study, "2")]).await;
+    let held = archive.holds(2).await;
+    assert!(held.iter().all(|held| held.text(tags::PATIENT_ID) == "DEMO-0001"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_waits_of_a_study_stays_while_it_names_two_patients() {
+    let away = Archive::nowhere().await;
+    let node = node(&[("archive", &away)]).await;
+    let study = new_uid();
+    node.receives(&[frame().in_study(&study, "1")]).await;
+    until("results wait, and the archive is found to be away", || node.destination("archive").trouble).await;
+    let other = text(frame().in_study(&study, "2"), tags::PATIENT_ID, VR::LO, "ANOTHER");
+    node.receives(&[other]).await;
+    node.study("the study is refused", |study| study.state == "refused").await;
+
+    let archive = Archive::arrive_at(&away).await;
+    // Another study shows that the archive is reached again, and past whom its results went.
+    node.receives(&[text(frame().in_study(&new_uid(), "1"), tags::PATIENT_ID, VR::LO, "THIRD")]).await;
+    let held = archive.holds(2).await;
+    assert!(held.iter().all(|held| held.text(tags::PATIENT_ID) == "THIRD"));
+    assert_eq!(node.destination("archive").waiting, 2);
+}
+
+/// Same pixels, a corrected name: nothing is inferred. What waited never goes; what goes has the new name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn results_that_wait_are_made_again_for_a_corrected_name() {
+    let away = Archive::nowhere().await;
+    let mut node = node(&[("archive", &away)]).await;
+    let study = new_uid();
+    node.receives(&[named(frame().in_study(&study, "1"), "Sorensen^Ase")]).await;
+    until("results wait, and the archive is found to be away", || node.destination("archive").trouble).await;
+    node.receives(&[named(frame().in_study(&study, "1"), "Sørensen^Åse")]).await;
+    let corrected = node.study("the identity is corrected", |s| s.timeline.iter().any(|m| m.step == "identity")).await;
+    assert_eq!(corrected.patient.reveal(), "Sørensen^Åse");
+    assert_eq!(corrected.timeline.iter().filter(|moment| moment.step == "running").count(), 1);
+    assert!(corrected.timeline.iter().any(|m| m.text.contains("answered before")), "{:?}", corrected.timeline);
+    until("the audit trail has it", || node.audited(&["identity-updated"]).then_some(())).await;
+
+    // The same over a restart.
+    node.stop().await;
+    let archive = Archive::arrive_at(&away).await;
+    node.start(|config| config.destinations = vec![destination("archive", &away)]).await;
+    until("all is delivered", || (node.destination("archive").waiting == 0).then_some(())).await;
+    let held = archive.held();
+    assert_eq!(held.len(), 2);
+    for held in &held {
+        assert_eq!(held.text(tags::PATIENT_NAME), "Sørensen^Åse");
+        assert!(!held.says("Sorensen"), "nothing of the old name is left in a result");
+        assert_eq!(held.text(tags::SOP_INSTANCE_UID), held.arrival.sop_instance);
+    }
+    assert!(predecessor(&archive.reports()[0]).is_some());
+    readable(&held);
+}
+
+/// What was sent is not called back: the new report names it as its predecessor.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn results_that_were_sent_have_successors_under_the_corrected_name() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    let study = new_uid();
+    node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Per")]).await;
+    archive.holds(2).await;
+    node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Peer")]).await;
+    let held = archive.holds(4).await;
+    let names: Vec<String> = held.iter().map(|held| held.text(tags::PATIENT_NAME)).collect();
+    assert_eq!(names, ["Hansen^Per", "Hansen^Per", "Hansen^Peer", "Hansen^Peer"]);
+    let reports = archive.reports();
+    assert_eq!(predecessor(&reports[0]), None);
+    assert_eq!(predecessor(&reports[1]).as_ref(), Some(&reports[0].arrival.sop_instance));
+    let study = node.study("delivered", |study| study.state == "delivered").await;
+    assert_eq!(study.timeline.iter().filter(|moment| moment.step == "running").count(), 1);
+    // The same header once more changes nothing.
+    let settled = held.len();
+    node.receives(&[named(frame().in_study(&study_uid(&held[0]), "1"), "Hansen^Peer")]).await;
+    node.study("it is complete a third time", |s| s.timeline.iter().filter(|m| m.step == "complete").count() == 3)
+        .await;
+    assert_eq!((archive.held().len(), node.destination("archive").waiting), (settled, 0));
+}
+
+fn study_uid(held: &Held) -> String {
+    held.text(tags::STUDY_INSTANCE_UID)
+}
+
+/// A shadow run keeps its results; those too have the newest identity, and still stay.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shadow_run_sends_nothing_corrected_or_not() {
+    let archive = Archive::open().await;
+    let address = archive.address.clone();
+    let node = Node::open(|config| {
+        config.destinations = vec![destination("archive", &address)];
+        config.routes[0].mode = Mode::Shadow;
+    })
+    .await;
+    let study = new_uid();
+    node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Per")]).await;
+    node.study("results are held", |study| study.results.iter().any(|r| r.delivery[0].1 == "held")).await;
+    node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Peer")]).await;
+    let study = node.study("corrected", |s| s.timeline.iter().any(|m| m.step == "identity")).await;
+    assert_eq!(study.results[0].delivery, [("archive".to_owned(), "held".to_owned())]);
+    assert_eq!((archive.held().len(), node.destination("archive").waiting), (0, 0));
+}
+
+/// Late instances are answered by a new job; what waited of the earlier one never goes, and the new report names it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn late_instances_run_again_and_supersede_what_waits() {
+    let away = Archive::nowhere().await;
+    let node = node(&[("archive", &away)]).await;
+    let study = new_uid();
+    node.receives(&[frame().in_study(&study, "1")]).await;
+    until("results wait, and the archive is found to be away", || node.destination("archive").trouble).await;
+    node.receives(&[frame().in_study(&study, "2")]).await;
+    let again = node.study("both have ended", |study| ends(study) == 2 && study.state != "running").await;
+    let states: Vec<&str> = again.results.iter().map(|result| result.delivery[0].1.as_str()).collect();
+    assert_eq!(states, ["superseded", "waiting"]);
+
+    let archive = Archive::arrive_at(&away).await;
+    archive.holds(2).await;
+    until("nothing waits", || (node.destination("archive").waiting == 0).then_some(())).await;
+    assert_eq!(archive.held().len(), 2, "one preview and one report: of all images");
+    let report = archive.reports().remove(0);
+    assert!(report.says(&format!("{study}.1.1")) && report.says(&format!("{study}.1.2")));
+    assert!(predecessor(&report).is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_sent_is_named_by_the_report_that_supersedes_it() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    let study = new_uid();
+    node.receives(&[frame().in_study(&study, "1")]).await;
+    archive.holds(2).await;
+    node.receives(&[frame().in_study(&study, "2")]).await;
+    archive.holds(4).await;
+    let reports = archive.reports();
+    assert_eq!(predecessor(&reports[1]).as_ref(), Some(&reports[0].arrival.sop_instance));
+}
+
+/// The same images in two studies are answered twice, by results of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn copies_of_images_in_another_study_have_results_of_their_own() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    archive.holds(2).await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let mut uids: Vec<String> = archive.holds(4).await.into_iter().map(|held| held.arrival.sop_instance).collect();
+    uids.sort();
+    uids.dedup();
+    assert_eq!(uids.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_study_that_no_model_wants_says_so() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[text(frame().in_study(&new_uid(), "1"), tags::MODALITY, VR::CS, "XA")]).await;
+    let study = node.ended(1).await;
+    assert!(codes(&study).contains(&"no-model".to_owned()), "{:?}", study.timeline);
+    assert!(study.timeline.iter().any(|moment| moment.text.contains("not meant for modality XA")));
+    let report = archive.holds(1).await.remove(0);
+    assert!(report.says("AI outcome: not applicable") && report.says("not meant for modality XA"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_route_for_a_sender_is_said() {
+    let node = Node::open(|config| config.routes[0].callers = vec!["CT1".to_owned()]).await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    node.study("it says that no route listens", |study| codes(study).contains(&"no-route".to_owned())).await;
+}
+
+fn brain(study: &str, slices: impl Iterator<Item = usize>) -> Vec<Image> {
+    let folder = crate::hospital::models().join("brain-extraction/golden/brain");
+    slices.map(|n| Image::read(&folder.join(format!("brain_{n:02}.dcm"))).in_study(study, &n.to_string())).collect()
+}
+
+/// A model that does not fit: the outcome is not applicable, with the reason, in the report as well; nothing crashes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_series_that_is_no_volume_is_not_applicable_and_the_report_says_why() {
+    let archive = Archive::open().await;
+    let address = archive.address.clone();
+    let node = Node::open(|config| {
+        let model = sund_agent::model::Package::open(&crate::hospital::models().join("brain-extraction")).unwrap();
+        config.routes = vec![route(&model, Mode::Clinical)];
+        config.packages = vec![model];
+        config.destinations = vec![destination("archive", &address)];
+    })
+    .await;
+    // Of twenty slices every second from the tenth on: the spacing changes in the middle.
+    let mixed = (1..10).chain((10..21).step_by(2));
+    for (n, slices) in [mixed.collect::<Vec<_>>(), vec![1, 2]].into_iter().enumerate() {
+        node.receives(&brain(&new_uid(), slices.into_iter())).await;
+        until("the study is there", || (node.status().studies.len() == n + 1).then_some(())).await;
+        let study = node.ended(1).await;
+        assert!(!codes(&study).contains(&"worker-died".to_owned()), "{:?}", study.timeline);
+        assert_ne!(study.state, "failed", "{:?}", study.timeline);
+        let report = archive.holds(n + 1).await.remove(n);
+        assert!(report.says("AI outcome: not applicable"), "{:?}", study.timeline);
+    }
+}
+
+/// Back-off while it is away, then everything in the order in which it was made; one that is away holds up no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_destination_that_was_away_gets_everything_in_order() {
+    let (near, far) = (Archive::open().await, Archive::nowhere().await);
+    let node = node(&[("near", &near.address), ("far", &far)]).await;
+    for n in 1..=3 {
+        node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+        near.holds(2 * n).await;
+    }
+    let status = node.destination("far");
+    assert!(status.waiting == 6 && status.trouble.unwrap().contains("no connection"));
+    assert_eq!(node.destination("near").waiting, 0);
+    let far = Archive::arrive_at(&far).await;
+    let held = far.holds(6).await;
+    let order = |held: Vec<Held>| held.into_iter().map(|held| held.arrival.sop_instance).collect::<Vec<_>>();
+    assert_eq!(order(held), order(near.held()));
+    until("its trouble is over", || node.destination("far").trouble.is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_destination_refuses_for_good_is_put_aside_with_its_reason() {
+    let archive = Archive::open().await;
+    archive.refuse(Some(Fault::new("patient-unknown", Blame::Peer, "we know no such patient")));
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let study = node.study("it is given up", |study| codes(study).len() == 2).await;
+    assert_eq!(codes(&study), ["delivery-dead", "delivery-dead"]);
+    assert!(study.timeline.iter().any(|m| m.text.contains("status C000H: patient-unknown")), "{:?}", study.timeline);
+    let status = node.destination("archive");
+    assert_eq!((status.waiting, status.dead), (0, 2));
+    until("the audit trail has it", || node.audited(&["delivery-given-up", "delivery-dead"]).then_some(())).await;
+    // The next study's results go.
+    archive.refuse(None);
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    archive.holds(2).await;
+}
+
+/// Full: A700, while jobs and deliveries go on; after an erasure, 0000H.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_full_spool_refuses_instances_and_ends_what_it_has_begun() {
+    let away = Archive::nowhere().await;
+    let archive_address = away.clone();
+    let node = Node::open(move |config| {
+        config.spool.quota_bytes = 48 << 20;
+        config.spool.reserve_bytes = 36 << 20;
+        config.spool.segment_bytes = 4 << 20;
+        config.destinations = vec![destination("archive", &archive_address)];
+    })
+    .await;
+    let mut stored = Vec::new();
+    let reason = loop {
+        let study = new_uid();
+        let answer = node.offer(&[frame().in_study(&study, "1")]).await.unwrap().remove(0);
+        match answer {
+            Sent::Stored { status } => assert_eq!(status, 0),
+            Sent::Later(reason) => break reason,
+            Sent::Refused(reason) => panic!("{reason}"),
+        }
+        stored.push(study);
+        assert!(stored.len() < 40, "it never was full");
+    };
+    assert!(reason.contains("A700H") && !node.status().spool.accepting, "{reason}");
+    until("every job ends", || node.status().queue.is_empty().then_some(())).await;
+    let archive = Archive::arrive_at(&away).await;
+    archive.holds(2 * stored.len()).await;
+    until("all is recorded", || (node.destination("archive").waiting == 0).then_some(())).await;
+    until("full to the audit trail too", || node.audited(&["spool-full"]).then_some(())).await;
+
+    let spool = node.folder.path().join("spool");
+    for study in stored {
+        let answer = ask(&spool, &Request::Erase { study }).await.unwrap();
+        assert!(matches!(answer, Answer::Erased { .. }), "{answer:?}");
+    }
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_second_agent_on_the_spool_is_refused_and_told_who_holds_it() {
+    let node = Node::open(|_| {}).await;
+    let mut second = config(node.folder.path());
+    second.audit.dir = node.folder.path().join("another-audit");
+    let fault = Agent::start(second).await.err().expect("refused");
+    assert_eq!(fault.code, "spool-held");
+    assert!(fault.reason.contains(&format!("process {}", std::process::id())), "{fault}");
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_spool_of_a_newer_format_is_refused_and_left_as_it_is() {
+    let mut node = Node::open(|_| {}).await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    node.ended(1).await;
+    node.stop().await;
+    let segment = node.folder.path().join("spool/segment-000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let known = u32::from_le_bytes(bytes[8..12].try_into().unwrap());
+    bytes[8..12].copy_from_slice(&(known + 1).to_le_bytes());
+    std::fs::write(&segment, &bytes).unwrap();
+    let fault = Agent::start(config(node.folder.path())).await.err().expect("refused");
+    assert_eq!(fault.code, "spool-unknown-format");
+    assert!(fault.reason.contains(&format!("version {}", known + 1)), "{fault}");
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes);
+}
+
+/// A sender's line that can be held: passes bytes on until so many have gone, and the rest when it is told to.
+async fn slow_line(to: String, hold_after: usize) -> (String, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let go_on = Arc::new(Notify::new());
+    let told = Arc::clone(&go_on);
+    tokio::spawn(async move {
+        let (sender, _) = listener.accept().await.unwrap();
+        let node = TcpStream::connect(to).await.unwrap();
+        let ((mut from, mut back), (mut answers, mut on)) = (sender.into_split(), node.into_split());
+        tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+        let mut buffer = vec![0; 16 << 10];
+        let mut passed = 0;
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if passed < hold_after && passed + length >= hold_after {
+                told.notified().await;
+            }
+            passed += length;
+            on.write_all(&buffer[..length]).await.unwrap();
+        }
+    });
+    (address, go_on)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
+    let quiet = Duration::from_millis(200);
+    let node = Node::open(|config| config.assembly.quiet = quiet).await;
+    let study = new_uid();
+    let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
+    // The first image has come, and half of the second one.
+    let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
+    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
+    until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
+    tokio::time::sleep(5 * quiet).await;
+    assert!(node.status().studies.is_empty(), "it is not taken for complete");
+    go_on.notify_one();
+    sending.await.unwrap().unwrap();
+    let study = node.ended(1).await;
+    assert_eq!(study.instances, 2);
+    assert_eq!(study.timeline.iter().filter(|moment| moment.step == "complete").count(), 1);
+}
+
+/// Names in four ways of writing; what comes back is the name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn names_survive_the_character_sets_in_which_they_came() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    let name = "Sørensen^Åse Ærø";
+    let latin: Vec<u8> = name.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    // The second value may be reached by ESC 2/13 4/1 alone; names begin, and go on after each delimiter, in the first.
+    let mut escaped = Vec::new();
+    for (n, part) in latin.split(|byte| *byte == b'^').enumerate() {
+        escaped.extend_from_slice(if n == 0 { b"\x1b-A" } else { b"^\x1b-A" });
+        escaped.extend_from_slice(part);
+    }
+    let ways: [(Option<&[u8]>, &[u8]); 5] = [
+        (Some(b"ISO_IR 100"), &latin),
+        (Some(b"\\ISO 2022 IR 100"), &escaped),
+        (Some(b"ISO_IR 192"), name.as_bytes()),
+        (None, &latin),
+        (None, name.as_bytes()),
+    ];
+    for (n, (set, written)) in ways.into_iter().enumerate() {
+        let image = frame().in_study(&new_uid(), "1").with(tags::PATIENT_NAME, VR::PN, written);
+        let image = match set {
+            Some(set) => image.with(tags::SPECIFIC_CHARACTER_SET, VR::CS, set),
+            None => image.without(tags::SPECIFIC_CHARACTER_SET),
+        };
+        node.receives(&[image]).await;
+        archive.holds(2 * n + 2).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let files = write(&archive.held(), folder.path());
+    let script = "import sys, pydicom\nfor f in sys.argv[2:]:\n d = pydicom.dcmread(f)\n assert str(d.PatientName) == sys.argv[1], (f, d.PatientName)\n";
+    python(script, &std::iter::once(name.to_owned()).chain(files).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_answer_after_its_deadline_is_reported_as_too_late() {
+    let archive = Archive::open().await;
+    let address = archive.address.clone();
+    let node = Node::open(|config| {
+        config.destinations = vec![destination("archive", &address)];
+        config.routes[0].deadline = Some(Duration::from_millis(1));
+    })
+    .await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let study = node.ended(1).await;
+    assert_eq!(codes(&study), ["too-late"]);
+    let report = archive.holds(1).await.remove(0);
+    assert!(report.says("AI outcome: too late"));
+    assert_eq!(archive.held().len(), 1, "the finding itself is not sent");
+}
+
+/// A job that was decided and cut off is taken up at the next start, with the time at which it was decided.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_that_was_stopped_goes_on_where_it_was() {
+    let away = Archive::nowhere().await;
+    let mut node = node(&[("archive", &away)]).await;
+    let begun = SystemTime::now();
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    node.stop().await;
+    let archive = Archive::arrive_at(&away).await;
+    node.start(|config| config.destinations = vec![destination("archive", &away)]).await;
+    archive.holds(2).await;
+    assert!(begun.elapsed().unwrap() < PATIENCE);
+    assert_eq!(archive.reports()[0].arrival.sop_class, uids::COMPREHENSIVE3_DSR_STORAGE);
+    assert!(node.status().models.iter().any(|model| model.outcomes.contains(&(Outcome::Finding, 1))));
+}
+
+/// pydicom and highdicom read results back.
+fn readable(held: &[Held]) {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "import sys, pydicom\nfor f in sys.argv[1:]:\n d = pydicom.dcmread(f)\n assert d.file_meta.MediaStorageSOPInstanceUID == d.SOPInstanceUID\n \
+                  if d.Modality == 'OT': d.pixel_array\n";
+    python(script, &write(held, folder.path()));
+}
+
+fn write(held: &[Held], folder: &std::path::Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for (n, held) in held.iter().enumerate() {
+        let path = folder.join(format!("{n}.dcm"));
+        let arrival = &held.arrival;
+        let file = sund_agent::dataset::part10::write(
+            &arrival.sop_class,
+            &arrival.sop_instance,
+            &arrival.transfer_syntax,
+            &held.dataset,
+        );
+        std::fs::write(&path, file).unwrap();
+        files.push(path.to_str().unwrap().to_owned());
+    }
+    files
+}
+
+fn python(script: &str, arguments: &[String]) {
+    let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let output = Command::new(&python).arg("-c").arg(script).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{python}: {error}; install what .ci/requirements.txt lists"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,265 @@
+//! Whatever a worker does costs one job: it is tried once more on a fresh worker, then ends as failed with its code, and the
+//! node goes on. Both launchers; the workers that misbehave are programs of a few lines.
+use crate::hospital::{Archive, Image, Node, SUND, codes, destination, ends, frame, new_uid, until};
+use dicom_dictionary_std::tags;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use sund_agent::worker::{Bounds, Launcher};
+
+/// A worker that is all right.
+const WELL: &str = "exec \"$SUND\" worker";
+/// Ends in the middle of the job, as after a kill from outside.
+const KILLED: &str = "head -c 100 <&0 >/dev/null; kill -KILL $$";
+/// Ends as a codec does that finds its memory overwritten.
+const ABORTS: &str = "head -c 100 <&0 >/dev/null; kill -ABRT $$";
+/// Never answers.
+const HANGS: &str = "exec sleep 1000";
+/// Stops in the middle of a message.
+const STOPS_IN_A_MESSAGE: &str = "printf '\\100\\000\\000\\000\\000\\000\\000\\000{\"st' >&0; exec sleep 1000";
+/// Goes away from its connection and lives on.
+const CLOSES: &str = "exec sleep 1000 0</dev/null";
+/// `tail` keeps what might be the last lines, and there is no line.
+const ALLOCATES: &str = "exec tail /dev/zero";
+const GARBAGE: &str = "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n' >&0; exec sleep 1000";
+/// Well-formed messages without end.
+const TALKS: &str = "printf '\\066\\000\\000\\000\\000\\000\\000\\000{\"step\":{\"step\":\"decode\",\"took\":{\"secs\":0,\"nanos\":1}}}' >$0.m; \
+                     while cat $0.m >&0; do :; done";
+/// A refusal that would write what it likes into metrics and reports.
+const LIES: &str = "printf '\\067\\000\\000\\000\\000\\000\\000\\000{\"failed\":{\"code\":\"A B\",\"blame\":\"peer\",\"reason\":\"ccc\"}}' >&0; \
+                    exec sleep 1000";
+
+/// A program for the launcher: every start appends its process number to a file, then runs the script. The first
+/// `times` starts run `script`, later ones a worker that is all right.
+struct Program {
+    path: PathBuf,
+    starts: PathBuf,
+}
+
+impl Program {
+    fn new(folder: &Path, script: &str, times: u32) -> Self {
+        let (path, starts) = (folder.join("worker-program"), folder.join("starts"));
+        let text = format!(
+            "#!/bin/sh\nSUND={SUND}\necho $$ >> {starts}\n\
+             if [ \"$(wc -l < {starts})\" -gt {times} ]; then {WELL}; fi\n{script}\n",
+            starts = starts.display()
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        Self { path, starts }
+    }
+
+    fn starts(&self) -> Vec<i32> {
+        let text = fs::read_to_string(&self.starts).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+}
+
+/// What systemd does for `sund-worker.socket` with `Accept=yes`: a process for each connection, which is its standard input.
+struct Systemd {
+    socket: PathBuf,
+    units: Arc<Mutex<Vec<Child>>>,
+}
+
+impl Systemd {
+    fn new(folder: &Path, program: PathBuf) -> Self {
+        let socket = folder.join("worker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let units: Arc<Mutex<Vec<Child>>> = Arc::default();
+        let started = Arc::clone(&units);
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let stdin = Stdio::from(OwnedFd::from(stream));
+                let unit = Command::new(&program).arg("worker").stdin(stdin).stdout(Stdio::null()).spawn().unwrap();
+                started.lock().unwrap().push(unit);
+            }
+        });
+        Self { socket, units }
+    }
+
+    /// Units that still run.
+    fn running(&self) -> usize {
+        let mut units = self.units.lock().unwrap();
+        units.iter_mut().filter_map(|unit| unit.try_wait().unwrap().is_none().then_some(())).count()
+    }
+}
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        for unit in self.units.lock().unwrap().iter_mut() {
+            // Fails only where it has ended.
+            let _ = unit.kill();
+            let _ = unit.wait();
+        }
+    }
+}
+
+const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30) };
+/// For those who would never end.
+const SHORT: Bounds = Bounds { memory: 1 << 30, time: Duration::from_millis(700) };
+
+async fn node(archive: &Archive, launcher: Launcher, bounds: Bounds) -> Node {
+    let address = archive.address.clone();
+    Node::open(|config| {
+        config.worker.launcher = launcher;
+        config.worker.bounds = bounds;
+        config.destinations = vec![destination("archive", &address)];
+    })
+    .await
+}
+
+fn study() -> Image {
+    frame().in_study(&new_uid(), "1")
+}
+
+/// Both attempts go to a worker that misbehaves: the study fails with `code`, in every place that says so; the next one,
+/// on a worker that is well, succeeds.
+async fn costs_one_job(script: &str, bounds: Bounds, code: &str, unit: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::new(folder.path(), script, 2);
+    let archive = Archive::open().await;
+    let systemd = unit.then(|| Systemd::new(folder.path(), program.path.clone()));
+    let launcher = match &systemd {
+        Some(systemd) => Launcher::Unit { socket: systemd.socket.clone() },
+        None => Launcher::Child { program: program.path.clone() },
+    };
+    let node = node(&archive, launcher, bounds).await;
+
+    node.receives(&[study()]).await;
+    let failed = node.ended(1).await;
+    assert_eq!(failed.state, "failed", "{:?}", failed.timeline);
+    assert_eq!(codes(&failed), [code], "{:?}", failed.timeline);
+    assert_eq!(program.starts().len(), 2, "tried once more on a fresh worker, and no more");
+    until("the audit trail has the code", || node.audited(&["job-ended", code]).then_some(())).await;
+    let report = archive.holds(1).await.remove(0);
+    assert_eq!(report.text(tags::MODALITY), "SR");
+    assert!(report.says("AI outcome: failed"));
+    let reason = &failed.timeline.iter().find(|moment| moment.step == "failed").unwrap().text;
+    assert!(report.says(reason.rsplit(": failed: ").next().unwrap()), "the report says why: {reason}");
+
+    node.receives(&[study()]).await;
+    until("the next study comes", || (node.status().studies.len() == 2).then_some(())).await;
+    let next = node.ended(1).await;
+    assert!(next.state != "failed" && codes(&next).is_empty(), "{:?}", next.timeline);
+    assert_eq!(program.starts().len(), 3);
+    archive.holds(3).await;
+}
+
+const LAUNCHERS: [bool; 2] = [false, true];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_is_killed() {
+    for unit in LAUNCHERS {
+        costs_one_job(KILLED, BOUNDS, "worker-died", unit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_codec_that_crashes() {
+    for unit in LAUNCHERS {
+        costs_one_job(ABORTS, BOUNDS, "worker-died", unit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_hangs() {
+    for unit in LAUNCHERS {
+        costs_one_job(HANGS, SHORT, "worker-timeout", unit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_stops_in_the_middle_of_a_message() {
+    costs_one_job(STOPS_IN_A_MESSAGE, SHORT, "worker-timeout", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_closes_its_connection_and_lives_on() {
+    costs_one_job(CLOSES, BOUNDS, "worker-died", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_allocates_without_end() {
+    // A unit's memory is bounded by its cgroup.
+    costs_one_job(ALLOCATES, BOUNDS, "worker-out-of-memory", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_sends_garbage() {
+    for unit in LAUNCHERS {
+        costs_one_job(GARBAGE, BOUNDS, "worker-garbled", unit).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_talks_without_end() {
+    costs_one_job(TALKS, SHORT, "worker-timeout", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_says_what_no_stage_says() {
+    costs_one_job(LIES, BOUNDS, "worker-garbled", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_that_cannot_be_started() {
+    let archive = Archive::open().await;
+    let node = node(&archive, Launcher::Unit { socket: "/nonexistent/worker.sock".into() }, BOUNDS).await;
+    node.receives(&[study()]).await;
+    let failed = node.ended(1).await;
+    assert_eq!(codes(&failed), ["worker-not-started"], "{:?}", failed.timeline);
+    assert!(archive.holds(1).await[0].says("AI outcome: failed"));
+}
+
+/// The real worker, killed while it computes: the job is answered by the second one, and nobody sees more of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_whose_worker_is_killed_at_work_succeeds_on_a_fresh_one() {
+    for unit in LAUNCHERS {
+        let folder = tempfile::tempdir().unwrap();
+        let program = Program::new(folder.path(), WELL, 0);
+        let archive = Archive::open().await;
+        let systemd = unit.then(|| Systemd::new(folder.path(), program.path.clone()));
+        let launcher = match &systemd {
+            Some(systemd) => Launcher::Unit { socket: systemd.socket.clone() },
+            None => Launcher::Child { program: program.path.clone() },
+        };
+        let node = node(&archive, launcher, BOUNDS).await;
+        node.receives(&[study()]).await;
+        let first =
+            until("the worker has its task", || program.starts().first().copied().filter(|pid| has_a_task(*pid))).await;
+        kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
+        let study = node.ended(1).await;
+        assert!(codes(&study).is_empty() && ends(&study) == 1, "{:?}", study.timeline);
+        assert_eq!(program.starts().len(), 2);
+        archive.holds(2).await;
+    }
+}
+
+/// True once the process has taken a task: the model's folder is among its files.
+fn has_a_task(pid: i32) -> bool {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|target| target.ends_with("text-detection")))
+}
+
+/// A unit's worker is not the agent's to kill: it ends by itself when the agent closes the connection, in the middle of a
+/// job as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_units_worker_that_is_given_up_ends_in_the_middle_of_its_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::new(folder.path(), WELL, 0);
+    let archive = Archive::open().await;
+    let systemd = Systemd::new(folder.path(), program.path.clone());
+    let launcher = Launcher::Unit { socket: systemd.socket.clone() };
+    let bounds = Bounds { time: Duration::from_millis(60), ..BOUNDS };
+    let node = node(&archive, launcher, bounds).await;
+    node.receives(&[study()]).await;
+    let failed = node.ended(1).await;
+    assert_eq!(codes(&failed), ["worker-timeout"], "{:?}", failed.timeline);
+    until("no unit runs any more", || (systemd.running() == 0).then_some(())).await;
+}
