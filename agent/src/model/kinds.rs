@@ -82,7 +82,7 @@ pub(super) fn check(manifest: &Manifest, complain: &mut dyn FnMut(String, String
     let mut values: BTreeMap<&str, Option<Kind>> = BTreeMap::from([("input", Some(given))]);
     let mut want = |values: &BTreeMap<&str, Option<Kind>>, path: String, name: &str, wanted: &[Kind]| {
         let wrong = match values.get(name) {
-            None => format!("`{name}` is a value that no earlier step makes"),
+            None => format!("reads `{name}`, which no earlier step makes"),
             Some(Some(found)) if !wanted.contains(found) => {
                 let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
                 format!("`{name}` is {found}; {} is needed", wanted.join(" or "))
