@@ -6,7 +6,11 @@ use crate::limits::model::MAX_SESSIONS;
 use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::Tensor as OrtTensor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// What the process has opened: the library allows one environment.
+static OPENED: Mutex<Option<(PathBuf, Environment, String)>> = Mutex::new(None);
 
 /// Networks with their sessions, the newest last.
 pub struct OnnxRuntimeEngine {
@@ -23,13 +27,25 @@ impl OnnxRuntimeEngine {
             Fault::new("engine-unavailable", Blame::Configuration, reason)
         };
         // An absolute path: a name alone would be looked for beside this program and in the system's folders.
-        let library_path = library.canonicalize().map_err(|error| unusable(&error))?;
-        let environment = ort::init_from(&library_path).map_err(|error| unusable(&error))?;
-        let environment =
-            environment.with_name("sund").with_telemetry(false).build().map_err(|error| unusable(&error))?;
-        // `... git-branch=rel-1.32.0, git-commit-id=...`
-        let version = ort::info().split("rel-").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("unknown");
-        Ok(Self { environment, version: version.to_owned(), sessions: Vec::new() })
+        let path = library.canonicalize().map_err(|error| unusable(&error))?;
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (environment, version) = match opened.as_ref() {
+            Some((known, ..)) if *known != path => {
+                return Err(unusable(&format!("{} is open in this process", known.display())));
+            }
+            Some((_, environment, version)) => (environment.clone(), version.clone()),
+            None => {
+                let environment = ort::init_from(&path).map_err(|error| unusable(&error))?;
+                let environment = environment.with_name("sund").with_telemetry(false).build();
+                let environment = environment.map_err(|error| unusable(&error))?;
+                // `... git-branch=rel-1.32.0, git-commit-id=...`
+                let version = ort::info().split("rel-").nth(1).and_then(|rest| rest.split(',').next());
+                let version = version.unwrap_or("unknown").to_owned();
+                *opened = Some((path, environment.clone(), version.clone()));
+                (environment, version)
+            }
+        };
+        Ok(Self { environment, version, sessions: Vec::new() })
     }
 
     fn session(&mut self, name: &str, network: &[u8]) -> ort::Result<&mut Session> {
