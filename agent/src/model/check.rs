@@ -194,7 +194,8 @@ fn parameters(step: &Step, complain: &mut dyn FnMut(&str, String)) {
         Step::Quantiles { low, high, .. } => {
             must(is_share(*low), "low", "is not between 0 and 1");
             must(is_share(*high), "high", "is not between 0 and 1");
-            must(!(low >= high), "high", "is not above low");
+            // NaN is told above.
+            must(low < high || low.is_nan() || high.is_nan(), "high", "is not above low");
         }
         // PS3.3 C.11.2.1.2.1: Window Width is at least 1.
         Step::Window { center, width, .. } => {
@@ -236,7 +237,7 @@ fn parameters(step: &Step, complain: &mut dyn FnMut(&str, String)) {
 fn results(manifest: &Manifest, script: &mut Manuscript<'_>) {
     match (manifest.input, manifest.segments.is_empty(), &manifest.boxes) {
         (Input::Volume, true, _) => {
-            script.complain("input", "a model on a volume gives [[segments]], there are none", "")
+            script.complain("input", "a model on a volume gives [[segments]], there are none", "");
         }
         (Input::Volume, _, Some(_)) => script.complain("boxes", "a model on a volume gives segments, not boxes", ""),
         (Input::Images, _, None) => script.complain("input", "a model on images gives [boxes], there are none", ""),

@@ -35,8 +35,11 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A value that a step reads: its key, its name, the kinds that it may be of.
+type Read<'a> = (&'static str, &'a str, &'static [Kind]);
+
 /// The kinds that each value that a step reads may be, by its key, and what it makes where its `from` is of this kind.
-fn signature(step: &Step, from: Option<Kind>) -> (Vec<(&'static str, &str, &'static [Kind])>, Kind) {
+fn signature(step: &Step, from: Option<Kind>) -> (Vec<Read<'_>>, Kind) {
     const VOLUME: &[Kind] = &[Kind::Volume];
     const MASK: &[Kind] = &[Kind::Mask];
     const EITHER: &[Kind] = &[Kind::Volume, Kind::Mask];

@@ -46,12 +46,12 @@ impl From<Defects> for Fault {
             let help = if help.is_empty() { String::new() } else { format!(" ({help})") };
             format!("{MANIFEST}, line {line}, column {column}: {key}{message}{help}")
         });
-        let mut reason = told.collect::<Vec<_>>().join("; ");
+        let mut told: Vec<String> = told.collect();
         if let Some(more) = defects.problems.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
-            reason += &format!("; and {more} more");
+            told.push(format!("and {more} more"));
         }
         let code = if defects.is_altered { "package-altered" } else { "package-invalid" };
-        Fault::new(code, Blame::Package, reason)
+        Fault::new(code, Blame::Package, told.join("; "))
     }
 }
 

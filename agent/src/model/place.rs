@@ -132,7 +132,7 @@ fn section(name: &str, table: &DeTable<'_>, offset: usize, told: &mut Told) {
         match value.get_ref() {
             DeValue::Table(table) if has_keys => section(&below, table, value.span().start, told),
             DeValue::Array(list) if has_keys => {
-                for entry in list.iter() {
+                for entry in list {
                     if let Some(table) = entry.get_ref().as_table() {
                         section(&below, table, entry.span().start, told);
                     }
