@@ -18,7 +18,7 @@ mod value;
 
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
-pub use problem::{Problem, meant, render};
+pub use problem::{Problem, meant, place, render};
 pub use service::{Console, LogSettings, WorkerSettings};
 pub use storage::Retention;
 pub use value::{Day, LogFormat};
