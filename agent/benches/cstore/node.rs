@@ -8,7 +8,7 @@ use sund_agent::association::{Listener, Policy, serve};
 use sund_agent::audit;
 use sund_agent::infer::Engines;
 use sund_agent::limits::association::MAX_ASSOCIATIONS;
-use sund_agent::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble};
+use sund_agent::pipeline::{Activation, Pipeline, Recorder, Site, SpoolIntake, assemble};
 use sund_agent::results::UidKey;
 use sund_agent::spool::{Spool, SpoolOptions};
 use sund_agent::study::assembly::AssemblyRules;
@@ -30,6 +30,7 @@ pub fn node(directory: &Path) -> Result<()> {
         launcher: Launcher::Child { program: PathBuf::from("sund") },
         bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1) },
         engines: Engines::here(None),
+        activation: Activation::AtStart,
     };
     let log = audit::Log::open(audit::Options {
         dir: directory.join("audit"),

@@ -135,6 +135,12 @@ impl Package {
         }
     }
 
+    /// Its folder, open: a worker needs no right on the path.
+    pub fn open_folder(&self) -> Result<std::fs::File, Fault> {
+        std::fs::File::open(&self.folder)
+            .map_err(|error| broken(format!("the package's folder cannot be opened: {error}")))
+    }
+
     /// How results name it.
     pub fn reference(&self) -> PackageRef {
         PackageRef {

@@ -62,6 +62,7 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
         engines: Engines::here(config.worker.onnxruntime.as_deref()),
         launcher: config.worker.launcher,
         bounds: config.worker.bounds,
+        activation: config.worker.activation,
     };
     let pipeline = Pipeline::new(Spool::open(config.spool)?, site, vec![package], Recorder::new(None))?;
     let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));

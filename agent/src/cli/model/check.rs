@@ -5,7 +5,7 @@ use super::bars::spinner;
 use super::count;
 use crate::config::render;
 use crate::exit::Exit;
-use crate::fault::{Blame, Fault};
+use crate::fault::Fault;
 use crate::infer::Engines;
 use crate::model::manifest::Golden;
 use crate::model::{MANIFEST, Package, golden};
@@ -37,10 +37,7 @@ pub(super) fn check(folder: &Path) -> Result<Exit, Fault> {
     let here = Engines::here(None);
     // Refused where no engine of this machine may serve the package.
     here.choose(&manifest.engines)?;
-    let scratch = tempfile::tempdir().map_err(|error| {
-        Fault::new("folder-unwritable", Blame::Box, format!("no temporary folder can be made: {error}"))
-    })?;
-    let mut bench = Bench::new(scratch.path())?;
+    let mut bench = Bench::new()?;
     let (mut rows, mut ran, mut missed) = (Vec::new(), Vec::new(), None);
     for engine in here.kinds() {
         let (class, precision) = engine.class_and_precision();
