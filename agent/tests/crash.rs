@@ -22,7 +22,7 @@ const DEFAULT_KILLS: u32 = 12;
 /// Studies that are on their way at once: the load, and what a kill can catch.
 const UNDER_WAY: usize = 4;
 /// A node that has not ended what it began by then has lost it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// When to kill.
 #[derive(Clone, Copy, Debug, PartialEq)]

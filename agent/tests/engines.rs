@@ -15,7 +15,7 @@ use sund_agent::status::{ModelStatus, Status};
 use sund_agent::worker::Launcher;
 
 /// What does not happen within this time does not happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The engines of the text model, in its manifest.
 const BOTH: &str =

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// What does not happen within this time does not happen.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 /// The `sund` binary, which workers are.
 pub const SUND: &str = env!("CARGO_BIN_EXE_sund");
 const NODE: &str = "SUND";

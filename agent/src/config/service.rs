@@ -59,7 +59,7 @@ pub struct LogSettings {
 }
 
 /// Memory and time of one job, unless the configuration says otherwise.
-pub(super) const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10) };
+pub const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10) };
 /// Less than this no engine loads in.
 const LEAST_MEMORY: u64 = 64 << 20;
 
