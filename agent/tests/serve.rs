@@ -53,7 +53,8 @@ impl Site {
         let mut command = Command::new(SUND);
         command.args(["serve", "--config"]).arg(self.config());
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify.sock")).env("WATCHDOG_USEC", "200000");
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let daemon = Daemon(child);
         self.hears("READY=1");
         daemon
@@ -63,7 +64,10 @@ impl Site {
     pub fn hears(&self, what: &str) {
         let mut buffer = [0; 4096];
         loop {
-            let length = self.systemd.recv(&mut buffer).unwrap_or_else(|error| panic!("{what} did not come: {error}"));
+            let length = self.systemd.recv(&mut buffer).unwrap_or_else(|error| {
+                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                panic!("{what} did not come: {error}; the daemon said: {log}")
+            });
             if String::from_utf8_lossy(&buffer[..length]).contains(what) {
                 return;
             }

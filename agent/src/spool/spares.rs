@@ -20,6 +20,9 @@ struct Shelf {
     io: Arc<dyn SpoolIo>,
     size: u64,
     most: usize,
+    /// Part of the names of what this process makes: a spare of an earlier one may be taken, and being filled, under its
+    /// old name still, and a file that is made under that name would overwrite it.
+    series: String,
     ready: Mutex<Vec<String>>,
     coming: AtomicUsize,
 }
@@ -38,7 +41,8 @@ impl Spares {
         found: Vec<String>,
         maker: bool,
     ) -> Result<Self, SpoolError> {
-        let shelf = Arc::new(Shelf { io, size, most, ready: Mutex::new(found), coming: AtomicUsize::new(0) });
+        let series = format!("{:016x}", u64::from_be_bytes(super::key::random()?));
+        let shelf = Arc::new(Shelf { io, size, most, series, ready: Mutex::new(found), coming: AtomicUsize::new(0) });
         let mut spares = Self { shelf, wanted: None, maker: None };
         if maker {
             let (wanted, asked) = channel();
@@ -96,9 +100,8 @@ impl Spares {
 impl Shelf {
     fn make(&self, asked: &Receiver<()>) {
         for (number, ()) in asked.iter().enumerate() {
-            let name = format!("{PREFIX}made-{number:07}.log");
-            let made = !exclusive(&self.ready).contains(&name) && self.io.create(&name, self.size, true).is_ok();
-            if made {
+            let name = format!("{PREFIX}{}-{number:07}.log", self.series);
+            if self.io.create(&name, self.size, true).is_ok() {
                 exclusive(&self.ready).push(name);
             } else {
                 // The disk is full, most likely: the segment will be made when it is needed, or not at all.
@@ -115,5 +118,36 @@ impl Drop for Spares {
         if let Some(maker) = self.maker.take() {
             let _ = maker.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::DiskIo;
+    use super::*;
+
+    /// Asks for one, and waits until it is made.
+    fn made(spares: &Spares) -> (String, Arc<dyn SpoolFile>) {
+        spares.ask();
+        loop {
+            if let Some(spare) = spares.take() {
+                return spare;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_spare_never_gets_the_name_of_one_that_is_in_use_since_an_earlier_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let io: Arc<dyn SpoolIo> = Arc::new(DiskIo::new(folder.path()).unwrap());
+        let open = || Spares::open(Arc::clone(&io), 8192, 2, Vec::new(), true).unwrap();
+        let (taken, file) = made(&open());
+        file.write_at(0, &[b"a segment's first record"]).unwrap();
+        let (other, _) = made(&open());
+        assert_ne!(taken, other);
+        let mut text = [0; 24];
+        file.read_at(0, &mut text).unwrap();
+        assert_eq!(&text, b"a segment's first record");
     }
 }
