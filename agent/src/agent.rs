@@ -54,6 +54,7 @@ impl Agent {
             engines: Engines::here(config.worker.onnxruntime.as_deref()),
             launcher: config.worker.launcher,
             bounds: config.worker.bounds,
+            activation: config.worker.activation,
         };
         let recorder = Recorder::new(Some(Arc::clone(&audit)));
         let pipeline = Pipeline::new(spool, site, config.packages, recorder)?;
@@ -109,6 +110,11 @@ impl Agent {
     /// What [`Agent::status`] is read from, for other threads.
     pub fn source(&self) -> Arc<dyn StatusSource> {
         Arc::clone(&self.pipeline) as Arc<dyn StatusSource>
+    }
+
+    /// Has the golden cases run of models that have served without; their jobs wait from now on.
+    pub fn check_models(&self) {
+        self.pipeline.demand_checks();
     }
 
     /// Waits for a service that ends by itself, which none should.

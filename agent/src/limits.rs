@@ -118,6 +118,8 @@ pub mod model {
     pub const MAX_NETWORK: u64 = 2 * 1024 * 1024 * 1024;
     /// Most steps: a manifest must not be a program without end.
     pub const MAX_STEPS: usize = 256;
+    /// Most voxels that a step may be told to make: 4 GiB of real numbers.
+    pub const MAX_VOXELS: usize = 1 << 30;
     /// Most files of a golden case.
     pub const MAX_FILES: usize = 5_000;
     /// Most network sessions for different image shapes that are kept.

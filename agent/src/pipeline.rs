@@ -6,6 +6,7 @@
 //!
 //! Everything after the spool is a job there: whatever is interrupted is taken up again at the next start from what
 //! the spool holds. The bracket runs in a worker process.
+mod activate;
 mod complete;
 mod conclude;
 mod correct;
@@ -18,6 +19,7 @@ mod retention;
 mod runner;
 mod view;
 
+pub use activate::Activation;
 pub use delivery::deliver;
 pub use intake::{SpoolIntake, assemble};
 pub use recorder::Recorder;
@@ -32,6 +34,7 @@ use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::{Spool, SpoolError, Table};
 use crate::worker::{Bounds, Launcher};
+use activate::Models;
 use queue::JobQueue;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -57,6 +60,8 @@ pub struct Site {
     pub launcher: Launcher,
     /// Bounds on one job.
     pub bounds: Bounds,
+    /// When the golden cases of the packages are run.
+    pub activation: Activation,
 }
 
 /// The data path after the spool.
@@ -64,6 +69,7 @@ pub struct Pipeline {
     spool: Spool,
     site: Site,
     packages: Vec<Package>,
+    models: Models,
     recorder: Recorder,
     jobs: JobQueue,
     deliveries: Notify,
@@ -83,6 +89,7 @@ impl Pipeline {
             next_job: AtomicU64::new(jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1),
             spool,
             site,
+            models: Models::default(),
             packages,
             recorder,
             jobs: JobQueue::default(),
@@ -95,6 +102,7 @@ impl Pipeline {
         for job in jobs.iter().filter(|job| job.is_open()) {
             pipeline.jobs.push(job.id);
         }
+        pipeline.take_up_models();
         Ok(Arc::new(pipeline))
     }
 
@@ -102,6 +110,7 @@ impl Pipeline {
     pub fn drain(&self) {
         self.draining.send_replace(true);
         self.jobs.close();
+        self.models.interrupt();
         self.deliveries.notify_waiters();
     }
 

@@ -202,8 +202,9 @@ fn what_a_peer_answers_says_whether_we_try_again() {
         let [answer] = &answers[..] else { panic!("{answers:?}") };
         let said = match answer {
             Sent::Stored { .. } => "stored",
-            Sent::Later(reason) => reason.contains(status).then_some("later").unwrap_or(reason),
-            Sent::Refused(reason) => reason.contains(status).then_some("refused").unwrap_or(reason),
+            Sent::Later(reason) if reason.contains(status) => "later",
+            Sent::Refused(reason) if reason.contains(status) => "refused",
+            Sent::Later(reason) | Sent::Refused(reason) => reason,
         };
         assert_eq!(said, expected, "{status}");
     }

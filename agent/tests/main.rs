@@ -6,6 +6,7 @@ mod console;
 mod crash;
 mod decode;
 mod documents;
+mod engines;
 mod hospital;
 mod model;
 mod results;

@@ -11,7 +11,7 @@ fn package(name: &str) -> Package {
 }
 
 /// The library in the wheel of PyPI.
-fn onnxruntime() -> PathBuf {
+pub fn onnxruntime() -> PathBuf {
     let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let script = "import onnxruntime, pathlib; print(*pathlib.Path(onnxruntime.__file__).parent.glob('capi/libonnxruntime.so.*'))";
     let output = Command::new(python).args(["-c", script]).output().expect("Python; set SUND_TEST_PYTHON");

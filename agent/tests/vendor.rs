@@ -28,7 +28,11 @@ fn a_new_package_says_what_is_missing_and_is_not_made_twice() {
         assert!(made.status.success() && stdout(&made).contains("sund model check"), "{}", stderr(&made));
         let checked = sund(folder.path(), &["model", "check", kind]);
         assert_eq!(checked.status.code(), Some(65));
-        assert!(stderr(&checked).contains("model.onnx cannot be read"), "{}", stderr(&checked));
+        let told = stdout(&checked);
+        let lines: Vec<&str> = told.lines().collect();
+        assert!(lines[0].starts_with(&format!("{kind}/model.toml:")) && told.contains("2 problems"), "{told}");
+        assert!(lines[0].contains("networks.file: model.onnx cannot be read"), "{told}");
+        assert!(told.contains("golden.folder: golden/first has no file that ends in .dcm"), "{told}");
     }
     let again = sund(folder.path(), &["model", "new", "volume"]);
     assert!(!again.status.success() && stderr(&again).contains("File exists"), "{}", stderr(&again));
@@ -36,27 +40,80 @@ fn a_new_package_says_what_is_missing_and_is_not_made_twice() {
 }
 
 #[test]
-fn a_slip_in_a_manifest_is_told_with_its_line_and_what_was_meant() {
+fn every_slip_in_a_manifest_is_told_at_once_with_its_line_and_what_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     assert!(sund(folder.path(), &["model", "new", "m"]).status.success());
     let path = folder.path().join("m/model.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    for (right, wrong, meant) in
-        [("tolerance_ml", "tolerence_ml", "tolerance_ml"), ("do = \"channel\"", "do = \"chanel\"", "channel")]
-    {
-        fs::write(&path, text.replace(right, wrong)).unwrap();
+    let new = fs::read_to_string(&path).unwrap();
+    let check = |text: String| {
+        fs::write(&path, text).unwrap();
         let checked = sund(folder.path(), &["model", "check", "m"]);
         assert_eq!(checked.status.code(), Some(65));
-        let told = stderr(&checked);
-        assert!(told.contains("line ") && told.contains(&format!("did you mean `{meant}`?")), "{told}");
+        stdout(&checked)
+    };
+    let line = |text: &str| new.lines().position(|line| line == text).unwrap() + 1;
+    let slips = [("tolerance_ml = 15.0", "tolerence_ml = 15.0"), ("do = \"channel\"", "do = \"chanel\"")];
+    let told = check(slips.iter().fold(new.clone(), |text, (right, wrong)| text.replace(right, wrong)));
+    let place = format!(
+        "m/model.toml:{}:1: golden.tolerence_ml: there is no such key\n    did you mean `tolerance_ml`?",
+        line(slips[0].0)
+    );
+    assert!(told.contains(&place), "{told}");
+    let place = format!(
+        "m/model.toml:{}:6: steps.do: there is no step `chanel`\n    did you mean `channel`?",
+        line(slips[1].0)
+    );
+    assert!(told.contains(&place) && told.contains("2 problems"), "{told}");
+
+    // What the steps do with their values is followed before any of them runs.
+    let wrong = [
+        ("above = 0.5", "above = nan", "steps.above: is not a finite number"),
+        (
+            "grid = \"input\"",
+            "grid = \"answer\"",
+            "steps.grid: `answer` is a network's answer for a volume; a volume or a mask is needed",
+        ),
+        ("from = \"score\"", "from = \"scores\"", "steps.from: reads `scores`, which no earlier step makes"),
+        (
+            "network = \"network\"",
+            "network = \"networc\"",
+            "steps.network: there is no network `networc`\n    did you mean \"network\"?",
+        ),
+        ("width = 400.0", "width = 0.5", "steps.width: is below 1"),
+        (
+            "class = \"tract\"",
+            "class = \"tracd\"",
+            "engines.class: there is no class `tracd`\n    did you mean \"tract\"?",
+        ),
+        ("axes = \"LPS\"", "axes = \"LRS\"", "steps.axes: is not three letters"),
+        ("how = \"linear\"", "how = \"liner\"", "did you mean `linear`?"),
+        ("format = 1", "format = 2", "format: format 2 is not known here"),
+        (
+            "file = \"model.onnx\"",
+            "file = \"../model.onnx\"",
+            "networks.file: `../model.onnx` is not a path inside the package",
+        ),
+    ];
+    for (right, wrong, expected) in wrong {
+        let told = check(
+            new.replacen(&format!("\n{right}"), &format!("\n{wrong}"), 1)
+                .replace(&format!("[{{ {right}"), &format!("[{{ {wrong}")),
+        );
+        assert!(told.contains(expected), "{wrong}: {told}");
     }
 }
 
 #[test]
 fn the_packages_of_the_demonstration_hold() {
-    let checked = sund(Path::new(MODELS), &["model", "check", "text-detection"]);
-    assert!(checked.status.success(), "{}", stderr(&checked));
-    assert!(stdout(&checked).contains("held"), "{}", stdout(&checked));
+    for (package, expected) in
+        [("text-detection", "3 boxes, overlap at least 0.50"), ("brain-extraction", "1292.0 ± 13.0 ml")]
+    {
+        let checked = sund(Path::new(MODELS), &["model", "check", package]);
+        assert!(checked.status.success(), "{}", stderr(&checked));
+        let told = stdout(&checked);
+        let row = told.lines().find(|line| line.contains("tract fp32")).unwrap_or_default();
+        assert!(row.contains(expected) && row.contains("  yes  ") && told.contains("the package holds"), "{told}");
+    }
 }
 
 #[test]
@@ -71,7 +128,8 @@ fn a_golden_case_that_does_not_hold_fails_the_check() {
     fs::write(&path, text).unwrap();
     let checked = sund(folder.path(), &["model", "check", "m"]);
     assert_eq!(checked.status.code(), Some(65));
-    assert!(stdout(&checked).contains("missed"), "{}", stdout(&checked));
+    assert!(stdout(&checked).contains("  no  "), "{}", stdout(&checked));
+    assert!(stderr(&checked).contains("golden-case-missed"), "{}", stderr(&checked));
 }
 
 #[test]
@@ -91,7 +149,7 @@ fn a_run_on_a_folder_gives_results_and_says_why_there_are_none() {
     let ran = sund(folder.path(), &["model", "run", model.to_str().unwrap(), "--on", "data", "--out", "out"]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     let table = stdout(&ran);
-    assert!(table.contains("2 files of 2 studies") && table.contains("1 files are not DICOM"), "{table}");
+    assert!(table.contains("2 DICOM files of 2 studies; 1 other file skipped"), "{table}");
     assert!(table.contains("not meant for modality MR") && table.contains("Burned-in text: 10 places"), "{table}");
     assert!(!table.contains("DEMO-0001"), "a patient in {table}");
     let mut files: Vec<String> = fs::read_dir(folder.path().join("out"))
@@ -99,16 +157,24 @@ fn a_run_on_a_folder_gives_results_and_says_why_there_are_none() {
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    let kinds: Vec<&str> = files.iter().filter_map(|name| name.rsplit('-').next()).collect();
-    assert_eq!(kinds.len(), 4, "{files:?}");
-    for kind in ["outcome.dcm", "sr.dcm", "sc.dcm", "sc.png"] {
-        assert!(kinds.contains(&kind), "{kind} is not among {files:?}");
-    }
+    let expected = [
+        "results.json",
+        "study01-series01-preview.dcm",
+        "study01-series01-preview.png",
+        "study01-series01-sr.dcm",
+        "study02-series01-outcome.dcm",
+    ];
+    assert_eq!(files, expected);
     for file in files.iter().filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "dcm")) {
         let checked = Command::new("dciodvfy").arg(folder.path().join("out").join(file)).output();
         let complaints = stderr(&checked.expect("dciodvfy, from Debian's dicom3tools"));
         assert!(!complaints.lines().any(|line| line.starts_with("Error")), "{file}: {complaints}");
     }
+    let index = fs::read(folder.path().join("out/results.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!((&index[0]["outcome"], &index[0]["folder"]), (&"finding".into(), &"data/deep/er".into()));
+    let mixed = sund(folder.path(), &["model", "run", model.to_str().unwrap(), "--on", "data", "--out", "out"]);
+    assert_eq!(mixed.status.code(), Some(64), "results of two runs are not mixed");
     let nothing = sund(folder.path(), &["model", "run", model.to_str().unwrap(), "--on", "out/none"]);
     assert_ne!(nothing.status.code(), Some(0));
 }
@@ -130,15 +196,27 @@ fn route_explain_says_what_runs_and_every_reason_against() {
         line("text-detection").contains("runs") && line("brain-extraction").contains("not meant for modality US"),
         "{table}"
     );
-    assert!(!table.contains("neuro"), "a route that does not listen is not asked: {table}");
+    assert!(table.contains("route neuro listens to called AE title NEURO alone, not to SUND"), "{table}");
     let json =
         site.sund(&["route", "explain", "--json", "--called", "NEURO", &format!("{MODELS}/text-detection/golden")]);
-    let lines: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(lines.as_array().unwrap().len(), 3);
-    assert_eq!(lines[2]["route"], "neuro");
+    let explained: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let study = &explained["studies"][0];
+    assert_eq!((&study["verdict"], study["decisions"].as_array().unwrap().len()), (&"runs".into(), 3));
+    let neuro = &study["decisions"][2];
+    assert_eq!((&neuro["route"], &neuro["runs"]), (&"neuro".into(), &false.into()));
     let codes: Vec<&str> =
-        lines[2]["reasons"].as_array().unwrap().iter().map(|reason| reason[0].as_str().unwrap()).collect();
+        neuro["reasons"].as_array().unwrap().iter().map(|reason| reason["code"].as_str().unwrap()).collect();
     assert!(codes.contains(&"not-for-modality") && codes.contains(&"attribute-missing"), "{codes:?}");
+}
+
+#[test]
+fn a_study_that_no_model_wants_says_so() {
+    let site = Site::new(&format!(
+        "[[models]]\nfolder = \"{MODELS}/text-detection\"\n[[routes]]\nname = \"all\"\nmodels = [\"text-detection\"]\n"
+    ));
+    let explained = site.sund(&["route", "explain", &format!("{MODELS}/brain-extraction/golden")]);
+    assert!(explained.status.success(), "{}", stderr(&explained));
+    assert!(stdout(&explained).contains("study 1: no model wants it"), "{}", stdout(&explained));
 }
 
 #[test]
@@ -150,4 +228,17 @@ fn a_password_is_hashed_from_a_pipe() {
     let hash = stdout(&output);
     assert!(output.status.success() && hash.starts_with("$argon2id$"));
     assert!(sund_agent::console::User::new("holm", hash.trim()).is_ok());
+}
+
+#[test]
+fn the_specification_names_every_key_and_step_and_its_example_is_the_packaged_model() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("MODELS.md")).unwrap();
+    for keys in sund_agent::model::keys::KEYS {
+        let step = keys.section.strip_prefix("steps.");
+        for key in keys.all().chain(step) {
+            assert!(text.contains(&format!("`{key}`")), "{key} of [{}] is not in MODELS.md", keys.section);
+        }
+    }
+    let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(example, fs::read_to_string(Path::new(MODELS).join("brain-extraction/model.toml")).unwrap());
 }

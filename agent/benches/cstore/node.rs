@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use sund_agent::association::{Listener, Policy, serve};
 use sund_agent::audit;
+use sund_agent::infer::Engines;
 use sund_agent::limits::association::MAX_ASSOCIATIONS;
-use sund_agent::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble};
+use sund_agent::pipeline::{Activation, Pipeline, Recorder, Site, SpoolIntake, assemble};
 use sund_agent::results::UidKey;
 use sund_agent::spool::{Spool, SpoolOptions};
 use sund_agent::study::assembly::AssemblyRules;
@@ -27,7 +28,9 @@ pub fn node(directory: &Path) -> Result<()> {
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
         launcher: Launcher::Child { program: PathBuf::from("sund") },
-        bounds: Bounds { memory: 1 << 30, time: Duration::from_secs(60) },
+        bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1) },
+        engines: Engines::here(None),
+        activation: Activation::AtStart,
     };
     let log = audit::Log::open(audit::Options {
         dir: directory.join("audit"),
@@ -45,7 +48,7 @@ pub fn node(directory: &Path) -> Result<()> {
         max_associations: MAX_ASSOCIATIONS,
     };
     // What comes after the C-STORE is not measured here: no study is completed.
-    let rules = AssemblyRules { quiet: Duration::from_secs(86_400), complete_on_association_end: false };
+    let rules = AssemblyRules { quiet: Duration::from_hours(24), complete_on_association_end: false };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (stop, stopped) = watch::channel(false);
     runtime

@@ -13,7 +13,7 @@ const EXPLICIT: &str = "1.2.840.10008.1.2.1";
 /// Longest P-DATA-TF that is sent: each server is told to take as much.
 pub const PDU: usize = 128 * 1024;
 /// A server that has not answered by then is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// C-STORE messages, each as it goes over the connection.
 pub struct Messages(Vec<Vec<u8>>);

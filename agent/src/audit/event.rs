@@ -184,10 +184,12 @@ pub enum Event {
         /// On demand or by retention, and whose.
         reason: String,
     },
-    /// A model package passed its checks and serves.
+    /// The golden cases of a model package hold, and it serves.
     PackageLoaded {
         /// The model.
         model: Model,
+        /// Class, precision and version of the engine that they hold on.
+        engine: String,
     },
     /// A model package was refused.
     PackageRefused {

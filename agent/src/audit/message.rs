@@ -213,9 +213,10 @@ fn say(event: &Event) -> Says<'_> {
         Event::StudyErased { study, reason } => {
             Says::new("study-erased", DELETED, "D").study(study).of("reason", clip(reason))
         }
-        Event::PackageLoaded { model } => {
-            Says::new("package-loaded", ALERT, "E").kind("110131", "Software Configuration").model(model)
-        }
+        Event::PackageLoaded { model, engine } => Says::new("package-loaded", ALERT, "E")
+            .kind("110131", "Software Configuration")
+            .model(model)
+            .of("engine", clip(engine)),
         Event::PackageRefused { name, fault } => Says::new("package-refused", ALERT, "E")
             .kind("110131", "Software Configuration")
             .failed(MINOR, fault)

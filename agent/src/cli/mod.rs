@@ -63,7 +63,9 @@ enum Command {
     /// Explains routing.
     #[command(subcommand)]
     Route(route::RouteCommand),
-    /// Hashes a password from standard input, for [[console.users]].
+    /// Hashes a password, for `password_hash` in `[[console.users]]`.
+    ///
+    /// It is asked for twice, unseen; from a pipe it is read as it is.
     HashPassword,
     /// Runs jobs for an agent, on the socket that standard input is.
     #[command(hide = true)]

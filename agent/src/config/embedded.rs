@@ -5,6 +5,7 @@ use super::value::LogFormat;
 use super::{Config, storage};
 use crate::fault::{Blame, Fault};
 use crate::limits::association::MAX_ASSOCIATIONS;
+use crate::pipeline::Activation;
 use crate::results::UidKey;
 use crate::spool::SpoolOptions;
 use crate::study::assembly::AssemblyRules;
@@ -63,7 +64,12 @@ impl Config {
             packages: Vec::new(),
             destinations: Vec::new(),
             routes: Vec::new(),
-            worker: WorkerSettings { launcher: Launcher::Child { program }, bounds: DEFAULT_BOUNDS, onnxruntime: None },
+            worker: WorkerSettings {
+                launcher: Launcher::Child { program },
+                bounds: DEFAULT_BOUNDS,
+                onnxruntime: None,
+                activation: Activation::OnDemand,
+            },
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },
         })
     }

@@ -18,8 +18,8 @@ mod value;
 
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
-pub use problem::{Problem, meant, render};
-pub use service::{Console, LogSettings, WorkerSettings};
+pub use problem::{Problem, meant, place, render};
+pub use service::{Console, DEFAULT_BOUNDS, LogSettings, WorkerSettings};
 pub use storage::Retention;
 pub use value::{Day, LogFormat};
 

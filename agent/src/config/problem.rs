@@ -32,7 +32,7 @@ pub fn render(path: &Path, problems: &[Problem]) -> String {
 }
 
 /// Line and column of a byte offset.
-pub(super) fn place(text: &str, offset: usize) -> (usize, usize) {
+pub fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset.min(text.len())).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;

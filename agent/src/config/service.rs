@@ -3,6 +3,7 @@ use super::files::{file, private_file, secret};
 use super::reader::Section;
 use super::value::{LauncherKind, LogFormat, Size, Time};
 use crate::console::{Login, User, tls_from_pem};
+use crate::pipeline::Activation;
 use crate::worker::{Bounds, Launcher};
 use std::fmt;
 use std::net::SocketAddr;
@@ -44,6 +45,8 @@ pub struct WorkerSettings {
     pub bounds: Bounds,
     /// The library of ONNX Runtime; without it tract serves.
     pub onnxruntime: Option<PathBuf>,
+    /// When golden cases are run; a file cannot ask for less than before the first job.
+    pub activation: Activation,
 }
 
 /// How the log is written.
@@ -56,7 +59,7 @@ pub struct LogSettings {
 }
 
 /// Memory and time of one job, unless the configuration says otherwise.
-pub(super) const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10) };
+pub const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10) };
 /// Less than this no engine loads in.
 const LEAST_MEMORY: u64 = 64 << 20;
 
@@ -139,7 +142,8 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     }
     let time = section.and_then(|s| s.value::<Time>("timeout")).map_or(DEFAULT_BOUNDS.time, |time| time.0);
     let onnxruntime = section.and_then(|s| s.entry("onnxruntime").and_then(|_| file(s, "onnxruntime")));
-    Some(WorkerSettings { launcher: launcher?, bounds: Bounds { memory, time }, onnxruntime })
+    let bounds = Bounds { memory, time };
+    Some(WorkerSettings { launcher: launcher?, bounds, onnxruntime, activation: Activation::AtStart })
 }
 
 /// Reads `[log]`.

@@ -82,7 +82,8 @@ pub async fn run(options: Options) -> Result<()> {
             "send your own study:  storescu -aet ME -aec {NODE} +sd +r {} FOLDER",
             node_address.replace(':', " ")
         ));
-        story.tell("serving until Ctrl-C");
+        story.tell("the models' golden cases run now; serving until Ctrl-C");
+        agent.check_models();
         tokio::signal::ctrl_c().await?;
         story.tell("draining: associations and jobs that run are ended");
     }

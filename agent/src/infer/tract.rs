@@ -6,6 +6,9 @@ use crate::limits::model::MAX_SESSIONS;
 use tract_onnx::onnx;
 use tract_onnx::prelude::*;
 
+/// The version that is built in.
+pub(super) const VERSION: &str = "0.23.9";
+
 type Plan = Arc<TypedRunnableModel>;
 
 /// Networks, optimised for each shape that they were run on, the newest last.
@@ -16,7 +19,7 @@ pub struct TractEngine {
 
 impl Engine for TractEngine {
     fn used(&self) -> EngineUsed {
-        EngineUsed { class: "tract".into(), precision: "fp32".into(), version: "0.23.9".into() }
+        EngineUsed { class: "tract".into(), precision: "fp32".into(), version: VERSION.into() }
     }
 
     fn unload(&mut self) {

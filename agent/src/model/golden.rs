@@ -8,34 +8,82 @@ use crate::fault::{Blame, Fault};
 use crate::infer::Engine;
 use crate::inference::{Findings, Inference};
 
-/// Runs every golden case of a package on an engine; the first that does not hold is an error.
-pub fn check(package: &Package, engine: &mut dyn Engine) -> Result<Vec<Inference>, Fault> {
-    package.manifest.golden.iter().map(|case| check_one(package, engine, case)).collect()
+/// What a case asks for, beside what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is expected, for people.
+    pub expected: String,
+    /// What was found, for people.
+    pub found: String,
+    /// True where it is within the tolerance.
+    pub holds: bool,
 }
 
-/// Runs one golden case on an engine.
-pub fn check_one(package: &Package, engine: &mut dyn Engine, case: &Golden) -> Result<Inference, Fault> {
-    let files = package.golden_files(&case.folder)?;
-    let series = files.iter().map(|file| part10::read_file(file)).collect::<Result<Vec<SourceInstance>, Fault>>()?;
-    let inference = bracket::run(package, engine, &series, &mut |_| {})?;
-    let missed = |reason: String| {
-        Fault::new("golden-case-missed", Blame::Package, format!("golden case `{}`: {reason}", case.name))
-    };
-    if let Some(expected) = case.volume_ml {
-        let found = inference.measurements.first().map_or(0.0, |measurement| measurement.value);
-        if (found - expected).abs() > case.tolerance_ml {
-            return Err(missed(format!("{found:.1} ml, {expected:.1} ± {:.1} are expected", case.tolerance_ml)));
-        }
+/// Runs every golden case of a package on an engine, in this process; the first that does not hold is an error.
+pub fn check(package: &Package, engine: &mut dyn Engine) -> Result<Vec<Inference>, Fault> {
+    package
+        .manifest
+        .golden
+        .iter()
+        .map(|case| {
+            let inference = bracket::run(package, engine, &series(package, case)?, &mut |_| {})?;
+            held(case, &inference)?;
+            Ok(inference)
+        })
+        .collect()
+}
+
+/// The images of a case.
+pub fn series(package: &Package, case: &Golden) -> Result<Vec<SourceInstance>, Fault> {
+    package.golden_files(&case.folder)?.iter().map(|file| part10::read_file(file)).collect()
+}
+
+/// An error where an answer is not the one that a case asks for.
+pub fn held(case: &Golden, inference: &Inference) -> Result<(), Fault> {
+    let Verdict { expected, found, holds } = judge(case, inference);
+    if holds {
+        return Ok(());
     }
-    if let Findings::Images { boxes, .. } = &inference.findings {
-        for expected in &case.boxes {
-            let best = boxes.iter().map(|found| overlap(&found.corners, expected)).fold(0.0, f32::max);
-            if best < case.least_overlap {
-                return Err(missed(format!("no box meets {expected:?}; the best overlap is {best:.2}")));
+    let reason = format!("golden case `{}`: {expected} is expected, {found} was found", case.name);
+    Err(Fault::new("golden-case-missed", Blame::Package, reason))
+}
+
+/// What a case asks for, for people.
+pub fn expected(case: &Golden) -> String {
+    match case.volume_ml {
+        Some(ml) => format!("{ml:.1} ± {:.1} ml", case.tolerance_ml),
+        None => format!("{}, overlap at least {:.2}", boxes(case.boxes.len()), case.least_overlap),
+    }
+}
+
+/// Compares an answer with what a case asks for.
+///
+/// A volume: the first measurement lies within the tolerance. Boxes: each expected one is met by a found one with at least
+/// the overlap (intersection over union); further boxes are no fault.
+pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
+    let (found, holds) = match (case.volume_ml, &inference.findings) {
+        (Some(expected), _) => match inference.measurements.first() {
+            Some(measured) => {
+                let holds = (measured.value - expected).abs() <= case.tolerance_ml;
+                (format!("{:.1} {}", measured.value, measured.unit.value), holds)
             }
+            None => ("no measurement".to_owned(), false),
+        },
+        (None, Findings::Images { boxes: all, .. }) => {
+            let best =
+                |expected: &[f32; 4]| all.iter().map(|found| overlap(&found.corners, expected)).fold(0.0, f32::max);
+            let met: Vec<f32> = case.boxes.iter().map(best).collect();
+            let holds = met.iter().all(|overlap| *overlap >= case.least_overlap);
+            let least = met.iter().copied().fold(1.0, f32::min);
+            (format!("{}, worst overlap {least:.2}", boxes(all.len())), holds)
         }
-    }
-    Ok(inference)
+        (None, Findings::Volume { .. }) => ("a volume".to_owned(), false),
+    };
+    Verdict { expected: expected(case), found, holds }
+}
+
+fn boxes(n: usize) -> String {
+    format!("{n} {}", if n == 1 { "box" } else { "boxes" })
 }
 
 /// Intersection over union.

@@ -1,8 +1,13 @@
 //! Model packages, format 1: what a vendor declares, checked before anything runs.
+mod check;
 pub mod golden;
+pub mod keys;
+mod kinds;
 pub mod manifest;
 mod package;
+mod place;
 pub mod step;
 pub mod template;
 
-pub use package::{Package, problems as package_problems};
+pub use check::{ENGINES, PRECISIONS, is_name};
+pub use package::{Defects, MANIFEST, Package};

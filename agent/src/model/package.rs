@@ -1,13 +1,20 @@
 //! Opens and checks a package folder.
-use super::manifest::{Manifest, Runtime};
-use crate::config::meant;
+use super::check;
+use super::manifest::Manifest;
+use super::place::Manuscript;
+use crate::config::Problem;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
-use crate::limits::model::{MAX_FILES, MAX_MANIFEST, MAX_NETWORK, MAX_STEPS};
+use crate::limits::model::{MAX_FILES, MAX_MANIFEST, MAX_NETWORK};
 use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+
+/// The manifest's file in the folder of a package.
+pub const MANIFEST: &str = "model.toml";
+/// Problems that a fault names; `sund model check` tells the rest.
+const MAX_TOLD: usize = 8;
 
 /// A package whose manifest holds and whose networks have the digests that it names.
 #[derive(Clone, Debug)]
@@ -22,31 +29,116 @@ pub struct Package {
     pub networks: BTreeMap<String, Vec<u8>>,
 }
 
+/// What is wrong with a package, in the order of the manifest's lines.
+#[derive(Clone, Debug, Default)]
+pub struct Defects {
+    /// Each with its place in the manifest.
+    pub problems: Vec<Problem>,
+    /// True where the only thing wrong is that networks are not those that the manifest names.
+    pub is_altered: bool,
+}
+
+impl From<Defects> for Fault {
+    fn from(defects: Defects) -> Self {
+        let told = defects.problems.iter().take(MAX_TOLD).map(|problem| {
+            let Problem { line, column, key, message, help } = problem;
+            let key = if key.is_empty() { String::new() } else { format!("{key} ") };
+            let help = if help.is_empty() { String::new() } else { format!(" ({help})") };
+            format!("{MANIFEST}, line {line}, column {column}: {key}{message}{help}")
+        });
+        let mut told: Vec<String> = told.collect();
+        if let Some(more) = defects.problems.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
+            told.push(format!("and {more} more"));
+        }
+        let code = if defects.is_altered { "package-altered" } else { "package-invalid" };
+        Fault::new(code, Blame::Package, told.join("; "))
+    }
+}
+
 impl Package {
-    /// Opens a folder. All problems of the manifest are given, each with its line where it has one.
+    /// Opens a folder. A fault names what is wrong with the manifest, each with its line.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
-        let bytes = read(folder, "model.toml", MAX_MANIFEST)?;
-        let text = String::from_utf8(bytes).map_err(|_| broken("model.toml is not UTF-8".into()))?;
-        let manifest: Manifest = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            broken(format!("model.toml, line {line}: {}", with_suggestion(error.message())))
-        })?;
-        let problems = problems(&manifest);
-        if !problems.is_empty() {
-            return Err(broken(format!("model.toml: {}", problems.join("; "))));
+        Self::read(folder, false).map_err(Fault::from)
+    }
+
+    /// Opens a folder as its vendor does: there must be golden cases, and each must have its files.
+    pub fn inspect(folder: &Path) -> Result<Self, Defects> {
+        Self::read(folder, true)
+    }
+
+    fn read(folder: &Path, with_golden: bool) -> Result<Self, Defects> {
+        let whole = |message: String, help: &str| Defects {
+            problems: vec![Problem { line: 1, column: 1, key: String::new(), message, help: help.to_owned() }],
+            is_altered: false,
+        };
+        let bytes = read(folder, MANIFEST, MAX_MANIFEST)
+            .map_err(|reason| whole(reason, "a package is a folder with a model.toml; see: sund model new"))?;
+        let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned(), "save it as UTF-8"))?;
+        let first = |problem| Defects { problems: vec![problem], is_altered: false };
+        let mut script = Manuscript::parse(&text).map_err(first)?;
+        script.check_keys();
+        let refused = |script: Manuscript<'_>| Defects { problems: script.into_problems(), is_altered: false };
+        // Where keys are wrong, serde would tell the first of them again.
+        if !script.holds() {
+            return Err(refused(script));
         }
-        let mut networks = BTreeMap::new();
-        for network in &manifest.networks {
-            let bytes = read(folder, &network.file, MAX_NETWORK)?;
-            let found = hex(digest(&SHA256, &bytes).as_ref());
-            if found != network.sha256 {
-                let reason = format!("{} has SHA-256 {found}, the manifest says {}", network.file, network.sha256);
-                return Err(Fault::new("package-altered", Blame::Package, reason));
+        let manifest: Manifest = match toml::from_str(&text) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                script.complain_of(&error);
+                return Err(refused(script));
             }
-            networks.insert(network.name.clone(), bytes);
+        };
+        check::check(&manifest, &mut script);
+        let is_whole = script.holds();
+        let mut is_altered = false;
+        let mut networks = BTreeMap::new();
+        for (n, network) in manifest.networks.iter().enumerate() {
+            match read(folder, &network.file, MAX_NETWORK) {
+                Err(reason) => script.complain(&format!("networks.{n}.file"), reason, ""),
+                Ok(bytes) => {
+                    let found = hex(digest(&SHA256, &bytes).as_ref());
+                    if found != network.sha256 {
+                        is_altered = true;
+                        let help = format!("if this is the network that you mean, write sha256 = \"{found}\"");
+                        let message = format!("is not the SHA-256 of {}", network.file);
+                        script.complain(&format!("networks.{n}.sha256"), message, help);
+                    }
+                    networks.insert(network.name.clone(), bytes);
+                }
+            }
         }
+        is_altered &= is_whole && networks.len() == manifest.networks.len();
         let digest = format!("sha256:{}", hex(digest(&SHA256, text.as_bytes()).as_ref()));
-        Ok(Self { folder: folder.to_owned(), manifest, digest, networks })
+        let package = Self { folder: folder.to_owned(), manifest, digest, networks };
+        if with_golden {
+            package.inspect_golden(&mut script);
+        }
+        if script.holds() { Ok(package) } else { Err(Defects { problems: script.into_problems(), is_altered }) }
+    }
+
+    fn inspect_golden(&self, script: &mut Manuscript<'_>) {
+        if self.manifest.golden.is_empty() {
+            let help = "add [[golden]]: a de-identified case, and the answer that an engine must give to it";
+            script.complain("golden", "there is no golden case: without one no engine can prove itself", help);
+        }
+        for (n, case) in self.manifest.golden.iter().enumerate() {
+            let path = format!("golden.{n}.folder");
+            match self.golden_files(&case.folder) {
+                Err(fault) => script.complain(&path, fault.reason, ""),
+                Ok(files) if files.is_empty() => {
+                    let help = "put a de-identified DICOM series there, files ending in .dcm";
+                    script.complain(&path, format!("{} has no file that ends in .dcm", case.folder), help);
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Its folder, open: a worker needs no right on the path.
+    pub fn open_folder(&self) -> Result<std::fs::File, Fault> {
+        std::fs::File::open(&self.folder)
+            .map_err(|error| broken(format!("the package's folder cannot be opened: {error}")))
     }
 
     /// How results name it.
@@ -62,7 +154,7 @@ impl Package {
 
     /// The files of a golden case.
     pub fn golden_files(&self, folder: &str) -> Result<Vec<PathBuf>, Fault> {
-        let path = inside(&self.folder, folder)?;
+        let path = inside(&self.folder, folder).map_err(broken)?;
         let unreadable = |error: std::io::Error| broken(format!("{folder} cannot be read: {error}"));
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&path).map_err(unreadable)? {
@@ -79,93 +171,30 @@ impl Package {
     }
 }
 
-/// serde names an unknown key and those that it knows; the one that was probably meant is put first.
-fn with_suggestion(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    match quoted.next().filter(|_| is_unknown).and_then(|written| meant(written, quoted)) {
-        Some(meant) => format!("{message}; did you mean `{meant}`?"),
-        None => message.to_owned(),
-    }
-}
-
 fn broken(reason: String) -> Fault {
     Fault::new("package-invalid", Blame::Package, reason)
 }
 
 /// A path in the package, which neither leaves it nor follows a link.
-fn inside(folder: &Path, name: &str) -> Result<PathBuf, Fault> {
+fn inside(folder: &Path, name: &str) -> Result<PathBuf, String> {
     let relative = Path::new(name);
     if relative.components().any(|part| !matches!(part, Component::Normal(_))) {
-        return Err(broken(format!("`{name}` is not a path inside the package")));
+        return Err(format!("`{name}` is not a path inside the package"));
     }
     let path = folder.join(relative);
     let link = relative
         .ancestors()
         .filter(|part| !part.as_os_str().is_empty())
         .any(|part| folder.join(part).symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink()));
-    if link { Err(broken(format!("`{name}` is a symbolic link"))) } else { Ok(path) }
+    if link { Err(format!("`{name}` is a symbolic link")) } else { Ok(path) }
 }
 
-fn read(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, Fault> {
+fn read(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
     let path = inside(folder, name)?;
-    let unreadable = |error: std::io::Error| broken(format!("{name} cannot be read: {error}"));
+    let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
     let length = std::fs::metadata(&path).map_err(unreadable)?.len();
     if length > limit {
-        return Err(broken(format!("{name} has {length} bytes, at most {limit} are taken")));
+        return Err(format!("{name} has {length} bytes, at most {limit} are taken"));
     }
     std::fs::read(&path).map_err(unreadable)
-}
-
-/// What is wrong with a manifest that can be read.
-pub fn problems(manifest: &Manifest) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut must = |holds: bool, problem: String| {
-        if !holds {
-            problems.push(problem);
-        }
-    };
-    must(manifest.format == 1, format!("format {} is not known here, 1 is", manifest.format));
-    must(
-        manifest.runtime == Runtime::Declared,
-        "runtime `external` is reserved for a later format and cannot be run yet".into(),
-    );
-    let is_name = |text: &str| {
-        !text.is_empty()
-            && text.len() <= 64
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    must(is_name(&manifest.name), format!("name `{}` is not of lower-case letters, digits and hyphens", manifest.name));
-    let is_version =
-        manifest.version.split('.').count() == 3 && manifest.version.split('.').all(|part| part.parse::<u32>().is_ok());
-    must(is_version, format!("version `{}` is not of the form 1.2.3", manifest.version));
-    for (name, text) in [
-        ("title", &manifest.title),
-        ("vendor", &manifest.vendor),
-        ("intended_use", &manifest.intended_use),
-        ("regulatory_status", &manifest.regulatory_status),
-        ("licence", &manifest.licence),
-    ] {
-        must(!text.trim().is_empty() && text.len() <= 1000, format!("{name} is empty or longer than 1,000 bytes"));
-    }
-    must(!manifest.engines.is_empty(), "engines names no engine that the model is validated for".into());
-    must(manifest.steps.len() <= MAX_STEPS, format!("there are more than {MAX_STEPS} steps"));
-    let mut known = vec!["input"];
-    for (n, step) in manifest.steps.iter().enumerate() {
-        let (reads, makes) = step.values();
-        for value in reads {
-            must(known.contains(&value), format!("step {} reads `{value}`, which no earlier step makes", n + 1));
-        }
-        if let super::step::Step::Infer { network, .. } = step {
-            let is_known = manifest.networks.iter().any(|known| known.name == *network);
-            must(is_known, format!("step {} runs `{network}`, which is not among the networks", n + 1));
-        }
-        known.push(makes);
-    }
-    let given = manifest.segments.iter().map(|s| &s.from).chain(manifest.boxes.iter().map(|b| &b.from));
-    for value in given {
-        must(known.contains(&value.as_str()), format!("`{value}` is given as a result, but no step makes it"));
-    }
-    must(!manifest.segments.is_empty() || manifest.boxes.is_some(), "neither segments nor boxes are given".into());
-    problems
 }

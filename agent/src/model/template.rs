@@ -1,4 +1,5 @@
-//! `sund model new`: a package folder to begin from.
+//! `sund model new`: a package folder to begin from, whose manifest explains every key of the format.
+use super::is_name;
 use crate::fault::{Blame, Fault};
 use std::path::Path;
 
@@ -9,30 +10,54 @@ pub enum Kind {
     #[default]
     Volume,
     /// Single images; it gives boxes.
-    Images,
+    #[value(alias = "images")]
+    Image,
 }
 
 const COMMON: &str = include_str!("template/common.toml");
 const VOLUME: &str = include_str!("template/volume.toml");
 const IMAGES: &str = include_str!("template/images.toml");
+const MORE_VOLUME: &str = include_str!("template/steps-volume.toml");
+const SEGMENTS: &str = include_str!("template/results-volume.toml");
+const BOXES: &str = include_str!("template/results-images.toml");
+const GOLDEN: &str = include_str!("template/golden.toml");
 const README: &str = include_str!("template/README.md");
+const GOLDEN_README: &str = include_str!("template/golden.md");
 
-/// The manifest of a new package.
+/// The manifest of a new package. What the other kind would have is there too, behind a `#`.
 pub fn manifest(name: &str, kind: Kind) -> String {
-    let (input, rest) = match kind {
-        Kind::Volume => ("volume", VOLUME),
-        Kind::Images => ("images", IMAGES),
+    let off = |text: &str| -> String {
+        text.lines()
+            .map(
+                |line| {
+                    if line.is_empty() || line.starts_with('#') { format!("{line}\n") } else { format!("#{line}\n") }
+                },
+            )
+            .collect()
     };
-    format!("{COMMON}\n{rest}").replace("@NAME@", name).replace("@INPUT@", input)
+    let (taken, left) = ("", "#");
+    let (input, modality, steps, volume, image) = match kind {
+        Kind::Volume => ("volume", "CT", [VOLUME.to_owned(), MORE_VOLUME.to_owned(), off(IMAGES)], taken, left),
+        Kind::Image => ("images", "US", [IMAGES.to_owned(), off(VOLUME), MORE_VOLUME.to_owned()], left, taken),
+    };
+    let golden = GOLDEN.replace("@V ", volume).replace("@I ", image);
+    [
+        COMMON,
+        &steps.concat(),
+        &SEGMENTS.replace("\n@", &format!("\n{volume}")),
+        &BOXES.replace("\n@", &format!("\n{image}")),
+        &golden,
+    ]
+    .concat()
+    .replace("@NAME@", name)
+    .replace("@INPUT@", input)
+    .replace("@MODALITY@", modality)
 }
 
 /// Makes the folder of a new package; refused where there is something of that name.
 pub fn write(folder: &Path, name: &str, kind: Kind) -> Result<(), Fault> {
-    let is_name = !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !is_name {
-        let reason = format!("`{name}` is not of lower-case letters, digits and hyphens, at most 64");
+    if !is_name(name) {
+        let reason = format!("`{name}` cannot be a package's name: 1 to 64 lower-case letters, digits and hyphens");
         return Err(Fault::new("package-name", Blame::Configuration, reason));
     }
     let failed = |error: std::io::Error| {
@@ -44,21 +69,72 @@ pub fn write(folder: &Path, name: &str, kind: Kind) -> Result<(), Fault> {
     // Refused where it exists: a vendor's work is not overwritten.
     std::fs::create_dir(folder).map_err(failed)?;
     std::fs::create_dir_all(folder.join("golden/first")).map_err(failed)?;
-    std::fs::write(folder.join("model.toml"), manifest(name, kind)).map_err(failed)?;
-    std::fs::write(folder.join("README.md"), README.replace("@NAME@", name)).map_err(failed)
+    for (file, text) in [
+        ("model.toml", manifest(name, kind)),
+        ("README.md", README.replace("@NAME@", name)),
+        ("golden/README.md", GOLDEN_README.to_owned()),
+    ] {
+        std::fs::write(folder.join(file), text).map_err(failed)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::manifest::Manifest;
+    use crate::model::keys::KEYS;
+    use std::collections::{BTreeMap, BTreeSet};
+    use toml::{Table, Value};
+
+    const BOTH: [Kind; 2] = [Kind::Volume, Kind::Image];
+
+    type Sections = BTreeMap<String, BTreeSet<String>>;
+
+    fn collect(section: &str, table: &Table, sections: &mut Sections) {
+        let section = match table.get("do").and_then(Value::as_str) {
+            Some(step) if section == "steps" => format!("steps.{step}"),
+            _ => section.to_owned(),
+        };
+        sections.entry(section.clone()).or_default().extend(table.keys().cloned());
+        for (key, value) in table {
+            let below = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            match value {
+                Value::Table(table) => collect(&below, table, sections),
+                Value::Array(list) => {
+                    list.iter().filter_map(Value::as_table).for_each(|table| collect(&below, table, sections));
+                }
+                _ => {}
+            }
+        }
+    }
 
     #[test]
-    fn the_template_of_each_kind_is_a_manifest() {
-        for kind in [Kind::Volume, Kind::Images] {
-            let manifest: Manifest = toml::from_str(&manifest("my-model", kind)).unwrap();
-            assert_eq!((manifest.name.as_str(), manifest.format), ("my-model", 1));
-            assert_eq!(crate::model::package_problems(&manifest), Vec::<String>::new());
+    fn the_template_of_each_kind_has_every_key_of_the_format_and_no_other() {
+        let format: Sections =
+            KEYS.iter().map(|keys| (keys.section.to_owned(), keys.all().map(str::to_owned).collect())).collect();
+        for kind in BOTH {
+            let all: String = manifest("m", kind)
+                .lines()
+                .map(|line| match line.strip_prefix('#') {
+                    Some(taken_in) if !taken_in.starts_with(' ') => format!("{taken_in}\n"),
+                    _ => format!("{line}\n"),
+                })
+                .collect();
+            let mut sections = Sections::new();
+            collect("", &all.parse().unwrap(), &mut sections);
+            assert_eq!(sections, format, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_package_lacks_nothing_but_its_network_and_its_case() {
+        for kind in BOTH {
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path().join("m");
+            write(&folder, "m", kind).unwrap();
+            let defects = crate::model::Package::inspect(&folder).unwrap_err();
+            let keys: Vec<&str> = defects.problems.iter().map(|problem| problem.key.as_str()).collect();
+            assert_eq!(keys, ["networks.file", "golden.folder"], "{:#?}", defects.problems);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::runner::model;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
+use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::results::{Identity, ResultObject};
 use crate::route::{Candidate, Plan, SeriesView, plan};
@@ -66,11 +67,7 @@ impl Pipeline {
         let mut batch = Batch::new();
         let corrected = self.update_identity(&mut record, &opened, &mut batch)?;
 
-        let candidates: Vec<Candidate<'_>> = self
-            .packages
-            .iter()
-            .map(|p| Candidate { name: &p.manifest.name, selection: &p.manifest.selection })
-            .collect();
+        let candidates = candidates(&self.packages);
         let views = views(&opened);
         let plan = self.recorder.stage("route", &id, || Ok(plan(&self.site.routes, &candidates, &views)))?;
         let earlier = self.jobs_of(study)?;
@@ -232,7 +229,13 @@ fn remember(record: &mut StudyRecord, opened: &[OpenedInstance]) {
     }
 }
 
-fn views(opened: &[OpenedInstance]) -> Vec<SeriesView<'_>> {
+/// What routes choose among.
+pub(super) fn candidates(packages: &[Package]) -> Vec<Candidate<'_>> {
+    packages.iter().map(|p| Candidate { name: &p.manifest.name, selection: &p.manifest.selection }).collect()
+}
+
+/// The series of an opened study.
+pub(super) fn views(opened: &[OpenedInstance]) -> Vec<SeriesView<'_>> {
     let mut series: BTreeMap<&str, SeriesView<'_>> = BTreeMap::new();
     for instance in opened {
         let crate::instance::Origin::Received { calling_ae, called_ae, .. } = &instance.stored.arrival.origin else {

@@ -52,7 +52,8 @@ impl Pipeline {
             // Superseded, or erased, while it ran.
             return Ok(());
         }
-        let summary = objects.first().map_or_else(|| outcome.sentence().to_owned(), |object| object.summary.clone());
+        let report = objects.iter().find(|object| object.kind == "SR");
+        let summary = report.map_or_else(|| outcome.sentence().to_owned(), |report| report.summary.clone());
         let mut batch = Batch::new();
         for object in &objects {
             let stored = self.store(job, object)?;

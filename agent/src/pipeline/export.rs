@@ -1,14 +1,17 @@
 //! What ended, for those who run the pipeline on files.
 use super::Pipeline;
+use super::complete::{candidates, views};
 use super::conclude::result_key;
 use crate::dataset::part10;
 use crate::deliver::record::ResultRecord;
 use crate::fault::Fault;
 use crate::job::{Job, JobState};
+use crate::outcome::Outcome;
+use crate::route::plan;
 use crate::spool::{SpoolError, Table};
-use crate::study::record::StudyRecord;
-use crate::trial::TrialAnswer;
-use std::collections::BTreeSet;
+use crate::study::open::{OpenedInstance, open};
+use crate::trial::{SeriesSeen, TrialAnswer};
+use dicom_dictionary_std::tags;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -28,29 +31,42 @@ impl Pipeline {
         is_complete && self.jobs_of(study).is_ok_and(|jobs| jobs.iter().all(|job| !job.is_open()))
     }
 
-    /// What the jobs of a study, the `number`-th, ended with.
+    /// What the jobs of a study, the `number`-th, ended with, and why the model did not run on its other series.
     pub fn trial_answers(&self, number: usize, study: &str) -> Result<Vec<TrialAnswer>, Fault> {
-        let record = self.study_record(study)?;
-        if let Some(fault) = record.as_ref().and_then(|record| record.refused.clone()) {
-            return Ok(vec![refused(number, fault)]);
+        let Some(record) = self.study_record(study)? else { return Ok(Vec::new()) };
+        if let Some(fault) = record.refused {
+            return Ok(vec![TrialAnswer { fault: Some(fault), ..without_answer(number, "refused") }]);
         }
-        let series: BTreeSet<String> = record
-            .iter()
-            .flat_map(|record: &StudyRecord| record.instances.values().map(|known| known.series.clone()))
-            .collect();
+        let opened = open(&self.spool, &record)?;
+        let seen = seen(&opened);
+        let series = |uid: &str| seen.iter().find(|(known, _)| *known == uid).map(|(_, series)| series.clone());
         let mut answers = Vec::new();
         for job in self.jobs_of(study)? {
             let JobState::Ended { outcome, fault, summary, times, .. } = &job.state else { continue };
+            // A study of one series needs no line for the study beside that of its series.
+            let only = (seen.len() == 1).then(|| seen[0].1.clone());
+            let summary =
+                if job.series.is_none() && only.is_none() { "not meant for any series of the study" } else { summary };
             answers.push(TrialAnswer {
-                study: number,
-                series: job.series.as_ref().and_then(|uid| series.iter().position(|known| known == uid)).map(|n| n + 1),
+                series: job.series.as_deref().map_or(only, series),
                 outcome: Some(*outcome),
-                summary: summary.clone(),
                 fault: fault.clone(),
                 took: times.iter().map(|time| time.took).sum(),
                 objects: self.objects(&job)?,
+                ..without_answer(number, summary)
             });
         }
+        let (candidates, views) = (candidates(&self.packages), views(&opened));
+        for decision in plan(&self.site.routes, &candidates, &views).decisions {
+            let series = series(decision.series);
+            if decision.unfit.is_empty() || answers.iter().any(|answer| answer.series == series) {
+                continue;
+            }
+            let reasons: Vec<String> = decision.unfit.iter().map(ToString::to_string).collect();
+            let outcome = Some(Outcome::NotApplicable);
+            answers.push(TrialAnswer { series, outcome, ..without_answer(number, &reasons.join("; ")) });
+        }
+        answers.sort_by_key(|answer| answer.series.as_ref().map_or(0, |series| series.number));
         Ok(answers)
     }
 
@@ -75,14 +91,30 @@ impl Pipeline {
     }
 }
 
-fn refused(study: usize, fault: Fault) -> TrialAnswer {
+fn without_answer(study: usize, summary: &str) -> TrialAnswer {
     TrialAnswer {
         study,
         series: None,
         outcome: None,
-        summary: "refused".to_owned(),
-        fault: Some(fault),
+        summary: summary.to_owned(),
+        fault: None,
         took: Duration::ZERO,
         objects: Vec::new(),
     }
+}
+
+/// The series of a study, in the order of arrival.
+fn seen(opened: &[OpenedInstance]) -> Vec<(&str, SeriesSeen)> {
+    let mut seen: Vec<(&str, SeriesSeen)> = Vec::new();
+    for instance in opened {
+        let uid = instance.stored.arrival.series.as_str();
+        match seen.iter_mut().find(|(known, _)| *known == uid) {
+            Some((_, series)) => series.images += 1,
+            None => {
+                let modality = instance.header.text(tags::MODALITY).unwrap_or_else(|| "?".to_owned());
+                seen.push((uid, SeriesSeen { number: seen.len() + 1, modality, images: 1 }));
+            }
+        }
+    }
+    seen
 }

@@ -46,6 +46,17 @@ impl JobQueue {
         }
     }
 
+    /// True while the runner has time: no job waits, and the queue is open.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_empty() && !state.closed
+    }
+
+    /// Has the runner look around although no job came: it takes 0, which is no job's number.
+    pub fn wake(&self) {
+        self.push(0);
+    }
+
     /// Has a job wait for a while.
     pub fn put_off(&self, job: u64, pause: Duration) {
         self.lock().put_off.push((Instant::now() + pause, job));

@@ -2,24 +2,28 @@
 use super::Pipeline;
 use crate::audit;
 use crate::fault::{Blame, Fault};
+use crate::infer::EngineKind;
 use crate::inference::Inference;
 use crate::job::{Job, JobState};
+use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::spool::{Batch, Table};
-use crate::worker::{Process, Task, TaskError, TaskInstance, run};
+use crate::worker::{Launcher, Process, Task, TaskError, TaskInstance, run};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Times that a job is tried on a fresh worker after a worker was lost on it.
-const ATTEMPTS: u32 = 2;
+pub(super) const ATTEMPTS: u32 = 2;
 /// Before a job that could not be recorded is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Runs jobs, one at a time, until the pipeline drains. Blocks its thread.
 pub fn run_jobs(pipeline: &Arc<Pipeline>) {
     let mut worker = None;
-    while let Some(id) = pipeline.jobs.take() {
+    loop {
+        pipeline.check_models(&mut worker);
+        let Some(id) = pipeline.jobs.take() else { return };
         let outcome = pipeline.run_job(id, &mut worker);
         pipeline.jobs.ended(id);
         pipeline.recorder.changed();
@@ -47,10 +51,20 @@ impl Pipeline {
         if job.deadline.is_some_and(|deadline| deadline < SystemTime::now()) {
             return self.conclude(&job, Outcome::TooLate, Err(too_late()));
         }
+        let engine = match self.package(&job).and_then(|package| self.serving(package, worker)) {
+            Ok(Some(engine)) => engine,
+            // The agent drains; the next start takes the job up.
+            Ok(None) => return Ok(()),
+            Err(fault) => return self.conclude(&job, Outcome::Failed, Err(fault)),
+        };
         self.note_running(&job)?;
         loop {
             let begun = SystemTime::now();
-            match self.infer(&job, worker) {
+            match self.infer(&job, &engine, worker) {
+                Ok(inference) if !self.is_from_checked_engine(&inference) => {
+                    *worker = None;
+                    return self.run_job(id, worker);
+                }
                 Ok(inference) => {
                     let late = job.deadline.is_some_and(|deadline| deadline < SystemTime::now());
                     let (outcome, answer) =
@@ -105,16 +119,17 @@ impl Pipeline {
         self.note(&job.study, "running", &format!("{} {}", job.package.title, job.package.version), None)
     }
 
-    /// Has a worker run the bracket on the job's input.
-    fn infer(&self, job: &Job, worker: &mut Option<Process>) -> Result<Inference, TaskError> {
-        let package = self.packages.iter().find(|package| package.digest == job.package.digest).ok_or_else(|| {
+    fn package(&self, job: &Job) -> Result<&Package, Fault> {
+        self.packages.iter().find(|package| package.digest == job.package.digest).ok_or_else(|| {
             let reason = format!("{} {} is no longer loaded", job.package.title, job.package.version);
-            TaskError::Refused(Fault::new("package-gone", Blame::Configuration, reason))
-        })?;
-        let folder = std::fs::File::open(&package.folder).map_err(|error| {
-            let reason = format!("the package's folder cannot be opened: {error}");
-            TaskError::Refused(Fault::new("package-invalid", Blame::Package, reason))
-        })?;
+            Fault::new("package-gone", Blame::Configuration, reason)
+        })
+    }
+
+    /// Has a worker run the bracket on the job's input.
+    fn infer(&self, job: &Job, engine: &EngineKind, worker: &mut Option<Process>) -> Result<Inference, TaskError> {
+        let package = self.package(job).map_err(TaskError::Refused)?;
+        let folder = package.open_folder().map_err(TaskError::Refused)?;
         let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
         let mut instances = Vec::with_capacity(job.inputs.len());
         for id in &job.inputs {
@@ -128,14 +143,11 @@ impl Pipeline {
                 extents: grant.into_parts(&mut segments),
             });
         }
-        let choice = self.site.engines.choose(&package.manifest.engines).map_err(TaskError::Refused)?;
-        let task = Task { job: job.id, package_digest: package.digest.clone(), engine: choice.engine, instances };
+        let (package_digest, engine) = (package.digest.clone(), engine.clone());
+        let task = Task { job: job.id, package_digest, engine, golden: None, instances };
         let files: Vec<BorrowedFd<'_>> =
             std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
-        let process = match worker.take() {
-            Some(process) => process,
-            None => self.site.launcher.launch().map_err(TaskError::WorkerLost)?,
-        };
+        let process = launched(worker, &self.site.launcher).map_err(TaskError::WorkerLost)?;
         let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {
             let stage = match step.step.as_str() {
                 "decode" => "decode",
@@ -148,6 +160,11 @@ impl Pipeline {
         *worker = process;
         answer
     }
+}
+
+/// The worker that is there, or a fresh one.
+pub(super) fn launched(worker: &mut Option<Process>, launcher: &Launcher) -> Result<Process, Fault> {
+    worker.take().map_or_else(|| launcher.launch(), Ok)
 }
 
 fn too_late() -> Fault {

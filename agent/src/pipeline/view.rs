@@ -1,5 +1,6 @@
 //! The state of the pipeline for the console and for `sund status`.
 use super::Pipeline;
+use super::activate::Standing;
 use super::conclude::result_key;
 use crate::console::StatusSource;
 use crate::deliver::Destination;
@@ -94,12 +95,19 @@ impl Pipeline {
                 });
                 (outcome, count.count() as u64)
             };
-            let (engine, explanation) = match self.site.engines.choose(&manifest.engines) {
-                Ok(choice) => {
-                    let (class, precision) = choice.engine.class_and_precision();
-                    (Some(format!("{class} {precision}")), choice.explanation)
+            let (state, engine, explanation) = match self.models.standing(&package.digest) {
+                Some(Standing::Active(choice, _)) => ("active", Some(choice.engine), choice.explanation),
+                Some(Standing::Checking(choice)) => {
+                    let explanation = format!("jobs wait until its golden cases hold; {}", choice.explanation);
+                    ("checking", Some(choice.engine), explanation)
                 }
-                Err(fault) => (None, fault.reason),
+                Some(Standing::Unchecked(choice)) => {
+                    let explanation =
+                        format!("it serves before its golden cases have run here; {}", choice.explanation);
+                    ("checking", Some(choice.engine), explanation)
+                }
+                Some(Standing::Off(fault)) => ("off", None, fault.to_string()),
+                None => ("off", None, String::new()),
             };
             ModelStatus {
                 name: manifest.name.clone(),
@@ -113,8 +121,8 @@ impl Pipeline {
                     _ => "shadow",
                 }
                 .to_owned(),
-                state: if engine.is_some() { "active" } else { "off" }.to_owned(),
-                engine,
+                state: state.to_owned(),
+                engine: engine.map(|engine| engine.to_string()),
                 explanation,
                 intended_use: manifest.intended_use.clone(),
                 outcomes: crate::outcome::Outcome::ALL.into_iter().map(ended).collect(),

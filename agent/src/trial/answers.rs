@@ -3,13 +3,24 @@ use crate::fault::Fault;
 use crate::outcome::Outcome;
 use std::time::Duration;
 
-/// What one job ended with.
+/// A series as a person finds it, without patient's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesSeen {
+    /// Counted from 1 within the study, in the order of the files.
+    pub number: usize,
+    /// Modality (0008,0060).
+    pub modality: String,
+    /// Instances.
+    pub images: usize,
+}
+
+/// What one model said on one series, or why it did not run on it.
 #[derive(Clone, Debug)]
 pub struct TrialAnswer {
-    /// The study, counted from 1: no patient's data.
+    /// The study, counted from 1 in the order of the files.
     pub study: usize,
-    /// The series, counted from 1 within the study; `None` where no series was fit.
-    pub series: Option<usize>,
+    /// The series; `None` where the study as a whole is meant.
+    pub series: Option<SeriesSeen>,
     /// How it ended; `None` for a study that was refused.
     pub outcome: Option<Outcome>,
     /// One line for people.

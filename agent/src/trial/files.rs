@@ -3,6 +3,8 @@ use crate::dataset::{Header, part10};
 use crate::fault::{Blame, Fault};
 use crate::limits::trial::{MAX_DEPTH, MAX_FILES};
 use dicom_dictionary_std::tags;
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// A DICOM file.
@@ -25,6 +27,14 @@ pub struct Found {
     pub skipped: Vec<(PathBuf, String)>,
 }
 
+impl Found {
+    /// Studies by their UID, in the order of their first files.
+    pub fn studies(&self) -> Vec<&str> {
+        let mut known = BTreeSet::new();
+        self.files.iter().map(|file| file.study.as_str()).filter(|study| known.insert(*study)).collect()
+    }
+}
+
 /// Finds the DICOM files below a folder; `each` sees the header of every one. Symbolic links are not followed. DICOMDIR and
 /// files of other kinds are skipped and told.
 pub fn find(folder: &Path, each: &mut dyn FnMut(&SourceFile, Header)) -> Result<Found, Fault> {
@@ -33,7 +43,7 @@ pub fn find(folder: &Path, each: &mut dyn FnMut(&SourceFile, Header)) -> Result<
     paths.sort();
     let mut found = Found::default();
     for path in paths {
-        let image = match part10::read_file(&path) {
+        let image = match is_part10(&path).and_then(|()| part10::read_file(&path)) {
             Ok(image) => image,
             Err(fault) => {
                 found.skipped.push((path, fault.reason));
@@ -55,6 +65,19 @@ pub fn find(folder: &Path, each: &mut dyn FnMut(&SourceFile, Header)) -> Result<
         return Err(Fault::new("file-not-dicom", Blame::Peer, reason));
     }
     Ok(found)
+}
+
+/// Looks at the prefix alone (PS3.10 7.1), so that a large file of another kind is not read.
+fn is_part10(path: &Path) -> Result<(), Fault> {
+    let mut start = [0; 132];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    match read {
+        Ok(()) if start.ends_with(b"DICM") => Ok(()),
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+            Err(Fault::new("file-unreadable", Blame::Box, format!("{}: {error}", path.display())))
+        }
+        _ => Err(Fault::new("file-not-dicom", Blame::Peer, "this is not a DICOM file: the prefix DICM is absent")),
+    }
 }
 
 fn walk(folder: &Path, depth: usize, paths: &mut Vec<PathBuf>) -> Result<(), Fault> {

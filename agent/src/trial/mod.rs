@@ -1,9 +1,11 @@
 //! A package on a folder of files, by the very pipeline of the daemon: spool, study assembly, routing, worker, results.
 mod answers;
 mod files;
+mod golden;
 
-pub use answers::TrialAnswer;
+pub use answers::{SeriesSeen, TrialAnswer};
 pub use files::{Found, SourceFile, find};
+pub use golden::Bench;
 
 use crate::association::{Association, Intake, IntakeInstance};
 use crate::config::Config;
@@ -17,7 +19,6 @@ use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, run_jobs}
 use crate::route::{Mode, Route, Selection};
 use crate::spool::Spool;
 use crate::study::assembly::AssemblyRules;
-use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -32,15 +33,14 @@ pub trait Progress {
     fn files(&mut self, done: usize, of: usize);
     /// Studies that have ended, of how many.
     fn studies(&mut self, done: usize, of: usize);
+    /// What was said on one study, as soon as it has ended; a fault ends the run.
+    fn answers(&mut self, answers: Vec<TrialAnswer>) -> Result<(), Fault>;
+    /// A file that was found, and then could not be taken in.
+    fn skipped(&mut self, path: &Path, reason: &str);
 }
 
 /// Runs a package on what was found in a folder. `scratch` is a folder for the spool, empty and soon to go.
-pub async fn run(
-    package: Package,
-    found: &Found,
-    scratch: &Path,
-    progress: &mut dyn Progress,
-) -> Result<Vec<TrialAnswer>, Fault> {
+pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut dyn Progress) -> Result<(), Fault> {
     let config = Config::embedded(scratch)?;
     let route = Route {
         name: "trial".to_owned(),
@@ -62,6 +62,7 @@ pub async fn run(
         engines: Engines::here(config.worker.onnxruntime.as_deref()),
         launcher: config.worker.launcher,
         bounds: config.worker.bounds,
+        activation: config.worker.activation,
     };
     let pipeline = Pipeline::new(Spool::open(config.spool)?, site, vec![package], Recorder::new(None))?;
     let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
@@ -86,9 +87,10 @@ async fn play(
     intake: &SpoolIntake,
     found: &Found,
     progress: &mut dyn Progress,
-) -> Result<Vec<TrialAnswer>, Fault> {
-    let studies: BTreeSet<&str> = found.files.iter().map(|file| file.study.as_str()).collect();
+) -> Result<(), Fault> {
+    let studies = found.studies();
     let mut done = 0;
+    let mut taken_in = Vec::new();
     for (n, study) in studies.iter().enumerate() {
         // One association for each study: its end completes the study.
         let association = Association {
@@ -98,31 +100,38 @@ async fn play(
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
         intake.opened(&association);
+        let mut is_there = false;
         for file in found.files.iter().filter(|file| file.study == *study) {
-            take_in(intake, &association, file).await?;
+            match take_in(intake, &association, file).await {
+                Ok(()) => is_there = true,
+                // A file that is damaged is no reason to give up the others; a spool that cannot be written is.
+                Err(fault) if fault.blame == Blame::Peer || fault.code == "file-unreadable" => {
+                    intake.not_stored(&association, &fault);
+                    progress.skipped(&file.path, &fault.reason);
+                }
+                Err(fault) => return Err(fault),
+            }
             done += 1;
             progress.files(done, found.files.len());
         }
         intake.closed(&association);
+        if is_there {
+            taken_in.push((n + 1, *study));
+        }
     }
     let mut changes = pipeline.changes_of_state();
-    loop {
-        changes.borrow_and_update();
-        let settled = studies.iter().filter(|study| pipeline.is_settled(study)).count();
-        progress.studies(settled, studies.len());
-        if settled == studies.len() {
-            break;
+    for (n, (number, study)) in taken_in.iter().enumerate() {
+        progress.studies(n, taken_in.len());
+        while !pipeline.is_settled(study) {
+            changes
+                .changed()
+                .await
+                .map_err(|_| Fault::new("agent-broken", Blame::Sund, "the pipeline ended by itself"))?;
         }
-        if changes.changed().await.is_err() {
-            return Err(Fault::new("agent-broken", Blame::Sund, "the pipeline ended by itself"));
-        }
+        progress.answers(pipeline.trial_answers(*number, study)?)?;
     }
-    studies
-        .iter()
-        .enumerate()
-        .map(|(n, study)| pipeline.trial_answers(n + 1, study))
-        .collect::<Result<Vec<_>, _>>()
-        .map(|all| all.concat())
+    progress.studies(taken_in.len(), taken_in.len());
+    Ok(())
 }
 
 async fn take_in(intake: &SpoolIntake, association: &Association, file: &SourceFile) -> Result<(), Fault> {

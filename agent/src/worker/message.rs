@@ -15,6 +15,8 @@ pub struct Task {
     pub package_digest: String,
     /// What it runs on.
     pub engine: EngineKind,
+    /// The golden case of the package that is the input, by its name; the instances otherwise.
+    pub golden: Option<String>,
     /// The series, in no particular order.
     pub instances: Vec<TaskInstance>,
 }

@@ -8,7 +8,7 @@ use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engine, EngineKind};
 use crate::inference::Inference;
-use crate::model::Package;
+use crate::model::{Package, golden};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -21,7 +21,7 @@ pub fn serve() -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     end_with_the_agent(socket.try_clone()?);
     let mut channel = Channel::new(socket);
-    let mut loaded: Option<Loaded> = None;
+    let mut kept = Kept::default();
     loop {
         let (task, files) = match channel.receive::<Task>() {
             Ok(received) => received,
@@ -29,7 +29,7 @@ pub fn serve() -> Result<(), ChannelError> {
             Err(error) => return Err(error),
         };
         let mut said = Ok(());
-        let done = work(&task, &files, &mut loaded, &mut |step| {
+        let done = work(&task, &files, &mut kept, &mut |step| {
             if said.is_ok() {
                 said = channel.send(&Said::Step(step.clone()), &[]);
             }
@@ -55,39 +55,57 @@ fn end_with_the_agent(socket: UnixStream) {
     });
 }
 
-/// The package that the last task was for, on its engine: networks stay loaded from one task to the next.
-struct Loaded {
-    package: Package,
-    kind: EngineKind,
-    engine: Box<dyn Engine>,
+/// What stays from one task to the next.
+#[derive(Default)]
+struct Kept {
+    /// Engines, once they are open: ONNX Runtime cannot be opened twice in a process.
+    engines: Vec<(EngineKind, Box<dyn Engine>)>,
+    /// The package that the last task was for, and its engine, which has its networks loaded.
+    package: Option<(Package, EngineKind)>,
+}
+
+impl Kept {
+    /// The package and the engine of a task.
+    fn take_up(&mut self, task: &Task, folder: &OwnedFd) -> Result<(&Package, &mut dyn Engine), Fault> {
+        let at = match self.engines.iter().position(|(kind, _)| *kind == task.engine) {
+            Some(at) => at,
+            None => {
+                self.engines.push((task.engine.clone(), task.engine.open()?));
+                self.engines.len() - 1
+            }
+        };
+        let fits =
+            |(package, kind): &(Package, EngineKind)| package.digest == task.package_digest && *kind == task.engine;
+        if !self.package.as_ref().is_some_and(fits) {
+            self.package = None;
+            self.engines.iter_mut().for_each(|(_, engine)| engine.unload());
+            // The folder is opened by its descriptor: the worker's user needs no right on the path.
+            let package = Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?;
+            self.package = Some((package, task.engine.clone()));
+        }
+        let (package, _) = self.package.as_ref().filter(|package| fits(package)).ok_or_else(|| {
+            Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")
+        })?;
+        Ok((package, self.engines[at].1.as_mut()))
+    }
 }
 
 fn work(
     task: &Task,
     files: &[OwnedFd],
-    loaded: &mut Option<Loaded>,
+    kept: &mut Kept,
     on_step: &mut dyn FnMut(&crate::inference::StepTime),
 ) -> Result<Inference, Fault> {
     let (folder, segments) = files
         .split_first()
         .ok_or_else(|| Fault::new("worker-garbled", Blame::Sund, "the task came without its package"))?;
-    let fits = |loaded: &Loaded| loaded.package.digest == task.package_digest && loaded.kind == task.engine;
-    if !loaded.as_ref().is_some_and(fits) {
-        // The folder is opened by its descriptor: the worker's user needs no right on the path.
-        let engine = match loaded.take() {
-            // ONNX Runtime is opened once in a process.
-            Some(Loaded { kind, mut engine, .. }) if kind == task.engine => {
-                engine.unload();
-                engine
-            }
-            _ => task.engine.open()?,
-        };
-        let package = Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?;
-        *loaded = Some(Loaded { package, kind: task.engine.clone(), engine });
+    let (package, engine) = kept.take_up(task, folder)?;
+    if let Some(name) = &task.golden {
+        let case = package.manifest.golden.iter().find(|case| case.name == *name).ok_or_else(|| {
+            Fault::new("worker-garbled", Blame::Sund, format!("the package has no golden case `{name}`"))
+        })?;
+        return bracket::run(package, engine, &golden::series(package, case)?, on_step);
     }
-    let Loaded { package, engine, .. } = loaded.as_mut().filter(|loaded| fits(loaded)).ok_or_else(|| {
-        Fault::new("package-altered", Blame::Package, "the package on disk is not the one that was activated")
-    })?;
     let segments: Vec<BorrowedFd<'_>> = segments.iter().map(AsFd::as_fd).collect();
     let series = task.instances.iter().map(|instance| {
         let dataset = Bytes::from(instance.extents.read(&segments)?);
@@ -99,5 +117,5 @@ fn work(
         })
     });
     let series = series.collect::<Result<Vec<_>, Fault>>()?;
-    bracket::run(package, engine.as_mut(), &series, on_step)
+    bracket::run(package, engine, &series, on_step)
 }

@@ -217,9 +217,9 @@ fn memory_does_not_grow_with_what_peers_claim_and_a_killed_node_has_all_that_it_
     command.args(["association::hostile::a_process_of_its_own", "--exact", "--nocapture", "--test-threads=1"]);
     command.env("SUND_TEST_NODE_FOLDER", folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut process = OwnProcess(command.spawn().unwrap());
-    let lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let node: SocketAddr =
-        lines.filter_map(|line| line.strip_prefix("node on ").and_then(|it| it.parse().ok())).next().expect("a port");
+        lines.find_map(|line| line.strip_prefix("node on ").and_then(|it| it.parse().ok())).expect("a port");
     let pid = process.0.id();
     let resident = || {
         let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
@@ -247,7 +247,7 @@ fn memory_does_not_grow_with_what_peers_claim_and_a_killed_node_has_all_that_it_
     raw.send(&p_data(1, 3, &store_rq(CT, &uid)));
     raw.send(&p_data(1, 0, b"\x08\0\x10\0UT\0\0\xf0\xff\xff\x7f"));
     for _ in 0..2000 {
-        raw.send(&p_data(1, 0, &[0x20; 100_000]));
+        raw.send(&p_data(1, 0, &vec![0x20; 100_000]));
     }
     let grown = resident().saturating_sub(before);
     assert!(grown < 48 << 20, "{} MiB more", grown >> 20);

@@ -126,11 +126,11 @@ fn policy(callers: Vec<Caller>) -> Policy {
     }
 }
 
-/// Waits for a condition, at most ten seconds.
+/// Waits for a condition, at most thirty seconds.
 pub fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "not within 30 s: {what}");
         std::thread::yield_now();
     }
 }

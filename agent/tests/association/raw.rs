@@ -25,7 +25,7 @@ impl Raw {
     pub fn connect(node: SocketAddr) -> Self {
         let stream = TcpStream::connect(node).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Self { stream }
     }
 
@@ -103,7 +103,7 @@ impl Raw {
         match self.stream.read_exact(buffer) {
             Ok(()) => Some(()),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                panic!("the node says nothing for 10 s")
+                panic!("the node says nothing for 30 s")
             }
             Err(_) => None,
         }

@@ -1,0 +1,154 @@
+//! A manifest as typed: where each key stands, and which keys may not.
+use super::keys;
+use crate::config::{Problem, meant, place};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The text of a manifest and what is wrong with it so far.
+pub(super) struct Manuscript<'i> {
+    text: &'i str,
+    table: DeTable<'i>,
+    problems: Vec<Problem>,
+}
+
+impl<'i> Manuscript<'i> {
+    /// Parses; the first thing that is not TOML, which makes nonsense of what follows it.
+    pub fn parse(text: &'i str) -> Result<Self, Problem> {
+        match DeTable::parse(text) {
+            Ok(table) => Ok(Self { text, table: table.into_inner(), problems: Vec::new() }),
+            Err(error) => {
+                let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+                let message = format!("is not TOML: {}", error.message());
+                Err(Problem { line, column, key: String::new(), message, help: String::new() })
+            }
+        }
+    }
+
+    /// Tells each key that may not be there, with the one that was probably meant, and each that must and is not.
+    pub fn check_keys(&mut self) {
+        let mut told = Vec::new();
+        section("", &self.table, 0, &mut told);
+        for (offset, key, message, help) in told {
+            self.tell(offset, &key, message, help);
+        }
+    }
+
+    /// Tells a problem at a path such as `networks.0.file`; the numbers count from 0 and are not shown. Where the path leads
+    /// to nothing it is told at the last part that is there.
+    pub fn complain(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let mut offset = 0;
+        let mut table = Some(&self.table);
+        let mut list: Option<&[Spanned<DeValue<'_>>]> = None;
+        for part in path.split('.') {
+            let next = match (table, list) {
+                (Some(table), _) => table.get(part),
+                (_, Some(list)) => part.parse::<usize>().ok().and_then(|n| list.get(n)),
+                _ => None,
+            };
+            let Some(value) = next else { break };
+            offset = value.span().start;
+            table = value.get_ref().as_table();
+            list = value.get_ref().as_array().map(|array| &**array);
+        }
+        let shown: Vec<&str> = path.split('.').filter(|part| part.parse::<usize>().is_err()).collect();
+        self.tell(offset, &shown.join("."), message.into(), help.into());
+    }
+
+    /// Tells what serde does not take.
+    pub fn complain_of(&mut self, error: &toml::de::Error) {
+        let mut message = error.message().to_owned();
+        let mut help = String::new();
+        if let Some((what, expected)) = message.clone().split_once(", expected") {
+            let written = what.split('`').nth(1).unwrap_or_default().to_owned();
+            let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+            if !known.is_empty() {
+                help = match meant(&written, known.iter().copied()) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("known here: {}", known.join(", ")),
+                };
+                message = format!("`{written}` is not one of the words that may stand here");
+            }
+        }
+        self.tell(error.span().map_or(0, |span| span.start), "", message, help);
+    }
+
+    /// The problems, in the order of lines.
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by(|a, b| (a.line, a.column, &a.key).cmp(&(b.line, b.column, &b.key)));
+        self.problems.dedup();
+        self.problems
+    }
+
+    /// True where nothing is wrong so far.
+    pub fn holds(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn tell(&mut self, offset: usize, key: &str, message: String, help: String) {
+        let (line, column) = place(self.text, offset);
+        self.problems.push(Problem { line, column, key: key.to_owned(), message, help });
+    }
+}
+
+type Told = Vec<(usize, String, String, String)>;
+
+/// Checks the keys of a section and of those below it. The nesting is that of `keys::KEYS`, so it ends.
+fn section(name: &str, table: &DeTable<'_>, offset: usize, told: &mut Told) {
+    let step = table.get("do").and_then(|word| word.get_ref().as_str());
+    let name = match (name, step) {
+        ("steps", Some(word)) => format!("steps.{word}"),
+        ("steps", None) => {
+            let known = keys::steps().collect::<Vec<_>>().join(", ");
+            told.push((offset, "steps.do".into(), "is missing".into(), format!("known steps: {known}")));
+            return;
+        }
+        (name, _) => name.to_owned(),
+    };
+    let Some(keys) = keys::of(&name) else {
+        let word = step.unwrap_or_default();
+        let help = match meant(word, keys::steps()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("known steps: {}", keys::steps().collect::<Vec<_>>().join(", ")),
+        };
+        let at = table.get("do").map_or(offset, |word| word.span().start);
+        told.push((at, "steps.do".into(), format!("there is no step `{word}`"), help));
+        return;
+    };
+    // A step is shown as `steps.dims`, its kind stands beside it.
+    let shown = if name.starts_with("steps.") { "steps" } else { name.as_str() };
+    let full = |key: &str| if shown.is_empty() { key.to_owned() } else { format!("{shown}.{key}") };
+    for (key, value) in table {
+        let written = key.get_ref().as_ref();
+        if !keys.all().any(|known| known == written) {
+            let help = match meant(written, keys.all()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("known here: {}", keys.all().collect::<Vec<_>>().join(", ")),
+            };
+            told.push((key.span().start, full(written), "there is no such key".into(), help));
+            continue;
+        }
+        let below = full(written);
+        let has_keys = below == "steps" || keys::of(&below).is_some();
+        match value.get_ref() {
+            DeValue::Table(table) if has_keys => section(&below, table, value.span().start, told),
+            DeValue::Array(list) if has_keys => {
+                for entry in list {
+                    if let Some(table) = entry.get_ref().as_table() {
+                        section(&below, table, entry.span().start, told);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for key in keys.required.iter().filter(|key| table.get(**key).is_none()) {
+        // A slip that is told above is not told again as missing.
+        let is_slip = table.keys().any(|written| {
+            let written = written.get_ref().as_ref();
+            !keys.all().any(|known| known == written) && meant(written, keys.all()) == Some(key)
+        });
+        if !is_slip {
+            told.push((offset, full(key), "is missing".into(), String::new()));
+        }
+    }
+}

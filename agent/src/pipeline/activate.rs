@@ -1,0 +1,259 @@
+//! Golden cases before service: a model is active once its known answers hold on the engine that serves it.
+//!
+//! They run in a worker, in the thread that runs jobs: while no job waits, or when the first job of the model comes. What held
+//! is remembered in the spool for this package, this very engine and this `sund`, so that the next start need not run it
+//! again. A miss is not remembered: it may have been the box, and the next start tries again.
+use super::Pipeline;
+use super::runner::{ATTEMPTS, launched};
+use crate::audit;
+use crate::fault::{Blame, Fault};
+use crate::infer::{Choice, EngineKind};
+use crate::inference::{EngineUsed, Inference};
+use crate::model::manifest::Golden;
+use crate::model::{Package, golden};
+use crate::spool::{Batch, Table};
+use crate::worker::{Process, Task, TaskError, run};
+use std::collections::BTreeMap;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
+
+/// When golden cases are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Before the first job of the model. Every configured node.
+    AtStart,
+    /// Once [`Pipeline::demand_checks`] asks for them; until then models serve without. The demonstration sends the very
+    /// images of the golden cases, and to run them first would double its time (brain on tract: about 20 s). So it shows
+    /// its results as research, its models as not yet checked, and checks them after the story. A vendor's trial of a
+    /// package at work runs its golden cases by `sund model check`.
+    OnDemand,
+}
+
+/// Where a model stands.
+#[derive(Clone, Debug)]
+pub(super) enum Standing {
+    /// Serves before its golden cases have run.
+    Unchecked(Choice),
+    /// Its golden cases are to run, or run; its jobs wait.
+    Checking(Choice),
+    /// Its golden cases hold on this engine.
+    Active(Choice, EngineUsed),
+    /// No engine serves it.
+    Off(Fault),
+}
+
+/// Where each model stands, by its package's digest.
+#[derive(Default)]
+pub(super) struct Models {
+    standings: Mutex<BTreeMap<String, Standing>>,
+    /// Connection to the worker that runs a golden case now.
+    check: Mutex<Option<UnixStream>>,
+}
+
+impl Models {
+    pub(super) fn standing(&self, digest: &str) -> Option<Standing> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    fn set(&self, digest: &str, standing: Standing) {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), standing);
+    }
+
+    /// Ends the golden case that runs: its worker is lost. A drain need not wait for it.
+    pub(super) fn interrupt(&self) {
+        if let Some(connection) = &*self.check.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Fails only where the worker is gone.
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn watch(&self, connection: Option<UnixStream>) {
+        *self.check.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    }
+}
+
+/// What is remembered of golden cases that held: the engine's own words.
+fn evidence_key(package: &Package, engine: &EngineKind) -> Result<String, Fault> {
+    Ok(format!("golden/{}/{}/sund {}", package.digest, engine.identity()?, env!("CARGO_PKG_VERSION")))
+}
+
+impl Pipeline {
+    /// Where the models stand when the agent starts.
+    pub(super) fn take_up_models(&self) {
+        for package in &self.packages {
+            let choice = match self.site.engines.choose(&package.manifest.engines) {
+                Ok(choice) => choice,
+                Err(fault) => {
+                    self.switch_off(package, fault);
+                    continue;
+                }
+            };
+            // A library that cannot be read is told by the check.
+            match (self.remembered(package, &choice.engine), self.site.activation) {
+                (Ok(Some(used)), _) => self.switch_on(package, choice, used),
+                (_, Activation::AtStart) => self.models.set(&package.digest, Standing::Checking(choice)),
+                (_, Activation::OnDemand) => self.models.set(&package.digest, Standing::Unchecked(choice)),
+            }
+        }
+    }
+
+    /// Has the golden cases run of models that serve without.
+    pub fn demand_checks(&self) {
+        for package in &self.packages {
+            if let Some(Standing::Unchecked(choice)) = self.models.standing(&package.digest) {
+                self.models.set(&package.digest, Standing::Checking(choice));
+            }
+        }
+        self.recorder.changed();
+        self.jobs.wake();
+    }
+
+    /// Checks the models that are to be checked, as long as no job waits.
+    pub(super) fn check_models(&self, worker: &mut Option<Process>) {
+        for package in &self.packages {
+            if !self.jobs.is_idle() {
+                return;
+            }
+            if let Some(Standing::Checking(_)) = self.models.standing(&package.digest) {
+                self.activate(package, worker);
+            }
+        }
+    }
+
+    /// The engine that serves a package, checked first where that is due; `None` where the agent drains meanwhile.
+    pub(super) fn serving(&self, package: &Package, worker: &mut Option<Process>) -> Result<Option<EngineKind>, Fault> {
+        if let Some(Standing::Checking(_)) = self.models.standing(&package.digest) {
+            self.activate(package, worker);
+        }
+        match self.models.standing(&package.digest) {
+            Some(Standing::Unchecked(choice) | Standing::Active(choice, _)) => Ok(Some(choice.engine)),
+            Some(Standing::Off(fault)) => Err(fault),
+            Some(Standing::Checking(_)) | None => Ok(None),
+        }
+    }
+
+    /// Whether an answer comes from the engine that the golden cases hold on. Where the library was replaced while the
+    /// agent runs it does not: the model is checked anew.
+    pub(super) fn is_from_checked_engine(&self, inference: &Inference) -> bool {
+        let digest = &inference.package.digest;
+        match self.models.standing(digest) {
+            Some(Standing::Active(choice, used)) if used != inference.engine => {
+                tracing::warn!(package = digest, "the engine was replaced; its golden cases run again");
+                self.models.set(digest, Standing::Checking(choice));
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Runs the golden cases on one allowed engine after the other, until they hold on one.
+    fn activate(&self, package: &Package, worker: &mut Option<Process>) {
+        let choices = match self.site.engines.candidates(&package.manifest.engines) {
+            Ok(choices) => choices,
+            Err(fault) => return self.switch_off(package, fault),
+        };
+        let mut misses: Vec<Fault> = Vec::new();
+        for mut choice in choices {
+            if let Some(miss) = misses.last() {
+                choice.explanation.clone_from(&miss.reason);
+            }
+            self.models.set(&package.digest, Standing::Checking(choice.clone()));
+            self.recorder.changed();
+            match self.check(package, &choice.engine, worker) {
+                Ok(used) => return self.switch_on(package, choice, used),
+                // The next start goes on with it.
+                Err(_) if *self.draining.borrow() => return,
+                Err(mut fault) => {
+                    fault.reason = format!("{} does not serve it: {}", choice.engine, fault.reason);
+                    tracing::error!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a golden case");
+                    misses.push(fault);
+                }
+            }
+        }
+        let reason = misses.iter().map(|miss| miss.reason.as_str()).collect::<Vec<_>>().join("; ");
+        if let Some(last) = misses.pop() {
+            self.switch_off(package, Fault { reason, ..last });
+        }
+    }
+
+    fn switch_on(&self, package: &Package, choice: Choice, used: EngineUsed) {
+        let engine = format!("{} {} {}", used.class, used.precision, used.version);
+        self.recorder.audit(audit::Event::PackageLoaded { model: named(package), engine });
+        self.models.set(&package.digest, Standing::Active(choice, used));
+        self.recorder.changed();
+    }
+
+    fn switch_off(&self, package: &Package, fault: Fault) {
+        tracing::error!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a model is off");
+        self.recorder.audit(audit::Event::PackageRefused { name: named(package).name, fault: fault.clone() });
+        self.models.set(&package.digest, Standing::Off(fault));
+        self.recorder.changed();
+    }
+
+    fn remembered(&self, package: &Package, engine: &EngineKind) -> Result<Option<EngineUsed>, Fault> {
+        Ok(self.spool.get(Table::Meta, &evidence_key(package, engine)?)?)
+    }
+
+    /// Runs the golden cases of a package on an engine, unless they are known to hold.
+    fn check(&self, package: &Package, engine: &EngineKind, worker: &mut Option<Process>) -> Result<EngineUsed, Fault> {
+        let key = evidence_key(package, engine)?;
+        if let Some(used) = self.spool.get(Table::Meta, &key)? {
+            return Ok(used);
+        }
+        let mut used = None;
+        for case in &package.manifest.golden {
+            let inference = self.golden_answer(package, engine, case, worker)?;
+            golden::held(case, &inference)?;
+            used = Some(inference.engine);
+        }
+        let used = used.ok_or_else(|| {
+            let reason = "there is no golden case: without one no engine may serve it";
+            Fault::new("package-invalid", Blame::Package, reason)
+        })?;
+        let mut batch = Batch::new();
+        batch.put(Table::Meta, &key, &used, None)?;
+        self.spool.write_blocking(batch)?;
+        Ok(used)
+    }
+
+    /// What a worker answers to a golden case; tried once more on a fresh worker, as jobs are.
+    fn golden_answer(
+        &self,
+        package: &Package,
+        engine: &EngineKind,
+        case: &Golden,
+        worker: &mut Option<Process>,
+    ) -> Result<Inference, Fault> {
+        let folder = package.open_folder()?;
+        let task = Task {
+            job: 0,
+            package_digest: package.digest.clone(),
+            engine: engine.clone(),
+            golden: Some(case.name.clone()),
+            instances: Vec::new(),
+        };
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let process = launched(worker, &self.site.launcher)?;
+            self.models.watch(process.channel.connection().ok());
+            if *self.draining.borrow() {
+                self.models.interrupt();
+            }
+            let (process, answer) = run(process, &task, &[folder.as_fd()], self.site.bounds, &mut |_| {});
+            self.models.watch(None);
+            *worker = process;
+            match answer {
+                Err(TaskError::WorkerLost(_)) if attempts < ATTEMPTS && !*self.draining.borrow() => {}
+                answer => return answer.map_err(TaskError::fault),
+            }
+        }
+    }
+}
+
+fn named(package: &Package) -> audit::Model {
+    let manifest = &package.manifest;
+    audit::Model { name: format!("{} {}", manifest.name, manifest.version), digest: package.digest.clone() }
+}
