@@ -85,7 +85,7 @@ mod tests {
             let wires = model.wire_node("softmax", op, &[source])?;
             model.select_output_outlets(&wires)?;
             let ours = replaced(model.clone())?;
-            let taken = ours.nodes().iter().any(|node| node.op_is::<AxisSoftmax>());
+            let taken = ours.nodes().iter().any(Node::op_is::<AxisSoftmax>);
             assert_eq!(taken, axis != 3, "axis {axis}");
             let run = |model: TypedModel| model.into_runnable()?.run(tvec!(input.clone().into()));
             run(ours)?[0].close_enough(&run(model)?[0], Approximation::Close)?;
