@@ -25,7 +25,7 @@ pub enum Activation {
     /// Before the first job of the model. Every configured node.
     AtStart,
     /// Once [`Pipeline::demand_checks`] asks for them; until then models serve without. The demonstration sends the very
-    /// images of the golden cases, and to run them first would double its time (brain on tract: about 20 s). So it shows
+    /// images of the golden cases, and to run them first would double its time (brain on tract: about 6 s). So it shows
     /// its results as research, its models as not yet checked, and checks them after the story. A vendor's trial of a
     /// package at work runs its golden cases by `sund model check`.
     OnDemand,
