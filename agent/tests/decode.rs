@@ -8,6 +8,7 @@ use sund_agent::dataset::{part10, scan};
 use sund_agent::decode::{DecodedImage, Samples, SourceInstance, images};
 use sund_agent::fault::Fault;
 
+mod damage;
 mod series;
 
 /// What is refused, and with which code; whatever is not listed must decode.
