@@ -8,6 +8,7 @@ mod decode;
 mod documents;
 mod engines;
 mod hospital;
+mod metrics;
 mod model;
 mod results;
 mod serve;

@@ -3,6 +3,7 @@ use crate::fault::Fault;
 use crate::instance::{Arrival, StoredInstance};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// An association, as its events speak of it.
 #[derive(Clone, Debug)]
@@ -32,9 +33,10 @@ pub trait Intake: Send + Sync + 'static {
     fn rejected(&self, association: &Association, fault: &Fault) {
         let _ = (association, fault);
     }
-    /// An instance is on stable storage; its sender is told only after this returns.
-    fn stored(&self, association: &Association, instance: &StoredInstance) {
-        let _ = (association, instance);
+    /// An instance is on stable storage, `took` after the first byte of its request; its sender is told only after this
+    /// returns.
+    fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
+        let _ = (association, instance, took);
     }
     /// An instance was refused, or broke off before its end.
     fn not_stored(&self, association: &Association, fault: &Fault) {

@@ -6,6 +6,7 @@ use crate::fault::{Blame, Fault};
 use crate::instance::{Arrival, Origin};
 use crate::limits::association::{MAX_DATASET, MAX_FRONT};
 use std::time::SystemTime;
+use tokio::time::Instant;
 
 /// What the command of a C-STORE and its presentation context say of the data set.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Announced {
 /// A data set that arrives. Dropped before [`Receiving::store`], it leaves nothing.
 pub(super) struct Receiving<T> {
     announced: Announced,
+    /// When the first byte of its command came.
+    began: Instant,
     walk: Walk,
     length: u64,
     /// Its first bytes, until they name the study.
@@ -30,9 +33,9 @@ pub(super) struct Receiving<T> {
 
 impl<T: IntakeInstance> Receiving<T> {
     /// `refused`: a reason that stands before the first byte.
-    pub(super) fn new(announced: Announced, refused: Option<Fault>) -> Self {
+    pub(super) fn new(announced: Announced, began: Instant, refused: Option<Fault>) -> Self {
         let walk = Walk::new(&announced.context.transfer_syntax);
-        Self { announced, walk, length: 0, held: Vec::new(), instance: None, refused }
+        Self { announced, began, walk, length: 0, held: Vec::new(), instance: None, refused }
     }
 
     /// Takes the next bytes. False once there are so many that the peer must be stopped.
@@ -90,7 +93,7 @@ impl<T: IntakeInstance> Receiving<T> {
         matches(&uids, &self.announced)?;
         let instance = self.instance.ok_or_else(|| absent("Study Instance UID"))?;
         let stored = instance.commit(arrival).await?;
-        intake.stored(association, &stored);
+        intake.stored(association, &stored, self.began.elapsed());
         Ok(())
     }
 }

@@ -161,14 +161,14 @@ where
             return self.without_dataset(context, &command).await;
         }
         let dataset = match command.field() {
-            C_STORE_RQ => Dataset::Store(Box::new(self.receiving(context, &command))),
+            C_STORE_RQ => Dataset::Store(Box::new(self.receiving(context, &command, began))),
             _ => Dataset::Unknown { length: 0 },
         };
         self.message = Some(Message { context, began, part: Part::Dataset(command, dataset) });
         Ok(())
     }
 
-    fn receiving(&self, id: u8, command: &Command) -> Receiving<I::Instance> {
+    fn receiving(&self, id: u8, command: &Command, began: Instant) -> Receiving<I::Instance> {
         let (sop_class, sop_instance) = (command.sop_class(), command.sop_instance());
         let (context, refused) = match self.contexts.get(&id) {
             Some(context) => (context.clone(), None),
@@ -178,7 +178,7 @@ where
                 (none, Some(Fault::new("context-not-accepted", Blame::Peer, reason)))
             }
         };
-        Receiving::new(Announced { context, sop_class, sop_instance }, refused)
+        Receiving::new(Announced { context, sop_class, sop_instance }, began, refused)
     }
 
     async fn without_dataset(&mut self, context: u8, command: &Command) -> Result<(), WireError> {

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::worker;
 use clap::{Parser, Subcommand};
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -87,7 +87,11 @@ pub fn run(arguments: Arguments) -> Exit {
     }
     let filter = EnvFilter::try_from_env("SUND_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     // Data on standard output, logs on standard error.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     match arguments.command {
         Command::Demo { case, once, folder } => on_runtime(async {
             match demo::run(demo::Options { case, once, folder }).await {

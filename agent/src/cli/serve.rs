@@ -5,6 +5,7 @@ use crate::config::{self, Config, LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +45,7 @@ async fn serve(config: Config) -> Result<(), Fault> {
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
     let mut agent = Agent::start(config).await?;
-    tracing::info!(node = %agent.node(), console = ?agent.console(), "serving");
+    tracing::info!(node = %agent.node(), console = agent.console().map(tracing::field::display), "serving");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
     let half_the_watchdog = watchdog_enabled().map(|limit| limit / 2);
@@ -84,7 +85,10 @@ fn tell(state: &[NotifyState<'_>]) {
 
 fn log(settings: &LogSettings) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(&settings.filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().try_init(),

@@ -94,6 +94,7 @@ impl Pipeline {
                 }
             }
         }
+        self.measure_first(&sent);
         let mut answers: Vec<Option<Sent>> = vec![None; sent.len()];
         let ended = send(&destination.peer, &objects, |n, sent| answers[n] = Some(sent)).await;
         let answered = answers.iter().flatten().count();
@@ -119,6 +120,21 @@ impl Pipeline {
             _ => line.answered(),
         }
         Ok(())
+    }
+
+    /// How long each job whose results go out for the first time has taken since its last instance came.
+    fn measure_first(&self, sent: &[Delivery]) {
+        let is_first = |(n, delivery): &(usize, &Delivery)| {
+            delivery.attempts == 0 && sent[..*n].iter().all(|before| before.job != delivery.job)
+        };
+        for (_, delivery) in sent.iter().enumerate().filter(is_first) {
+            let Ok(Some(job)) = self.spool.get::<Job>(Table::Jobs, &Job::key(delivery.job)) else { continue };
+            let came =
+                job.inputs.iter().filter_map(|id| self.spool.instance(*id)).map(|stored| stored.arrival.at).max();
+            if let Some(took) = came.and_then(|came| came.elapsed().ok()) {
+                metrics::first_result(took);
+            }
+        }
     }
 
     fn object(&self, delivery: &Delivery) -> Result<ObjectToSend, SpoolError> {

@@ -105,7 +105,8 @@ impl Intake for SpoolIntake {
         });
     }
 
-    fn stored(&self, association: &Association, instance: &StoredInstance) {
+    fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
+        crate::metrics::instance_received(instance.length, took);
         self.received.fetch_add(1, Ordering::Relaxed);
         self.sums(association, |sums| *sums.stored.entry(instance.arrival.study.clone()).or_default() += 1);
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));

@@ -22,7 +22,7 @@ use crate::study::assembly::AssemblyRules;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// The AE title that files come from.
 const FILES: &str = "FILES";
@@ -135,6 +135,7 @@ async fn play(
 }
 
 async fn take_in(intake: &SpoolIntake, association: &Association, file: &SourceFile) -> Result<(), Fault> {
+    let began = Instant::now();
     let image = part10::read_file(&file.path)?;
     let mut instance = intake.begin(association, &file.study)?;
     instance.write(&image.dataset)?;
@@ -153,6 +154,6 @@ async fn take_in(intake: &SpoolIntake, association: &Association, file: &SourceF
         },
     };
     let stored = IntakeInstance::commit(instance, arrival).await?;
-    intake.stored(association, &stored);
+    intake.stored(association, &stored, began.elapsed());
     Ok(())
 }
