@@ -102,7 +102,7 @@ impl Agent {
         self.console
     }
 
-    /// The state now. Takes the locks of spool and studies: an answer says that they can be had.
+    /// The state now.
     pub fn status(&self) -> Status {
         self.pipeline.snapshot()
     }

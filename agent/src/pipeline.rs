@@ -10,6 +10,7 @@ mod activate;
 mod complete;
 mod conclude;
 mod correct;
+mod decoded;
 mod delivery;
 mod export;
 mod intake;
@@ -27,14 +28,17 @@ pub use retention::retain;
 pub use runner::run_jobs;
 
 use crate::deliver::Destination;
+use crate::deliver::queue::Delivery;
 use crate::infer::Engines;
 use crate::job::Job;
 use crate::model::Package;
 use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::{Spool, SpoolError, Table};
+use crate::study::record::StudyRecord;
 use crate::worker::{Bounds, Launcher};
 use activate::Models;
+use decoded::Decoded;
 use queue::JobQueue;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -78,7 +82,25 @@ pub struct Pipeline {
     studies: Mutex<()>,
     started: SystemTime,
     address: Mutex<String>,
+    seen: Seen,
     draining: watch::Sender<bool>,
+}
+
+/// What the state is drawn from.
+struct Seen {
+    jobs: Decoded<Job>,
+    deliveries: Decoded<Delivery>,
+    studies: Decoded<StudyRecord>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            jobs: Decoded::of(Table::Jobs),
+            deliveries: Decoded::of(Table::Deliveries),
+            studies: Decoded::of(Table::Studies),
+        }
+    }
 }
 
 impl Pipeline {
@@ -97,6 +119,7 @@ impl Pipeline {
             studies: Mutex::default(),
             started: SystemTime::now(),
             address: Mutex::default(),
+            seen: Seen::default(),
             draining: watch::channel(false).0,
         };
         for job in jobs.iter().filter(|job| job.is_open()) {

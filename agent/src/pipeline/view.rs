@@ -2,7 +2,7 @@
 use super::Pipeline;
 use super::activate::Standing;
 use super::conclude::result_key;
-use crate::console::StatusSource;
+use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState};
 use crate::deliver::record::ResultRecord;
@@ -14,14 +14,15 @@ use crate::status::{DestinationStatus, JobStatus, ModelStatus, Node, ResultStatu
 use crate::study::record::StudyRecord;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
-use std::sync::PoisonError;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 
 impl StatusSource for Pipeline {
     fn snapshot(&self) -> Status {
         let usage = self.spool.usage();
-        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "").unwrap_or_default();
-        let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "").unwrap_or_default();
+        let jobs = self.seen.jobs.all(&self.spool);
+        let deliveries = self.seen.deliveries.all(&self.spool);
         let (running, _) = self.jobs.view();
         Status {
             format: 1,
@@ -61,14 +62,22 @@ impl StatusSource for Pipeline {
         }
     }
 
+    fn readiness(&self) -> Readiness {
+        match (*self.draining.borrow(), self.spool.usage().accepting) {
+            (true, _) => Readiness::Draining,
+            (false, false) => Readiness::Full,
+            (false, true) => Readiness::Accepting,
+        }
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.recorder.changes()
     }
 
     fn preview(&self, study_id: &str, result_index: usize) -> Option<Bytes> {
-        let records: Vec<StudyRecord> = self.spool.scan(Table::Studies, "").ok()?;
-        let study = records.into_iter().find(|record| record.id == study_id)?.study;
-        let job = self.shown_jobs(&study).into_iter().nth(result_index)?;
+        let study = self.seen.studies.all(&self.spool).into_iter().find(|record| record.id == study_id)?;
+        let jobs = self.seen.jobs.all(&self.spool);
+        let job = jobs.iter().filter(|job| job.study == study.study && !job.is_open()).nth(result_index)?;
         let record: ResultRecord = self.spool.get(Table::Results, &result_key(job.id, "SC")).ok()??;
         let dataset = self.spool.read(&self.spool.instance(record.instance)?).ok()?;
         preview_png(&dataset).ok().map(Bytes::from)
@@ -76,14 +85,7 @@ impl StatusSource for Pipeline {
 }
 
 impl Pipeline {
-    /// Jobs of a study that have ended, in the order in which the console shows their results.
-    fn shown_jobs(&self, study: &str) -> Vec<Job> {
-        let mut jobs: Vec<Job> = self.spool.scan(Table::Jobs, "").unwrap_or_default();
-        jobs.retain(|job| job.study == study && !job.is_open());
-        jobs
-    }
-
-    fn model_status(&self, jobs: &[Job]) -> Vec<ModelStatus> {
+    fn model_status(&self, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
         let status = |package: &crate::model::Package| {
             let manifest = &package.manifest;
             let mut mode =
@@ -131,7 +133,7 @@ impl Pipeline {
         self.packages.iter().map(status).collect()
     }
 
-    fn destination_status(&self, deliveries: &[Delivery]) -> Vec<DestinationStatus> {
+    fn destination_status(&self, deliveries: &[Arc<Delivery>]) -> Vec<DestinationStatus> {
         let status = |destination: &Destination| {
             let of = |test: fn(&DeliveryState) -> bool| {
                 deliveries.iter().filter(|d| d.destination == destination.name && test(&d.state)).count() as u64
@@ -154,18 +156,38 @@ impl Pipeline {
         self.site.destinations.iter().map(status).collect()
     }
 
-    fn study_status(&self, jobs: &[Job], deliveries: &[Delivery]) -> Vec<StudyStatus> {
-        let mut records: Vec<StudyRecord> = self.spool.scan(Table::Studies, "").unwrap_or_default();
+    fn study_status(&self, jobs: &[Arc<Job>], deliveries: &[Arc<Delivery>]) -> Vec<StudyStatus> {
+        let mut records = self.seen.studies.all(&self.spool);
         records.sort_by_key(|record| std::cmp::Reverse(record.considered));
         records.truncate(MAX_STUDIES_SHOWN);
-        records.into_iter().map(|record| self.one_study(record, jobs, deliveries)).collect()
+        let mut by_study: HashMap<&str, (Vec<&Job>, Vec<&Delivery>)> =
+            records.iter().map(|record| (record.study.as_str(), Default::default())).collect();
+        for job in jobs {
+            if let Some((jobs, _)) = by_study.get_mut(job.study.as_str()) {
+                jobs.push(job);
+            }
+        }
+        for delivery in deliveries {
+            if let Some((_, deliveries)) = by_study.get_mut(delivery.study.as_str()) {
+                deliveries.push(delivery);
+            }
+        }
+        let of = |record: &StudyRecord| by_study.get(record.study.as_str()).cloned().unwrap_or_default();
+        records
+            .iter()
+            .map(|record| {
+                let (jobs, deliveries) = of(record);
+                self.one_study(record, &jobs, &deliveries)
+            })
+            .collect()
     }
 
-    fn one_study(&self, record: StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> StudyStatus {
+    /// A study with its own jobs and deliveries.
+    fn one_study(&self, record: &StudyRecord, jobs: &[&Job], deliveries: &[&Delivery]) -> StudyStatus {
         let identity = self.identity(&record.study).unwrap_or_default();
         let results: Vec<ResultRecord> = jobs
             .iter()
-            .filter(|job| job.study == record.study && !job.is_open())
+            .filter(|job| !job.is_open())
             .filter_map(|job| {
                 ["SC", "OUTCOME", "SR"]
                     .iter()
@@ -191,18 +213,17 @@ impl Pipeline {
             description: identity.value(tags::STUDY_DESCRIPTION),
             modalities: record.modalities.clone(),
             instances: record.instances.len() as u64,
-            state: state_of(&record, jobs, deliveries).to_owned(),
+            state: state_of(record, jobs, deliveries).to_owned(),
             results: shown.collect(),
             id: record.id.clone(),
-            timeline: record.timeline,
+            timeline: record.timeline.clone(),
         }
     }
 }
 
-fn state_of(record: &StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> &'static str {
-    let own: Vec<&Job> = jobs.iter().filter(|job| job.study == record.study).collect();
+fn state_of(record: &StudyRecord, own: &[&Job], deliveries: &[&Delivery]) -> &'static str {
     let failed = |job: &&Job| matches!(job.state, JobState::Ended { outcome: crate::outcome::Outcome::Failed, .. });
-    let is_meant = |d: &&Delivery| d.study == record.study && !matches!(d.state, DeliveryState::Superseded { .. });
+    let is_meant = |d: &&&Delivery| !matches!(d.state, DeliveryState::Superseded { .. });
     let mut sent = deliveries.iter().filter(is_meant).peekable();
     if record.refused.is_some() {
         "refused"
