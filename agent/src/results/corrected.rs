@@ -3,13 +3,13 @@
 //! Nothing is inferred for it: the bytes of the earlier results are taken, patient and study are set anew, and every UID of
 //! their own is replaced, in the references from one to the other as well. A report refers to the one before it.
 use super::build::{EXPLICIT, Set};
-use super::identity::COPIED;
 use super::modules::identified;
 use super::report::{SOP_CLASS, predecessors};
 use super::{Identity, Predecessor, ResultObject, UidKey};
 use crate::fault::{Blame, Fault};
 use dicom_core::value::{PrimitiveValue, Value};
 use dicom_core::{DataElement, VR};
+use dicom_dictionary_std::tags;
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
@@ -35,11 +35,12 @@ fn one(result: ResultObject, identity: &Identity, renamed: &BTreeMap<String, Str
     let mut set = InMemDicomObject::read_dataset_with_ts(&result.dataset[..], syntax)
         .map_err(|error| unreadable(error.to_string()))?;
     rename(&mut set, renamed);
-    for tag in COPIED {
+    let is_report = result.sop_class == SOP_CLASS;
+    for tag in Identity::tags().chain([tags::REFERENCED_REQUEST_SEQUENCE]) {
         set.remove_element(tag);
     }
-    let mut set = identified(Set::from(set), identity);
-    if result.sop_class == SOP_CLASS {
+    let mut set = identified(Set::from(set), identity, is_report);
+    if is_report {
         let before = Predecessor { sop_instance: result.sop_instance.clone(), series: result.series.clone() };
         set = predecessors(set, &identity.study, &before);
     }
@@ -77,7 +78,6 @@ fn rename(set: &mut InMemDicomObject, renamed: &BTreeMap<String, String>) {
 mod tests {
     use super::*;
     use dicom_core::Tag;
-    use dicom_dictionary_std::tags;
 
     fn identity(name: &str) -> Identity {
         let mut header = crate::dataset::Header { transfer_syntax: EXPLICIT.into(), ..Default::default() };
@@ -107,9 +107,9 @@ mod tests {
     fn only_who_it_is_and_the_own_uids_change_and_references_follow() {
         let key = UidKey::new(&[7; 32]);
         let uid = |tag: Tag, uid: &str| Set::new().text(tag, VR::UI, uid);
-        let seg = identified(uid(tags::SOP_INSTANCE_UID, "2.25.1"), &identity("Sorensen^Ase"))
+        let seg = identified(uid(tags::SOP_INSTANCE_UID, "2.25.1"), &identity("Sorensen^Ase"), false)
             .bytes(tags::PIXEL_DATA, vec![1, 2, 3, 4]);
-        let report = identified(uid(tags::SOP_INSTANCE_UID, "2.25.2"), &identity("Sorensen^Ase")).sequence(
+        let report = identified(uid(tags::SOP_INSTANCE_UID, "2.25.2"), &identity("Sorensen^Ase"), true).sequence(
             tags::REFERENCED_SOP_SEQUENCE,
             vec![uid(tags::REFERENCED_SOP_INSTANCE_UID, "2.25.1"), uid(tags::REFERENCED_SOP_INSTANCE_UID, "1.9")],
         );
