@@ -212,3 +212,14 @@ fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
     assert!(site.audit().contains("study-erased") && !site.audit().contains(&study));
     assert_eq!(site.sund(&["erase", &study]).status.code(), Some(65));
 }
+
+#[test]
+fn a_node_without_a_model_rests_in_less_than_60_mb() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    assert_eq!(site.status()["queue"], serde_json::json!([]));
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().as_raw_nonzero())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = resident.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
+    assert!(kilobytes * 1024 < 60_000_000, "{kilobytes} kB");
+}

@@ -52,6 +52,8 @@ impl Pipeline {
                 moment.at = first.arrival.at;
             }
         }
+        let waited = received.last().and_then(|newest| newest.arrival.at.elapsed().ok());
+        crate::metrics::stage("assembly", waited.unwrap_or_default());
         let opened = match self.recorder.stage("study", &id, || open(&self.spool, &record)) {
             Ok(opened) => opened,
             Err(fault) => return self.refuse(record, &fault),

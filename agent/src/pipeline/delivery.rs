@@ -133,6 +133,7 @@ impl Pipeline {
                 job.inputs.iter().filter_map(|id| self.spool.instance(*id)).map(|stored| stored.arrival.at).max();
             if let Some(took) = came.and_then(|came| came.elapsed().ok()) {
                 metrics::first_result(took);
+                metrics::stage("deliver", delivery.queued.elapsed().unwrap_or_default());
             }
         }
     }

@@ -57,6 +57,7 @@ impl Pipeline {
             Ok(None) => return Ok(()),
             Err(fault) => return self.conclude(&job, Outcome::Failed, Err(fault)),
         };
+        crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
         self.note_running(&job)?;
         loop {
             let begun = SystemTime::now();
