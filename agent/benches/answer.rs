@@ -69,11 +69,8 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         at_rest(&directory.path().join("rest")).await?;
-        let cases: &[(&str, &str)] = match options.smoke {
-            true => &[("text-detection", "ultrasound")],
-            false => &[("text-detection", "ultrasound"), ("brain-extraction", "brain")],
-        };
-        for (model, case) in cases {
+        let cases = [("text-detection", "ultrasound"), ("brain-extraction", "brain")];
+        for (model, case) in cases.into_iter().take(if options.smoke { 1 } else { 2 }) {
             answers(&directory.path().join(model), model, case, options.rounds).await?;
         }
         Ok(())
@@ -105,11 +102,12 @@ async fn answers(directory: &std::path::Path, model: &str, case: &str, rounds: u
         node.delivered(2 * (round as u64 + 1)).await?;
         let after = node.figures().await?;
         if round > 0 {
-            let took = split(&before, &after)?;
-            took.into_iter().for_each(|(stage, seconds)| times.entry(stage).or_default().push(seconds));
+            for (stage, seconds) in split(&before, &after)? {
+                times.entry(stage).or_default().push(seconds);
+            }
         }
     }
-    println!("\n{model} on {}, {} instances, {rounds} rounds", node.engine().await?, study.len());
+    println!("\n{model} on {}, {} instances, {rounds} rounds", node.engine()?, study.len());
     for stage in STAGES.into_iter().chain(["between", "total"]) {
         let of_stage = times.entry(stage).or_default();
         of_stage.sort_by(f64::total_cmp);

@@ -1,4 +1,5 @@
 //! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
+use crate::association::raw::Raw;
 use crate::hospital::{
     Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, route, until,
 };
@@ -506,4 +507,23 @@ fn python(script: &str, arguments: &[String]) {
     let output = Command::new(&python).arg("-c").arg(script).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{python}: {error}; install what .ci/requirements.txt lists"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_state_counts_what_came_and_who_is_there_and_not_what_was_made() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame()]).await;
+    archive.holds(2).await;
+    until("the association has ended", || (node.status().node.associations == 0).then_some(())).await;
+    let address = node.agent().node();
+    let visitor = tokio::task::spawn_blocking(move || {
+        Raw::associate(address, &[(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]).0
+    });
+    let visitor = visitor.await.unwrap();
+    until("the association is counted", || (node.status().node.associations == 1).then_some(())).await;
+    drop(visitor);
+    until("the association has ended", || (node.status().node.associations == 0).then_some(())).await;
+    assert_eq!(node.status().node.received, 1);
+    assert_eq!(node.status().spool.instances, 3, "the results lie there too");
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 pub struct Node {
     process: Child,
     config: PathBuf,
-    node: SocketAddr,
+    dicom: SocketAddr,
     console: SocketAddr,
     _archive: watch::Sender<bool>,
 }
@@ -42,27 +42,28 @@ impl Node {
             std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600))?;
         }
         let [node, console] = [free()?, free()?];
-        let mut text = format!(
+        let text = format!(
             "[node]\nae_title = \"SUND\"\nlisten = \"{node}\"\n[console]\nlisten = \"{console}\"\n\
              [spool]\ndirectory = \"spool\"\n[study]\ncomplete_on_association_end = true\n\
              [identity]\nuid_key_file = \"uid.key\"\n[audit]\ndirectory = \"audit\"\nkey_file = \"audit.key\"\n\
              [worker]\nlauncher = \"child\"\n[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"{pacs}\"\n"
         );
-        if let Some(model) = model {
+        let served = model.map_or_else(String::new, |model| {
             let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models").join(model);
-            text += &format!("[[models]]\nfolder = \"{}\"\n", package.display());
-            text += &format!(
-                "[[routes]]\nname = \"all\"\nmodels = [\"{model}\"]\nmode = \"research\"\ndestinations = [\"pacs\"]\n"
-            );
-        }
+            format!(
+                "[[models]]\nfolder = \"{}\"\n[[routes]]\nname = \"all\"\nmodels = [\"{model}\"]\nmode = \"research\"\n\
+                 destinations = [\"pacs\"]\n",
+                package.display()
+            )
+        });
         let config = folder.join("sund.toml");
-        std::fs::write(&config, text)?;
+        std::fs::write(&config, text + &served)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_sund"));
         let log = std::fs::File::create(folder.join("log"))?;
         let process = command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log).spawn()?;
-        let this = Self { process, config, node, console, _archive: archive };
+        let this = Self { process, config, dicom: node, console, _archive: archive };
         let begun = Instant::now();
-        while TcpStream::connect(this.node).await.is_err() || TcpStream::connect(this.console).await.is_err() {
+        while TcpStream::connect(this.dicom).await.is_err() || TcpStream::connect(this.console).await.is_err() {
             if begun.elapsed() > PATIENCE {
                 return Err(Error::other(std::fs::read_to_string(folder.join("log"))?));
             }
@@ -74,7 +75,7 @@ impl Node {
     /// Sends a study on one association.
     pub async fn receive(&self, study: &Study, round: usize) -> Result<()> {
         let objects: Vec<ObjectToSend> = study.objects(round)?;
-        let address = self.node.to_string();
+        let address = self.dicom.to_string();
         let peer = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
         let mut stored = 0;
         send(&peer, &objects, |_, sent| stored += usize::from(matches!(sent, Sent::Stored { status: 0 })))
@@ -119,7 +120,7 @@ impl Node {
     }
 
     /// The engine that serves the one model.
-    pub async fn engine(&self) -> Result<String> {
+    pub fn engine(&self) -> Result<String> {
         let output = Command::new(env!("CARGO_BIN_EXE_sund"))
             .args(["status", "--json", "--config"])
             .arg(&self.config)

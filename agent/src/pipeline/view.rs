@@ -15,6 +15,7 @@ use crate::study::record::StudyRecord;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
 
@@ -32,8 +33,8 @@ impl StatusSource for Pipeline {
             node: Node {
                 ae_title: self.site.ae_title.clone(),
                 address: self.address.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                associations: 0,
-                received: usage.instances,
+                associations: self.traffic.open.load(Ordering::Relaxed),
+                received: self.traffic.received.load(Ordering::Relaxed),
             },
             spool: SpoolStatus {
                 bytes: usage.bytes,
