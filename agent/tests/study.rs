@@ -111,6 +111,78 @@ async fn results_that_wait_are_made_again_for_a_corrected_name() {
     readable(&held);
 }
 
+/// A node with the results of two studies for an archive that takes one, and has begun to take another.
+async fn two_studies_for_a_slow_archive() -> (Node, Archive, [String; 2]) {
+    let away = Archive::nowhere().await;
+    let node = node(&[("archive", &away)]).await;
+    let studies = [new_uid(), new_uid()];
+    for (n, study) in studies.iter().enumerate() {
+        let name = ["First^Patient", "Second^Patiemt"][n];
+        node.receives(&[named(frame().in_study(study, "1"), name)]).await;
+        until("its results wait", || (node.destination("archive").waiting == 2 * n as u64 + 2).then_some(())).await;
+    }
+    let archive = Archive::arrive_slow(&away, 1).await;
+    archive.begins(2).await;
+    (node, archive, studies)
+}
+
+/// What stands behind a slow transfer is looked at again before it goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_goes_under_the_old_name_once_it_was_corrected_while_another_result_went() {
+    let (node, archive, [_, second]) = two_studies_for_a_slow_archive().await;
+    node.receives(&[named(frame().in_study(&second, "1"), "Second^Patient")]).await;
+    node.study("the identity is corrected", |s| s.timeline.iter().any(|m| m.step == "identity")).await;
+    archive.go_on();
+    until("nothing waits", || (node.destination("archive").waiting == 0).then_some(())).await;
+    let held = archive.held();
+    assert_eq!(held.len(), 4);
+    assert!(held.iter().all(|held| !held.says("Patiemt")), "a result went out under the name that was corrected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_goes_of_a_study_that_was_refused_while_another_result_went() {
+    let (node, archive, [first, second]) = two_studies_for_a_slow_archive().await;
+    let other = text(frame().in_study(&second, "2"), tags::PATIENT_ID, VR::LO, "ANOTHER");
+    node.receives(&[other]).await;
+    node.study("the study is refused", |study| study.state == "refused").await;
+    archive.go_on();
+    // A third study shows that the queue is worked off, and past whom.
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let held = archive.holds(4).await;
+    assert!(held.iter().all(|held| study_uid(held) != second));
+    assert_eq!(held.iter().filter(|held| study_uid(held) == first).count(), 2);
+}
+
+/// The order to stop ends a batch behind the result that is on its way; the next start sends the rest, and nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_waits_for_the_result_that_is_on_its_way_and_for_no_other() {
+    let (mut node, archive, _) = two_studies_for_a_slow_archive().await;
+    let address = archive.address.clone();
+    let (source, stopping) = (node.agent().source(), archive.clone());
+    let releasing = async move {
+        until("the node drains", || source.snapshot().draining.then_some(())).await;
+        stopping.go_on();
+    };
+    tokio::join!(node.stop(), releasing);
+    assert_eq!(archive.count(), 2);
+    node.start(|config| config.destinations = vec![destination("archive", &address)]).await;
+    until("all is delivered", || (node.destination("archive").waiting == 0).then_some(())).await;
+    assert_eq!((archive.count(), node.destination("archive").delivered), (4, 4));
+}
+
+/// An archive that answers no more does not hold up the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_gives_up_a_result_that_is_not_answered_and_the_next_start_sends_it() {
+    let (mut node, archive, _) = two_studies_for_a_slow_archive().await;
+    let address = archive.address.clone();
+    node.stop().await;
+    assert_eq!(archive.count(), 1);
+    archive.go_on();
+    node.start(|config| config.destinations = vec![destination("archive", &address)]).await;
+    until("all is delivered", || (node.destination("archive").waiting == 0).then_some(())).await;
+    assert_eq!(node.destination("archive").delivered, 4);
+}
+
 /// What was sent is not called back: the new report names it as its predecessor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn results_that_were_sent_have_successors_under_the_corrected_name() {

@@ -269,6 +269,7 @@ impl Pipeline {
                 job: job.id,
                 queued: SystemTime::now(),
                 attempts: 0,
+                unanswered: 0,
                 state,
             };
             batch.put(Table::Deliveries, &delivery.key(), &delivery, study)?;
