@@ -91,7 +91,6 @@ fn on_the_image() -> (Vec<SourceHeader>, Inference) {
 fn with_context<T>(sources: &[SourceHeader], mode: Mode, act: impl FnOnce(&ResultContext<'_>) -> T) -> T {
     act(&ResultContext {
         identity: &Identity::from_header(&sources[0].header),
-        identity_version: 1,
         sources,
         input_digests: &["b".into(), "a".into()],
         mode,
@@ -169,6 +168,14 @@ fn the_same_result_is_the_same_bytes_and_another_input_is_another_uid() {
     assert!(first.iter().zip(&changed).all(|(a, b)| a.sop_instance != b.sop_instance));
     let research = with_context(&sources, Mode::Research, |context| make(context, &inference)).unwrap();
     assert!(first.iter().zip(&research).all(|(a, b)| a.sop_instance != b.sop_instance), "the marks differ");
+    let later = with_context(&sources, Mode::Clinical, |context| {
+        make(&ResultContext { at: context.at + Duration::from_secs(1), ..context.clone() }, &inference)
+    });
+    assert!(first.iter().zip(&later.unwrap()).all(|(a, b)| a.sop_instance != b.sop_instance), "the times differ");
+    let mut renamed = sources.clone();
+    renamed[0].header.elements.remove(&dicom_dictionary_std::tags::PATIENT_NAME);
+    let renamed = with_context(&renamed, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    assert!(first.iter().zip(&renamed).all(|(a, b)| a.sop_instance != b.sop_instance), "the names differ");
     let failed = |reason: &str| {
         with_context(&sources, Mode::Clinical, |c| outcome_report(c, Outcome::Failed, &inference.package, reason))
             .unwrap()

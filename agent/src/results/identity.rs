@@ -1,4 +1,5 @@
 //! Who and what a study is: the record from which every result takes its patient and study, apart from the pixels.
+use super::UidKey;
 use crate::dataset::Header;
 use crate::privacy::Private;
 use dicom_core::Tag;
@@ -74,6 +75,16 @@ impl Identity {
     /// series to series of one study, and corrects nobody's identity.
     pub fn names_the_same(&self, other: &Self) -> bool {
         NAMING.iter().all(|tag| self.value(*tag) == other.value(*tag))
+    }
+
+    /// All that results take from it, as one text from which nothing can be read: another identity has another one.
+    pub(super) fn digest(&self, key: &UidKey) -> String {
+        let attributes = self
+            .attributes
+            .iter()
+            .flat_map(|(group, element, value)| [format!("({group:04x},{element:04x})"), value.reveal().clone()]);
+        let texts: Vec<String> = std::iter::once(self.study.clone()).chain(attributes).collect();
+        key.uid(texts.iter().map(String::as_str))
     }
 
     /// A value; empty where there is none.
