@@ -43,7 +43,7 @@ pub enum DeliveryState {
         /// When.
         at: SystemTime,
     },
-    /// Given up; a person can queue it again.
+    /// Given up; a person can queue it again (`sund requeue`).
     Dead {
         /// When.
         at: SystemTime,
@@ -106,6 +106,12 @@ impl Delivery {
     /// True where the destination holds the result, or may hold it.
     pub fn may_have_arrived(&self) -> bool {
         matches!(self.state, DeliveryState::Delivered { .. }) || self.unanswered > 0
+    }
+
+    /// The delivery as a person has it tried again, as often as a new one.
+    #[must_use]
+    pub fn queued_again(self, now: SystemTime) -> Self {
+        Self { attempts: 0, state: DeliveryState::Waiting { not_before: now, trouble: None }, ..self }
     }
 
     /// The delivery after an attempt.

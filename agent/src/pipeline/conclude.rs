@@ -138,7 +138,7 @@ impl Pipeline {
         Ok(earlier)
     }
 
-    /// Takes back the deliveries of a study that have not gone out.
+    /// Takes back the deliveries of a study that have not gone out; what was given up is not queued again either.
     pub(super) fn withdraw(
         &self,
         batch: &mut Batch,
@@ -146,8 +146,8 @@ impl Pipeline {
         is_meant: impl Fn(&Delivery) -> bool,
     ) -> Result<(), Fault> {
         for mut delivery in self.spool.scan::<Delivery>(Table::Deliveries, "")? {
-            let has_gone = matches!(delivery.state, DeliveryState::Delivered { .. } | DeliveryState::Dead { .. });
-            if delivery.study == study && !has_gone && is_meant(&delivery) {
+            let is_over = matches!(delivery.state, DeliveryState::Delivered { .. } | DeliveryState::Superseded { .. });
+            if delivery.study == study && !is_over && is_meant(&delivery) {
                 delivery.state = DeliveryState::Superseded { at: SystemTime::now() };
                 batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(study))?;
             }
