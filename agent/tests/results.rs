@@ -1,9 +1,11 @@
 //! Results conform, keep the patient of the identity record, and lie where the source lies.
+use dicom_dictionary_std::tags;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use sund_agent::code::Code;
 use sund_agent::dataset::part10;
+use sund_agent::dataset::scan::scan;
 use sund_agent::inference::{
     EngineUsed, Findings, FoundBox, Inference, Measurement, PackageRef, Picture, Segment, SourceFrame,
 };
@@ -173,7 +175,7 @@ fn the_same_result_is_the_same_bytes_and_another_input_is_another_uid() {
     });
     assert!(first.iter().zip(&later.unwrap()).all(|(a, b)| a.sop_instance != b.sop_instance), "the times differ");
     let mut renamed = sources.clone();
-    renamed[0].header.elements.remove(&dicom_dictionary_std::tags::PATIENT_NAME);
+    renamed[0].header.elements.remove(&tags::PATIENT_NAME);
     let renamed = with_context(&renamed, Mode::Clinical, |context| make(context, &inference)).unwrap();
     assert!(first.iter().zip(&renamed).all(|(a, b)| a.sop_instance != b.sop_instance), "the names differ");
     let failed = |reason: &str| {
@@ -197,6 +199,22 @@ fn an_empty_mask_gives_no_segmentation_and_its_volume_of_zero_is_in_the_report()
     let output = Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("Volume") && text.contains("no finding"), "{text}");
+}
+
+#[test]
+fn a_source_without_a_frame_of_reference_gives_a_segmentation_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sources, inference) = on_the_series();
+    for source in &mut sources {
+        source.header.elements.remove(&tags::FRAME_OF_REFERENCE_UID);
+        source.header.elements.remove(&tags::POSITION_REFERENCE_INDICATOR);
+    }
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    for object in &objects {
+        validate(object, dir.path(), object.kind);
+    }
+    let header = scan(&objects[0].dataset, &objects[0].transfer_syntax).unwrap();
+    assert!(!header.elements.contains_key(&tags::FRAME_OF_REFERENCE_UID));
 }
 
 #[test]
