@@ -156,6 +156,9 @@ pub mod deliver {
     pub const MAX_ATTEMPTS: u32 = 288;
     /// Most results on one association, so that a slow destination gives way to newer results.
     pub const MAX_BATCH: usize = 64;
+    /// From the order to stop to the end of a transfer that is under way: a result whose answer does not come by then is
+    /// sent again after the next start.
+    pub const DRAIN: Duration = Duration::from_secs(20);
 }
 
 /// The agent as a whole.

@@ -16,6 +16,7 @@ mod export;
 mod intake;
 mod queue;
 mod recorder;
+mod requeue;
 mod retention;
 mod runner;
 mod view;

@@ -94,7 +94,6 @@ fn on_the_image() -> (Vec<SourceHeader>, Inference) {
 fn with_context<T>(sources: &[SourceHeader], mode: Mode, act: impl FnOnce(&ResultContext<'_>) -> T) -> T {
     act(&ResultContext {
         identity: &Identity::from_header(&sources[0].header),
-        identity_version: 1,
         sources,
         input_digests: &["b".into(), "a".into()],
         mode,
@@ -173,6 +172,14 @@ fn the_same_result_is_the_same_bytes_and_another_input_is_another_uid() {
     assert!(first.iter().zip(&changed).all(|(a, b)| a.sop_instance != b.sop_instance));
     let research = with_context(&sources, Mode::Research, |context| make(context, &inference)).unwrap();
     assert!(first.iter().zip(&research).all(|(a, b)| a.sop_instance != b.sop_instance), "the marks differ");
+    let later = with_context(&sources, Mode::Clinical, |context| {
+        make(&ResultContext { at: context.at + Duration::from_secs(1), ..context.clone() }, &inference)
+    });
+    assert!(first.iter().zip(&later.unwrap()).all(|(a, b)| a.sop_instance != b.sop_instance), "the times differ");
+    let mut renamed = sources.clone();
+    renamed[0].header.elements.remove(&tags::PATIENT_NAME);
+    let renamed = with_context(&renamed, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    assert!(first.iter().zip(&renamed).all(|(a, b)| a.sop_instance != b.sop_instance), "the names differ");
     let failed = |reason: &str| {
         with_context(&sources, Mode::Clinical, |c| outcome_report(c, Outcome::Failed, &inference.package, reason))
             .unwrap()
@@ -194,6 +201,22 @@ fn an_empty_mask_gives_no_segmentation_and_its_volume_of_zero_is_in_the_report()
     let output = Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("Volume") && text.contains("no finding"), "{text}");
+}
+
+#[test]
+fn a_source_without_a_frame_of_reference_gives_a_segmentation_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sources, inference) = on_the_series();
+    for source in &mut sources {
+        source.header.elements.remove(&tags::FRAME_OF_REFERENCE_UID);
+        source.header.elements.remove(&tags::POSITION_REFERENCE_INDICATOR);
+    }
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    for object in &objects {
+        validate(object, dir.path(), object.kind);
+    }
+    let header = scan(&objects[0].dataset, &objects[0].transfer_syntax).unwrap();
+    assert!(!header.elements.contains_key(&tags::FRAME_OF_REFERENCE_UID));
 }
 
 #[test]

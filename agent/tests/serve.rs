@@ -1,4 +1,7 @@
 //! The daemon, as systemd and an administrator meet it.
+use crate::hospital::{Archive, frame, new_uid, until};
+use dicom_core::VR;
+use dicom_dictionary_std::tags;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -7,6 +10,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+use sund_agent::association::{Peer, Sent, send};
+use sund_agent::fault::{Blame, Fault};
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
 /// A daemon that says nothing for this long has missed its step.
@@ -117,6 +122,43 @@ impl Drop for Daemon {
     }
 }
 
+/// Mended at the archive, what it refused is sent again when a person says so; what a newer result replaced is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_given_up_is_queued_again_on_demand_and_the_audit_log_says_so() {
+    let archive = Archive::open().await;
+    archive.refuse(Some(Fault::new("patient-unknown", Blame::Peer, "we know no such patient")));
+    let site = Site::new(&crate::crash::configuration(&archive.address));
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    let counts = || {
+        let archive = &site.status()["destinations"][0];
+        ["waiting", "delivered", "dead"].map(|count| archive[count].as_u64().unwrap())
+    };
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
+    let image = frame().rows(64).in_study(&new_uid(), "1");
+    let stored = |_, sent| assert_eq!(sent, Sent::Stored { status: 0 });
+    send(&node, &[image.object()], stored).await.unwrap();
+    until("its results are given up", || (counts() == [0, 0, 2]).then_some(())).await;
+    // The same under another name: the results under the old one never go.
+    send(&node, &[image.with(tags::PATIENT_NAME, VR::PN, b"Another^Name").object()], stored).await.unwrap();
+    let given_up = || site.status()["studies"][0]["timeline"].to_string().matches("delivery-dead").count();
+    until("those under the new name are given up", || (given_up() == 4).then_some(())).await;
+    assert_eq!(counts(), [0, 0, 2], "those under the old name are superseded");
+
+    let unknown = site.sund(&["requeue", "archiv"]);
+    assert_eq!(unknown.status.code(), Some(65));
+    assert!(stderr(&unknown).contains("destination-unknown"), "{}", stderr(&unknown));
+    archive.refuse(None);
+    let requeued = site.sund(&["requeue", "archive"]);
+    assert_eq!(String::from_utf8_lossy(&requeued.stdout), "queued again: 2 results\n", "{}", stderr(&requeued));
+    let held = archive.holds(2).await;
+    assert!(held.iter().all(|held| held.text(tags::PATIENT_NAME) == "Another^Name"));
+    until("all is recorded", || (counts() == [0, 2, 0]).then_some(())).await;
+    assert!(site.audit().contains("results-requeued"));
+    let none = site.sund(&["requeue"]);
+    assert_eq!(String::from_utf8_lossy(&none.stdout), "queued again: 0 results\n");
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -205,7 +247,7 @@ fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
     assert_eq!(site.status()["spool"]["instances"], 1);
     let file = fs::read_dir(&image).unwrap().next().unwrap().unwrap().path();
     let study = sund_agent::dataset::part10::read_file(&file).unwrap();
-    let study = study.header.text(dicom_dictionary_std::tags::STUDY_INSTANCE_UID).unwrap();
+    let study = study.header.text(tags::STUDY_INSTANCE_UID).unwrap();
     let erased = site.sund(&["erase", &study]);
     assert!(erased.status.success(), "{}", stderr(&erased));
     assert_eq!(site.status()["spool"]["instances"], 0);

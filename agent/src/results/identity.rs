@@ -1,4 +1,5 @@
 //! Who and what a study is: the record from which every result takes its patient and study, apart from the pixels.
+use super::UidKey;
 use crate::dataset::Header;
 use crate::limits::study::MAX_REQUESTS;
 use crate::privacy::Private;
@@ -135,6 +136,13 @@ impl Identity {
         NAMING.iter().all(|tag| self.value(*tag) == other.value(*tag))
     }
 
+    /// All that results take from it, as one text from which nothing can be read: another identity has another one.
+    pub(super) fn digest(&self, key: &UidKey) -> String {
+        let mut fields = vec![self.study.clone()];
+        say(&mut fields, &self.attributes, &self.sequences);
+        key.uid(fields.iter().map(String::as_str))
+    }
+
     /// A value; empty where there is none.
     pub fn value(&self, tag: Tag) -> Private<String> {
         self.attributes
@@ -194,6 +202,21 @@ impl Item {
 
     pub(super) fn sequences(&self) -> impl Iterator<Item = (Tag, &[Self])> {
         items(&self.sequences)
+    }
+}
+
+/// Everything, in an order, with a bracket around each item, so that nothing can pass for something else.
+fn say(fields: &mut Vec<String>, attributes: &[(u16, u16, Private<String>)], sequences: &[(u16, u16, Vec<Item>)]) {
+    for (group, element, value) in attributes {
+        fields.extend([format!("({group:04x},{element:04x})"), value.reveal().clone()]);
+    }
+    for (group, element, items) in sequences {
+        fields.push(format!("({group:04x},{element:04x})"));
+        for item in items {
+            fields.push("{".to_owned());
+            say(fields, &item.attributes, &item.sequences);
+            fields.push("}".to_owned());
+        }
     }
 }
 

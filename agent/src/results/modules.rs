@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 /// Marks a result that must not be used for a diagnosis.
 pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
 pub(super) const MANUFACTURER: &str = "Sund";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// UIDs of one result: of its instance, and of the series in which it is alone.
 pub(super) struct Uids {
@@ -18,26 +19,28 @@ pub(super) struct Uids {
     pub series: String,
 }
 
-/// UIDs over the study, the sources and their sorted digests, the package, the engine, the parameters, the mode, and the
-/// kind of result. Digests alone would give a copy of the images in another study, or of another patient, the same UIDs.
-/// The mode is part of what a result says, so that a research result and a clinical one are two instances.
+/// UIDs over all that a result is made of and says: the sources and their sorted digests, the package, the engine, the
+/// parameters, the mode, patient and study as they are written, the time that is written, the document that is named as
+/// its predecessor, the device, our version, and the kind of result. A job keeps its time, so that the same job done again
+/// gives the same UIDs with the same bytes; whatever differs has other ones, a study that was erased and came again among it.
 pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &str, kind: &str) -> Uids {
+    let key = context.uid_key;
     let mut digests: Vec<&str> = context.input_digests.iter().map(String::as_str).collect();
     digests.sort_unstable();
     let mut sources: Vec<&str> = context.sources.iter().map(|source| source.sop_instance.as_str()).collect();
     sources.sort_unstable();
-    let identity = context.identity_version.to_string();
     let mode = match context.mode {
         Mode::Clinical => "clinical",
         Mode::Research => "research",
         Mode::Shadow => "shadow",
     };
-    let fields = |what: &'static str| {
-        let ends = [&package.digest as &str, engine, context.parameters, mode, &identity, kind, what];
-        let study = std::iter::once(context.identity.study.as_str());
-        context.uid_key.uid(study.chain(sources.iter().copied()).chain(digests.iter().copied()).chain(ends))
-    };
-    Uids { instance: fields("instance"), series: fields("series") }
+    let at = context.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
+    let (sources, digests, identity) = (key.uid(sources), key.uid(digests), context.identity.digest(key));
+    let predecessor = context.predecessor.map_or("", |document| &document.sop_instance);
+    let origin = [&package.digest as &str, engine, context.parameters, mode, context.device, VERSION];
+    let content = [&sources as &str, &digests, &identity, &at, predecessor, kind];
+    let uid = |what| key.uid(origin.into_iter().chain(content).chain([what]));
+    Uids { instance: uid("instance"), series: uid("series") }
 }
 
 /// How an engine enters into UIDs and algorithm parameters.
@@ -61,7 +64,7 @@ pub(super) fn common(
         .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
         .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
         .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance);
-    set = identified(set, context.identity, sop_class == super::report::SOP_CLASS);
+    set = identified(set, context.identity, super::report::is_report(sop_class));
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
     // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
     let around = format!("AI{research}:  {}", package.version);
@@ -80,7 +83,7 @@ pub(super) fn common(
         .text(tags::MANUFACTURER, VR::LO, MANUFACTURER)
         .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")
         .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, context.device)
-        .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
+        .text(tags::SOFTWARE_VERSIONS, VR::LO, VERSION)
 }
 
 /// Patient, study and requests as the record has them. A report names the requests that it answers (PS3.3 C.17.2), an image

@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 /// Comprehensive 3D SR Storage.
 pub(super) const SOP_CLASS: &str = "1.2.840.10008.5.1.4.1.1.88.34";
 
+/// True where results of this SOP class are reports, which name their predecessors.
+pub fn is_report(sop_class: &str) -> bool {
+    sop_class == SOP_CLASS
+}
+
 /// The measurement report; `seg` is the segmentation that it refers to.
 pub(super) fn make(
     context: &ResultContext<'_>,
