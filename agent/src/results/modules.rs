@@ -2,6 +2,7 @@
 use super::build::Set;
 use super::identity::Item;
 use super::{Identity, Mode, ResultContext};
+use crate::dataset::Header;
 use crate::inference::{EngineUsed, PackageRef};
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
@@ -11,7 +12,14 @@ use std::time::{Duration, SystemTime};
 /// Marks a result that must not be used for a diagnosis.
 pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
 pub(super) const MANUFACTURER: &str = "Sund";
+const MODEL: &str = "Sund inference appliance";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// True where an instance was made by a node of this product, here or elsewhere.
+pub fn is_result(header: &Header) -> bool {
+    header.text(tags::MANUFACTURER).as_deref() == Some(MANUFACTURER)
+        && header.text(tags::MANUFACTURER_MODEL_NAME).as_deref() == Some(MODEL)
+}
 
 /// UIDs of one result: of its instance, and of the series in which it is alone.
 pub(super) struct Uids {
@@ -81,7 +89,7 @@ pub(super) fn common(
         .text(tags::CONTENT_DATE, VR::DA, &date)
         .text(tags::CONTENT_TIME, VR::TM, &time)
         .text(tags::MANUFACTURER, VR::LO, MANUFACTURER)
-        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")
+        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, MODEL)
         .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, context.device)
         .text(tags::SOFTWARE_VERSIONS, VR::LO, VERSION)
 }
