@@ -1,7 +1,9 @@
 //! The daemon, as systemd and an administrator meet it.
+use crate::association::raw::Raw;
 use crate::hospital::{Archive, frame, new_uid, until};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
+use dicom_dictionary_std::uids;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -297,7 +299,22 @@ fn one_span_holds_all_that_is_done_for_a_study_and_names_no_patient() {
         assert_eq!((&event["spans"][0]["name"], &event["spans"][0]["id"]), (&"study".into(), &id.as_str().into()));
     }
     let header = sund_agent::dataset::part10::read_file(&image).unwrap().header;
-    for tag in [dicom_dictionary_std::tags::PATIENT_ID, dicom_dictionary_std::tags::STUDY_INSTANCE_UID] {
+    for tag in [tags::PATIENT_ID, tags::STUDY_INSTANCE_UID] {
         assert!(!log.contains(&header.text(tag).unwrap()), "a patient in the log: {log}");
     }
+}
+
+#[test]
+fn while_it_drains_whoever_asks_is_told_so() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().parse().unwrap();
+    let (mut sender, _) = Raw::associate(address, &[(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]);
+    daemon.signal(rustix::process::Signal::TERM);
+    site.hears("STOPPING=1");
+    // The association is still there: it may end what it has begun.
+    while site.status()["draining"] != true {}
+    sender.release();
+    drop(sender);
+    assert_eq!(daemon.exit_code(), Some(0));
 }
