@@ -94,6 +94,8 @@ pub mod study {
     /// Longest time that a study is held open while instances keep coming: after it the study is taken as it is, so that
     /// a sender that never pauses cannot keep results back for ever.
     pub const MAX_OPEN: Duration = Duration::from_hours(1);
+    /// Most requests, or issuers, that an identity takes from one instance; more are nobody's worklist.
+    pub const MAX_REQUESTS: usize = 16;
     /// Most entries on a study's timeline; older ones stay in the audit trail.
     pub const MAX_TIMELINE: usize = 200;
 }

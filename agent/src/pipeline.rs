@@ -41,7 +41,7 @@ use crate::worker::{Bounds, Launcher};
 use activate::Models;
 use decoded::Decoded;
 use queue::JobQueue;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
@@ -83,8 +83,18 @@ pub struct Pipeline {
     studies: Mutex<()>,
     started: SystemTime,
     address: Mutex<String>,
+    traffic: Traffic,
     seen: Seen,
     draining: watch::Sender<bool>,
+}
+
+/// What the node is doing at its DICOM port.
+#[derive(Default)]
+struct Traffic {
+    /// Associations that are open now.
+    open: AtomicU32,
+    /// Instances answered with success since the start.
+    received: AtomicU64,
 }
 
 /// What the state is drawn from.
@@ -120,6 +130,7 @@ impl Pipeline {
             studies: Mutex::default(),
             started: SystemTime::now(),
             address: Mutex::default(),
+            traffic: Traffic::default(),
             seen: Seen::default(),
             draining: watch::channel(false).0,
         };

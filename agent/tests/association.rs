@@ -2,7 +2,7 @@
 mod hostile;
 mod node;
 mod peers;
-mod raw;
+pub mod raw;
 mod sample;
 
 use node::{Node, Pki};

@@ -143,6 +143,7 @@ fn every_result_passes_dciodvfy_in_research_and_in_clinical_mode() {
                         text.contains("Imaging Measurement Report") && text.contains("AI outcome: finding"),
                         "{text}"
                     );
+                    assert!(text.contains("Algorithm Manufacturer"), "{text}");
                     assert_eq!(text.contains("NOT FOR DIAGNOSIS"), mode == Mode::Research);
                 }
             }
@@ -299,4 +300,81 @@ fn other_readers_find_the_mask_where_it_was_and_the_name_as_it_was() {
         .output()
         .expect("Python with pydicom and highdicom; set SUND_TEST_PYTHON");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An element in explicit VR little endian, with a value of even length.
+fn element(tag: Tag, vr: VR, value: &[u8]) -> Vec<u8> {
+    let is_long = vr == VR::SQ || vr == VR::UT;
+    let mut bytes = [tag.group().to_le_bytes(), tag.element().to_le_bytes()].concat();
+    bytes.extend_from_slice(vr.to_string().as_bytes());
+    let padding = value.len() % 2;
+    let length = value.len() + padding;
+    if is_long {
+        bytes.extend_from_slice(&[0, 0]);
+        bytes.extend_from_slice(&(length as u32).to_le_bytes());
+    } else {
+        bytes.extend_from_slice(&(length as u16).to_le_bytes());
+    }
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len() + padding, b' ');
+    bytes
+}
+
+fn item(elements: &[Vec<u8>]) -> Vec<u8> {
+    let body = elements.concat();
+    [&[0xfe, 0xff, 0x00, 0xe0][..], &(body.len() as u32).to_le_bytes(), &body].concat()
+}
+
+#[test]
+fn results_carry_issuers_and_requests_as_the_record_has_them() {
+    let (mut sources, inference) = on_the_series();
+    let issuer = || item(&[element(tags::LOCAL_NAMESPACE_ENTITY_ID, VR::UT, b"RIS NORD")]);
+    let code = item(&[
+        element(tags::CODE_VALUE, VR::SH, b"MRHOVED"),
+        element(tags::CODING_SCHEME_DESIGNATOR, VR::SH, b"99RIS"),
+        element(tags::CODE_MEANING, VR::LO, b"MR af hoved"),
+    ]);
+    // "Undersøgelse", in the character set that the data set declares: ISO 8859-1.
+    let description = b"Unders\xf8gelse";
+    let request = |id: &[u8]| {
+        item(&[
+            element(tags::ACCESSION_NUMBER, VR::SH, b"ACC-7"),
+            element(tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, description),
+            element(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, VR::SQ, &code),
+            element(tags::SCHEDULED_PROCEDURE_STEP_ID, VR::SH, b"STEP-1"),
+            element(tags::REQUESTED_PROCEDURE_ID, VR::SH, id),
+        ])
+    };
+    let set = |value: &[u8], vr| Element { vr, value: value.to_vec() };
+    let header = &mut sources[0].header;
+    header.elements.insert(tags::SPECIFIC_CHARACTER_SET, set(b"ISO_IR 100", VR::CS));
+    header.elements.insert(tags::ACCESSION_NUMBER, set(b"ACC-7 ", VR::SH));
+    header.elements.insert(tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, set(&issuer(), VR::SQ));
+    header
+        .elements
+        .insert(tags::REQUEST_ATTRIBUTES_SEQUENCE, set(&[request(b"RP-1"), request(b"RP-2")].concat(), VR::SQ));
+
+    let dir = tempfile::tempdir().unwrap();
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    for object in &objects {
+        validate(object, dir.path(), object.kind);
+        let header = scan(&object.dataset, &object.transfer_syntax).unwrap();
+        let items = |tag| header.items(tag, &object.dataset).unwrap();
+        let issuers = items(tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE);
+        assert_eq!(issuers[0].text(tags::LOCAL_NAMESPACE_ENTITY_ID).as_deref(), Some("RIS NORD"), "{}", object.kind);
+        let (here, elsewhere) = match object.kind {
+            "SR" => (tags::REFERENCED_REQUEST_SEQUENCE, tags::REQUEST_ATTRIBUTES_SEQUENCE),
+            _ => (tags::REQUEST_ATTRIBUTES_SEQUENCE, tags::REFERENCED_REQUEST_SEQUENCE),
+        };
+        assert!(items(elsewhere).is_empty());
+        let requests = items(here);
+        let ids: Vec<_> = requests.iter().filter_map(|request| request.text(tags::REQUESTED_PROCEDURE_ID)).collect();
+        assert_eq!(ids, ["RP-1", "RP-2"], "{}", object.kind);
+        let mut first = requests[0].clone();
+        first.elements.insert(tags::SPECIFIC_CHARACTER_SET, set(b"ISO_IR 192", VR::CS));
+        assert_eq!(first.text(tags::REQUESTED_PROCEDURE_DESCRIPTION).as_deref(), Some("Undersøgelse"));
+        assert_eq!(first.text(tags::ACCESSION_NUMBER).as_deref(), Some("ACC-7"));
+        let codes = first.items(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, &[]).unwrap();
+        assert_eq!(codes[0].text(tags::CODE_VALUE).as_deref(), Some("MRHOVED"));
+    }
 }

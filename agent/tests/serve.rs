@@ -254,3 +254,50 @@ fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
     assert!(site.audit().contains("study-erased") && !site.audit().contains(&study));
     assert_eq!(site.sund(&["erase", &study]).status.code(), Some(65));
 }
+
+#[test]
+fn a_node_without_a_model_rests_in_less_than_60_mb() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    assert_eq!(site.status()["queue"], serde_json::json!([]));
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().as_raw_nonzero())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = resident.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
+    assert!(kilobytes * 1024 < 60_000_000, "{kilobytes} kB");
+}
+
+#[test]
+fn one_span_holds_all_that_is_done_for_a_study_and_names_no_patient() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection");
+    let site = Site::new(&format!(
+        "[study]\ncomplete_on_association_end = true\n[log]\nformat = \"json\"\n[[models]]\nfolder = \"{}\"\n\
+         [[routes]]\nname = \"all\"\nmodels = [\"text-detection\"]\n",
+        folder.display()
+    ));
+    let _daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let (host, port) = address.split_once(':').unwrap();
+    let image = folder.join("golden/ultrasound/frame.dcm");
+    let sent = Command::new("storescu").args(["-xy", "-aec", "SUND", host, port]).arg(&image).output();
+    assert!(sent.expect("storescu, from Debian's dcmtk").status.success());
+    let begun = std::time::Instant::now();
+    let log = loop {
+        let log = fs::read_to_string(site.folder("log")).unwrap();
+        if log.contains("a job ended") {
+            break log;
+        }
+        assert!(begun.elapsed() < 2 * PATIENCE, "no job ended: {log}");
+        std::thread::yield_now();
+    };
+    let events: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let id = site.status()["studies"][0]["id"].as_str().unwrap().to_owned();
+    for message in ["a study is complete", "a job runs", "a job ended"] {
+        let event = events.iter().find(|event| event["fields"]["message"] == message);
+        let event = event.unwrap_or_else(|| panic!("{message} is not in the log: {log}"));
+        assert_eq!((&event["spans"][0]["name"], &event["spans"][0]["id"]), (&"study".into(), &id.as_str().into()));
+    }
+    let header = sund_agent::dataset::part10::read_file(&image).unwrap().header;
+    for tag in [dicom_dictionary_std::tags::PATIENT_ID, dicom_dictionary_std::tags::STUDY_INSTANCE_UID] {
+        assert!(!log.contains(&header.text(tag).unwrap()), "a patient in the log: {log}");
+    }
+}

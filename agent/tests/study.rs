@@ -1,4 +1,5 @@
 //! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
+use crate::association::raw::Raw;
 use crate::hospital::{
     Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, route, until,
 };
@@ -624,4 +625,55 @@ fn python(script: &str, arguments: &[String]) {
     let output = Command::new(&python).arg("-c").arg(script).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{python}: {error}; install what .ci/requirements.txt lists"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_state_counts_what_came_and_who_is_there_and_not_what_was_made() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame()]).await;
+    archive.holds(2).await;
+    until("the association has ended", || (node.status().node.associations == 0).then_some(())).await;
+    let address = node.agent().node();
+    let visitor = tokio::task::spawn_blocking(move || {
+        Raw::associate(address, &[(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]).0
+    });
+    let visitor = visitor.await.unwrap();
+    until("the association is counted", || (node.status().node.associations == 1).then_some(())).await;
+    drop(visitor);
+    until("the association has ended", || (node.status().node.associations == 0).then_some(())).await;
+    assert_eq!(node.status().node.received, 1);
+    assert_eq!(node.status().spool.instances, 3, "the results lie there too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn results_that_a_pacs_sends_back_are_kept_and_no_model_runs_on_them() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame()]).await;
+    let results = archive.holds(2).await;
+    let back: Vec<ObjectToSend> = results
+        .iter()
+        .map(|held| ObjectToSend {
+            sop_class: held.arrival.sop_class.clone(),
+            sop_instance: held.arrival.sop_instance.clone(),
+            transfer_syntax: held.arrival.transfer_syntax.clone(),
+            dataset: held.dataset.clone(),
+        })
+        .collect();
+    send(&node.peer(), &back, |_, sent| assert_eq!(sent, Sent::Stored { status: 0 })).await.unwrap();
+    let study = node.study("the study is complete once more", |study| completions(study) == 2).await;
+    assert_eq!((ends(&study), study.instances), (1, 1), "{:?}", study.timeline);
+
+    // The results alone, as of a study that this node has never seen.
+    let study = new_uid();
+    let alone = text(frame().in_study(&study, "1"), tags::MANUFACTURER, VR::LO, "Sund");
+    node.receives(&[text(alone, tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")]).await;
+    let study = node.study("it is told", |study| codes(study) == ["results-alone"]).await;
+    assert_eq!((ends(&study), study.instances), (0, 0));
+    assert_eq!(archive.count(), 2, "nothing more was sent");
+}
+
+fn completions(study: &sund_agent::status::StudyStatus) -> usize {
+    study.timeline.iter().filter(|moment| moment.step == "complete").count()
 }

@@ -76,6 +76,8 @@ impl Pipeline {
         drop(one_at_a_time);
 
         crate::metrics::outcome(&job.package.name, outcome);
+        let code = fault.as_ref().map(|fault| fault.code.as_ref());
+        tracing::info!(job = job.id, outcome = outcome.sentence(), code, results = objects.len(), "a job ended");
         for object in &objects {
             self.say_made(job, object);
         }
@@ -86,6 +88,7 @@ impl Pipeline {
             outcome,
             fault,
         });
+        self.end_span_at_rest(&job.study);
         self.recorder.changed();
         self.deliveries.notify_waiters();
         Ok(())

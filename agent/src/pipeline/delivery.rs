@@ -189,6 +189,7 @@ impl Pipeline {
         let came = job.inputs.iter().filter_map(|id| self.spool.instance(*id)).map(|stored| stored.arrival.at).max();
         if let Some(took) = came.and_then(|came| came.elapsed().ok()) {
             metrics::first_result(took);
+            metrics::stage("deliver", delivery.queued.elapsed().unwrap_or_default());
         }
     }
 
@@ -204,8 +205,10 @@ impl Pipeline {
 
     fn attempted(&self, destination: &Destination, delivery: &Delivery, attempt: Attempt) -> Result<(), Fault> {
         tokio::task::block_in_place(|| {
+            let _study = self.span(&delivery.study).entered();
             let Some(delivery) = self.record_attempt(destination, delivery, attempt)? else { return Ok(()) };
             self.tell(destination, &delivery);
+            self.end_span_at_rest(&delivery.study);
             Ok(())
         })
     }
@@ -258,10 +261,12 @@ impl Pipeline {
         match &delivery.state {
             DeliveryState::Delivered { .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Delivered);
+                tracing::info!(job = delivery.job, destination = destination.name, "a result was delivered");
                 self.recorder.audit(audit::Event::Delivered { study, destination: peer, instance });
             }
             DeliveryState::Dead { reason, .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Dead);
+                tracing::error!(job = delivery.job, destination = destination.name, reason, "a result was given up");
                 let fault = failed("delivery-dead", reason);
                 let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: true };
                 self.recorder.audit(event);

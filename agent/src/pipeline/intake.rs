@@ -9,7 +9,7 @@ use crate::spool::Incoming;
 use crate::study::assembly::{Assembler, AssemblyRules};
 use dicom_dictionary_std::tags;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -30,8 +30,6 @@ enum Happened {
 pub struct SpoolIntake {
     pipeline: Arc<Pipeline>,
     events: mpsc::UnboundedSender<Happened>,
-    open: AtomicUsize,
-    received: Arc<AtomicU64>,
     /// What the audit is told of each open association at its end: a line for each instance would cost a sync each.
     sums: Mutex<HashMap<u64, Sums>>,
 }
@@ -53,10 +51,7 @@ impl SpoolIntake {
     pub fn new(pipeline: Arc<Pipeline>) -> (Self, AssemblyFeed) {
         // Unbounded by itself, bounded by what it describes: an instance that is stored, or an association.
         let (events, feed) = mpsc::unbounded_channel();
-        (
-            Self { pipeline, events, open: AtomicUsize::new(0), received: Arc::default(), sums: Mutex::default() },
-            AssemblyFeed(feed),
-        )
+        (Self { pipeline, events, sums: Mutex::default() }, AssemblyFeed(feed))
     }
 
     fn sums<T>(&self, association: &Association, change: impl FnOnce(&mut Sums) -> T) -> T {
@@ -86,7 +81,7 @@ impl Intake for SpoolIntake {
 
     fn opened(&self, association: &Association) {
         crate::metrics::association(true);
-        crate::metrics::associations_open(self.open.fetch_add(1, Ordering::Relaxed) + 1);
+        crate::metrics::associations_open(self.pipeline.traffic.open.fetch_add(1, Ordering::Relaxed) + 1);
         self.pipeline.recorder.audit(audit::Event::AssociationOpened {
             peer: peer(association),
             called_ae: association.called_ae.clone(),
@@ -107,7 +102,7 @@ impl Intake for SpoolIntake {
 
     fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
         crate::metrics::instance_received(instance.length, took);
-        self.received.fetch_add(1, Ordering::Relaxed);
+        self.pipeline.traffic.received.fetch_add(1, Ordering::Relaxed);
         self.sums(association, |sums| *sums.stored.entry(instance.arrival.study.clone()).or_default() += 1);
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));
     }
@@ -124,7 +119,7 @@ impl Intake for SpoolIntake {
     }
 
     fn closed(&self, association: &Association) {
-        crate::metrics::associations_open(self.open.fetch_sub(1, Ordering::Relaxed) - 1);
+        crate::metrics::associations_open(self.pipeline.traffic.open.fetch_sub(1, Ordering::Relaxed) - 1);
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
         for (study, instances) in sums.stored {
             let study = self.pipeline.audit_study(&study);

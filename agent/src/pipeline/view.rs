@@ -15,8 +15,10 @@ use crate::study::record::StudyRecord;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
+use tracing::Span;
 
 impl StatusSource for Pipeline {
     fn snapshot(&self) -> Status {
@@ -32,8 +34,8 @@ impl StatusSource for Pipeline {
             node: Node {
                 ae_title: self.site.ae_title.clone(),
                 address: self.address.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                associations: 0,
-                received: usage.instances,
+                associations: self.traffic.open.load(Ordering::Relaxed),
+                received: self.traffic.received.load(Ordering::Relaxed),
             },
             spool: SpoolStatus {
                 bytes: usage.bytes,
@@ -85,6 +87,29 @@ impl StatusSource for Pipeline {
 }
 
 impl Pipeline {
+    /// The span of a study.
+    pub(super) fn span(&self, study: &str) -> Span {
+        match self.study_record(study) {
+            Ok(Some(record)) => self.recorder.span(&record.id),
+            // Erased meanwhile.
+            _ => Span::none(),
+        }
+    }
+
+    /// Ends the span of a study for which no job is open and no delivery waits.
+    pub(super) fn end_span_at_rest(&self, study: &str) {
+        let is_busy = self.seen.jobs.all(&self.spool).iter().any(|job| job.study == study && job.is_open())
+            || self
+                .seen
+                .deliveries
+                .all(&self.spool)
+                .iter()
+                .any(|delivery| delivery.study == study && matches!(delivery.state, DeliveryState::Waiting { .. }));
+        if let (false, Ok(Some(record))) = (is_busy, self.study_record(study)) {
+            self.recorder.at_rest(&record.id);
+        }
+    }
+
     fn model_status(&self, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
         let status = |package: &crate::model::Package| {
             let manifest = &package.manifest;

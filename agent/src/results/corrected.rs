@@ -3,7 +3,6 @@
 //! Nothing is inferred for it: the bytes of the earlier results are taken, patient and study are set anew, and every UID of
 //! their own is replaced, in the references from one to the other as well. A report names the one that was sent before it.
 use super::build::{EXPLICIT, Set};
-use super::identity::COPIED;
 use super::modules::identified;
 use super::report::{is_report, predecessors};
 use super::{Identity, Predecessor, ResultObject, UidKey};
@@ -43,11 +42,12 @@ fn one(
     let mut set = InMemDicomObject::read_dataset_with_ts(&result.dataset[..], syntax)
         .map_err(|error| unreadable(error.to_string()))?;
     rename(&mut set, renamed);
-    for tag in COPIED.into_iter().chain([tags::PREDECESSOR_DOCUMENTS_SEQUENCE]) {
+    let report = is_report(&result.sop_class);
+    for tag in Identity::tags().chain([tags::REFERENCED_REQUEST_SEQUENCE, tags::PREDECESSOR_DOCUMENTS_SEQUENCE]) {
         set.remove_element(tag);
     }
-    let mut set = identified(Set::from(set), identity);
-    if let Some(document) = predecessor.filter(|_| is_report(&result.sop_class)) {
+    let mut set = identified(Set::from(set), identity, report);
+    if let Some(document) = predecessor.filter(|_| report) {
         set = predecessors(set, &identity.study, document);
     }
     let new = |uid: &String| renamed.get(uid).unwrap_or(uid).clone();
@@ -114,9 +114,9 @@ mod tests {
     fn only_who_it_is_and_the_own_uids_change_and_references_follow() {
         let key = UidKey::new(&[7; 32]);
         let uid = |tag: Tag, uid: &str| Set::new().text(tag, VR::UI, uid);
-        let seg = identified(uid(tags::SOP_INSTANCE_UID, "2.25.1"), &identity("Sorensen^Ase"))
+        let seg = identified(uid(tags::SOP_INSTANCE_UID, "2.25.1"), &identity("Sorensen^Ase"), false)
             .bytes(tags::PIXEL_DATA, vec![1, 2, 3, 4]);
-        let report = identified(uid(tags::SOP_INSTANCE_UID, "2.25.2"), &identity("Sorensen^Ase")).sequence(
+        let report = identified(uid(tags::SOP_INSTANCE_UID, "2.25.2"), &identity("Sorensen^Ase"), true).sequence(
             tags::REFERENCED_SOP_SEQUENCE,
             vec![uid(tags::REFERENCED_SOP_INSTANCE_UID, "2.25.1"), uid(tags::REFERENCED_SOP_INSTANCE_UID, "1.9")],
         );

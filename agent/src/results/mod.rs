@@ -16,6 +16,7 @@ pub use crate::route::Mode;
 pub use capture::preview_png;
 pub use corrected::corrected;
 pub use identity::Identity;
+pub use modules::is_result;
 pub use report::is_report;
 pub use uid::UidKey;
 

@@ -1,16 +1,25 @@
 //! What all results have in common: patient, study, series, equipment, SOP common (PS3.3 C.7, C.12.1).
 use super::build::Set;
+use super::identity::Item;
 use super::{Identity, Mode, ResultContext};
+use crate::dataset::Header;
 use crate::inference::{EngineUsed, PackageRef};
-use dicom_core::VR;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 use std::time::{Duration, SystemTime};
 
 /// Marks a result that must not be used for a diagnosis.
 pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
 pub(super) const MANUFACTURER: &str = "Sund";
+const MODEL: &str = "Sund inference appliance";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// True where an instance was made by a node of this product, here or elsewhere.
+pub fn is_result(header: &Header) -> bool {
+    header.text(tags::MANUFACTURER).as_deref() == Some(MANUFACTURER)
+        && header.text(tags::MANUFACTURER_MODEL_NAME).as_deref() == Some(MODEL)
+}
 
 /// UIDs of one result: of its instance, and of the series in which it is alone.
 pub(super) struct Uids {
@@ -63,7 +72,7 @@ pub(super) fn common(
         .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
         .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
         .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance);
-    set = identified(set, context.identity);
+    set = identified(set, context.identity, super::report::is_report(sop_class));
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
     // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
     let around = format!("AI{research}:  {}", package.version);
@@ -80,13 +89,14 @@ pub(super) fn common(
         .text(tags::CONTENT_DATE, VR::DA, &date)
         .text(tags::CONTENT_TIME, VR::TM, &time)
         .text(tags::MANUFACTURER, VR::LO, MANUFACTURER)
-        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")
+        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, MODEL)
         .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, context.device)
         .text(tags::SOFTWARE_VERSIONS, VR::LO, VERSION)
 }
 
-/// Patient and study as the record has them.
-pub(super) fn identified(mut set: Set, identity: &Identity) -> Set {
+/// Patient, study and requests as the record has them. A report names the requests that it answers (PS3.3 C.17.2), an image
+/// those that led to it (PS3.3 C.7.3.1).
+pub(super) fn identified(mut set: Set, identity: &Identity, is_report: bool) -> Set {
     // Type 2: present, and empty where the record has no value.
     for (tag, vr) in [
         (tags::STUDY_DATE, VR::DA),
@@ -102,13 +112,53 @@ pub(super) fn identified(mut set: Set, identity: &Identity) -> Set {
         set = set.text(tag, vr, identity.value(tag).reveal());
     }
     for (tag, value) in identity.attributes() {
-        let vr = StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
-            VirtualVr::Exact(vr) => vr,
-            _ => VR::LO,
-        });
-        set = set.text(tag, vr, value.reveal());
+        set = set.text(tag, vr_of(tag), value.reveal());
+    }
+    for (tag, items) in identity.sequences() {
+        set = match tag {
+            tags::REQUEST_ATTRIBUTES_SEQUENCE if is_report => set.sequence(
+                tags::REFERENCED_REQUEST_SEQUENCE,
+                items.iter().map(|item| request(item, identity)).collect(),
+            ),
+            _ => set.sequence(tag, items.iter().map(|item| copied(Set::new(), item)).collect()),
+        };
     }
     set
+}
+
+/// A request that a report answers: what must be there is, empty where the record does not know it.
+fn request(item: &Item, identity: &Identity) -> Set {
+    let mut set = Set::new()
+        .text(tags::STUDY_INSTANCE_UID, VR::UI, &identity.study)
+        .text(tags::ACCESSION_NUMBER, VR::SH, identity.value(tags::ACCESSION_NUMBER).reveal())
+        .sequence(tags::REFERENCED_STUDY_SEQUENCE, Vec::new())
+        .sequence(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, Vec::new());
+    for tag in [
+        tags::PLACER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST,
+        tags::FILLER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST,
+        tags::REQUESTED_PROCEDURE_ID,
+        tags::REQUESTED_PROCEDURE_DESCRIPTION,
+    ] {
+        set = set.text(tag, vr_of(tag), "");
+    }
+    copied(set, item)
+}
+
+fn copied(mut set: Set, item: &Item) -> Set {
+    for (tag, value) in item.attributes() {
+        set = set.text(tag, vr_of(tag), value.reveal());
+    }
+    for (tag, items) in item.sequences() {
+        set = set.sequence(tag, items.iter().map(|item| copied(Set::new(), item)).collect());
+    }
+    set
+}
+
+fn vr_of(tag: Tag) -> VR {
+    StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
+        VirtualVr::Exact(vr) => vr,
+        _ => VR::LO,
+    })
 }
 
 /// The time of the result in the study's own offset from UTC, UTC where the study declares none: the offset of a data set

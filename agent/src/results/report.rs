@@ -291,7 +291,7 @@ fn tracking(context: &ResultContext<'_>, ids: &Uids, n: usize, label: &str) -> V
 }
 
 /// TID 4019.
-fn algorithm(inference: &Inference) -> [Set; 3] {
+fn algorithm(inference: &Inference) -> [Set; 4] {
     [
         text_item("HAS CONCEPT MOD", &Code::new("111001", "DCM", "Algorithm Name"), &inference.package.title),
         text_item("HAS CONCEPT MOD", &Code::new("111003", "DCM", "Algorithm Version"), &inference.package.version),
@@ -300,6 +300,7 @@ fn algorithm(inference: &Inference) -> [Set; 3] {
             &Code::new("111002", "DCM", "Algorithm Parameters"),
             &engine_text(&inference.engine),
         ),
+        text_item("HAS CONCEPT MOD", &Code::new("122405", "DCM", "Algorithm Manufacturer"), &inference.package.vendor),
     ]
 }
 
