@@ -674,6 +674,6 @@ async fn results_that_a_pacs_sends_back_are_kept_and_no_model_runs_on_them() {
     assert_eq!(archive.count(), 2, "nothing more was sent");
 }
 
-fn completions(study: &sund_agent::status::StudyStatus) -> usize {
+fn completions(study: &StudyStatus) -> usize {
     study.timeline.iter().filter(|moment| moment.step == "complete").count()
 }
