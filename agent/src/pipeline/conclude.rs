@@ -205,7 +205,8 @@ impl Pipeline {
             let stored = self.spool.instance(*id).ok_or(crate::spool::SpoolError::Erased)?;
             let dataset = self.spool.read(&stored)?;
             let header = crate::dataset::scan::scan(&dataset, &stored.arrival.transfer_syntax)?;
-            Ok(SourceHeader { sop_class: stored.arrival.sop_class, sop_instance: stored.arrival.sop_instance, header })
+            let Arrival { sop_class, sop_instance, .. } = stored.arrival;
+            Ok(SourceHeader { sop_class, sop_instance, header, length: stored.length })
         };
         job.inputs.iter().map(open).collect()
     }
