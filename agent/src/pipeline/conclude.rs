@@ -217,7 +217,7 @@ impl Pipeline {
         if job.is_open() && job.supersedes.is_none() {
             return Ok(None);
         }
-        let mut sent: Vec<Delivery> = self.spool.scan(Table::Deliveries, "")?;
+        let mut sent = self.seen.deliveries.all(&self.spool);
         sent.retain(|delivery| delivery.study == job.study && delivery.may_have_arrived());
         let answers = std::iter::once(job.id).chain(self.earlier(job)?.into_iter().map(|earlier| earlier.id));
         let newest_of = |job: u64| {
