@@ -338,7 +338,13 @@ async fn a_finding_is_superseded_when_the_corrected_patient_is_not_one_for_the_m
     let reports = archive.reports();
     assert_eq!(reports.iter().map(is_not_applicable).collect::<Vec<_>>(), [false, true, false]);
     for (n, pair) in reports.windows(2).enumerate() {
-        assert_eq!(predecessor(&pair[1]).as_ref(), Some(&pair[0].arrival.sop_instance), "report {} of {:?}", n + 2, reports.iter().map(|r| r.arrival.sop_instance.clone()).collect::<Vec<_>>());
+        assert_eq!(
+            predecessor(&pair[1]).as_ref(),
+            Some(&pair[0].arrival.sop_instance),
+            "report {} of {:?}",
+            n + 2,
+            reports.iter().map(|r| r.arrival.sop_instance.clone()).collect::<Vec<_>>()
+        );
     }
 }
 
