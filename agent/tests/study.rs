@@ -400,6 +400,49 @@ async fn a_full_spool_refuses_instances_and_ends_what_it_has_begun() {
     node.receives(&[frame().in_study(&new_uid(), "1")]).await;
 }
 
+/// What waits of a study that names two patients, or for an archive that is gone, would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_can_never_go_holds_up_no_erasure_and_the_audit_says_whose_it_was() {
+    let away = Archive::nowhere().await;
+    let mut node = node(&[("archive", &away)]).await;
+    let (refused, left) = (new_uid(), new_uid());
+    let whose = Some(("DEMO-0001".to_owned(), "Hansen^Per".to_owned()));
+    node.receives(&[named(frame().in_study(&refused, "1"), "Hansen^Per")]).await;
+    until("the sender's instances are audited", || node.audited_patient("instances-stored")).await;
+    assert_eq!(node.audited_patient("instances-stored"), whose);
+    until("results wait", || (node.destination("archive").waiting == 2).then_some(())).await;
+    node.receives(&[text(frame().in_study(&refused, "2"), tags::PATIENT_ID, VR::LO, "ANOTHER")]).await;
+    node.study("the study is refused", |study| study.state == "refused").await;
+
+    let spool = node.folder.path().join("spool");
+    let erase = |study: &str| Request::Erase { study: study.to_owned() };
+    let answer = ask(&spool, &erase(&refused)).await.unwrap();
+    assert!(matches!(answer, Answer::Erased { .. }), "{answer:?}");
+    for event in ["erasure-begun", "study-erased"] {
+        assert_eq!(node.audited_patient(event), whose, "{event}");
+    }
+
+    node.receives(&[frame().in_study(&left, "1")]).await;
+    until("results wait", || (node.destination("archive").waiting == 2).then_some(())).await;
+    let answer = ask(&spool, &erase(&left)).await.unwrap();
+    assert!(matches!(&answer, Answer::Refused(fault) if fault.code == "study-under-way"), "{answer:?}");
+    node.stop().await;
+    node.start(|config| config.destinations.clear()).await;
+    let answer = ask(&spool, &erase(&left)).await.unwrap();
+    assert!(matches!(answer, Answer::Erased { .. }), "{answer:?}");
+}
+
+/// An audit log that takes no more ends the agent: nothing goes on unaudited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_audit_log_that_cannot_be_written_ends_the_agent_with_its_fault() {
+    // Each event begins a file of its own.
+    let mut node = Node::open(|config| config.audit.max_file = 1).await;
+    std::fs::remove_dir_all(node.folder.path().join("audit")).unwrap();
+    // Whether it is still taken is a matter of time.
+    let _ = node.offer(&[frame().in_study(&new_uid(), "1")]).await;
+    assert_eq!(node.broken().await.code, "audit-disk");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_second_agent_on_the_spool_is_refused_and_told_who_holds_it() {
     let node = Node::open(|_| {}).await;

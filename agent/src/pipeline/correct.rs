@@ -57,8 +57,11 @@ impl Pipeline {
             JobState::Ended { outcome, .. } => Some(outcome),
             JobState::Waiting { .. } => None,
         };
-        // A later answer supersedes every job that asked the same, whether or not it followed that one directly.
-        let is_answer = |job: &Job| matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding));
+        // A later answer supersedes every job that asked the same, whether or not it followed that one directly; so does
+        // a decision that the model was not meant for the study.
+        let is_answer = |job: &Job| {
+            job.not_applicable.is_some() || matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding))
+        };
         let is_superseded =
             |job: &Job| jobs.iter().any(|later| later.id > job.id && is_answer(later) && later.asks_again(job));
         let stands = |job: &&Job| !is_superseded(job);
