@@ -4,6 +4,7 @@ use crate::hospital::{
 };
 use dicom_core::VR;
 use dicom_dictionary_std::{tags, uids};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -513,6 +514,35 @@ async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
     let study = node.ended(1).await;
     assert_eq!(study.instances, 2);
     assert_eq!(study.timeline.iter().filter(|moment| moment.step == "complete").count(), 1);
+}
+
+/// A disk that does not give an instance back says nothing about the study: it is tried again, and never refused for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_disk_that_fails_for_a_while_refuses_no_study() {
+    let mut node = Node::open(|_| {}).await;
+    let study = new_uid();
+    let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
+    // While the second image is on its way, the first one is damaged where it lies.
+    let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
+    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
+    until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
+    let segment = node.folder.path().join("spool/segment-000000000001.log");
+    let flip = || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&segment).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 300_000).unwrap();
+        file.write_all_at(&[!byte[0]], 300_000).unwrap();
+    };
+    flip();
+    go_on.notify_one();
+    sending.await.unwrap().unwrap();
+    until("it is put off", || node.audited(&["study-put-off", "spool-unreadable"]).then_some(())).await;
+    assert!(node.status().studies.is_empty() && !node.audited(&["study-refused"]));
+    node.stop().await;
+    flip();
+    node.start(|_| {}).await;
+    assert_eq!(node.ended(1).await.instances, 2);
 }
 
 /// Names in four ways of writing; what comes back is the name.
