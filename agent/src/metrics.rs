@@ -123,8 +123,8 @@ pub fn association(accepted: bool) {
 }
 
 /// Associations that are open now.
-pub fn associations_open(open: usize) {
-    gauge!("sund_associations_open").set(open as f64);
+pub fn associations_open(open: u32) {
+    gauge!("sund_associations_open").set(f64::from(open));
 }
 
 /// An instance of `bytes` was answered with success, `took` after its request began.

@@ -2,7 +2,7 @@
 mod hostile;
 mod node;
 mod peers;
-mod raw;
+pub mod raw;
 mod sample;
 
 use node::{Node, Pki};
@@ -51,7 +51,7 @@ const STORED: Sent = Sent::Stored { status: 0 };
 
 #[test]
 fn dcmtk_echoes_and_is_refused_by_the_right_reason() {
-    let callers = vec![Caller { ae_title: "ECHOSCU".into(), address: None }];
+    let callers = vec![Caller { ae_title: "ECHOSCU".into(), address: None, certificate_name: None }];
     let node = Node::start_with(callers, None);
     let echoscu = |arguments: &[&str]| dcmtk("echoscu", [&["-v"], arguments, &["localhost", &node.port()]].concat());
     let (done, text) = echoscu(&["-aec", "SUND"]);
@@ -83,6 +83,29 @@ fn dcmtk_echoes_and_stores_over_tls_and_is_refused_without_a_certificate() {
     let (done, text) = dcmtk("echoscu", &at);
     assert!(!done, "plain DICOM on the TLS port: {text}");
     node.expect_refusal("tls-failed");
+}
+
+#[test]
+fn a_certificate_of_the_region_does_not_make_a_caller_of_another_name() {
+    let pki = Pki::new();
+    let caller = |ae_title: &str, name: &'static str| Caller {
+        ae_title: ae_title.into(),
+        address: None,
+        certificate_name: Some(name.try_into().unwrap()),
+    };
+    let callers = vec![caller("CT1", "localhost"), caller("CT2", "ct2.example.org")];
+    let node = Node::start_with(callers, Some(pki.acceptor()));
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let tls = ["+tls".to_owned(), path(&pki.key), path(&pki.certificate), "+cf".to_owned(), path(&pki.authority)];
+    let echo = |ae_title: &str| {
+        let at = ["-v", "-aet", ae_title, "-aec", "SUND", "localhost", &node.port()].map(str::to_owned);
+        dcmtk("echoscu", tls.iter().chain(&at))
+    };
+    let (done, text) = echo("CT1");
+    assert!(done, "{text}");
+    let (done, text) = echo("CT2");
+    assert!(!done && text.contains("Calling AE Title Not Recognized"), "{text}");
+    assert_eq!(node.refusals(), ["caller-unknown"]);
 }
 
 #[test]

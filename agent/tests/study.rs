@@ -1,4 +1,5 @@
 //! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
+use crate::association::raw::Raw;
 use crate::hospital::{
     Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, route, until,
 };
@@ -14,6 +15,7 @@ use sund_agent::control::{Answer, Request, ask};
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::outcome::Outcome;
 use sund_agent::route::Mode;
+use sund_agent::status::StudyStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -108,8 +110,80 @@ async fn results_that_wait_are_made_again_for_a_corrected_name() {
         assert!(!held.says("Sorensen"), "nothing of the old name is left in a result");
         assert_eq!(held.text(tags::SOP_INSTANCE_UID), held.arrival.sop_instance);
     }
-    assert!(predecessor(&archive.reports()[0]).is_some());
+    assert_eq!(predecessor(&archive.reports()[0]), None, "the archive was never sent an earlier one");
     readable(&held);
+}
+
+/// A node with the results of two studies for an archive that takes one, and has begun to take another.
+async fn two_studies_for_a_slow_archive() -> (Node, Archive, [String; 2]) {
+    let away = Archive::nowhere().await;
+    let node = node(&[("archive", &away)]).await;
+    let studies = [new_uid(), new_uid()];
+    for (n, study) in studies.iter().enumerate() {
+        let name = ["First^Patient", "Second^Patiemt"][n];
+        node.receives(&[named(frame().in_study(study, "1"), name)]).await;
+        until("its results wait", || (node.destination("archive").waiting == 2 * n as u64 + 2).then_some(())).await;
+    }
+    let archive = Archive::arrive_slow(&away, 1).await;
+    archive.begins(2).await;
+    (node, archive, studies)
+}
+
+/// What stands behind a slow transfer is looked at again before it goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_goes_under_the_old_name_once_it_was_corrected_while_another_result_went() {
+    let (node, archive, [_, second]) = two_studies_for_a_slow_archive().await;
+    node.receives(&[named(frame().in_study(&second, "1"), "Second^Patient")]).await;
+    node.study("the identity is corrected", |s| s.timeline.iter().any(|m| m.step == "identity")).await;
+    archive.go_on();
+    until("nothing waits", || (node.destination("archive").waiting == 0).then_some(())).await;
+    let held = archive.held();
+    assert_eq!(held.len(), 4);
+    assert!(held.iter().all(|held| !held.says("Patiemt")), "a result went out under the name that was corrected");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_goes_of_a_study_that_was_refused_while_another_result_went() {
+    let (node, archive, [first, second]) = two_studies_for_a_slow_archive().await;
+    let other = text(frame().in_study(&second, "2"), tags::PATIENT_ID, VR::LO, "ANOTHER");
+    node.receives(&[other]).await;
+    node.study("the study is refused", |study| study.state == "refused").await;
+    archive.go_on();
+    // A third study shows that the queue is worked off, and past whom.
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let held = archive.holds(4).await;
+    assert!(held.iter().all(|held| study_uid(held) != second));
+    assert_eq!(held.iter().filter(|held| study_uid(held) == first).count(), 2);
+}
+
+/// The order to stop ends a batch behind the result that is on its way; the next start sends the rest, and nothing twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_waits_for_the_result_that_is_on_its_way_and_for_no_other() {
+    let (mut node, archive, _) = two_studies_for_a_slow_archive().await;
+    let address = archive.address.clone();
+    let (source, stopping) = (node.agent().source(), archive.clone());
+    let releasing = async move {
+        until("the node drains", || source.snapshot().draining.then_some(())).await;
+        stopping.go_on();
+    };
+    tokio::join!(node.stop(), releasing);
+    assert_eq!(archive.count(), 2);
+    node.start(|config| config.destinations = vec![destination("archive", &address)]).await;
+    until("all is delivered", || (node.destination("archive").waiting == 0).then_some(())).await;
+    assert_eq!((archive.count(), node.destination("archive").delivered), (4, 4));
+}
+
+/// An archive that answers no more does not hold up the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_gives_up_a_result_that_is_not_answered_and_the_next_start_sends_it() {
+    let (mut node, archive, _) = two_studies_for_a_slow_archive().await;
+    let address = archive.address.clone();
+    node.stop().await;
+    assert_eq!(archive.count(), 1);
+    archive.go_on();
+    node.start(|config| config.destinations = vec![destination("archive", &address)]).await;
+    until("all is delivered", || (node.destination("archive").waiting == 0).then_some(())).await;
+    assert_eq!(node.destination("archive").delivered, 4);
 }
 
 /// What was sent is not called back: the new report names it as its predecessor.
@@ -139,6 +213,51 @@ async fn results_that_were_sent_have_successors_under_the_corrected_name() {
 
 fn study_uid(held: &Held) -> String {
     held.text(tags::STUDY_INSTANCE_UID)
+}
+
+/// A study that was erased is new when it comes again: its results have UIDs of their own, since a PACS that holds the
+/// earlier ones would keep those and say that it has stored the new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_study_that_comes_again_after_its_erasure_has_results_under_other_uids() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    let study = new_uid();
+    node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Per")]).await;
+    archive.holds(2).await;
+    until("all is recorded", || (node.destination("archive").delivered == 2).then_some(())).await;
+    let erased = ask(&node.folder.path().join("spool"), &Request::Erase { study: study.clone() }).await.unwrap();
+    assert!(matches!(erased, Answer::Erased { .. }), "{erased:?}");
+    node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Peer")]).await;
+    let mut uids: Vec<String> = archive.holds(4).await.into_iter().map(|held| held.arrival.sop_instance).collect();
+    uids.sort();
+    uids.dedup();
+    assert_eq!(uids.len(), 4);
+}
+
+/// Sent under the first name, withdrawn under the second: what goes under the third names what was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_report_names_the_newest_one_that_was_sent_and_not_one_that_was_withdrawn() {
+    let away = Archive::nowhere().await;
+    let node = node(&[("archive", &away)]).await;
+    let corrections =
+        |count: usize| move |s: &StudyStatus| s.timeline.iter().filter(|m| m.step == "identity").count() == count;
+    let study = new_uid();
+    let archive = Archive::arrive_slow(&away, 2).await;
+    node.receives(&[named(frame().in_study(&study, "1"), "First^Name")]).await;
+    let first = archive.holds(2).await.into_iter().find(|held| held.text(tags::MODALITY) == "SR").unwrap();
+    until("both are recorded", || (node.destination("archive").waiting == 0).then_some(())).await;
+    // The archive does not answer for another study, behind which the results under the second name wait.
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    archive.begins(3).await;
+    for (n, name) in ["Second^Name", "Third^Name"].into_iter().enumerate() {
+        node.receives(&[named(frame().in_study(&study, "1"), name)]).await;
+        node.study("the identity is corrected", corrections(n + 1)).await;
+    }
+    archive.go_on();
+    let held = archive.holds(6).await;
+    assert!(held.iter().all(|held| !held.says("Second^Name")));
+    let last = held.into_iter().find(|held| held.text(tags::MODALITY) == "SR" && held.says("Third^Name")).unwrap();
+    assert_eq!(predecessor(&last), Some(first.arrival.sop_instance));
 }
 
 /// A shadow run keeps its results; those too have the newest identity, and still stay.
@@ -219,12 +338,19 @@ async fn a_finding_is_superseded_when_the_corrected_patient_is_not_one_for_the_m
     assert_eq!(archive.count(), 5);
     let reports = archive.reports();
     assert_eq!(reports.iter().map(is_not_applicable).collect::<Vec<_>>(), [false, true, false]);
-    for pair in reports.windows(2) {
-        assert_eq!(predecessor(&pair[1]).as_ref(), Some(&pair[0].arrival.sop_instance));
+    for (n, pair) in reports.windows(2).enumerate() {
+        assert_eq!(
+            predecessor(&pair[1]).as_ref(),
+            Some(&pair[0].arrival.sop_instance),
+            "report {} of {:?}",
+            n + 2,
+            reports.iter().map(|r| r.arrival.sop_instance.clone()).collect::<Vec<_>>()
+        );
     }
 }
 
 /// Late instances are answered by a new job; what waited of the earlier one never goes, and the new report names it.
+/// Late instances are answered by a new job; what waited of the earlier one never goes, and no report names it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_instances_run_again_and_supersede_what_waits() {
     let away = Archive::nowhere().await;
@@ -243,7 +369,7 @@ async fn late_instances_run_again_and_supersede_what_waits() {
     assert_eq!(archive.held().len(), 2, "one preview and one report: of all images");
     let report = archive.reports().remove(0);
     assert!(report.says(&format!("{study}.1.1")) && report.says(&format!("{study}.1.2")));
-    assert!(predecessor(&report).is_some());
+    assert_eq!(predecessor(&report), None, "the archive was never sent an earlier one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -355,6 +481,9 @@ async fn what_a_destination_refuses_for_good_is_put_aside_with_its_reason() {
     assert!(study.timeline.iter().any(|m| m.text.contains("status C000H: patient-unknown")), "{:?}", study.timeline);
     let status = node.destination("archive");
     assert_eq!((status.waiting, status.dead), (0, 2));
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("patient-unknown")));
+    let given_up = vec![("archive".to_owned(), "dead".to_owned())];
+    node.study("a person is asked to look", |s| s.state == "failed" && s.results[0].delivery == given_up).await;
     until("the audit trail has it", || node.audited(&["delivery-given-up", "delivery-dead"]).then_some(())).await;
     // The next study's results go.
     archive.refuse(None);
@@ -643,4 +772,55 @@ fn python(script: &str, arguments: &[String]) {
     let output = Command::new(&python).arg("-c").arg(script).args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("{python}: {error}; install what .ci/requirements.txt lists"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_state_counts_what_came_and_who_is_there_and_not_what_was_made() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame()]).await;
+    archive.holds(2).await;
+    until("the association has ended", || (node.status().node.associations == 0).then_some(())).await;
+    let address = node.agent().node();
+    let visitor = tokio::task::spawn_blocking(move || {
+        Raw::associate(address, &[(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]).0
+    });
+    let visitor = visitor.await.unwrap();
+    until("the association is counted", || (node.status().node.associations == 1).then_some(())).await;
+    drop(visitor);
+    until("the association has ended", || (node.status().node.associations == 0).then_some(())).await;
+    assert_eq!(node.status().node.received, 1);
+    assert_eq!(node.status().spool.instances, 3, "the results lie there too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn results_that_a_pacs_sends_back_are_kept_and_no_model_runs_on_them() {
+    let archive = Archive::open().await;
+    let node = node(&[("archive", &archive.address)]).await;
+    node.receives(&[frame()]).await;
+    let results = archive.holds(2).await;
+    let back: Vec<ObjectToSend> = results
+        .iter()
+        .map(|held| ObjectToSend {
+            sop_class: held.arrival.sop_class.clone(),
+            sop_instance: held.arrival.sop_instance.clone(),
+            transfer_syntax: held.arrival.transfer_syntax.clone(),
+            dataset: held.dataset.clone(),
+        })
+        .collect();
+    send(&node.peer(), &back, |_, sent| assert_eq!(sent, Sent::Stored { status: 0 })).await.unwrap();
+    let study = node.study("the study is complete once more", |study| completions(study) == 2).await;
+    assert_eq!((ends(&study), study.instances), (1, 1), "{:?}", study.timeline);
+
+    // The results alone, as of a study that this node has never seen.
+    let study = new_uid();
+    let alone = text(frame().in_study(&study, "1"), tags::MANUFACTURER, VR::LO, "Sund");
+    node.receives(&[text(alone, tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")]).await;
+    let study = node.study("it is told", |study| codes(study) == ["results-alone"]).await;
+    assert_eq!((ends(&study), study.instances), (0, 0));
+    assert_eq!(archive.count(), 2, "nothing more was sent");
+}
+
+fn completions(study: &StudyStatus) -> usize {
+    study.timeline.iter().filter(|moment| moment.step == "complete").count()
 }

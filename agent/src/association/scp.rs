@@ -7,6 +7,7 @@ use super::session::Session;
 use super::wire::{Received, Wire, WireError};
 use crate::limits::association::{ARTIM, DRAIN, DRAIN_IDLE, LINGER};
 use dicom_ul::pdu::{AssociationRQ, Pdu};
+use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,9 +76,13 @@ impl<I: Intake> Node<I> {
         // Each response is one write, and the peer waits for it.
         let _ = stream.set_nodelay(true);
         match tls {
-            None => self.conversation(Wire::new(stream), association, place).await,
+            None => self.conversation(Wire::new(stream), association, None, place).await,
             Some(tls) => match timeout(ARTIM, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.conversation(Wire::new(stream), association, place).await,
+                Ok(Ok(stream)) => {
+                    let chain = stream.get_ref().1.peer_certificates();
+                    let certificate = chain.and_then(<[_]>::first).cloned().map(CertificateDer::into_owned);
+                    self.conversation(Wire::new(stream), association, certificate, place).await;
+                }
                 // Whoever it is speaks no TLS, or has no certificate of ours.
                 Ok(Err(_)) | Err(_) => {
                     let reason = format!("no TLS with {}: handshake or certificate failed", association.peer.ip());
@@ -87,14 +92,19 @@ impl<I: Intake> Node<I> {
         }
     }
 
-    async fn conversation<S>(self, mut wire: Wire<S>, mut association: Association, mut place: Place)
-    where
+    async fn conversation<S>(
+        self,
+        mut wire: Wire<S>,
+        mut association: Association,
+        certificate: Option<CertificateDer<'static>>,
+        mut place: Place,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         let Some(request) = self.request(&mut wire, &association).await else { return };
         association.calling_ae = text(&request.calling_ae_title);
         association.called_ae = text(&request.called_ae_title);
-        let (rj, fault) = match negotiate(&self.policy, request, &association) {
+        let (rj, fault) = match negotiate(&self.policy, request, &association, certificate.as_ref()) {
             Answer::Reject { rj, fault } => (rj, fault),
             Answer::Accept { .. } if !place.associate() => {
                 let reason = format!("`{}` finds all associations of this node in use", association.calling_ae);

@@ -161,6 +161,15 @@ pub enum Event {
         /// True when it will not be tried again.
         dead: bool,
     },
+    /// A person had results queued again that were given up.
+    ResultsRequeued {
+        /// The study.
+        study: Study,
+        /// The destination.
+        destination: Peer,
+        /// How many.
+        results: u64,
+    },
     /// A person began a session on the console.
     LoggedIn {
         /// User name.

@@ -127,6 +127,7 @@ impl<'a> Says<'a> {
 
 // EventID codes of PS3.16 CID 400, EventTypeCode of CID 401.
 const APPLICATION: (&str, &str) = ("110100", "Application Activity");
+const TRANSFERS: (&str, &str) = ("110102", "Begin Transferring DICOM Instances");
 const ACCESSED: (&str, &str) = ("110103", "DICOM Instances Accessed");
 const TRANSFERRED: (&str, &str) = ("110104", "DICOM Instances Transferred");
 const DELETED: (&str, &str) = ("110105", "DICOM Study Deleted");
@@ -203,6 +204,10 @@ fn say(event: &Event) -> Says<'_> {
                 .study(study)
                 .instance(instance.reveal())
         }
+        Event::ResultsRequeued { study, destination, results } => Says::new("results-requeued", TRANSFERS, "E")
+            .by(node(destination, false, DESTINATION))
+            .study(study)
+            .of("results", *results),
         Event::LoggedIn { user, address } => {
             Says::new("logged-in", AUTHENTICATION, "E").kind("110122", "Login").by(person(user, address))
         }

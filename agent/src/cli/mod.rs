@@ -57,6 +57,13 @@ enum Command {
         /// Study Instance UID.
         study: String,
     },
+    /// Queues again what the agent on this machine has given up to send.
+    Requeue {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Name of the destination in the configuration; all of them otherwise.
+        destination: Option<String>,
+    },
     /// Makes, checks and runs model packages.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -112,6 +119,7 @@ pub fn run(arguments: Arguments) -> Exit {
         }
         Command::Status { config, json } => on_runtime(status::status(&config.config, json)),
         Command::Erase { config, study } => on_runtime(status::erase(&config.config, &study)),
+        Command::Requeue { config, destination } => on_runtime(status::requeue(&config.config, destination)),
         Command::Model(command) => model::run(command),
         Command::Route(command) => route::run(command),
         Command::HashPassword => password::run(),

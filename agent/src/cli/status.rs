@@ -1,4 +1,4 @@
-//! `sund status` and `sund erase`: what the agent that runs says of itself, and what it is asked to do.
+//! `sund status`, `sund erase` and `sund requeue`: what the agent that runs says of itself, and what it is asked to do.
 use super::{fail, print};
 use crate::config;
 use crate::control::{Answer, Request, ask};
@@ -17,7 +17,7 @@ pub(super) async fn status(config: &Path, json: bool) -> Exit {
         },
         Ok(Answer::Status(status)) => print(&table(&status)),
         Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
-        Ok(Answer::Erased { .. }) => fail(&unexpected()),
+        Ok(_) => fail(&unexpected()),
     }
 }
 
@@ -26,7 +26,16 @@ pub(super) async fn erase(config: &Path, study: &str) -> Exit {
     match request(config, &Request::Erase { study: study.to_owned() }).await {
         Ok(Answer::Erased { instances }) => print(&format!("erased: {instances} instances, results among them\n")),
         Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
-        Ok(Answer::Status(_)) => fail(&unexpected()),
+        Ok(_) => fail(&unexpected()),
+    }
+}
+
+/// Queues again what was given up.
+pub(super) async fn requeue(config: &Path, destination: Option<String>) -> Exit {
+    match request(config, &Request::Requeue { destination }).await {
+        Ok(Answer::Requeued { results }) => print(&format!("queued again: {results} results\n")),
+        Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
+        Ok(_) => fail(&unexpected()),
     }
 }
 

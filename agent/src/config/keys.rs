@@ -22,7 +22,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("node", &["ae_title", "listen", "require_called_ae", "max_associations", "tls", "plain_dicom_exception"]),
     ("node.tls", &["certificate", "key", "client_authorities"]),
     ("node.plain_dicom_exception", &["reason", "approved_by", "until"]),
-    ("callers", &["ae_title", "address"]),
+    ("callers", &["ae_title", "address", "certificate_name"]),
     ("console", &["listen", "allowed_hosts", "metrics_token_file", "tls", "users"]),
     ("console.tls", &["certificate", "key"]),
     ("console.users", &["name", "password_hash"]),

@@ -7,7 +7,7 @@ use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
 use crate::model::Package;
 use crate::outcome::Outcome;
-use crate::results::{Identity, ResultObject};
+use crate::results::{Identity, ResultObject, is_result};
 use crate::route::{Candidate, Decision, Plan, SeriesView, plan};
 use crate::spool::{Batch, SpoolError, Table};
 use crate::study::open::{OpenedInstance, hex, open};
@@ -40,6 +40,8 @@ impl Pipeline {
             None => StudyRecord::new(study, opaque_id()?),
         };
         let received = self.spool.instances_of(study);
+        let waited = received.last().and_then(|newest| newest.arrival.at.elapsed().ok());
+        crate::metrics::stage("assembly", waited.unwrap_or_default());
         let opened = self.recorder.stage("study", &known.id, || open(&self.spool, &known));
 
         let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,12 +58,27 @@ impl Pipeline {
                 moment.at = first.arrival.at;
             }
         }
-        let opened = match opened {
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(fault) if matches!(fault.blame, Blame::Peer | Blame::Study) => return self.refuse(record, &fault),
             // A disk that did not answer says nothing about the study: it is tried again.
             Err(fault) => return Err(fault),
         };
+        // A PACS that forwards whole studies sends results back. They are kept, and no model's input: nothing may be found
+        // in what was found, and no study may go round for ever. Nor do they say who the patient is.
+        opened.retain(|instance| !is_result(&instance.header));
+        if opened.is_empty() {
+            record.note(
+                "complete",
+                "results came back, and no image: there is nothing to run on",
+                Some("results-alone"),
+            );
+            let mut batch = Batch::new();
+            batch.put(Table::Studies, study, &record, Some(study))?;
+            self.spool.write_blocking(batch)?;
+            self.recorder.changed();
+            return Ok(());
+        }
         record.revision += 1;
         record.note("complete", format!("{} instances", opened.len()), None);
         remember(&mut record, &opened);
@@ -115,6 +132,9 @@ impl Pipeline {
         }
         self.deliveries.notify_waiters();
         self.recorder.changed();
+        self.span(study)
+            .in_scope(|| tracing::info!(instances = opened.len(), jobs = jobs.len(), "a study is complete"));
+        self.end_span_at_rest(study);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Identity apart from pixels: a patient or a study is corrected, and results follow without being inferred anew.
 //!
 //! The newest results of each job are made again under the new identity, with new UIDs, and queued. What has not gone out of
-//! the earlier ones never will; what has gone out is what the new report names as its predecessor.
+//! the earlier ones never will; what has gone out, or may have, is what the new report names as its predecessor.
 use super::Pipeline;
 use crate::deliver::record::{LedgerEvent, ResultRecord};
 use crate::fault::Fault;
@@ -27,7 +27,8 @@ impl Pipeline {
         for (job, outcome) in self.answers(&record.study)?.into_iter().filter(|(job, _)| stands(job)) {
             let id = record.id.clone();
             let again = self.recorder.stage("results", &id, || {
-                corrected(self.results_of(&job)?, identity, record.identity_version, &self.site.uid_key)
+                let sent = self.sent_report(&job)?;
+                corrected(self.results_of(&job)?, identity, sent.as_ref(), &self.site.uid_key)
             });
             match again {
                 Ok(objects) => {

@@ -13,7 +13,7 @@ use crate::study::assembly::{Assembler, AssemblyRules};
 use dicom_dictionary_std::tags;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -35,8 +35,6 @@ enum Happened {
 pub struct SpoolIntake {
     pipeline: Arc<Pipeline>,
     events: mpsc::UnboundedSender<Happened>,
-    open: AtomicUsize,
-    received: Arc<AtomicU64>,
     /// What the audit is told of each open association at its end: a line for each instance would cost a sync each.
     sums: Mutex<HashMap<u64, Sums>>,
 }
@@ -58,10 +56,7 @@ impl SpoolIntake {
     pub fn new(pipeline: Arc<Pipeline>) -> (Self, AssemblyFeed) {
         // Unbounded by itself, bounded by what it describes: an instance that is stored, or an association.
         let (events, feed) = mpsc::unbounded_channel();
-        (
-            Self { pipeline, events, open: AtomicUsize::new(0), received: Arc::default(), sums: Mutex::default() },
-            AssemblyFeed(feed),
-        )
+        (Self { pipeline, events, sums: Mutex::default() }, AssemblyFeed(feed))
     }
 
     fn sums<T>(&self, association: &Association, change: impl FnOnce(&mut Sums) -> T) -> T {
@@ -91,7 +86,7 @@ impl Intake for SpoolIntake {
 
     fn opened(&self, association: &Association) {
         crate::metrics::association(true);
-        crate::metrics::associations_open(self.open.fetch_add(1, Ordering::Relaxed) + 1);
+        crate::metrics::associations_open(self.pipeline.traffic.open.fetch_add(1, Ordering::Relaxed) + 1);
         self.pipeline.recorder.audit(audit::Event::AssociationOpened {
             peer: peer(association),
             called_ae: association.called_ae.clone(),
@@ -112,11 +107,11 @@ impl Intake for SpoolIntake {
 
     fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
         crate::metrics::instance_received(instance.length, took);
-        self.received.fetch_add(1, Ordering::Relaxed);
         self.sums(association, |sums| {
             let study = instance.arrival.study.clone();
             sums.stored.entry(study).or_insert_with(|| (instance.clone(), 0)).1 += 1;
         });
+        self.pipeline.traffic.received.fetch_add(1, Ordering::Relaxed);
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));
     }
 
@@ -132,7 +127,7 @@ impl Intake for SpoolIntake {
     }
 
     fn closed(&self, association: &Association) {
-        crate::metrics::associations_open(self.open.fetch_sub(1, Ordering::Relaxed) - 1);
+        crate::metrics::associations_open(self.pipeline.traffic.open.fetch_sub(1, Ordering::Relaxed) - 1);
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
         for (first, instances) in sums.stored.into_values() {
             let study = self.pipeline.audit_instance(&first);

@@ -2,10 +2,12 @@
 use crate::audit;
 use crate::fault::Fault;
 use crate::metrics;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
+use tracing::Span;
 
 /// Writes what happens at each boundary.
 pub struct Recorder {
@@ -13,12 +15,26 @@ pub struct Recorder {
     changes: watch::Sender<u64>,
     /// Why the audit log no longer takes events.
     unaudited: watch::Sender<Option<Fault>>,
+    /// The spans of studies that something is being done for, by the names that the console gives them.
+    spans: Mutex<HashMap<String, Span>>,
 }
 
 impl Recorder {
     /// A recorder; without an audit log only where no patient's data pass, as in `sund model run`.
     pub fn new(audit: Option<Arc<audit::Log>>) -> Self {
-        Self { audit, changes: watch::channel(0).0, unaudited: watch::channel(None).0 }
+        Self { audit, changes: watch::channel(0).0, unaudited: watch::channel(None).0, spans: Mutex::default() }
+    }
+
+    /// The span of a study, one from its first stage to its last delivery, whoever works on it. `id` is the name that the
+    /// console gives it (`StudyRecord::id`): nothing of the patient's.
+    pub fn span(&self, id: &str) -> Span {
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.entry(id.to_owned()).or_insert_with(|| tracing::info_span!("study", id)).clone()
+    }
+
+    /// Nothing more is being done for a study: its span ends.
+    pub fn at_rest(&self, id: &str) {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Runs one stage on behalf of a study: its span, its time, its failure.
@@ -28,8 +44,8 @@ impl Recorder {
         study: &str,
         run: impl FnOnce() -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let span = tracing::info_span!("stage", stage, study);
-        let _entered = span.enter();
+        let _study = self.span(study).entered();
+        let _stage = tracing::info_span!("stage", stage).entered();
         let begun = Instant::now();
         let done = run();
         metrics::stage(stage, begun.elapsed());

@@ -40,6 +40,7 @@ impl Pipeline {
         let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
             return Ok(());
         };
+        let _study = self.span(&job.study).entered();
         if self.is_refused(&job.study)? {
             // Taken up again when the study is as it should be.
             return Ok(());
@@ -57,6 +58,8 @@ impl Pipeline {
             Ok(None) => return Ok(()),
             Err(fault) => return self.conclude(&job, Outcome::Failed, Err(fault)),
         };
+        crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
+        tracing::info!(job = id, model = job.package.name, version = job.package.version, %engine, "a job runs");
         self.note_running(&job)?;
         loop {
             let begun = SystemTime::now();
