@@ -15,5 +15,6 @@ mod serve;
 mod spool;
 mod study;
 mod sync_order;
+mod unfit;
 mod vendor;
 mod worker;
