@@ -10,6 +10,7 @@ mod engines;
 mod hospital;
 mod metrics;
 mod model;
+mod phantom;
 mod results;
 mod serve;
 mod spool;
