@@ -8,6 +8,7 @@ mod decode;
 mod documents;
 mod engines;
 mod hospital;
+mod logs;
 mod marking;
 mod metrics;
 mod model;
