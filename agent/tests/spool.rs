@@ -2,6 +2,7 @@
 mod cuts;
 mod model;
 mod power;
+mod turns;
 
 use power::Machine;
 use std::time::SystemTime;

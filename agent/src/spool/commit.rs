@@ -11,7 +11,8 @@ use super::shared::{Shared, exclusive, read, write};
 use super::{SpoolError, Table};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -105,11 +106,48 @@ pub(super) struct Writer {
     pub(super) rolled: bool,
 }
 
+/// The writer in one's hand. Let go, by whichever way, it goes to the first who waits.
+pub(super) struct Turn<'a> {
+    writer: MutexGuard<'a, Writer>,
+    /// Dropped second, when the writer is free.
+    _next: PassOn<'a>,
+}
+
+struct PassOn<'a>(&'a Arc<Shared>);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.0.pass_on();
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+}
+
+/// The writer of a thread that panicked: how far it came is not known.
+fn given_up<'a>(broken: PoisonError<MutexGuard<'a, Writer>>) -> MutexGuard<'a, Writer> {
+    let mut writer = broken.into_inner();
+    writer.stopped = true;
+    writer
+}
+
 impl Shared {
     /// Makes a frame durable; returns when it is.
     pub(super) async fn submit(self: &Arc<Self>, frame: Frame) -> Outcome {
-        let (done, mut answer) = oneshot::channel();
         let (lead, mut hint) = oneshot::channel();
+        // Declared last, dropped first: when a hint goes unused, its waiter is known to be gone.
+        let (done, mut answer) = oneshot::channel();
         exclusive(&self.queue).push_back(Pending { frame, done, lead: Some(lead) });
         self.lead_if_free();
         if let Ok(outcome) = answer.try_recv() {
@@ -131,7 +169,6 @@ impl Shared {
         let (done, mut answer) = oneshot::channel();
         exclusive(&self.queue).push_back(Pending { frame, done, lead: None });
         self.lead();
-        self.pass_on();
         match answer.try_recv() {
             Ok(outcome) => outcome,
             // Another leader has it in hand.
@@ -140,34 +177,37 @@ impl Shared {
     }
 
     fn lead_if_free(self: &Arc<Self>) {
-        let free = match self.writer.try_lock() {
-            Ok(mut writer) => {
-                blocking(|| self.drain(&mut writer));
-                true
-            }
-            Err(TryLockError::Poisoned(_)) => {
-                exclusive(&self.queue).clear();
-                false
-            }
-            Err(TryLockError::WouldBlock) => false,
+        let writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(broken)) => given_up(broken),
+            // Whoever has it passes it on.
+            Err(TryLockError::WouldBlock) => return,
         };
-        if free {
-            self.pass_on();
-        }
+        let mut turn = Turn { writer, _next: PassOn(self) };
+        blocking(|| self.drain(&mut turn));
     }
 
     fn lead(self: &Arc<Self>) {
-        blocking(|| self.drain(&mut exclusive(&self.writer)));
+        blocking(|| self.drain(&mut self.turn()));
+    }
+
+    /// Waits for the writer.
+    pub(super) fn turn(self: &Arc<Self>) -> Turn<'_> {
+        Turn { writer: self.writer.lock().unwrap_or_else(given_up), _next: PassOn(self) }
     }
 
     /// Wakes the first waiter, if any: the writer is free.
     fn pass_on(self: &Arc<Self>) {
         let mut queue = exclusive(&self.queue);
         for waiting in queue.iter_mut() {
-            let Some(lead) = waiting.lead.take() else { return };
-            match lead.send(Hint { shared: Arc::clone(self), armed: true }) {
-                Ok(()) => return,
-                Err(mut hint) => hint.armed = false,
+            match waiting.lead.take() {
+                Some(lead) => match lead.send(Hint { shared: Arc::clone(self), armed: true }) {
+                    Ok(()) => return,
+                    Err(mut hint) => hint.armed = false,
+                },
+                // It was told, and has given up since.
+                None if waiting.done.is_closed() => {}
+                None => return,
             }
         }
     }

@@ -36,7 +36,7 @@ use bytes::Bytes;
 use grant::Pins;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::{Shared, exclusive, read, write};
+use shared::{Shared, read, write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -281,7 +281,7 @@ impl Spool {
 
     /// Erases a study: destroys its key on disk, forgets what it sealed, gives back what that frees. Durable on return.
     pub fn erase_study(&self, study: &str) -> Result<ErasureRecord, SpoolError> {
-        let mut writer = exclusive(&self.0.writer);
+        let mut writer = self.0.turn();
         // What is queued was sealed with the key that goes: it is answered before, or refused after.
         self.0.drain(&mut writer);
         let destroyed = write(&self.0.keys).destroy(study)?;
@@ -302,7 +302,7 @@ impl Spool {
 
     /// Writes what is queued and takes no more; the directory is free when the last handle is dropped.
     pub fn close(self) {
-        let mut writer = exclusive(&self.0.writer);
+        let mut writer = self.0.turn();
         self.0.drain(&mut writer);
         writer.stopped = true;
     }
