@@ -297,7 +297,7 @@ fn one_span_holds_all_that_is_done_for_a_study_and_names_no_patient() {
         assert_eq!((&event["spans"][0]["name"], &event["spans"][0]["id"]), (&"study".into(), &id.as_str().into()));
     }
     let header = sund_agent::dataset::part10::read_file(&image).unwrap().header;
-    for tag in [dicom_dictionary_std::tags::PATIENT_ID, dicom_dictionary_std::tags::STUDY_INSTANCE_UID] {
+    for tag in [tags::PATIENT_ID, tags::STUDY_INSTANCE_UID] {
         assert!(!log.contains(&header.text(tag).unwrap()), "a patient in the log: {log}");
     }
 }

@@ -1,4 +1,5 @@
 //! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
+use crate::association::node::Pki;
 use crate::association::raw::Raw;
 use crate::hospital::{
     Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, route, until,
@@ -9,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sund_agent::agent::Agent;
-use sund_agent::association::{ObjectToSend, Sent, send};
+use sund_agent::association::{ObjectToSend, Peer, Sent, send};
 use sund_agent::control::{Answer, Request, ask};
 use sund_agent::deliver::Destination;
 use sund_agent::fault::{Blame, Fault};
@@ -581,7 +582,7 @@ async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
     let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
     // The first image has come, and half of the second one.
     let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
-    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let peer = Peer { address: line, ..node.peer() };
     let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
     until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
     tokio::time::sleep(5 * quiet).await;
@@ -740,6 +741,22 @@ async fn results_that_a_pacs_sends_back_are_kept_and_no_model_runs_on_them() {
     assert_eq!(archive.count(), 2, "nothing more was sent");
 }
 
-fn completions(study: &sund_agent::status::StudyStatus) -> usize {
+fn completions(study: &StudyStatus) -> usize {
     study.timeline.iter().filter(|moment| moment.step == "complete").count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_audit_trail_has_a_caller_whose_certificate_is_of_another_authority() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    let node = Node::open(|config| config.node.tls = Some(pki.server())).await;
+    let images = [frame().in_study(&new_uid(), "1").object()];
+    let call = |tls| async { send(&Peer { tls: Some(tls), ..node.peer() }, &images, |_, _| {}).await };
+    assert!(call(pki.connector_as(&stranger)).await.is_err());
+    until("the audit trail has it", || {
+        node.audited(&["association-refused", "tls-failed", "authority that is not trusted"]).then_some(())
+    })
+    .await;
+    assert_eq!(node.status().node.received, 0);
+    call(pki.connector()).await.unwrap();
+    assert_eq!(node.status().node.received, 1);
 }
