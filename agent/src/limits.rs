@@ -96,6 +96,8 @@ pub mod study {
     pub const MAX_OPEN: Duration = Duration::from_hours(1);
     /// Most requests, or issuers, that an identity takes from one instance; more are nobody's worklist.
     pub const MAX_REQUESTS: usize = 16;
+    /// Most studies that are completed at the same time; each reads its instances, one after the other, into memory.
+    pub const MAX_COMPLETING: usize = 2;
     /// Most entries on a study's timeline; older ones stay in the audit trail.
     pub const MAX_TIMELINE: usize = 200;
 }
@@ -167,6 +169,8 @@ pub mod agent {
 
     /// From the order to stop to the end; a job that runs longer is taken up again at the next start.
     pub const DRAIN: Duration = Duration::from_mins(1);
+    /// Then until console and control socket are closed, whoever still listens to them.
+    pub const DARK: Duration = Duration::from_secs(2);
 }
 
 /// Folders of DICOM files that are given to a command.

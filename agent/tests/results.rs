@@ -1,6 +1,6 @@
 //! Results conform, keep the patient of the identity record, and lie where the source lies.
 use dicom_core::{Tag, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,12 @@ fn demo(folder: &str) -> Vec<SourceHeader> {
     files
         .iter()
         .map(read)
-        .map(|i| SourceHeader { sop_class: i.sop_class, sop_instance: i.sop_instance, header: i.header })
+        .map(|i| SourceHeader {
+            sop_class: i.sop_class,
+            sop_instance: i.sop_instance,
+            header: i.header,
+            length: i.dataset.len() as u64,
+        })
         .collect()
 }
 
@@ -201,6 +206,50 @@ fn an_empty_mask_gives_no_segmentation_and_its_volume_of_zero_is_in_the_report()
     let output = Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("Volume") && text.contains("no finding"), "{text}");
+}
+
+/// What was lost in the source's compression stays said of the segmentation and of the preview.
+#[test]
+fn results_of_lossy_images_say_that_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, inference) = on_the_series();
+    let put = |sources: &mut [SourceHeader], tag: Tag, vr: VR, value: &str| {
+        sources[0].header.elements.insert(tag, Element { vr, value: value.as_bytes().to_vec() });
+    };
+    let mut said = sources.clone();
+    put(&mut said, tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "01");
+    put(&mut said, tags::LOSSY_IMAGE_COMPRESSION_RATIO, VR::DS, "12.5");
+    put(&mut said, tags::LOSSY_IMAGE_COMPRESSION_METHOD, VR::CS, "ISO_14495_1 ");
+    // What is encapsulated here is as long as what is not: the ratio is 1.
+    let compressed = |syntax: &str| {
+        let mut sources = sources.clone();
+        sources[0].header.transfer_syntax = syntax.to_owned();
+        sources
+    };
+    let mut reversible = compressed(uids::JPEG2000);
+    put(&mut reversible, tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00");
+    for (case, sources, ratio_and_method) in [
+        ("said", said, Some(["12.5", "ISO_14495_1"])),
+        ("baseline", compressed(uids::JPEG_BASELINE8_BIT), Some(["1.0", "ISO_10918_1"])),
+        ("jpeg 2000", compressed(uids::JPEG2000), Some(["1.0", "ISO_15444_1"])),
+        ("reversible", reversible, None),
+        ("lossless", compressed(uids::JPEG_LOSSLESS_SV1), None),
+    ] {
+        let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+        for object in objects.iter().filter(|object| object.kind != "SR") {
+            validate(object, dir.path(), &format!("{case}-{}", object.kind));
+            let header = scan(&object.dataset, &object.transfer_syntax).unwrap();
+            let text = |tag| header.text(tag);
+            assert_eq!(
+                text(tags::LOSSY_IMAGE_COMPRESSION).as_deref() == Some("01"),
+                ratio_and_method.is_some(),
+                "{case}"
+            );
+            let said = [tags::LOSSY_IMAGE_COMPRESSION_RATIO, tags::LOSSY_IMAGE_COMPRESSION_METHOD].map(text);
+            let said = said.each_ref().map(|text| text.as_deref().unwrap_or_default());
+            assert_eq!(said, ratio_and_method.unwrap_or_default(), "{case}");
+        }
+    }
 }
 
 #[test]

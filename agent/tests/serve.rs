@@ -1,7 +1,9 @@
 //! The daemon, as systemd and an administrator meet it.
+use crate::association::raw::Raw;
 use crate::hospital::{Archive, frame, new_uid, until};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
+use dicom_dictionary_std::uids;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -300,4 +302,48 @@ fn one_span_holds_all_that_is_done_for_a_study_and_names_no_patient() {
     for tag in [tags::PATIENT_ID, tags::STUDY_INSTANCE_UID] {
         assert!(!log.contains(&header.text(tag).unwrap()), "a patient in the log: {log}");
     }
+}
+
+#[test]
+fn while_it_drains_whoever_asks_is_told_so() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().parse().unwrap();
+    let (mut sender, _) = Raw::associate(address, &[(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]);
+    daemon.signal(rustix::process::Signal::TERM);
+    site.hears("STOPPING=1");
+    // The association is still there: it may end what it has begun.
+    while site.status()["draining"] != true {}
+    sender.release();
+    drop(sender);
+    assert_eq!(daemon.exit_code(), Some(0));
+}
+
+#[test]
+fn the_audit_log_is_checked_and_read_and_its_identifiers_open_with_the_key_alone() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let (host, port) = address.split_once(':').unwrap();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection/golden/ultrasound/frame.dcm");
+    let sent = Command::new("storescu").args(["-xy", "-aec", "SUND", host, port]).arg(&image).output();
+    assert!(sent.expect("storescu, from Debian's dcmtk").status.success());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
+
+    let verified = site.sund(&["audit", "verify"]);
+    let told = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success() && told.starts_with("the chain holds: "), "{told}{}", stderr(&verified));
+    let study = sund_agent::dataset::part10::read_file(&image).unwrap().header.text(tags::STUDY_INSTANCE_UID).unwrap();
+    let shown = |arguments: &[&str]| String::from_utf8(site.sund(arguments).stdout).unwrap();
+    assert!(!shown(&["audit", "show"]).contains(&study));
+    let opened = shown(&["audit", "show", "--identifiers"]);
+    assert!(opened.contains(&study) && opened.contains("instances-stored"), "{opened}");
+
+    let file = fs::read_dir(site.folder("audit")).unwrap().map(|file| file.unwrap().path());
+    let file = file.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).min().unwrap();
+    let edited = fs::read_to_string(&file).unwrap().replacen("agent-started", "agent-stopped", 1);
+    fs::write(&file, edited).unwrap();
+    let refused = site.sund(&["audit", "verify"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("audit-chain-broken"), "{}", stderr(&refused));
 }

@@ -280,6 +280,77 @@ async fn a_shadow_run_sends_nothing_corrected_or_not() {
     assert_eq!((archive.held().len(), node.destination("archive").waiting), (0, 0));
 }
 
+fn other_series(image: Image, study: &str) -> Image {
+    text(image, tags::SERIES_INSTANCE_UID, VR::UI, &format!("{study}.2"))
+}
+
+fn is_not_applicable(report: &Held) -> bool {
+    report.says("AI outcome: not applicable")
+}
+
+/// The model was not meant for what came first, and is for what came late; and the other way round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn not_applicable_and_a_finding_on_the_same_study_name_each_other() {
+    let archive = Archive::open().await;
+    let address = archive.address.clone();
+    let node = Node::open(|config| {
+        config.destinations = vec![destination("archive", &address)];
+        config.routes[0].selection.max_instances = Some(1);
+    })
+    .await;
+    let study = new_uid();
+    let unfit = |instance: &str| text(frame().in_study(&study, instance), tags::MODALITY, VR::CS, "XA");
+    node.receives(&[unfit("1")]).await;
+    archive.holds(1).await;
+    node.receives(&[other_series(frame().in_study(&study, "2"), &study)]).await;
+    archive.holds(3).await;
+    // A second image of the series is one too many.
+    node.receives(&[other_series(frame().in_study(&study, "3"), &study)]).await;
+    archive.holds(4).await;
+    let reports = archive.reports();
+    assert_eq!(reports.iter().map(is_not_applicable).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(predecessor(&reports[0]), None);
+    for pair in reports.windows(2) {
+        assert_eq!(predecessor(&pair[1]).as_ref(), Some(&pair[0].arrival.sop_instance));
+    }
+}
+
+/// A corrected header shows that the model was never meant for this patient: its finding is not sent again, but superseded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_finding_is_superseded_when_the_corrected_patient_is_not_one_for_the_model() {
+    let archive = Archive::open().await;
+    let address = archive.address.clone();
+    let node = Node::open(|config| {
+        config.destinations = vec![destination("archive", &address)];
+        config.routes[0].selection =
+            toml::from_str("require = [{ attribute = \"PatientAge\", at_least = \"18Y\" }]").unwrap();
+    })
+    .await;
+    let study = new_uid();
+    let aged = |name: &str, age: &str| text(named(frame().in_study(&study, "1"), name), tags::PATIENT_AGE, VR::AS, age);
+    node.receives(&[aged("Hansen^Per", "044Y")]).await;
+    archive.holds(2).await;
+    node.receives(&[aged("Hansen^Peer", "004Y")]).await;
+    archive.holds(3).await;
+    // It was right at first: the model runs again, and nothing of the first finding is taken up.
+    node.receives(&[aged("Hansen^Per", "044Y")]).await;
+    archive.holds(5).await;
+    until("nothing waits", || (node.destination("archive").waiting == 0).then_some(())).await;
+    assert_eq!(archive.count(), 5);
+    let reports = archive.reports();
+    assert_eq!(reports.iter().map(is_not_applicable).collect::<Vec<_>>(), [false, true, false]);
+    for (n, pair) in reports.windows(2).enumerate() {
+        assert_eq!(
+            predecessor(&pair[1]).as_ref(),
+            Some(&pair[0].arrival.sop_instance),
+            "report {} of {:?}",
+            n + 2,
+            reports.iter().map(|r| r.arrival.sop_instance.clone()).collect::<Vec<_>>()
+        );
+    }
+}
+
+/// Late instances are answered by a new job; what waited of the earlier one never goes, and the new report names it.
 /// Late instances are answered by a new job; what waited of the earlier one never goes, and no report names it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_instances_run_again_and_supersede_what_waits() {
@@ -476,6 +547,9 @@ async fn what_a_destination_refuses_for_good_is_put_aside_with_its_reason() {
     assert!(study.timeline.iter().any(|m| m.text.contains("status C000H: patient-unknown")), "{:?}", study.timeline);
     let status = node.destination("archive");
     assert_eq!((status.waiting, status.dead), (0, 2));
+    assert!(status.trouble.is_some_and(|trouble| trouble.contains("patient-unknown")));
+    let given_up = vec![("archive".to_owned(), "dead".to_owned())];
+    node.study("a person is asked to look", |s| s.state == "failed" && s.results[0].delivery == given_up).await;
     until("the audit trail has it", || node.audited(&["delivery-given-up", "delivery-dead"]).then_some(())).await;
     // The next study's results go.
     archive.refuse(None);

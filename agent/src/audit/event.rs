@@ -92,6 +92,13 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// A study could not be completed, and is tried again.
+    StudyPutOff {
+        /// The study.
+        study: Study,
+        /// Why.
+        fault: Fault,
+    },
     /// The same pixels came with a new header: the identity was updated without inference.
     IdentityUpdated {
         /// The study, as it is known now.

@@ -169,6 +169,9 @@ fn say(event: &Event) -> Says<'_> {
         Event::StudyRefused { study, fault } => {
             Says::new("study-refused", TRANSFERRED, "C").failed(MINOR, fault).study(study)
         }
+        Event::StudyPutOff { study, fault } => {
+            Says::new("study-put-off", PROCEDURE, "U").failed(SERIOUS, fault).study(study)
+        }
         Event::IdentityUpdated { study, version } => {
             Says::new("identity-updated", PATIENT, "U").study(study).of("identity-version", *version)
         }

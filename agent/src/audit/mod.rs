@@ -19,7 +19,7 @@ mod seal;
 mod verify;
 
 pub use event::{Event, Model, Peer, Study};
-pub use line::{GENESIS, Head};
+pub use line::{GENESIS, Head, files};
 pub use log::{Log, Options};
 pub use seal::{Key, identifiers};
 pub use verify::{Anchors, ChainBreak, Report, verify};

@@ -8,7 +8,7 @@ use crate::job::{Job, JobState};
 use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::results::{Identity, ResultObject, is_result};
-use crate::route::{Candidate, Plan, SeriesView, plan};
+use crate::route::{Candidate, Decision, Plan, SeriesView, plan};
 use crate::spool::{Batch, SpoolError, Table};
 use crate::study::open::{OpenedInstance, hex, open};
 use crate::study::patient::{Patient, is_one_patient};
@@ -34,16 +34,22 @@ impl Pipeline {
     /// Opens a complete study, checks whose it is, routes it, and makes its jobs. Called again when instances come late: what
     /// was inferred on the very same input is not inferred again.
     pub(super) fn complete(&self, study: &str) -> Result<(), Fault> {
-        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
-        let received = self.spool.instances_of(study);
-        if received.is_empty() {
-            // Erased since its last instance came.
-            return Ok(());
-        }
-        let mut record = match self.study_record(study)? {
+        // Reading and decrypting a whole study holds up no other one.
+        let known = match self.study_record(study)? {
             Some(record) => record,
             None => StudyRecord::new(study, opaque_id()?),
         };
+        let received = self.spool.instances_of(study);
+        let waited = received.last().and_then(|newest| newest.arrival.at.elapsed().ok());
+        crate::metrics::stage("assembly", waited.unwrap_or_default());
+        let opened = self.recorder.stage("study", &known.id, || open(&self.spool, &known));
+
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        if received.iter().all(|instance| self.spool.instance(instance.id).is_none()) {
+            // Erased since its last instance came.
+            return Ok(());
+        }
+        let mut record = self.study_record(study)?.unwrap_or(known);
         let id = record.id.clone();
         record.considered = received.iter().map(|instance| instance.id).max().unwrap_or(record.considered);
         if let (0, Some(first)) = (record.revision, received.first()) {
@@ -52,11 +58,11 @@ impl Pipeline {
                 moment.at = first.arrival.at;
             }
         }
-        let waited = received.last().and_then(|newest| newest.arrival.at.elapsed().ok());
-        crate::metrics::stage("assembly", waited.unwrap_or_default());
-        let mut opened = match self.recorder.stage("study", &id, || open(&self.spool, &record)) {
+        let mut opened = match opened {
             Ok(opened) => opened,
-            Err(fault) => return self.refuse(record, &fault),
+            Err(fault) if matches!(fault.blame, Blame::Peer | Blame::Study) => return self.refuse(record, &fault),
+            // A disk that did not answer says nothing about the study: it is tried again.
+            Err(fault) => return Err(fault),
         };
         // A PACS that forwards whole studies sends results back. They are kept, and no model's input: nothing may be found
         // in what was found, and no study may go round for ever. Nor do they say who the patient is.
@@ -81,18 +87,22 @@ impl Pipeline {
             return self.refuse(record, &fault);
         }
         let was_refused = record.refused.take().is_some();
-        let mut batch = Batch::new();
-        let corrected = self.update_identity(&mut record, &opened, &mut batch)?;
-
         let candidates = candidates(&self.packages);
         let views = views(&opened);
         let plan = self.recorder.stage("route", &id, || Ok(plan(&self.site.routes, &candidates, &views)))?;
+        let mut batch = Batch::new();
+        let corrected = self.update_identity(&mut record, &opened, &plan, &mut batch)?;
+
         let earlier = self.jobs_of(study)?;
         let jobs = self.new_jobs(&record, &opened, &plan, &earlier);
         describe(&mut record, &plan, &jobs);
         for job in &jobs {
             batch.put(Table::Jobs, &Job::key(job.id), job, Some(study))?;
         }
+        // What a model found on a study that it turns out not to be meant for does not go out any more.
+        let unmeant: Vec<&Job> = jobs.iter().filter(|job| job.not_applicable.is_some()).collect();
+        let is_unmeant = |id| earlier.iter().any(|job| job.id == id && unmeant.iter().any(|new| new.asks_again(job)));
+        self.withdraw(&mut batch, study, |delivery| is_unmeant(delivery.job))?;
         let (replaced, open): (Vec<&Job>, Vec<&Job>) = earlier
             .iter()
             .filter(|earlier| earlier.is_open())
@@ -152,6 +162,7 @@ impl Pipeline {
         &self,
         record: &mut StudyRecord,
         opened: &[OpenedInstance],
+        plan: &Plan<'_>,
         batch: &mut Batch,
     ) -> Result<Vec<(Job, ResultObject)>, Fault> {
         // In the order of arrival: the newest is the last.
@@ -165,7 +176,7 @@ impl Pipeline {
             return Ok(Vec::new());
         }
         record.note("identity", "patient or study data were corrected; nothing is inferred anew for that", None);
-        let made = self.correct(batch, record, &identity)?;
+        let made = self.correct(batch, record, &identity, |job| still_stands(plan, job))?;
         self.recorder.audit(audit::Event::IdentityUpdated {
             study: self.audit_study(&record.study),
             version: u64::from(record.identity_version),
@@ -189,11 +200,17 @@ impl Pipeline {
             input_digests.sort();
             let same_question: Vec<&Job> = earlier
                 .iter()
-                .filter(|job| {
-                    job.route == decision.route.name && job.package.name == decision.model && job.series == series
-                })
+                .filter(|job| job.asks_of(&decision.route.name, decision.model, series.as_deref()))
                 .collect();
-            if same_question.iter().any(|j| j.package.digest == package.digest && j.input_digests == input_digests) {
+            // An answer holds until the model has turned out not to be meant for the study, or to be meant for it after all.
+            let turned = same_question.iter().filter(|job| job.series != series).map(|job| job.id).max();
+            let is_answered = same_question.iter().any(|job| {
+                job.series == series
+                    && Some(job.id) > turned
+                    && job.package.digest == package.digest
+                    && job.input_digests == input_digests
+            });
+            if is_answered {
                 continue;
             }
             let reasons: Vec<String> = decision.unfit.iter().map(ToString::to_string).collect();
@@ -214,6 +231,13 @@ impl Pipeline {
         }
         jobs
     }
+}
+
+/// True unless the plan now says otherwise than a job did: that its model is not meant for the study, or that it is.
+fn still_stands(plan: &Plan<'_>, job: &Job) -> bool {
+    let of_job = |decision: &&Decision<'_>| decision.route.name == job.route && decision.model == job.package.name;
+    let is_meant = plan.runs().any(|decision| of_job(&decision));
+    !plan.decisions.iter().any(|decision| of_job(&decision)) || is_meant == job.series.is_some()
 }
 
 /// How a job ends that had not ended when more instances came.

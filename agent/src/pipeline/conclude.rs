@@ -205,7 +205,8 @@ impl Pipeline {
             let stored = self.spool.instance(*id).ok_or(crate::spool::SpoolError::Erased)?;
             let dataset = self.spool.read(&stored)?;
             let header = crate::dataset::scan::scan(&dataset, &stored.arrival.transfer_syntax)?;
-            Ok(SourceHeader { sop_class: stored.arrival.sop_class, sop_instance: stored.arrival.sop_instance, header })
+            let Arrival { sop_class, sop_instance, .. } = stored.arrival;
+            Ok(SourceHeader { sop_class, sop_instance, header, length: stored.length })
         };
         job.inputs.iter().map(open).collect()
     }
@@ -216,7 +217,7 @@ impl Pipeline {
         if job.is_open() && job.supersedes.is_none() {
             return Ok(None);
         }
-        let mut sent: Vec<Delivery> = self.spool.scan(Table::Deliveries, "")?;
+        let mut sent = self.seen.deliveries.all(&self.spool);
         sent.retain(|delivery| delivery.study == job.study && delivery.may_have_arrived());
         let answers = std::iter::once(job.id).chain(self.earlier(job)?.into_iter().map(|earlier| earlier.id));
         let newest_of = |job: u64| {

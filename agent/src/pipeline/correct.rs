@@ -12,17 +12,19 @@ use crate::spool::{Batch, SpoolError, Table};
 use crate::study::record::StudyRecord;
 
 impl Pipeline {
-    /// Puts into `batch` what a new version of the identity asks for, and says what was made. The caller holds the studies.
+    /// Puts into `batch` what a new version of the identity asks for, and says what was made: of the jobs that still
+    /// `stand`. The caller holds the studies.
     pub(super) fn correct(
         &self,
         batch: &mut Batch,
         record: &mut StudyRecord,
         identity: &Identity,
+        stands: impl Fn(&Job) -> bool,
     ) -> Result<Vec<(Job, ResultObject)>, Fault> {
         // Whatever comes of it: nothing goes out under the old identity.
         self.withdraw(batch, &record.study, |_| true)?;
         let mut made = Vec::new();
-        for (job, outcome) in self.answers(&record.study)? {
+        for (job, outcome) in self.answers(&record.study)?.into_iter().filter(|(job, _)| stands(job)) {
             let id = record.id.clone();
             let again = self.recorder.stage("results", &id, || {
                 let sent = self.sent_report(&job)?;
@@ -51,19 +53,20 @@ impl Pipeline {
 
     /// Ended jobs of a study, without those that a later answer supersedes.
     fn answers(&self, study: &str) -> Result<Vec<(Job, Outcome)>, Fault> {
-        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
+        let jobs = self.jobs_of(study)?;
         let outcome = |job: &Job| match job.state {
             JobState::Ended { outcome, .. } => Some(outcome),
             JobState::Waiting { .. } => None,
         };
-        let mut superseded = Vec::new();
-        for job in jobs.iter().filter(|job| job.study == study) {
-            if matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding)) {
-                superseded.extend(self.earlier(job)?.iter().map(|job| job.id));
-            }
-        }
-        let stands = |job: &Job| job.study == study && !superseded.contains(&job.id);
-        Ok(jobs.into_iter().filter(stands).filter_map(|job| outcome(&job).map(|outcome| (job, outcome))).collect())
+        // A later answer supersedes every job that asked the same, whether or not it followed that one directly; so does
+        // a decision that the model was not meant for the study.
+        let is_answer = |job: &Job| {
+            job.not_applicable.is_some() || matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding))
+        };
+        let is_superseded =
+            |job: &Job| jobs.iter().any(|later| later.id > job.id && is_answer(later) && later.asks_again(job));
+        let stands = |job: &&Job| !is_superseded(job);
+        Ok(jobs.iter().filter(stands).filter_map(|job| outcome(job).map(|outcome| (job.clone(), outcome))).collect())
     }
 
     /// The newest results of a job, as they lie in the spool.

@@ -14,7 +14,7 @@ use crate::status::{DestinationStatus, JobStatus, ModelStatus, Node, ResultStatu
 use crate::study::record::StudyRecord;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
@@ -169,6 +169,7 @@ impl Pipeline {
             let trouble =
                 deliveries.iter().filter(|d| d.destination == destination.name).find_map(|d| match &d.state {
                     DeliveryState::Waiting { trouble, .. } => trouble.clone(),
+                    DeliveryState::Dead { reason, .. } => Some(format!("given up: {reason}")),
                     _ => None,
                 });
             DestinationStatus {
@@ -228,11 +229,7 @@ impl Pipeline {
             outcome: result.outcome,
             summary: result.summary.clone(),
             preview: (result.kind == "SC").then(|| crate::console::preview_path(&record.id, n)),
-            delivery: deliveries
-                .iter()
-                .filter(|delivery| delivery.job == result.job && delivery.result == result.uid)
-                .map(|delivery| (delivery.destination.clone(), state_text(&delivery.state).to_owned()))
-                .collect(),
+            delivery: delivered(deliveries.iter().filter(|delivery| delivery.job == result.job)),
         });
         StudyStatus {
             patient: identity.value(tags::PATIENT_NAME),
@@ -257,13 +254,32 @@ fn state_of(record: &StudyRecord, own: &[&Job], deliveries: &[&Delivery]) -> &'s
         "refused"
     } else if own.iter().any(|job| job.is_open()) {
         "running"
-    } else if own.iter().any(failed) {
+    } else if own.iter().any(failed) || deliveries.iter().any(|d| matches!(d.state, DeliveryState::Dead { .. })) {
         "failed"
     } else if sent.peek().is_some() && sent.all(|d| matches!(d.state, DeliveryState::Delivered { .. })) {
         "delivered"
     } else {
         "done"
     }
+}
+
+/// How the results of a job stand at each destination: as the one that is worst off.
+fn delivered<'a>(deliveries: impl Iterator<Item = &'a &'a Delivery>) -> Vec<(String, String)> {
+    let mut worst: BTreeMap<&str, &DeliveryState> = BTreeMap::new();
+    let concern = |state: &DeliveryState| match state {
+        DeliveryState::Dead { .. } => 4,
+        DeliveryState::Held { .. } => 3,
+        DeliveryState::Waiting { .. } => 2,
+        DeliveryState::Delivered { .. } => 1,
+        DeliveryState::Superseded { .. } => 0,
+    };
+    for delivery in deliveries {
+        let state = worst.entry(&delivery.destination).or_insert(&delivery.state);
+        if concern(&delivery.state) > concern(state) {
+            *state = &delivery.state;
+        }
+    }
+    worst.into_iter().map(|(destination, state)| (destination.to_owned(), state_text(state).to_owned())).collect()
 }
 
 fn state_text(state: &DeliveryState) -> &'static str {

@@ -6,6 +6,7 @@ mod build;
 mod capture;
 mod corrected;
 mod identity;
+mod lossy;
 mod modules;
 mod report;
 mod seg;
@@ -34,6 +35,8 @@ pub struct SourceHeader {
     pub sop_instance: String,
     /// Its top level.
     pub header: Header,
+    /// Length of its data set in bytes.
+    pub length: u64,
 }
 
 /// The report that a new one supersedes.
