@@ -88,6 +88,7 @@ impl Agent {
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
             watchers.spawn(console::serve(vec![socket], options, source, metrics::install(), darkened));
         }
+        services.spawn(audited(Arc::clone(&pipeline), stop.subscribe()));
         let runner = Arc::clone(&pipeline);
         services.spawn_blocking(move || {
             run_jobs(&runner);
@@ -162,6 +163,14 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         self.pipeline.drain();
+    }
+}
+
+/// Ends, with the fault, once the audit log no longer takes events.
+async fn audited(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
+    tokio::select! {
+        fault = pipeline.unaudited() => Err(fault),
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
     }
 }
 

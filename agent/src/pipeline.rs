@@ -30,6 +30,7 @@ pub use runner::run_jobs;
 
 use crate::deliver::Destination;
 use crate::deliver::queue::Delivery;
+use crate::fault::Fault;
 use crate::infer::Engines;
 use crate::job::Job;
 use crate::model::Package;
@@ -147,6 +148,11 @@ impl Pipeline {
         self.jobs.close();
         self.models.interrupt();
         self.deliveries.notify_waiters();
+    }
+
+    /// Waits until the audit log no longer takes events: nothing goes on unaudited.
+    pub async fn unaudited(&self) -> Fault {
+        self.recorder.unaudited().await
     }
 
     /// Says where the DICOM node listens, for the console.

@@ -395,6 +395,11 @@ impl Node {
         self.agent.as_ref().unwrap()
     }
 
+    /// Why it ends by itself.
+    pub async fn broken(&mut self) -> Fault {
+        tokio::time::timeout(PATIENCE, self.agent.as_mut().unwrap().broken()).await.expect("it ends")
+    }
+
     pub fn status(&self) -> Status {
         self.agent().status()
     }
@@ -448,6 +453,15 @@ impl Node {
             lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
         }
         lines
+    }
+
+    /// Whom the audit line of an event names, of the last one of its kind.
+    pub fn audited_patient(&self, event: &str) -> Option<(String, String)> {
+        let event = format!("\"{event}\"");
+        let line = self.audit().iter().map(ToString::to_string).rfind(|line| line.contains(&event))?;
+        let whose = audit::identifiers(&line, &audit_key()).unwrap()?;
+        let text = |key: &str| whose[key].as_str().unwrap_or_default().to_owned();
+        Some((text("patient_id"), text("patient_name")))
     }
 
     /// True where an audit line holds all of these texts.

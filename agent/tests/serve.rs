@@ -347,3 +347,26 @@ fn the_audit_log_is_checked_and_read_and_its_identifiers_open_with_the_key_alone
     let refused = site.sund(&["audit", "verify"]);
     assert!(!refused.status.success() && stderr(&refused).contains("audit-chain-broken"), "{}", stderr(&refused));
 }
+
+#[test]
+fn the_master_key_can_lie_elsewhere_and_another_one_opens_nothing() {
+    let site = Site::new("");
+    let text = fs::read_to_string(site.config()).unwrap();
+    let with_key = text.replacen("[spool]\n", "[spool]\nmaster_key_file = \"spool.key\"\n", 1);
+    fs::write(site.config(), with_key).unwrap();
+    let missing = site.sund(&["check-config"]);
+    let told = String::from_utf8_lossy(&missing.stdout).into_owned();
+    assert!(missing.status.code() == Some(64) && told.contains("openssl rand -hex 32"), "{told}");
+    let key = |digits: &str| {
+        fs::write(site.folder("spool.key"), digits.repeat(32)).unwrap();
+        fs::set_permissions(site.folder("spool.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    key("3c");
+    let daemon = site.serve();
+    assert!(!site.folder("spool").join("master.key").exists());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
+    key("3d");
+    let refused = site.sund(&["serve"]);
+    assert!(stderr(&refused).contains("spool-wrong-master-key"), "{}", stderr(&refused));
+}

@@ -6,6 +6,7 @@ use crate::hospital::{
 };
 use dicom_core::VR;
 use dicom_dictionary_std::{tags, uids};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -596,6 +597,49 @@ async fn a_full_spool_refuses_instances_and_ends_what_it_has_begun() {
     node.receives(&[frame().in_study(&new_uid(), "1")]).await;
 }
 
+/// What waits of a study that names two patients, or for an archive that is gone, would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_can_never_go_holds_up_no_erasure_and_the_audit_says_whose_it_was() {
+    let away = Archive::nowhere().await;
+    let mut node = node(&[("archive", &away)]).await;
+    let (refused, left) = (new_uid(), new_uid());
+    let whose = Some(("DEMO-0001".to_owned(), "Hansen^Per".to_owned()));
+    node.receives(&[named(frame().in_study(&refused, "1"), "Hansen^Per")]).await;
+    until("the sender's instances are audited", || node.audited_patient("instances-stored")).await;
+    assert_eq!(node.audited_patient("instances-stored"), whose);
+    until("results wait", || (node.destination("archive").waiting == 2).then_some(())).await;
+    node.receives(&[text(frame().in_study(&refused, "2"), tags::PATIENT_ID, VR::LO, "ANOTHER")]).await;
+    node.study("the study is refused", |study| study.state == "refused").await;
+
+    let spool = node.folder.path().join("spool");
+    let erase = |study: &str| Request::Erase { study: study.to_owned() };
+    let answer = ask(&spool, &erase(&refused)).await.unwrap();
+    assert!(matches!(answer, Answer::Erased { .. }), "{answer:?}");
+    for event in ["erasure-begun", "study-erased"] {
+        assert_eq!(node.audited_patient(event), whose, "{event}");
+    }
+
+    node.receives(&[frame().in_study(&left, "1")]).await;
+    until("results wait", || (node.destination("archive").waiting == 2).then_some(())).await;
+    let answer = ask(&spool, &erase(&left)).await.unwrap();
+    assert!(matches!(&answer, Answer::Refused(fault) if fault.code == "study-under-way"), "{answer:?}");
+    node.stop().await;
+    node.start(|config| config.destinations.clear()).await;
+    let answer = ask(&spool, &erase(&left)).await.unwrap();
+    assert!(matches!(answer, Answer::Erased { .. }), "{answer:?}");
+}
+
+/// An audit log that takes no more ends the agent: nothing goes on unaudited.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_audit_log_that_cannot_be_written_ends_the_agent_with_its_fault() {
+    // Each event begins a file of its own.
+    let mut node = Node::open(|config| config.audit.max_file = 1).await;
+    std::fs::remove_dir_all(node.folder.path().join("audit")).unwrap();
+    // Whether it is still taken is a matter of time.
+    let _ = node.offer(&[frame().in_study(&new_uid(), "1")]).await;
+    assert_eq!(node.broken().await.code, "audit-disk");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_second_agent_on_the_spool_is_refused_and_told_who_holds_it() {
     let node = Node::open(|_| {}).await;
@@ -666,6 +710,35 @@ async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
     let study = node.ended(1).await;
     assert_eq!(study.instances, 2);
     assert_eq!(study.timeline.iter().filter(|moment| moment.step == "complete").count(), 1);
+}
+
+/// A disk that does not give an instance back says nothing about the study: it is tried again, and never refused for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_disk_that_fails_for_a_while_refuses_no_study() {
+    let mut node = Node::open(|_| {}).await;
+    let study = new_uid();
+    let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
+    // While the second image is on its way, the first one is damaged where it lies.
+    let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
+    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
+    until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
+    let segment = node.folder.path().join("spool/segment-000000000001.log");
+    let flip = || {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&segment).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 300_000).unwrap();
+        file.write_all_at(&[!byte[0]], 300_000).unwrap();
+    };
+    flip();
+    go_on.notify_one();
+    sending.await.unwrap().unwrap();
+    until("it is put off", || node.audited(&["study-put-off", "spool-unreadable"]).then_some(())).await;
+    assert!(node.status().studies.is_empty() && !node.audited(&["study-refused"]));
+    node.stop().await;
+    flip();
+    node.start(|_| {}).await;
+    assert_eq!(node.ended(1).await.instances, 2);
 }
 
 /// Names in four ways of writing; what comes back is the name.

@@ -193,12 +193,21 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// A study is about to be erased.
+    ErasureBegun {
+        /// The study.
+        study: Study,
+        /// On demand or by retention, and whose.
+        reason: String,
+    },
     /// A study was erased.
     StudyErased {
         /// The study.
         study: Study,
         /// On demand or by retention, and whose.
         reason: String,
+        /// Instances that went, results among them.
+        instances: u64,
     },
     /// The golden cases of a model package hold, and it serves.
     PackageLoaded {

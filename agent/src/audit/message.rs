@@ -218,8 +218,12 @@ fn say(event: &Event) -> Says<'_> {
             .kind("110122", "Login")
             .failed(MINOR, fault)
             .by(person(user.as_deref().unwrap_or("(unknown)"), address)),
-        Event::StudyErased { study, reason } => {
-            Says::new("study-erased", DELETED, "D").study(study).of("reason", clip(reason))
+        Event::ErasureBegun { study, reason } => {
+            Says::new("erasure-begun", DELETED, "D").study(study).of("reason", clip(reason))
+        }
+        Event::StudyErased { study, reason, instances } => {
+            let says = Says::new("study-erased", DELETED, "D").study(study);
+            says.of("reason", clip(reason)).of("instances", *instances)
         }
         Event::PackageLoaded { model, engine } => Says::new("package-loaded", ALERT, "E")
             .kind("110131", "Software Configuration")

@@ -26,7 +26,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("console", &["listen", "allowed_hosts", "metrics_token_file", "tls", "users"]),
     ("console.tls", &["certificate", "key"]),
     ("console.users", &["name", "password_hash"]),
-    ("spool", &["directory", "quota", "reserve", "segment", "retention"]),
+    ("spool", &["directory", "master_key_file", "quota", "reserve", "segment", "retention"]),
     ("study", &["quiet", "complete_on_association_end"]),
     ("identity", &["uid_key_file"]),
     ("audit", &["directory", "key_file"]),

@@ -2,10 +2,12 @@
 use super::Pipeline;
 use crate::association::{Association, Intake};
 use crate::audit;
+use crate::dataset::scan::scan;
 use crate::fault::{Blame, Fault};
 use crate::instance::StoredInstance;
 use crate::limits::study::MAX_COMPLETING;
 use crate::privacy::Private;
+use crate::results::Identity;
 use crate::spool::Incoming;
 use crate::study::assembly::{Assembler, AssemblyRules};
 use dicom_dictionary_std::tags;
@@ -40,8 +42,8 @@ pub struct SpoolIntake {
 /// What an association has brought.
 #[derive(Default)]
 struct Sums {
-    /// Instances by study.
-    stored: BTreeMap<String, u64>,
+    /// Instances by study, and the first of them, which says whose it is.
+    stored: BTreeMap<String, (StoredInstance, u64)>,
     /// Codes of refusals that the audit has had.
     refused: BTreeSet<String>,
 }
@@ -105,8 +107,11 @@ impl Intake for SpoolIntake {
 
     fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
         crate::metrics::instance_received(instance.length, took);
+        self.sums(association, |sums| {
+            let study = instance.arrival.study.clone();
+            sums.stored.entry(study).or_insert_with(|| (instance.clone(), 0)).1 += 1;
+        });
         self.pipeline.traffic.received.fetch_add(1, Ordering::Relaxed);
-        self.sums(association, |sums| *sums.stored.entry(instance.arrival.study.clone()).or_default() += 1);
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));
     }
 
@@ -124,8 +129,8 @@ impl Intake for SpoolIntake {
     fn closed(&self, association: &Association) {
         crate::metrics::associations_open(self.pipeline.traffic.open.fetch_sub(1, Ordering::Relaxed) - 1);
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
-        for (study, instances) in sums.stored {
-            let study = self.pipeline.audit_study(&study);
+        for (first, instances) in sums.stored.into_values() {
+            let study = self.pipeline.audit_instance(&first);
             self.pipeline.recorder.audit(audit::Event::InstancesStored { study, peer: peer(association), instances });
         }
         self.tell(Happened::Closed(association.id));
@@ -245,14 +250,26 @@ impl Pipeline {
         self.spool.studies().into_iter().filter(is_new).collect()
     }
 
+    /// How the audit names the study of an instance, by what the instance itself says: the study may have no identity yet.
+    fn audit_instance(&self, instance: &StoredInstance) -> audit::Study {
+        let opened = self.spool.read(instance).map_err(Fault::from);
+        let header = opened.and_then(|dataset| scan(&dataset, &instance.arrival.transfer_syntax));
+        // One that cannot be read is told without a name; its completion says why.
+        let identity = header.map(|header| Identity::from_header(&header)).unwrap_or_default();
+        named(&instance.arrival.study, &identity)
+    }
+
     /// How the audit names a study.
     pub(super) fn audit_study(&self, study: &str) -> audit::Study {
-        let identity = self.identity(study).unwrap_or_default();
-        audit::Study {
-            uid: Private::new(study.to_owned()),
-            patient_id: identity.value(tags::PATIENT_ID),
-            patient_name: identity.value(tags::PATIENT_NAME),
-        }
+        named(study, &self.identity(study).unwrap_or_default())
+    }
+}
+
+fn named(study: &str, identity: &Identity) -> audit::Study {
+    audit::Study {
+        uid: Private::new(study.to_owned()),
+        patient_id: identity.value(tags::PATIENT_ID),
+        patient_name: identity.value(tags::PATIENT_NAME),
     }
 }
 
