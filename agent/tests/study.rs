@@ -720,7 +720,7 @@ async fn a_disk_that_fails_for_a_while_refuses_no_study() {
     let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
     // While the second image is on its way, the first one is damaged where it lies.
     let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
-    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let peer = Peer { address: line, ..node.peer() };
     let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
     until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
     let segment = node.folder.path().join("spool/segment-000000000001.log");
