@@ -65,6 +65,9 @@ fn every_slip_in_a_manifest_is_told_at_once_with_its_line_and_what_was_meant() {
     );
     assert!(told.contains(&place) && told.contains("2 problems"), "{told}");
 
+    let told = check(new.replace("vendor =", "vender =").replace("version = \"0.1.0\"", "version = 1"));
+    assert!(told.contains("did you mean `vendor`?") && told.contains("version: is not a text"), "{told}");
+
     // What the steps do with their values is followed before any of them runs.
     let wrong = [
         ("above = 0.5", "above = nan", "steps.above: is not a finite number"),
@@ -77,17 +80,29 @@ fn every_slip_in_a_manifest_is_told_at_once_with_its_line_and_what_was_meant() {
         (
             "network = \"network\"",
             "network = \"networc\"",
-            "steps.network: there is no network `networc`\n    did you mean \"network\"?",
+            "steps.network: there is no network `networc`\n    did you mean `network`?",
         ),
         ("width = 400.0", "width = 0.5", "steps.width: is below 1"),
         (
             "class = \"tract\"",
             "class = \"tracd\"",
-            "engines.class: there is no class `tracd`\n    did you mean \"tract\"?",
+            "engines.class: there is no class `tracd`\n    did you mean `tract`?",
         ),
         ("axes = \"LPS\"", "axes = \"LRS\"", "steps.axes: is not three letters"),
         ("how = \"linear\"", "how = \"liner\"", "did you mean `linear`?"),
         ("format = 1", "format = 2", "format: format 2 is not known here"),
+        (
+            "at_least = \"18Y\"",
+            "at_least = \"18 years\"",
+            "selection.require.at_least: is neither a finite number nor an age",
+        ),
+        (
+            "colour = [200, 120, 60]",
+            "colour = [300, 1, 1]",
+            "segments.colour: is not three whole numbers from 0 to 255",
+        ),
+        ("volume_ml = true", "volume_ml = \"yes\"", "segments.volume_ml: is neither true nor false"),
+        ("tolerance_ml = 15.0", "tolerance_ml = nan", "golden.tolerance_ml: is not a finite number"),
         (
             "file = \"model.onnx\"",
             "file = \"../model.onnx\"",

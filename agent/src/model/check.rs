@@ -3,8 +3,8 @@ use super::kinds;
 use super::manifest::{Golden, Input, Manifest, Runtime, SegmentSpec};
 use super::place::Manuscript;
 use super::step::Step;
+use super::types::help_with;
 use crate::code::Code;
-use crate::config::meant;
 use crate::limits::model::{MAX_SIDE, MAX_STEPS, MAX_VOXELS};
 use crate::route::{Requirement, Selection};
 use std::collections::BTreeSet;
@@ -84,10 +84,7 @@ fn engines(manifest: &Manifest, script: &mut Manuscript<'_>) {
             if known.contains(&word.as_str()) {
                 continue;
             }
-            let help = match meant(word, known.iter().copied()) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None => format!("known: {}", known.join(", ")),
-            };
+            let help = help_with(word, known.iter().copied());
             script.complain(&format!("engines.{n}.{key}"), format!("there is no {key} `{word}`"), help);
         }
     }
@@ -159,11 +156,7 @@ fn steps(manifest: &Manifest, script: &mut Manuscript<'_>) {
         if let Step::Infer { network, .. } = step
             && !manifest.networks.iter().any(|known| known.name == *network)
         {
-            let known: Vec<&str> = manifest.networks.iter().map(|network| network.name.as_str()).collect();
-            let help = match meant(network, known.iter().copied()) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None => format!("known here: {}", known.join(", ")),
-            };
+            let help = help_with(network, manifest.networks.iter().map(|network| network.name.as_str()));
             script.complain(&format!("steps.{n}.network"), format!("there is no network `{network}`"), help);
         }
         parameters(step, &mut |key, message| script.complain(&format!("steps.{n}.{key}"), message, ""));
@@ -194,38 +187,30 @@ fn parameters(step: &Step, complain: &mut dyn FnMut(&str, String)) {
         Step::Quantiles { low, high, .. } => {
             must(is_share(*low), "low", "is not between 0 and 1");
             must(is_share(*high), "high", "is not between 0 and 1");
-            // NaN is told above.
-            must(low < high || low.is_nan() || high.is_nan(), "high", "is not above low");
+            must(low < high, "high", "is not above low");
         }
         // PS3.3 C.11.2.1.2.1: Window Width is at least 1.
-        Step::Window { center, width, .. } => {
-            must(center.is_finite(), "center", "is not a finite number");
-            must(width.is_finite() && *width >= 1.0, "width", "is below 1");
-        }
-        Step::ScaleOffset { scale, offset, .. } => {
-            must(scale.is_finite(), "scale", "is not a finite number");
-            must(offset.is_finite(), "offset", "is not a finite number");
-        }
-        Step::Threshold { above, .. } => must(above.is_finite(), "above", "is not a finite number"),
+        Step::Window { width, .. } => must(*width >= 1.0, "width", "is below 1"),
         Step::OccupiedRegion { occupancy, margin, .. } => {
             must((0.0..1.0).contains(occupancy), "occupancy", "is not from 0 to below 1");
-            must(margin.is_finite() && *margin > 0.0, "margin", "is not above 0");
+            must(*margin > 0.0, "margin", "is not above 0");
         }
-        Step::FitImage { longest, multiple, mean, deviation, .. } => {
+        Step::FitImage { longest, multiple, deviation, .. } => {
             must((1..=MAX_SIDE).contains(longest), "longest", &format!("is not from 1 to {MAX_SIDE}"));
             must((1..=*longest).contains(multiple), "multiple", "is not from 1 to longest");
-            must(mean.is_finite(), "mean", "is not a finite number");
-            must(deviation.is_finite() && *deviation > 0.0, "deviation", "is not above 0");
+            must(*deviation > 0.0, "deviation", "is not above 0");
         }
         Step::TextBoxes { above, score, grow, .. } => {
             must(is_share(f64::from(*above)), "above", "is not between 0 and 1");
             must(is_share(f64::from(*score)), "score", "is not between 0 and 1");
-            must(grow.is_finite() && *grow >= 0.0, "grow", "is below 0");
+            must(*grow >= 0.0, "grow", "is below 0");
         }
         Step::ClipRange { .. }
         | Step::ZScore { .. }
+        | Step::ScaleOffset { .. }
         | Step::Infer { .. }
         | Step::Channel { .. }
+        | Step::Threshold { .. }
         | Step::LargestComponent { .. }
         | Step::FillHoles { .. }
         | Step::Crop { .. }
@@ -249,7 +234,7 @@ fn results(manifest: &Manifest, script: &mut Manuscript<'_>) {
         if !(1..=MAX_LABEL).contains(&label.trim().chars().count()) {
             script.complain(&format!("segments.{n}.label"), format!("does not have 1 to {MAX_LABEL} characters"), "");
         }
-        if !finding_from_ml.is_finite() || *finding_from_ml < 0.0 {
+        if *finding_from_ml < 0.0 {
             script.complain(&format!("segments.{n}.finding_from_ml"), "is below 0", "");
         }
         code(&format!("segments.{n}.category"), category, script);
@@ -276,19 +261,18 @@ fn golden(manifest: &Manifest, n: usize, case: &Golden, script: &mut Manuscript<
     if manifest.golden[..n].iter().any(|other| other.name == case.name) {
         script.complain(&format!("golden.{n}.name"), format!("another case is named `{}`", case.name), "");
     }
-    let is_positive = |number: f64| number.is_finite() && number >= 0.0;
     match manifest.input {
         Input::Volume => {
             match case.volume_ml {
                 None => script.complain(&format!("golden.{n}"), "nothing is expected of it", "add volume_ml"),
-                Some(ml) if !is_positive(ml) => script.complain(&format!("golden.{n}.volume_ml"), "is below 0", ""),
+                Some(ml) if ml < 0.0 => script.complain(&format!("golden.{n}.volume_ml"), "is below 0", ""),
                 Some(_) if !manifest.segments.iter().any(|segment| segment.volume_ml) => {
                     let help = "set volume_ml = true in the segment that is measured";
                     script.complain(&format!("golden.{n}.volume_ml"), "no segment's volume is reported", help);
                 }
                 Some(_) => {}
             }
-            if !is_positive(case.tolerance_ml) {
+            if case.tolerance_ml < 0.0 {
                 script.complain(&format!("golden.{n}.tolerance_ml"), "is below 0", "");
             }
             if !case.boxes.is_empty() {

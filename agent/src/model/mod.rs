@@ -8,6 +8,7 @@ mod package;
 mod place;
 pub mod step;
 pub mod template;
+mod types;
 
 pub use check::{ENGINES, PRECISIONS, is_name};
 pub use package::{Defects, MANIFEST, Package};
