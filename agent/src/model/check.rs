@@ -3,6 +3,7 @@ use super::kinds;
 use super::manifest::{Golden, Input, Manifest, Runtime, SegmentSpec};
 use super::place::Manuscript;
 use super::step::Step;
+use super::tensors;
 use super::types::help_with;
 use crate::code::Code;
 use crate::limits::model::{MAX_SIDE, MAX_STEPS, MAX_VOXELS};
@@ -29,6 +30,7 @@ pub(super) fn check(manifest: &Manifest, script: &mut Manuscript<'_>) {
     networks(manifest, script);
     steps(manifest, script);
     kinds::check(manifest, &mut |path, message| script.complain(&path, message, ""));
+    tensors::check(manifest, script);
     results(manifest, script);
     for (n, case) in manifest.golden.iter().enumerate() {
         golden(manifest, n, case, script);

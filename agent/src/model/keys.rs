@@ -65,6 +65,7 @@ const fn step(section: &'static str, required: &'static [Key]) -> Keys {
 /// What every step has.
 const STEP: &[Key] = &[text("do"), text("from"), text("into")];
 const CODE: &[Key] = &[text("value"), text("scheme"), text("meaning")];
+const TENSOR: &[Key] = &[text("name"), key("type", Type::Word(&["float32"])), key("shape", Type::Shape)];
 const DIMS: Key = key("dims", Type::Counts);
 const HOW: Key = key("how", Type::Word(&["linear", "nearest"]));
 
@@ -113,7 +114,13 @@ pub const KEYS: &[Keys] = &[
             key("at_most", Type::Bound),
         ],
     ),
-    section("networks", &[text("name"), text("file"), text("sha256")], &[]),
+    section(
+        "networks",
+        &[text("name"), text("file"), text("sha256"), key("input", Type::Section), key("output", Type::Section)],
+        &[],
+    ),
+    section("networks.input", TENSOR, &[]),
+    section("networks.output", TENSOR, &[]),
     step("steps.orient", &[text("axes")]),
     step("steps.resize", &[DIMS, HOW]),
     step("steps.quantiles", &[number("low"), number("high")]),
@@ -179,6 +186,7 @@ mod tests {
     use crate::code::Code;
     use crate::model::manifest::{BoxSpec, Golden, Manifest, Network, SegmentSpec, ValidatedEngine};
     use crate::model::step::Step;
+    use crate::model::tensors::TensorSpec;
     use crate::route::{Requirement, Selection};
     use serde::de::DeserializeOwned;
     use std::collections::BTreeSet;
@@ -203,6 +211,7 @@ mod tests {
                 "selection" => fields::<Selection>(none),
                 "selection.require" => fields::<Requirement>(none),
                 "networks" => fields::<Network>(none),
+                "networks.input" | "networks.output" => fields::<TensorSpec>(none),
                 "segments" => fields::<SegmentSpec>(none),
                 "boxes" => fields::<BoxSpec>(none),
                 "golden" => fields::<Golden>(none),

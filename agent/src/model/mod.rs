@@ -4,10 +4,12 @@ pub mod golden;
 pub mod keys;
 mod kinds;
 pub mod manifest;
+mod onnx;
 mod package;
 mod place;
 pub mod step;
 pub mod template;
+pub mod tensors;
 mod types;
 
 pub use check::{ENGINES, PRECISIONS, is_name};

@@ -2,6 +2,7 @@
 use super::check;
 use super::manifest::Manifest;
 use super::place::Manuscript;
+use super::tensors;
 use crate::config::Problem;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
@@ -98,7 +99,9 @@ impl Package {
                 Err(reason) => script.complain(&format!("networks.{n}.file"), reason, ""),
                 Ok(bytes) => {
                     let found = hex(digest(&SHA256, &bytes).as_ref());
-                    if found != network.sha256 {
+                    if found == network.sha256 {
+                        tensors::compare(n, network, &bytes, &mut script);
+                    } else {
                         is_altered = true;
                         let help = format!("if this is the network that you mean, write sha256 = \"{found}\"");
                         let message = format!("is not the SHA-256 of {}", network.file);

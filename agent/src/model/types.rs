@@ -27,6 +27,8 @@ pub enum Type {
     Bound,
     /// Red, green, blue.
     Colour,
+    /// Lengths of axes, or names of free ones.
+    Shape,
     /// A list of four numbers each.
     Boxes,
     /// A table with keys of its own.
@@ -78,6 +80,14 @@ impl Type {
                     "is not three whole numbers from 0 to 255",
                     "write e.g. [200, 120, 60]",
                 )
+            }
+            Type::Shape => {
+                let is_axis = |value: &DeValue<'_>| match value {
+                    DeValue::String(name) => !name.is_empty(),
+                    length => count(length).is_some_and(|length| length > 0),
+                };
+                let help = "write e.g. [1, 1, 128, 128, 128], or a name for an axis of any length: [1, 3, \"rows\", \"columns\"]";
+                (list(value, None, is_axis), "is not a list of lengths", help)
             }
             Type::Boxes => {
                 let is_box = |value: &DeValue<'_>| list(value, Some(4), is_number);
@@ -146,6 +156,7 @@ mod tests {
             (Type::Bound, "'18 years'", "an age"),
             (Type::Bound, "inf", "finite number"),
             (Type::Colour, "[300, 1, 1]", "0 to 255"),
+            (Type::Shape, "[1, 0]", "an axis of any length"),
             (Type::Boxes, "[[1, 2, 3]]", "four numbers"),
             (Type::Section, "1", "section"),
             (Type::Sections, "{}", "[[ ]]"),
