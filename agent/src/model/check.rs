@@ -2,12 +2,12 @@
 use super::kinds;
 use super::manifest::{Golden, Input, Manifest, Runtime, SegmentSpec};
 use super::place::Manuscript;
+use super::rule;
 use super::step::Step;
 use super::tensors;
 use super::types::help_with;
 use crate::code::Code;
 use crate::limits::model::{MAX_SIDE, MAX_STEPS, MAX_VOXELS};
-use crate::route::{Requirement, Selection};
 use std::collections::BTreeSet;
 use sund_kernels::Orientation;
 
@@ -19,6 +19,8 @@ pub const PRECISIONS: [&str; 2] = ["fp32", "fp16"];
 const MAX_TEXT: usize = 1000;
 /// Longest text that DICOM keeps a label or a meaning in (PS3.5 6.2: LO), in characters.
 const MAX_LABEL: usize = 64;
+/// Coding schemes that a package's codes may be of (PS3.16 table 8-1), beside private ones.
+const SCHEMES: [&str; 3] = ["SCT", "RADLEX", "DCM"];
 /// Longest Code Value and Coding Scheme Designator (PS3.5 6.2: SH), in characters.
 const MAX_CODE: usize = 16;
 
@@ -26,7 +28,7 @@ const MAX_CODE: usize = 16;
 pub(super) fn check(manifest: &Manifest, script: &mut Manuscript<'_>) {
     identity(manifest, script);
     engines(manifest, script);
-    selection(&manifest.selection, script);
+    rule::check(&manifest.selection, script);
     networks(manifest, script);
     steps(manifest, script);
     kinds::check(manifest, &mut |path, message| script.complain(&path, message, ""));
@@ -88,35 +90,6 @@ fn engines(manifest: &Manifest, script: &mut Manuscript<'_>) {
             }
             let help = help_with(word, known.iter().copied());
             script.complain(&format!("engines.{n}.{key}"), format!("there is no {key} `{word}`"), help);
-        }
-    }
-}
-
-fn selection(rule: &Selection, script: &mut Manuscript<'_>) {
-    if rule.min_instances == Some(0) {
-        script.complain("selection.min_instances", "must be above 0", "");
-    }
-    if let (Some(fewest), Some(most)) = (rule.min_instances, rule.max_instances)
-        && fewest > most
-    {
-        script.complain("selection.max_instances", "is below min_instances: no series can fit", "");
-    }
-    for (n, uid) in rule.sop_class.iter().enumerate() {
-        if uid.is_empty() || uid.len() > 64 || !uid.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            let help = "write the UID of a SOP class, e.g. \"1.2.840.10008.5.1.4.1.1.2\"";
-            script.complain(&format!("selection.sop_class.{n}"), format!("`{uid}` is not a UID"), help);
-        }
-    }
-    for (n, Requirement { one_of, none_of, contains, at_least, at_most, .. }) in rule.require.iter().enumerate() {
-        let lists = [one_of, none_of, contains];
-        if lists.iter().all(|list| list.is_none()) && at_least.is_none() && at_most.is_none() {
-            let help = "add one_of, none_of, contains, at_least or at_most";
-            script.complain(&format!("selection.require.{n}.attribute"), "nothing is asked of it", help);
-        }
-        for (key, list) in ["one_of", "none_of", "contains"].into_iter().zip(lists) {
-            if list.as_ref().is_some_and(|list| list.iter().all(|text| text.trim().is_empty())) {
-                script.complain(&format!("selection.require.{n}.{key}"), "names no value", "");
-            }
         }
     }
 }
@@ -254,6 +227,17 @@ fn code(path: &str, code: &Code, script: &mut Manuscript<'_>) {
         if !(1..=most).contains(&text.trim().chars().count()) {
             script.complain(&format!("{path}.{key}"), format!("does not have 1 to {most} characters"), "");
         }
+    }
+    let Code { value, scheme, .. } = code;
+    let is_private = scheme.strip_prefix("99").is_some_and(|rest| !rest.is_empty());
+    if !is_private && !SCHEMES.contains(&scheme.as_str()) {
+        let help = format!("known here: {}, and private ones that begin with 99", SCHEMES.join(", "));
+        script.complain(&format!("{path}.scheme"), format!("there is no scheme `{scheme}`"), help);
+    }
+    // SNOMED CT: an SCTID has 6 to 18 digits; a Code Value has room for 16.
+    if scheme == "SCT" && !(value.len() >= 6 && value.bytes().all(|b| b.is_ascii_digit())) {
+        let help = "write its concept identifier: 6 to 16 digits, e.g. \"10200004\" for the liver";
+        script.complain(&format!("{path}.value"), format!("`{value}` is no code of SNOMED CT"), help);
     }
 }
 

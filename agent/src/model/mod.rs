@@ -7,6 +7,7 @@ pub mod manifest;
 mod onnx;
 mod package;
 mod place;
+mod rule;
 pub mod step;
 pub mod template;
 pub mod tensors;

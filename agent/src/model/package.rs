@@ -1,5 +1,6 @@
 //! Opens and checks a package folder.
 use super::check;
+use super::golden;
 use super::manifest::Manifest;
 use super::place::Manuscript;
 use super::tensors;
@@ -133,7 +134,11 @@ impl Package {
                     let help = "put a de-identified DICOM series there, files ending in .dcm";
                     script.complain(&path, format!("{} has no file that ends in .dcm", case.folder), help);
                 }
-                Ok(_) => {}
+                Ok(_) => {
+                    if let Err(fault) = golden::series(self, case) {
+                        script.complain(&path, fault.reason, "");
+                    }
+                }
             }
         }
     }
