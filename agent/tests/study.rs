@@ -1,9 +1,7 @@
 //! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
 use crate::association::node::Pki;
 use crate::association::raw::Raw;
-use crate::hospital::{
-    Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, route, until,
-};
+use crate::hospital::{Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, until};
 use dicom_core::VR;
 use dicom_dictionary_std::{tags, uids};
 use std::os::unix::fs::FileExt;
@@ -351,7 +349,6 @@ async fn a_finding_is_superseded_when_the_corrected_patient_is_not_one_for_the_m
     }
 }
 
-/// Late instances are answered by a new job; what waited of the earlier one never goes, and the new report names it.
 /// Late instances are answered by a new job; what waited of the earlier one never goes, and no report names it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn late_instances_run_again_and_supersede_what_waits() {
@@ -418,36 +415,6 @@ async fn no_route_for_a_sender_is_said() {
     let node = Node::open(|config| config.routes[0].callers = vec!["CT1".to_owned()]).await;
     node.receives(&[frame().in_study(&new_uid(), "1")]).await;
     node.study("it says that no route listens", |study| codes(study).contains(&"no-route".to_owned())).await;
-}
-
-fn brain(study: &str, slices: impl Iterator<Item = usize>) -> Vec<Image> {
-    let folder = crate::hospital::models().join("brain-extraction/golden/brain");
-    slices.map(|n| Image::read(&folder.join(format!("brain_{n:02}.dcm"))).in_study(study, &n.to_string())).collect()
-}
-
-/// A model that does not fit: the outcome is not applicable, with the reason, in the report as well; nothing crashes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_series_that_is_no_volume_is_not_applicable_and_the_report_says_why() {
-    let archive = Archive::open().await;
-    let address = archive.address.clone();
-    let node = Node::open(|config| {
-        let model = sund_agent::model::Package::open(&crate::hospital::models().join("brain-extraction")).unwrap();
-        config.routes = vec![route(&model, Mode::Clinical)];
-        config.packages = vec![model];
-        config.destinations = vec![destination("archive", &address)];
-    })
-    .await;
-    // Of twenty slices every second from the tenth on: the spacing changes in the middle.
-    let mixed = (1..10).chain((10..21).step_by(2));
-    for (n, slices) in [mixed.collect::<Vec<_>>(), vec![1, 2]].into_iter().enumerate() {
-        node.receives(&brain(&new_uid(), slices.into_iter())).await;
-        until("the study is there", || (node.status().studies.len() == n + 1).then_some(())).await;
-        let study = node.ended(1).await;
-        assert!(!codes(&study).contains(&"worker-died".to_owned()), "{:?}", study.timeline);
-        assert_ne!(study.state, "failed", "{:?}", study.timeline);
-        let report = archive.holds(n + 1).await.remove(n);
-        assert!(report.says("AI outcome: not applicable"), "{:?}", study.timeline);
-    }
 }
 
 /// Back-off while it is away, then everything in the order in which it was made; one that is away holds up no other.

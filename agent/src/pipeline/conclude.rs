@@ -194,7 +194,8 @@ impl Pipeline {
             Err(_) => Vec::new(),
         };
         if route.outcome_reports.contains(&outcome) {
-            let reason = answer.as_ref().err().map_or(String::new(), |fault| fault.reason.clone());
+            // With its code, by which REFUSALS.md tells what to do.
+            let reason = answer.as_ref().err().map_or(String::new(), ToString::to_string);
             objects.push(outcome_report(&context, outcome, &job.package, &reason)?);
         }
         Ok(objects)
