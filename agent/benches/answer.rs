@@ -46,13 +46,13 @@ const STAGES: [&str; 13] = [
 /// A packaged model with its golden case, and the number of results that it gives.
 struct Case {
     model: &'static str,
-    case: &'static str,
+    golden: &'static str,
     results: usize,
 }
 
 const CASES: [Case; 2] = [
-    Case { model: "text-detection", case: "ultrasound", results: 2 },
-    Case { model: "brain-extraction", case: "brain", results: 3 },
+    Case { model: "text-detection", golden: "ultrasound", results: 2 },
+    Case { model: "brain-extraction", golden: "brain", results: 3 },
 ];
 
 /// Instances of the series that a node without a model receives.
@@ -144,7 +144,7 @@ async fn answers(
 ) -> Result<()> {
     let (program, model) = (&options.program, Some(case.model));
     let mut node = Node::start(&Setup { program, folder, model, onnxruntime, archive: archive.address }).await?;
-    let study = Study::of_model(case.model, case.case)?;
+    let study = Study::of_model(case.model, case.golden)?;
     let mut times: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     // The first study also waits for the golden cases, which run once: it is not counted.
     for round in 0..=options.rounds {

@@ -137,9 +137,12 @@ fn on_images(
     let mut found = Vec::new();
     let mut first_with_boxes = None;
     for (n, one) in images.iter().enumerate() {
+        let begun = Instant::now();
         let mut values = Values::default();
         values.set("input", Value::Image(image::planes(one)?));
+        clock.book("preprocess", begun.elapsed());
         steps(package, engine, &mut values, clock)?;
+        let begun = Instant::now();
         let boxes = values.boxes(&spec.from)?;
         if first_with_boxes.is_none() && (!boxes.is_empty() || n + 1 == images.len()) {
             first_with_boxes = Some(preview::outlined(one.dims, image::rgb(one)?, boxes));
@@ -150,6 +153,7 @@ fn on_images(
             corners: one.corners,
             score: one.score,
         }));
+        clock.book("postprocess", begun.elapsed());
     }
     let preview =
         first_with_boxes.ok_or_else(|| Fault::new("volume-empty", Blame::Study, "the series has no image"))?;
