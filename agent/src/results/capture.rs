@@ -153,8 +153,6 @@ pub fn preview_png(dataset: &[u8]) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width, height);
     encoder.set_color(png::ColorType::Rgb);
-    // Drawn while somebody waits for it.
-    encoder.set_compression(png::Compression::Fast);
     let mut writer = encoder.write_header().map_err(|error| failed(error.to_string()))?;
     writer.write_image_data(pixels).map_err(|error| failed(error.to_string()))?;
     writer.finish().map_err(|error| failed(error.to_string()))?;
