@@ -10,6 +10,7 @@ use crate::inference::{Findings, FoundBox, Inference, Measurement, Segment, Step
 use crate::model::Package;
 use crate::model::manifest::Input;
 use crate::model::step::Step;
+use crate::model::tensors::{Lengths, wrong_shape};
 use crate::outcome::Outcome;
 use crate::postprocess::{boxes, preview};
 use crate::preprocess::{Value, Values, image, volume};
@@ -207,10 +208,9 @@ fn infer(
     from: &str,
     network: &str,
 ) -> Result<Value, Fault> {
-    let bytes = package
-        .networks
-        .get(network)
-        .ok_or_else(|| Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`")))?;
+    let absent = || Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`"));
+    let bytes = package.networks.get(network).ok_or_else(absent)?;
+    let declared = package.manifest.networks.iter().find(|known| known.name == network).ok_or_else(absent)?;
     let (input, grid, source) = match values.get(from)? {
         Value::Image(planes) => {
             let shape = vec![1, planes.channels, planes.dims[0], planes.dims[1]];
@@ -222,6 +222,13 @@ fn infer(
             (Tensor { shape: vec![1, 1, k, j, i], values: volume.voxels.clone() }, Some(volume.grid), None)
         }
     };
+    let mut lengths = Lengths::new();
+    if !declared.input.admits(&input.shape, &mut lengths) {
+        return Err(wrong_shape(declared, "takes", &declared.input, &input.shape));
+    }
     let tensor = engine.run(network, bytes, input)?;
+    if !declared.output.admits(&tensor.shape, &mut lengths) {
+        return Err(wrong_shape(declared, "gives", &declared.output, &tensor.shape));
+    }
     Ok(Value::Answer { tensor, grid, source })
 }

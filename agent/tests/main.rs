@@ -15,5 +15,6 @@ mod serve;
 mod spool;
 mod study;
 mod sync_order;
+mod tensors;
 mod vendor;
 mod worker;

@@ -105,7 +105,7 @@ fn policy(ae_title: &str) -> Policy {
 
 fn destination(address: &str) -> Destination {
     let peer = Peer { calling_ae: NODE.to_owned(), called_ae: PACS.to_owned(), address: address.to_owned(), tls: None };
-    Destination { name: "stand-in PACS".to_owned(), peer }
+    Destination::new("stand-in PACS".to_owned(), peer)
 }
 
 /// The demonstration's models, its one route and its destination.

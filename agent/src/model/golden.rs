@@ -2,11 +2,14 @@
 use super::Package;
 use super::manifest::Golden;
 use crate::bracket;
-use crate::dataset::part10;
+use crate::dataset::{Header, part10};
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engine;
 use crate::inference::{Findings, Inference};
+use crate::route;
+use dicom_dictionary_std::tags;
+use std::collections::BTreeSet;
 
 /// What a case asks for, beside what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +36,31 @@ pub fn check(package: &Package, engine: &mut dyn Engine) -> Result<Vec<Inference
         .collect()
 }
 
-/// The images of a case.
+/// The images of a case: one series, which the package's selection rule takes. An answer to anything else would prove
+/// nothing about what the model is run on.
 pub fn series(package: &Package, case: &Golden) -> Result<Vec<SourceInstance>, Fault> {
-    package.golden_files(&case.folder)?.iter().map(|file| part10::read_file(file)).collect()
+    let files = package.golden_files(&case.folder)?;
+    let series = files.iter().map(|file| {
+        let shown = file.strip_prefix(&package.folder).unwrap_or(file);
+        part10::read_file_as(file, shown)
+    });
+    let series = series.collect::<Result<Vec<_>, _>>()?;
+    let unfit = |reason: String| Fault::new("golden-case-unfit", Blame::Package, format!("{} {reason}", case.folder));
+    let uids = [(tags::STUDY_INSTANCE_UID, "studies"), (tags::SERIES_INSTANCE_UID, "series")];
+    for (tag, what) in uids {
+        let known: BTreeSet<Option<String>> = series.iter().map(|instance| instance.header.text(tag)).collect();
+        if known.len() > 1 {
+            return Err(unfit(format!("holds files of {} {what}: a golden case is one series", known.len())));
+        }
+    }
+    let headers: Vec<&Header> = series.iter().map(|instance| &instance.header).collect();
+    let against: Vec<String> =
+        route::judge(&package.manifest.selection, &headers).iter().map(ToString::to_string).collect();
+    if against.is_empty() {
+        Ok(series)
+    } else {
+        Err(unfit(format!("is refused by [selection]: {}", against.join("; "))))
+    }
 }
 
 /// An error where an answer is not the one that a case asks for.

@@ -133,6 +133,9 @@ impl Pipeline {
                         format!("it serves before its golden cases have run here; {}", choice.explanation);
                     ("checking", Some(choice.engine), explanation)
                 }
+                Some(Standing::Waiting(waiting)) => {
+                    ("off", None, format!("{}; it is tried again until a worker is there", waiting.fault))
+                }
                 Some(Standing::Off(fault)) => ("off", None, fault.to_string()),
                 None => ("off", None, String::new()),
             };

@@ -72,6 +72,9 @@ fn channel(values: &Values, from: &str, channel: usize) -> Result<Value, Fault> 
         return Err(mismatch());
     };
     let n = grid.len();
+    if tensor.shape.get(2..) != Some(&grid.dims) {
+        return Err(mismatch());
+    }
     let voxels = tensor.values.get(channel * n..(channel + 1) * n).ok_or_else(mismatch)?.to_vec();
     Ok(Value::Volume(Volume { grid: *grid, voxels }))
 }
