@@ -9,7 +9,7 @@ const SUND: &str = env!("CARGO_BIN_EXE_sund");
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/models");
 
 fn sund(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(SUND).args(arguments).current_dir(folder).output().unwrap()
+    Command::new(SUND).args(arguments).current_dir(folder).env_remove("SUND_ONNXRUNTIME").output().unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -37,6 +37,8 @@ fn a_new_package_says_what_is_missing_and_is_not_made_twice() {
     let again = sund(folder.path(), &["model", "new", "volume"]);
     assert!(!again.status.success() && stderr(&again).contains("File exists"), "{}", stderr(&again));
     assert_eq!(sund(folder.path(), &["model", "new", "Not A Name"]).status.code(), Some(64));
+    let path = sund(folder.path(), &["model", "new", "there/x"]);
+    assert!(stderr(&path).contains("sund model new x --folder there/x"), "{}", stderr(&path));
 }
 
 #[test]
@@ -143,6 +145,8 @@ fn the_packages_of_the_demonstration_hold() {
         let told = stdout(&checked);
         let row = told.lines().find(|line| line.contains("tract fp32")).unwrap_or_default();
         assert!(row.contains(expected) && row.contains("  yes  ") && told.contains("the package holds"), "{told}");
+        let hint = "not on this machine: onnxruntime fp32; SUND_ONNXRUNTIME names its library";
+        assert!(told.contains(hint), "{told}");
     }
 }
 
@@ -159,7 +163,11 @@ fn a_golden_case_that_does_not_hold_fails_the_check() {
     let checked = sund(folder.path(), &["model", "check", "m"]);
     assert_eq!(checked.status.code(), Some(65));
     assert!(stdout(&checked).contains("  no  "), "{}", stdout(&checked));
-    assert!(stderr(&checked).contains("golden-case-missed"), "{}", stderr(&checked));
+    let told = stderr(&checked);
+    assert!(
+        told.contains("golden-case-missed") && told.contains("missed: [20, 217, 189, 232]; of what is there: ["),
+        "{told}"
+    );
 }
 
 #[test]

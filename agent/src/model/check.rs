@@ -154,10 +154,13 @@ fn parameters(step: &Step, complain: &mut dyn FnMut(&str, String)) {
                 "is not three letters, one each of R/L, A/P, S/I, e.g. \"RAS\"",
             );
         }
-        Step::Resize { dims, .. } => {
+        Step::Resize { dims, .. } | Step::Pad { dims, .. } => {
             let voxels = dims.iter().try_fold(1_usize, |n, side| n.checked_mul(*side));
             let fits = voxels.is_some_and(|n| (1..=MAX_VOXELS).contains(&n));
             must(fits, "dims", &format!("must be above 0, and at most {MAX_VOXELS} voxels together"));
+        }
+        Step::Resample { spacing, .. } => {
+            must(spacing.iter().all(|mm| *mm > 0.0), "spacing", "is not three numbers above 0");
         }
         Step::Quantiles { low, high, .. } => {
             must(is_share(*low), "low", "is not between 0 and 1");
@@ -184,6 +187,8 @@ fn parameters(step: &Step, complain: &mut dyn FnMut(&str, String)) {
         | Step::ZScore { .. }
         | Step::ScaleOffset { .. }
         | Step::Infer { .. }
+        | Step::Softmax { .. }
+        | Step::Argmax { .. }
         | Step::Channel { .. }
         | Step::Threshold { .. }
         | Step::LargestComponent { .. }

@@ -2,14 +2,18 @@
 use super::Package;
 use super::manifest::Golden;
 use crate::bracket;
+use crate::counted::counted;
 use crate::dataset::{Header, part10};
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engine;
-use crate::inference::{Findings, Inference};
+use crate::inference::{Findings, FoundBox, Inference};
 use crate::route;
 use dicom_dictionary_std::tags;
 use std::collections::BTreeSet;
+
+/// Most boxes that are told of a case that was missed.
+const MAX_SHOWN: usize = 16;
 
 /// What a case asks for, beside what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +73,11 @@ pub fn held(case: &Golden, inference: &Inference) -> Result<(), Fault> {
     if holds {
         return Ok(());
     }
-    let reason = format!("golden case `{}`: {expected} is expected, {found} was found", case.name);
+    let missed = match &inference.findings {
+        Findings::Images { boxes, .. } if case.volume_ml.is_none() => missed_boxes(case, boxes),
+        _ => String::new(),
+    };
+    let reason = format!("golden case `{}`: {expected} is expected, {found} was found{missed}", case.name);
     Err(Fault::new("golden-case-missed", Blame::Package, reason))
 }
 
@@ -95,9 +103,7 @@ pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
             None => ("no measurement".to_owned(), false),
         },
         (None, Findings::Images { boxes: all, .. }) => {
-            let best =
-                |expected: &[f32; 4]| all.iter().map(|found| overlap(&found.corners, expected)).fold(0.0, f32::max);
-            let met: Vec<f32> = case.boxes.iter().map(best).collect();
+            let met: Vec<f32> = case.boxes.iter().map(|expected| best_overlap(expected, all)).collect();
             let holds = met.iter().all(|overlap| *overlap >= case.least_overlap);
             let least = met.iter().copied().fold(1.0, f32::min);
             (format!("{}, worst overlap {least:.2}", boxes(all.len())), holds)
@@ -108,7 +114,24 @@ pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
 }
 
 fn boxes(n: usize) -> String {
-    format!("{n} {}", if n == 1 { "box" } else { "boxes" })
+    counted(n, "box", "boxes")
+}
+
+/// The expected boxes that none met, and what was found instead.
+fn missed_boxes(case: &Golden, found: &[FoundBox]) -> String {
+    let shown = |corners: &[f32; 4]| format!("{:?}", corners.map(|place| place.round() as i32));
+    let missed = case.boxes.iter().filter(|expected| best_overlap(expected, found) < case.least_overlap);
+    let missed: Vec<String> = missed.take(MAX_SHOWN).map(shown).collect();
+    let mut there: Vec<String> = found.iter().take(MAX_SHOWN).map(|one| shown(&one.corners)).collect();
+    if found.len() > there.len() {
+        there.push(format!("and {} more", found.len() - there.len()));
+    }
+    let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+    format!("; left, top, right, bottom of what was missed: {}; of what is there: {there}", missed.join(", "))
+}
+
+fn best_overlap(expected: &[f32; 4], found: &[FoundBox]) -> f32 {
+    found.iter().map(|one| overlap(&one.corners, expected)).fold(0.0, f32::max)
 }
 
 /// Intersection over union.

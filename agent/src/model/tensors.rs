@@ -3,6 +3,7 @@ use super::manifest::{Input, Manifest, Network};
 use super::onnx::{Graph, Port};
 use super::place::Manuscript;
 use super::step::Step;
+use crate::counted::counted;
 use crate::fault::{Blame, Fault};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -179,14 +180,27 @@ pub(super) fn check(manifest: &Manifest, script: &mut Manuscript<'_>) {
                 }
             }
             Step::Channel { from, channel, .. } => {
-                let Some(channels) = channels(manifest, earlier, from).filter(|channels| channel >= channels) else {
-                    continue;
-                };
-                let help = format!("channels are counted from 0, the last is {}", channels.saturating_sub(1));
-                script.complain(&format!("steps.{n}.channel"), format!("the answer has {channels} channels"), help);
+                has_channel(manifest, earlier, from, *channel, &format!("steps.{n}.channel"), script);
+            }
+            Step::Argmax { from, label, .. } => {
+                has_channel(manifest, earlier, from, *label, &format!("steps.{n}.label"), script);
             }
             _ => {}
         }
+    }
+}
+
+fn has_channel(
+    manifest: &Manifest,
+    earlier: &[Step],
+    answer: &str,
+    channel: usize,
+    path: &str,
+    script: &mut Manuscript<'_>,
+) {
+    if let Some(channels) = channels(manifest, earlier, answer).filter(|channels| channel >= *channels) {
+        let help = format!("channels are counted from 0, the last is {}", channels.saturating_sub(1));
+        script.complain(path, format!("the answer has {}", counted(channels, "channel", "channels")), help);
     }
 }
 
@@ -206,7 +220,11 @@ fn dims(earlier: &[Step], value: &str) -> Option<[usize; 3]> {
 /// How many channels an answer has, where the manifest says it.
 fn channels(manifest: &Manifest, earlier: &[Step], answer: &str) -> Option<usize> {
     let at = earlier.iter().rposition(|step| step.values().1 == answer)?;
-    let Step::Infer { network, .. } = &earlier[at] else { return None };
+    let network = match &earlier[at] {
+        Step::Infer { network, .. } => network,
+        Step::Softmax { from, .. } => return channels(manifest, &earlier[..at], from),
+        _ => return None,
+    };
     let network = manifest.networks.iter().find(|known| known.name == *network)?;
     match network.output.shape.get(1)? {
         Axis::Fixed(channels) => Some(*channels),

@@ -19,6 +19,8 @@ pub enum Type {
     Counts,
     /// A finite number.
     Number,
+    /// Three of them.
+    Numbers,
     /// `true` or `false`.
     Boolean,
     /// A keyword of PS3.6 or a tag.
@@ -61,6 +63,9 @@ impl Type {
                 (list(value, Some(3), is_count), "is not a list of three whole numbers", "write e.g. [128, 128, 128]")
             }
             Type::Number => (is_number(value), "is not a finite number", ""),
+            Type::Numbers => {
+                (list(value, Some(3), is_number), "is not a list of three numbers", "write e.g. [1.0, 1.0, 1.0]")
+            }
             Type::Boolean => (value.is_bool(), "is neither true nor false", "write it without quotes"),
             Type::Attribute => {
                 let name = value
@@ -151,6 +156,7 @@ mod tests {
             (Type::Counts, "[1, 2]", "three whole numbers"),
             (Type::Number, "nan", "finite"),
             (Type::Number, "1e300", "finite"),
+            (Type::Numbers, "[1.0, 2.0]", "three numbers"),
             (Type::Boolean, "'yes'", "neither true nor false"),
             (Type::Attribute, "'PatientAgee'", "neither a keyword"),
             (Type::Bound, "'18 years'", "an age"),
