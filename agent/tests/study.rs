@@ -661,8 +661,11 @@ async fn slow_line(to: String, hold_after: usize) -> (String, Arc<Notify>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
-    let quiet = Duration::from_millis(200);
-    let node = Node::open(|config| config.assembly.quiet = quiet).await;
+    let node = Node::open(|config| {
+        config.assembly.quiet = Duration::from_millis(200);
+        config.assembly.complete_on_association_end = false;
+    })
+    .await;
     let study = new_uid();
     let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
     // The first image has come, and half of the second one.
@@ -670,13 +673,16 @@ async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
     let peer = Peer { address: line, ..node.peer() };
     let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
     until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
-    tokio::time::sleep(5 * quiet).await;
-    assert!(node.status().studies.is_empty(), "it is not taken for complete");
+    // Another study comes after it, and is quiet for long enough: so was this one.
+    node.receives(&[frame().rows(64).in_study(&new_uid(), "1")]).await;
+    until("the other study is complete", || (!node.status().studies.is_empty()).then_some(())).await;
+    let studies = node.status().studies;
+    assert!(studies.len() == 1 && studies[0].instances == 1, "it is not taken for complete");
+    until("the other study's job has ended", || node.status().queue.is_empty().then_some(())).await;
     go_on.notify_one();
     sending.await.unwrap().unwrap();
-    let study = node.ended(1).await;
-    assert_eq!(study.instances, 2);
-    assert_eq!(study.timeline.iter().filter(|moment| moment.step == "complete").count(), 1);
+    let study = node.study("both images are answered", |study| study.instances == 2 && ends(study) == 1).await;
+    assert_eq!(completions(&study), 1);
 }
 
 /// A disk that does not give an instance back says nothing about the study: it is tried again, and never refused for that.
