@@ -6,7 +6,7 @@ use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
-use crate::limits::agent::DRAIN;
+use crate::limits::agent::{DARK, DRAIN};
 use crate::metrics;
 use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, retain, run_jobs};
 use crate::spool::Spool;
@@ -28,6 +28,9 @@ pub struct Agent {
     stop: watch::Sender<bool>,
     /// None of them ends before the stop.
     services: JoinSet<Result<(), Fault>>,
+    /// Whoever watches can do so until all else has ended.
+    dark: watch::Sender<bool>,
+    watchers: JoinSet<Result<(), Fault>>,
 }
 
 impl Agent {
@@ -61,7 +64,8 @@ impl Agent {
         pipeline.listens_on(&node.to_string());
 
         let (stop, stopped) = watch::channel(false);
-        let mut services = JoinSet::new();
+        let (dark, darkened) = watch::channel(false);
+        let (mut services, mut watchers) = (JoinSet::new(), JoinSet::new());
         let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
         services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
         let listener = Listener { socket, tls: config.node.tls.map(TlsAcceptor::from) };
@@ -70,9 +74,9 @@ impl Agent {
             services.spawn(endless(deliver(Arc::clone(&pipeline), destination)));
         }
         if let Some(retention) = config.retention {
-            services.spawn(endless(retain(Arc::clone(&pipeline), retention, stopped.clone())));
+            services.spawn(endless(retain(Arc::clone(&pipeline), retention, stopped)));
         }
-        services.spawn(endless(control.serve(Arc::clone(&pipeline), stopped.clone())));
+        watchers.spawn(endless(control.serve(Arc::clone(&pipeline), darkened.clone())));
         let console = console_socket.as_ref().map(|(_, address)| *address);
         if let (Some(settings), Some((socket, _))) = (config.console, console_socket) {
             let options = ConsoleOptions {
@@ -82,14 +86,15 @@ impl Agent {
                 audit: Some(Arc::clone(&audit)),
             };
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
-            services.spawn(console::serve(vec![socket], options, source, metrics::install(), stopped));
+            watchers.spawn(console::serve(vec![socket], options, source, metrics::install(), darkened));
         }
+        services.spawn(audited(Arc::clone(&pipeline), stop.subscribe()));
         let runner = Arc::clone(&pipeline);
         services.spawn_blocking(move || {
             run_jobs(&runner);
             Ok(())
         });
-        Ok(Self { node, console, pipeline, audit, stop, services })
+        Ok(Self { node, console, pipeline, audit, stop, services, dark, watchers })
     }
 
     /// Where the DICOM node listens.
@@ -102,7 +107,7 @@ impl Agent {
         self.console
     }
 
-    /// The state now. Takes the locks of spool and studies: an answer says that they can be had.
+    /// The state now.
     pub fn status(&self) -> Status {
         self.pipeline.snapshot()
     }
@@ -119,20 +124,28 @@ impl Agent {
 
     /// Waits for a service that ends by itself, which none should.
     pub async fn broken(&mut self) -> Fault {
-        match self.services.join_next().await {
+        let ended = tokio::select! {
+            ended = self.services.join_next() => ended,
+            ended = self.watchers.join_next() => ended,
+        };
+        match ended {
             Some(Ok(Err(fault))) => fault,
             Some(Err(error)) => Fault::new("agent-broken", Blame::Sund, format!("a part of the agent failed: {error}")),
             Some(Ok(Ok(()))) | None => Fault::new("agent-broken", Blame::Sund, "a part of the agent ended by itself"),
         }
     }
 
-    /// Takes no more associations, ends what is under way, and closes the spool. Jobs that wait are taken up at the next
+    /// Takes no more associations, ends what is under way, and closes the spool; console and status answer until then. Jobs that wait are taken up at the next
     /// start. An error where something did not end in time; it is in the spool all the same.
     pub async fn stop(mut self) -> Result<(), Fault> {
         self.stop.send_replace(true);
         self.pipeline.drain();
         let ended = timeout(DRAIN, async { while self.services.join_next().await.is_some() {} }).await;
         self.services.abort_all();
+        self.dark.send_replace(true);
+        // A browser that holds its connection holds up nobody.
+        let _ = timeout(DARK, async { while self.watchers.join_next().await.is_some() {} }).await;
+        self.watchers.abort_all();
         let said = self.audit.append(audit::Event::AgentStopped).map(|_| ());
         match ended {
             Ok(()) => said,
@@ -150,6 +163,14 @@ impl Drop for Agent {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         self.pipeline.drain();
+    }
+}
+
+/// Ends, with the fault, once the audit log no longer takes events.
+async fn audited(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
+    tokio::select! {
+        fault = pipeline.unaudited() => Err(fault),
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
     }
 }
 

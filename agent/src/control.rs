@@ -1,4 +1,5 @@
-//! The local socket beside the spool, by which `sund status` and `sund erase` reach the agent that runs.
+//! The local socket beside the spool, by which `sund status`, `sund erase` and `sund requeue` reach the agent that
+//! runs.
 //!
 //! One connection carries one request, a line of JSON, and one answer. Who may reach it is decided by the mode of the
 //! spool's directory (0700): the agent's user and root.
@@ -27,6 +28,11 @@ pub enum Request {
         /// Study Instance UID.
         study: String,
     },
+    /// Queue again what was given up.
+    Requeue {
+        /// Name of the destination; `None` for all of them.
+        destination: Option<String>,
+    },
 }
 
 /// What it answers.
@@ -39,6 +45,11 @@ pub enum Answer {
     Erased {
         /// Instances that went, results among them.
         instances: u64,
+    },
+    /// Queued again: this many results.
+    Requeued {
+        /// Results, counted once for each destination.
+        results: u64,
     },
     /// Not done.
     Refused(Fault),
@@ -128,6 +139,10 @@ fn answer(pipeline: &Pipeline, request: Request) -> Answer {
         Request::Status => Answer::Status(Box::new(pipeline.snapshot().without_patients())),
         Request::Erase { study } => match pipeline.erase(&study, "on demand") {
             Ok(instances) => Answer::Erased { instances },
+            Err(fault) => Answer::Refused(fault),
+        },
+        Request::Requeue { destination } => match pipeline.requeue(destination.as_deref()) {
+            Ok(results) => Answer::Requeued { results },
             Err(fault) => Answer::Refused(fault),
         },
     }

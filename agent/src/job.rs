@@ -64,9 +64,16 @@ impl Job {
         format!("{id:020}")
     }
 
-    /// True where this job asks the question of an earlier one again: the same model on the same series of a route.
+    /// True where this job asks the question of an earlier one again: the same model, of the same route, on the same series;
+    /// where one of the two says that no series is fit, it speaks of all of them.
     pub fn asks_again(&self, earlier: &Self) -> bool {
-        self.route == earlier.route && self.package.name == earlier.package.name && self.series == earlier.series
+        self.asks_of(&earlier.route, &earlier.package.name, earlier.series.as_deref())
+    }
+
+    /// The same, of a question that is no job yet.
+    pub fn asks_of(&self, route: &str, model: &str, series: Option<&str>) -> bool {
+        let is_of_one_series = self.series.is_none() || series.is_none() || self.series.as_deref() == series;
+        self.route == route && self.package.name == model && is_of_one_series
     }
 
     /// True until it has ended.

@@ -94,6 +94,10 @@ pub mod study {
     /// Longest time that a study is held open while instances keep coming: after it the study is taken as it is, so that
     /// a sender that never pauses cannot keep results back for ever.
     pub const MAX_OPEN: Duration = Duration::from_hours(1);
+    /// Most requests, or issuers, that an identity takes from one instance; more are nobody's worklist.
+    pub const MAX_REQUESTS: usize = 16;
+    /// Most studies that are completed at the same time; each reads its instances, one after the other, into memory.
+    pub const MAX_COMPLETING: usize = 2;
     /// Most entries on a study's timeline; older ones stay in the audit trail.
     pub const MAX_TIMELINE: usize = 200;
 }
@@ -154,6 +158,9 @@ pub mod deliver {
     pub const MAX_ATTEMPTS: u32 = 288;
     /// Most results on one association, so that a slow destination gives way to newer results.
     pub const MAX_BATCH: usize = 64;
+    /// From the order to stop to the end of a transfer that is under way: a result whose answer does not come by then is
+    /// sent again after the next start.
+    pub const DRAIN: Duration = Duration::from_secs(20);
 }
 
 /// The agent as a whole.
@@ -162,6 +169,8 @@ pub mod agent {
 
     /// From the order to stop to the end; a job that runs longer is taken up again at the next start.
     pub const DRAIN: Duration = Duration::from_mins(1);
+    /// Then until console and control socket are closed, whoever still listens to them.
+    pub const DARK: Duration = Duration::from_secs(2);
 }
 
 /// Folders of DICOM files that are given to a command.

@@ -50,7 +50,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 19] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -61,6 +61,7 @@ pub const ALL: [Metric; 18] = [
     metric("sund_spool_accepting", Kind::Gauge, Unit::Count, &[], "1 while instances are accepted, 0 while C-STORE is answered A700."),
     metric("sund_jobs", Kind::Gauge, Unit::Count, &["state"], "Jobs by state: waiting, running."),
     metric("sund_stage_seconds", Kind::Histogram, Unit::Seconds, &["stage"], "Time of each stage of the pipeline."),
+    metric("sund_network_seconds", Kind::Histogram, Unit::Seconds, &["model", "network"], "Time of each network of a model, as part of the stage infer."),
     metric("sund_first_result_seconds", Kind::Histogram, Unit::Seconds, &[], "From a study's last C-STORE response to its first result's C-STORE request."),
     metric("sund_outcomes_total", Kind::Counter, Unit::Count, &["model", "outcome"], "Jobs that ended, by model and outcome."),
     metric("sund_worker_restarts_total", Kind::Counter, Unit::Count, &["cause"], "Workers started anew, by cause."),
@@ -123,8 +124,8 @@ pub fn association(accepted: bool) {
 }
 
 /// Associations that are open now.
-pub fn associations_open(open: usize) {
-    gauge!("sund_associations_open").set(open as f64);
+pub fn associations_open(open: u32) {
+    gauge!("sund_associations_open").set(f64::from(open));
 }
 
 /// An instance of `bytes` was answered with success, `took` after its request began.
@@ -150,6 +151,11 @@ pub fn jobs(waiting: usize, running: usize) {
 /// A stage took so long; `stage` is the name of its module.
 pub fn stage(stage: &'static str, took: Duration) {
     histogram!("sund_stage_seconds", "stage" => stage).record(took);
+}
+
+/// A network took so long. Both names are the package's own, which was looked at when it was loaded.
+pub fn network(model: &str, network: &str, took: Duration) {
+    histogram!("sund_network_seconds", "model" => model.to_owned(), "network" => network.to_owned()).record(took);
 }
 
 /// From a study's last C-STORE response to its first result's C-STORE request.
@@ -237,6 +243,7 @@ mod tests {
         spool(1, 2, true);
         jobs(1, 1);
         stage("infer", Duration::from_secs(2));
+        network("brain", "coarse", Duration::from_secs(1));
         first_result(Duration::from_secs(3));
         outcome("brain", Outcome::NoFinding);
         worker_restart("killed");

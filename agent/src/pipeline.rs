@@ -10,11 +10,13 @@ mod activate;
 mod complete;
 mod conclude;
 mod correct;
+mod decoded;
 mod delivery;
 mod export;
 mod intake;
 mod queue;
 mod recorder;
+mod requeue;
 mod retention;
 mod runner;
 mod view;
@@ -27,16 +29,20 @@ pub use retention::retain;
 pub use runner::run_jobs;
 
 use crate::deliver::Destination;
+use crate::deliver::queue::Delivery;
+use crate::fault::Fault;
 use crate::infer::Engines;
 use crate::job::Job;
 use crate::model::Package;
 use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::{Spool, SpoolError, Table};
+use crate::study::record::StudyRecord;
 use crate::worker::{Bounds, Launcher};
 use activate::Models;
+use decoded::Decoded;
 use queue::JobQueue;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
@@ -78,7 +84,35 @@ pub struct Pipeline {
     studies: Mutex<()>,
     started: SystemTime,
     address: Mutex<String>,
+    traffic: Traffic,
+    seen: Seen,
     draining: watch::Sender<bool>,
+}
+
+/// What the node is doing at its DICOM port.
+#[derive(Default)]
+struct Traffic {
+    /// Associations that are open now.
+    open: AtomicU32,
+    /// Instances answered with success since the start.
+    received: AtomicU64,
+}
+
+/// What the state is drawn from.
+struct Seen {
+    jobs: Decoded<Job>,
+    deliveries: Decoded<Delivery>,
+    studies: Decoded<StudyRecord>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            jobs: Decoded::of(Table::Jobs),
+            deliveries: Decoded::of(Table::Deliveries),
+            studies: Decoded::of(Table::Studies),
+        }
+    }
 }
 
 impl Pipeline {
@@ -97,6 +131,8 @@ impl Pipeline {
             studies: Mutex::default(),
             started: SystemTime::now(),
             address: Mutex::default(),
+            traffic: Traffic::default(),
+            seen: Seen::default(),
             draining: watch::channel(false).0,
         };
         for job in jobs.iter().filter(|job| job.is_open()) {
@@ -112,6 +148,11 @@ impl Pipeline {
         self.jobs.close();
         self.models.interrupt();
         self.deliveries.notify_waiters();
+    }
+
+    /// Waits until the audit log no longer takes events: nothing goes on unaudited.
+    pub async fn unaudited(&self) -> Fault {
+        self.recorder.unaudited().await
     }
 
     /// Says where the DICOM node listens, for the console.

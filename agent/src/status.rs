@@ -159,7 +159,7 @@ pub struct StudyStatus {
 /// One step on a study's timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moment {
-    /// `received`, `complete`, `routed`, `running`, `done`, `delivered`, `refused`, `failed`, `held`.
+    /// `received`, `complete`, `identity`, `routed`, `running`, `done`, `delivered`, `refused`, `failed`, `waiting`.
     pub step: String,
     /// When, UTC.
     #[serde(with = "utc")]

@@ -84,7 +84,11 @@ fn a_refusal_carries_its_stable_code() {
     let line: Value = serde_json::from_str(&lines(&files(dir.path())[0])[0]).unwrap();
     let event = &line["message"]["EventIdentification"];
     assert_eq!(event["EventOutcomeIndicator"], 4);
-    assert_eq!(event["EventOutcomeDescription"]["code"], "study-two-patients");
+    // Where REFUSALS.md says that it stands.
+    let place = "message.EventIdentification.EventOutcomeDescription.code";
+    assert!(include_str!("../REFUSALS.md").contains(&format!("`{place}`")));
+    let code = line.pointer(&format!("/{}", place.replace('.', "/"))).unwrap();
+    assert_eq!(code, "study-two-patients");
 }
 
 #[test]

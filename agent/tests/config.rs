@@ -22,7 +22,7 @@ fn site() -> tempfile::TempDir {
         fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
     };
     let key = format!("{}\n", "5a".repeat(32));
-    for name in ["uid.key", "audit.key", "keys/uid.key", "keys/audit.key", "keys/metrics.token"] {
+    for name in ["uid.key", "audit.key", "keys/uid.key", "keys/audit.key", "keys/spool.key", "keys/metrics.token"] {
         write(name, &key, 0o600);
     }
     write("open.key", &key, 0o644);

@@ -147,7 +147,8 @@ fn answered(archive: &Archive) -> BTreeMap<String, Vec<String>> {
     studies
 }
 
-fn configuration(line: &str) -> String {
+/// A node with the text model, a route in clinical use, and an archive.
+pub fn configuration(line: &str) -> String {
     let model = crate::hospital::models().join("text-detection");
     format!(
         "[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n[worker]\nlauncher = \"child\"\n\

@@ -49,6 +49,54 @@ fn every_code_is_documented() {
     assert!(missing.is_empty(), "not in REFUSALS.md: {missing:?}");
 }
 
+/// Codes with the one who can mend it, where a fault is made with both.
+fn blames_in_source() -> BTreeSet<(String, String)> {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut blames = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let product = text.split("#[cfg(test)]").next().unwrap();
+        for made in product.split("Fault::new(").skip(1) {
+            let Some(code) = code(made) else { continue };
+            let behind = made.split_once(code).unwrap().1.trim_start_matches('"').trim_start_matches(',').trim_start();
+            let Some(blame) = behind.strip_prefix("Blame::") else { continue };
+            let blame: String = blame.chars().take_while(char::is_ascii_alphabetic).collect();
+            blames.insert((code.to_owned(), blame));
+        }
+    }
+    blames
+}
+
+#[test]
+fn every_code_is_documented_with_who_can_mend_it() {
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("REFUSALS.md")).unwrap();
+    let who = |code: &str| {
+        let row = document.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{code}`")));
+        row.and_then(|row| row.split('|').nth(2)).unwrap_or_default().trim().to_lowercase()
+    };
+    let blames = blames_in_source();
+    assert!(blames.len() > 80, "{} faults were found", blames.len());
+    let wrong: Vec<String> = blames
+        .iter()
+        .filter(|(code, blame)| !who(code).split(", ").any(|word| word == blame.to_lowercase()))
+        .map(|(code, blame)| format!("{code}: the source says {blame}, the document {:?}", who(code)))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The section says of two that can be blamed how their job ends; there is no third.
+#[test]
+fn images_and_volumes_are_refused_as_the_studys_or_the_peers_doing() {
+    let document = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("REFUSALS.md")).unwrap();
+    let section = document.split("## Images and volumes").nth(1).unwrap().split("\n## ").next().unwrap();
+    let (opening, table) = section.split_once("\n|").unwrap();
+    assert!(opening.contains("*study*") && opening.contains("*peer*") && opening.contains("not applicable"));
+    let who = table.lines().skip(2).filter_map(|row| row.split('|').nth(2)).flat_map(|who| who.split(','));
+    let who: BTreeSet<&str> = who.map(str::trim).collect();
+    assert_eq!(who, BTreeSet::from(["peer", "study"]));
+}
+
 #[test]
 fn every_test_that_stands_against_a_hazard_is_there() {
     let agent = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -194,12 +194,26 @@ async fn a_check_that_hangs_does_not_hold_up_the_drain() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("hangs");
-    fs::write(&program, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    let pid = folder.path().join("pid");
+    fs::write(&program, format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display())).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
     let agent =
         node(folder.path(), &text_detection(), |config| config.worker.launcher = Launcher::Child { program }).await;
     assert_eq!(agent.status().models[0].state, "checking");
+    let pid = until_file(&folder.path().join("pid")).await;
+    // The program would sleep for longer than anybody waits here.
+    tokio::time::timeout(PATIENCE, agent.stop()).await.expect("the drain ends").unwrap();
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "and the check's worker with it");
+}
+
+/// The process number in a file, once it is there.
+async fn until_file(path: &Path) -> u32 {
     let begun = Instant::now();
-    agent.stop().await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    loop {
+        if let Some(pid) = fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()) {
+            return pid;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the check did not begin");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

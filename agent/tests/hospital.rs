@@ -187,6 +187,10 @@ pub struct Archive {
     pub address: String,
     held: Arc<Mutex<Vec<Held>>>,
     refusal: Arc<Mutex<Option<Fault>>>,
+    /// Objects that have begun to come.
+    begun: Arc<AtomicU64>,
+    /// Objects that it takes in all; those beyond wait for their answer.
+    room: Arc<watch::Sender<usize>>,
     /// Never told to stop: it ends with the test.
     _stop: Arc<watch::Sender<bool>>,
 }
@@ -199,16 +203,18 @@ pub struct Arriving {
 impl Archive {
     /// An archive on a free port.
     pub async fn open() -> Self {
-        Self::open_at("127.0.0.1:0").await
+        Self::open_at("127.0.0.1:0", usize::MAX).await
     }
 
-    async fn open_at(address: &str) -> Self {
+    async fn open_at(address: &str, room: usize) -> Self {
         let socket = TcpListener::bind(address).await.unwrap();
         let (stop, stopped) = watch::channel(false);
         let archive = Self {
             address: socket.local_addr().unwrap().to_string(),
             held: Arc::default(),
             refusal: Arc::default(),
+            begun: Arc::default(),
+            room: Arc::new(watch::channel(room).0),
             _stop: Arc::new(stop),
         };
         tokio::spawn(serve(Listener { socket, tls: None }, policy("PACS"), Arc::new(archive.clone()), stopped));
@@ -222,7 +228,23 @@ impl Archive {
 
     /// The archive comes up at an address.
     pub async fn arrive_at(address: &str) -> Self {
-        Self::open_at(address).await
+        Self::open_at(address, usize::MAX).await
+    }
+
+    /// The archive comes up at an address, and takes so many objects; it answers the next one when it is told to go on.
+    pub async fn arrive_slow(address: &str, room: usize) -> Self {
+        Self::open_at(address, room).await
+    }
+
+    /// Takes all that comes.
+    pub fn go_on(&self) {
+        self.room.send_replace(usize::MAX);
+    }
+
+    /// Waits until so many objects have begun to come.
+    pub async fn begins(&self, count: u64) {
+        until(&format!("{count} objects on their way"), || (self.begun.load(Ordering::SeqCst) >= count).then_some(()))
+            .await;
     }
 
     /// Refuses everything from now on; takes it again with `None`.
@@ -260,7 +282,10 @@ impl Intake for Archive {
     fn begin(&self, _: &Association, _: &str) -> Result<Arriving, Fault> {
         match self.refusal.lock().unwrap().clone() {
             Some(fault) => Err(fault),
-            None => Ok(Arriving { archive: self.clone(), bytes: Vec::new() }),
+            None => {
+                self.begun.fetch_add(1, Ordering::SeqCst);
+                Ok(Arriving { archive: self.clone(), bytes: Vec::new() })
+            }
         }
     }
 }
@@ -272,6 +297,8 @@ impl IntakeInstance for Arriving {
     }
 
     async fn commit(self, arrival: Arrival) -> Result<StoredInstance, Fault> {
+        let mut room = self.archive.room.subscribe();
+        room.wait_for(|room| self.archive.count() < *room).await.unwrap();
         let mut held = self.archive.held.lock().unwrap();
         let stored =
             StoredInstance { id: held.len() as u64, length: self.bytes.len() as u64, arrival: arrival.clone() };
@@ -292,7 +319,7 @@ pub fn policy(ae_title: &str) -> Policy {
 
 pub fn destination(name: &str, address: &str) -> Destination {
     let peer = Peer { calling_ae: NODE.into(), called_ae: "PACS".into(), address: address.into(), tls: None };
-    Destination { name: name.to_owned(), peer }
+    Destination::new(name.to_owned(), peer)
 }
 
 /// A route for all that comes, to all destinations of the node.
@@ -368,6 +395,11 @@ impl Node {
         self.agent.as_ref().unwrap()
     }
 
+    /// Why it ends by itself.
+    pub async fn broken(&mut self) -> Fault {
+        tokio::time::timeout(PATIENCE, self.agent.as_mut().unwrap().broken()).await.expect("it ends")
+    }
+
     pub fn status(&self) -> Status {
         self.agent().status()
     }
@@ -421,6 +453,15 @@ impl Node {
             lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
         }
         lines
+    }
+
+    /// Whom the audit line of an event names, of the last one of its kind.
+    pub fn audited_patient(&self, event: &str) -> Option<(String, String)> {
+        let event = format!("\"{event}\"");
+        let line = self.audit().iter().map(ToString::to_string).rfind(|line| line.contains(&event))?;
+        let whose = audit::identifiers(&line, &audit_key()).unwrap()?;
+        let text = |key: &str| whose[key].as_str().unwrap_or_default().to_owned();
+        Some((text("patient_id"), text("patient_name")))
     }
 
     /// True where an audit line holds all of these texts.

@@ -1,9 +1,12 @@
 //! Results conform, keep the patient of the identity record, and lie where the source lies.
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::{tags, uids};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use sund_agent::code::Code;
-use sund_agent::dataset::part10;
+use sund_agent::dataset::scan::scan;
+use sund_agent::dataset::{Element, part10};
 use sund_agent::inference::{
     EngineUsed, Findings, FoundBox, Inference, Measurement, PackageRef, Picture, Segment, SourceFrame,
 };
@@ -18,7 +21,12 @@ fn demo(folder: &str) -> Vec<SourceHeader> {
     files
         .iter()
         .map(read)
-        .map(|i| SourceHeader { sop_class: i.sop_class, sop_instance: i.sop_instance, header: i.header })
+        .map(|i| SourceHeader {
+            sop_class: i.sop_class,
+            sop_instance: i.sop_instance,
+            header: i.header,
+            length: i.dataset.len() as u64,
+        })
         .collect()
 }
 
@@ -91,7 +99,6 @@ fn on_the_image() -> (Vec<SourceHeader>, Inference) {
 fn with_context<T>(sources: &[SourceHeader], mode: Mode, act: impl FnOnce(&ResultContext<'_>) -> T) -> T {
     act(&ResultContext {
         identity: &Identity::from_header(&sources[0].header),
-        identity_version: 1,
         sources,
         input_digests: &["b".into(), "a".into()],
         mode,
@@ -136,6 +143,7 @@ fn every_result_passes_dciodvfy_in_research_and_in_clinical_mode() {
                         text.contains("Imaging Measurement Report") && text.contains("AI outcome: finding"),
                         "{text}"
                     );
+                    assert!(text.contains("Algorithm Manufacturer"), "{text}");
                     assert_eq!(text.contains("NOT FOR DIAGNOSIS"), mode == Mode::Research);
                 }
             }
@@ -169,6 +177,14 @@ fn the_same_result_is_the_same_bytes_and_another_input_is_another_uid() {
     assert!(first.iter().zip(&changed).all(|(a, b)| a.sop_instance != b.sop_instance));
     let research = with_context(&sources, Mode::Research, |context| make(context, &inference)).unwrap();
     assert!(first.iter().zip(&research).all(|(a, b)| a.sop_instance != b.sop_instance), "the marks differ");
+    let later = with_context(&sources, Mode::Clinical, |context| {
+        make(&ResultContext { at: context.at + Duration::from_secs(1), ..context.clone() }, &inference)
+    });
+    assert!(first.iter().zip(&later.unwrap()).all(|(a, b)| a.sop_instance != b.sop_instance), "the times differ");
+    let mut renamed = sources.clone();
+    renamed[0].header.elements.remove(&tags::PATIENT_NAME);
+    let renamed = with_context(&renamed, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    assert!(first.iter().zip(&renamed).all(|(a, b)| a.sop_instance != b.sop_instance), "the names differ");
     let failed = |reason: &str| {
         with_context(&sources, Mode::Clinical, |c| outcome_report(c, Outcome::Failed, &inference.package, reason))
             .unwrap()
@@ -190,6 +206,66 @@ fn an_empty_mask_gives_no_segmentation_and_its_volume_of_zero_is_in_the_report()
     let output = Command::new("dsrdump").arg("+Pl").arg(&file).output().expect("dsrdump, from Debian's dcmtk");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("Volume") && text.contains("no finding"), "{text}");
+}
+
+/// What was lost in the source's compression stays said of the segmentation and of the preview.
+#[test]
+fn results_of_lossy_images_say_that_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, inference) = on_the_series();
+    let put = |sources: &mut [SourceHeader], tag: Tag, vr: VR, value: &str| {
+        sources[0].header.elements.insert(tag, Element { vr, value: value.as_bytes().to_vec() });
+    };
+    let mut said = sources.clone();
+    put(&mut said, tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "01");
+    put(&mut said, tags::LOSSY_IMAGE_COMPRESSION_RATIO, VR::DS, "12.5");
+    put(&mut said, tags::LOSSY_IMAGE_COMPRESSION_METHOD, VR::CS, "ISO_14495_1 ");
+    // What is encapsulated here is as long as what is not: the ratio is 1.
+    let compressed = |syntax: &str| {
+        let mut sources = sources.clone();
+        sources[0].header.transfer_syntax = syntax.to_owned();
+        sources
+    };
+    let mut reversible = compressed(uids::JPEG2000);
+    put(&mut reversible, tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00");
+    for (case, sources, ratio_and_method) in [
+        ("said", said, Some(["12.5", "ISO_14495_1"])),
+        ("baseline", compressed(uids::JPEG_BASELINE8_BIT), Some(["1.0", "ISO_10918_1"])),
+        ("jpeg 2000", compressed(uids::JPEG2000), Some(["1.0", "ISO_15444_1"])),
+        ("reversible", reversible, None),
+        ("lossless", compressed(uids::JPEG_LOSSLESS_SV1), None),
+    ] {
+        let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+        for object in objects.iter().filter(|object| object.kind != "SR") {
+            validate(object, dir.path(), &format!("{case}-{}", object.kind));
+            let header = scan(&object.dataset, &object.transfer_syntax).unwrap();
+            let text = |tag| header.text(tag);
+            assert_eq!(
+                text(tags::LOSSY_IMAGE_COMPRESSION).as_deref() == Some("01"),
+                ratio_and_method.is_some(),
+                "{case}"
+            );
+            let said = [tags::LOSSY_IMAGE_COMPRESSION_RATIO, tags::LOSSY_IMAGE_COMPRESSION_METHOD].map(text);
+            let said = said.each_ref().map(|text| text.as_deref().unwrap_or_default());
+            assert_eq!(said, ratio_and_method.unwrap_or_default(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_source_without_a_frame_of_reference_gives_a_segmentation_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sources, inference) = on_the_series();
+    for source in &mut sources {
+        source.header.elements.remove(&tags::FRAME_OF_REFERENCE_UID);
+        source.header.elements.remove(&tags::POSITION_REFERENCE_INDICATOR);
+    }
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    for object in &objects {
+        validate(object, dir.path(), object.kind);
+    }
+    let header = scan(&objects[0].dataset, &objects[0].transfer_syntax).unwrap();
+    assert!(!header.elements.contains_key(&tags::FRAME_OF_REFERENCE_UID));
 }
 
 #[test]
@@ -224,4 +300,81 @@ fn other_readers_find_the_mask_where_it_was_and_the_name_as_it_was() {
         .output()
         .expect("Python with pydicom and highdicom; set SUND_TEST_PYTHON");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An element in explicit VR little endian, with a value of even length.
+fn element(tag: Tag, vr: VR, value: &[u8]) -> Vec<u8> {
+    let is_long = vr == VR::SQ || vr == VR::UT;
+    let mut bytes = [tag.group().to_le_bytes(), tag.element().to_le_bytes()].concat();
+    bytes.extend_from_slice(vr.to_string().as_bytes());
+    let padding = value.len() % 2;
+    let length = value.len() + padding;
+    if is_long {
+        bytes.extend_from_slice(&[0, 0]);
+        bytes.extend_from_slice(&(length as u32).to_le_bytes());
+    } else {
+        bytes.extend_from_slice(&(length as u16).to_le_bytes());
+    }
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len() + padding, b' ');
+    bytes
+}
+
+fn item(elements: &[Vec<u8>]) -> Vec<u8> {
+    let body = elements.concat();
+    [&[0xfe, 0xff, 0x00, 0xe0][..], &(body.len() as u32).to_le_bytes(), &body].concat()
+}
+
+#[test]
+fn results_carry_issuers_and_requests_as_the_record_has_them() {
+    let (mut sources, inference) = on_the_series();
+    let issuer = || item(&[element(tags::LOCAL_NAMESPACE_ENTITY_ID, VR::UT, b"RIS NORD")]);
+    let code = item(&[
+        element(tags::CODE_VALUE, VR::SH, b"MRHOVED"),
+        element(tags::CODING_SCHEME_DESIGNATOR, VR::SH, b"99RIS"),
+        element(tags::CODE_MEANING, VR::LO, b"MR af hoved"),
+    ]);
+    // "Undersøgelse", in the character set that the data set declares: ISO 8859-1.
+    let description = b"Unders\xf8gelse";
+    let request = |id: &[u8]| {
+        item(&[
+            element(tags::ACCESSION_NUMBER, VR::SH, b"ACC-7"),
+            element(tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, description),
+            element(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, VR::SQ, &code),
+            element(tags::SCHEDULED_PROCEDURE_STEP_ID, VR::SH, b"STEP-1"),
+            element(tags::REQUESTED_PROCEDURE_ID, VR::SH, id),
+        ])
+    };
+    let set = |value: &[u8], vr| Element { vr, value: value.to_vec() };
+    let header = &mut sources[0].header;
+    header.elements.insert(tags::SPECIFIC_CHARACTER_SET, set(b"ISO_IR 100", VR::CS));
+    header.elements.insert(tags::ACCESSION_NUMBER, set(b"ACC-7 ", VR::SH));
+    header.elements.insert(tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, set(&issuer(), VR::SQ));
+    header
+        .elements
+        .insert(tags::REQUEST_ATTRIBUTES_SEQUENCE, set(&[request(b"RP-1"), request(b"RP-2")].concat(), VR::SQ));
+
+    let dir = tempfile::tempdir().unwrap();
+    let objects = with_context(&sources, Mode::Clinical, |context| make(context, &inference)).unwrap();
+    for object in &objects {
+        validate(object, dir.path(), object.kind);
+        let header = scan(&object.dataset, &object.transfer_syntax).unwrap();
+        let items = |tag| header.items(tag, &object.dataset).unwrap();
+        let issuers = items(tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE);
+        assert_eq!(issuers[0].text(tags::LOCAL_NAMESPACE_ENTITY_ID).as_deref(), Some("RIS NORD"), "{}", object.kind);
+        let (here, elsewhere) = match object.kind {
+            "SR" => (tags::REFERENCED_REQUEST_SEQUENCE, tags::REQUEST_ATTRIBUTES_SEQUENCE),
+            _ => (tags::REQUEST_ATTRIBUTES_SEQUENCE, tags::REFERENCED_REQUEST_SEQUENCE),
+        };
+        assert!(items(elsewhere).is_empty());
+        let requests = items(here);
+        let ids: Vec<_> = requests.iter().filter_map(|request| request.text(tags::REQUESTED_PROCEDURE_ID)).collect();
+        assert_eq!(ids, ["RP-1", "RP-2"], "{}", object.kind);
+        let mut first = requests[0].clone();
+        first.elements.insert(tags::SPECIFIC_CHARACTER_SET, set(b"ISO_IR 192", VR::CS));
+        assert_eq!(first.text(tags::REQUESTED_PROCEDURE_DESCRIPTION).as_deref(), Some("Undersøgelse"));
+        assert_eq!(first.text(tags::ACCESSION_NUMBER).as_deref(), Some("ACC-7"));
+        let codes = first.items(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, &[]).unwrap();
+        assert_eq!(codes[0].text(tags::CODE_VALUE).as_deref(), Some("MRHOVED"));
+    }
 }

@@ -1,4 +1,9 @@
 //! The daemon, as systemd and an administrator meet it.
+use crate::association::raw::Raw;
+use crate::hospital::{Archive, frame, new_uid, until};
+use dicom_core::VR;
+use dicom_dictionary_std::tags;
+use dicom_dictionary_std::uids;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -7,6 +12,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+use sund_agent::association::{Peer, Sent, send};
+use sund_agent::fault::{Blame, Fault};
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
 /// A daemon that says nothing for this long has missed its step.
@@ -117,6 +124,43 @@ impl Drop for Daemon {
     }
 }
 
+/// Mended at the archive, what it refused is sent again when a person says so; what a newer result replaced is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_given_up_is_queued_again_on_demand_and_the_audit_log_says_so() {
+    let archive = Archive::open().await;
+    archive.refuse(Some(Fault::new("patient-unknown", Blame::Peer, "we know no such patient")));
+    let site = Site::new(&crate::crash::configuration(&archive.address));
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    let counts = || {
+        let archive = &site.status()["destinations"][0];
+        ["waiting", "delivered", "dead"].map(|count| archive[count].as_u64().unwrap())
+    };
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
+    let image = frame().rows(64).in_study(&new_uid(), "1");
+    let stored = |_, sent| assert_eq!(sent, Sent::Stored { status: 0 });
+    send(&node, &[image.object()], stored).await.unwrap();
+    until("its results are given up", || (counts() == [0, 0, 2]).then_some(())).await;
+    // The same under another name: the results under the old one never go.
+    send(&node, &[image.with(tags::PATIENT_NAME, VR::PN, b"Another^Name").object()], stored).await.unwrap();
+    let given_up = || site.status()["studies"][0]["timeline"].to_string().matches("delivery-dead").count();
+    until("those under the new name are given up", || (given_up() == 4).then_some(())).await;
+    assert_eq!(counts(), [0, 0, 2], "those under the old name are superseded");
+
+    let unknown = site.sund(&["requeue", "archiv"]);
+    assert_eq!(unknown.status.code(), Some(65));
+    assert!(stderr(&unknown).contains("destination-unknown"), "{}", stderr(&unknown));
+    archive.refuse(None);
+    let requeued = site.sund(&["requeue", "archive"]);
+    assert_eq!(String::from_utf8_lossy(&requeued.stdout), "queued again: 2 results\n", "{}", stderr(&requeued));
+    let held = archive.holds(2).await;
+    assert!(held.iter().all(|held| held.text(tags::PATIENT_NAME) == "Another^Name"));
+    until("all is recorded", || (counts() == [0, 2, 0]).then_some(())).await;
+    assert!(site.audit().contains("results-requeued"));
+    let none = site.sund(&["requeue"]);
+    assert_eq!(String::from_utf8_lossy(&none.stdout), "queued again: 0 results\n");
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -205,10 +249,152 @@ fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
     assert_eq!(site.status()["spool"]["instances"], 1);
     let file = fs::read_dir(&image).unwrap().next().unwrap().unwrap().path();
     let study = sund_agent::dataset::part10::read_file(&file).unwrap();
-    let study = study.header.text(dicom_dictionary_std::tags::STUDY_INSTANCE_UID).unwrap();
+    let study = study.header.text(tags::STUDY_INSTANCE_UID).unwrap();
     let erased = site.sund(&["erase", &study]);
     assert!(erased.status.success(), "{}", stderr(&erased));
     assert_eq!(site.status()["spool"]["instances"], 0);
     assert!(site.audit().contains("study-erased") && !site.audit().contains(&study));
     assert_eq!(site.sund(&["erase", &study]).status.code(), Some(65));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_without_a_model_rests_in_less_than_60_mb_also_after_300_instances() {
+    const MOST: u64 = 60_000_000;
+    let site = Site::new("[study]\ncomplete_on_association_end = true\n");
+    let daemon = tokio::task::block_in_place(|| site.serve());
+    let status = site.status();
+    assert_eq!(status["queue"], serde_json::json!([]));
+    let started = resident(daemon.pid().as_raw_nonzero().get());
+    assert!(started < MOST, "{started} bytes after the start");
+
+    let address = status["node"]["address"].as_str().unwrap().to_owned();
+    let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
+    let (image, study) = (frame().rows(64), new_uid());
+    let objects: Vec<_> = (0..300).map(|n| image.clone().in_study(&study, &n.to_string()).object()).collect();
+    let stored = |_, sent| assert_eq!(sent, Sent::Stored { status: 0 });
+    send(&node, &objects, stored).await.unwrap();
+    until("the study is complete", || {
+        let status = site.status();
+        let routed = status["studies"][0]["timeline"].to_string().contains("routed");
+        (routed && status["node"]["associations"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(site.status()["studies"][0]["instances"], 300);
+    let rested = resident(daemon.pid().as_raw_nonzero().get());
+    assert!(rested < MOST, "{rested} bytes after 300 instances");
+}
+
+/// Bytes that are resident of a process and of all that it started.
+fn resident(process: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = value.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // A thread may end meanwhile.
+    let children = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children: String = children.collect();
+    1024 * kilobytes + children.split_whitespace().map(|child| resident(child.parse().unwrap())).sum::<u64>()
+}
+
+#[test]
+fn one_span_holds_all_that_is_done_for_a_study_and_names_no_patient() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection");
+    let site = Site::new(&format!(
+        "[study]\ncomplete_on_association_end = true\n[log]\nformat = \"json\"\n[[models]]\nfolder = \"{}\"\n\
+         [[routes]]\nname = \"all\"\nmodels = [\"text-detection\"]\n",
+        folder.display()
+    ));
+    let _daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let (host, port) = address.split_once(':').unwrap();
+    let image = folder.join("golden/ultrasound/frame.dcm");
+    let sent = Command::new("storescu").args(["-xy", "-aec", "SUND", host, port]).arg(&image).output();
+    assert!(sent.expect("storescu, from Debian's dcmtk").status.success());
+    let begun = std::time::Instant::now();
+    let log = loop {
+        let log = fs::read_to_string(site.folder("log")).unwrap();
+        if log.contains("a job ended") {
+            break log;
+        }
+        assert!(begun.elapsed() < 2 * PATIENCE, "no job ended: {log}");
+        std::thread::yield_now();
+    };
+    let events: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let id = site.status()["studies"][0]["id"].as_str().unwrap().to_owned();
+    for message in ["a study is complete", "a job runs", "a job ended"] {
+        let event = events.iter().find(|event| event["fields"]["message"] == message);
+        let event = event.unwrap_or_else(|| panic!("{message} is not in the log: {log}"));
+        assert_eq!((&event["spans"][0]["name"], &event["spans"][0]["id"]), (&"study".into(), &id.as_str().into()));
+    }
+    let header = sund_agent::dataset::part10::read_file(&image).unwrap().header;
+    for tag in [tags::PATIENT_ID, tags::STUDY_INSTANCE_UID] {
+        assert!(!log.contains(&header.text(tag).unwrap()), "a patient in the log: {log}");
+    }
+}
+
+#[test]
+fn while_it_drains_whoever_asks_is_told_so() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().parse().unwrap();
+    let (mut sender, _) = Raw::associate(address, &[(uids::VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]);
+    daemon.signal(rustix::process::Signal::TERM);
+    site.hears("STOPPING=1");
+    // The association is still there: it may end what it has begun.
+    while site.status()["draining"] != true {}
+    sender.release();
+    drop(sender);
+    assert_eq!(daemon.exit_code(), Some(0));
+}
+
+#[test]
+fn the_audit_log_is_checked_and_read_and_its_identifiers_open_with_the_key_alone() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let (host, port) = address.split_once(':').unwrap();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection/golden/ultrasound/frame.dcm");
+    let sent = Command::new("storescu").args(["-xy", "-aec", "SUND", host, port]).arg(&image).output();
+    assert!(sent.expect("storescu, from Debian's dcmtk").status.success());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
+
+    let verified = site.sund(&["audit", "verify"]);
+    let told = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert!(verified.status.success() && told.starts_with("the chain holds: "), "{told}{}", stderr(&verified));
+    let study = sund_agent::dataset::part10::read_file(&image).unwrap().header.text(tags::STUDY_INSTANCE_UID).unwrap();
+    let shown = |arguments: &[&str]| String::from_utf8(site.sund(arguments).stdout).unwrap();
+    assert!(!shown(&["audit", "show"]).contains(&study));
+    let opened = shown(&["audit", "show", "--identifiers"]);
+    assert!(opened.contains(&study) && opened.contains("instances-stored"), "{opened}");
+
+    let file = fs::read_dir(site.folder("audit")).unwrap().map(|file| file.unwrap().path());
+    let file = file.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).min().unwrap();
+    let edited = fs::read_to_string(&file).unwrap().replacen("agent-started", "agent-stopped", 1);
+    fs::write(&file, edited).unwrap();
+    let refused = site.sund(&["audit", "verify"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("audit-chain-broken"), "{}", stderr(&refused));
+}
+
+#[test]
+fn the_master_key_can_lie_elsewhere_and_another_one_opens_nothing() {
+    let site = Site::new("");
+    let text = fs::read_to_string(site.config()).unwrap();
+    let with_key = text.replacen("[spool]\n", "[spool]\nmaster_key_file = \"spool.key\"\n", 1);
+    fs::write(site.config(), with_key).unwrap();
+    let missing = site.sund(&["check-config"]);
+    let told = String::from_utf8_lossy(&missing.stdout).into_owned();
+    assert!(missing.status.code() == Some(64) && told.contains("openssl rand -hex 32"), "{told}");
+    let key = |digits: &str| {
+        fs::write(site.folder("spool.key"), digits.repeat(32)).unwrap();
+        fs::set_permissions(site.folder("spool.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    key("3c");
+    let daemon = site.serve();
+    assert!(!site.folder("spool").join("master.key").exists());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
+    key("3d");
+    let refused = site.sund(&["serve"]);
+    assert!(stderr(&refused).contains("spool-wrong-master-key"), "{}", stderr(&refused));
 }

@@ -20,5 +20,5 @@ pub use intake::{Association, Intake, IntakeInstance};
 pub use negotiate::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
 pub use policy::{Caller, Network, NotANetwork, Policy};
 pub use scp::{Listener, serve};
-pub use scu::{ObjectToSend, Peer, SendError, Sent, echo, send};
+pub use scu::{Kind, ObjectToSend, Peer, SendError, Sender, Sent, echo, send};
 pub use wire::WireError;

@@ -9,6 +9,7 @@ use dicom_ul::pdu::{
     AssociationRJServiceProviderPresentationReason, AssociationRJServiceUserReason, AssociationRJSource, AssociationRQ,
     PresentationContextProposed, PresentationContextResult, PresentationContextResultReason, UserVariableItem,
 };
+use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 
 /// Verification SOP Class.
@@ -53,7 +54,14 @@ pub(super) enum Answer {
 }
 
 /// Judges a request.
-pub(super) fn negotiate(policy: &Policy, request: AssociationRQ, association: &Association) -> Answer {
+///
+/// `certificate` is the peer's, where it has shown one that the authorities of the node vouch for.
+pub(super) fn negotiate(
+    policy: &Policy,
+    request: AssociationRQ,
+    association: &Association,
+    certificate: Option<&CertificateDer<'_>>,
+) -> Answer {
     use AssociationRJServiceUserReason as Reason;
     let reject = |source: AssociationRJSource, code: &'static str, reason: String| Answer::Reject {
         rj: AssociationRJ { result: AssociationRJResult::Permanent, source },
@@ -77,8 +85,8 @@ pub(super) fn negotiate(policy: &Policy, request: AssociationRQ, association: &A
         let reason = format!("`{calling}` at {address} calls for `{called}`; this node is `{}`", policy.ae_title);
         return reject(user(Reason::CalledAETitleNotRecognized), "called-ae-unknown", reason);
     }
-    if !policy.admits(calling, address) {
-        let reason = format!("`{calling}` at {address} is not in the list of callers");
+    if !policy.admits(calling, address, certificate) {
+        let reason = format!("`{calling}` at {address}, with this certificate or none, is not in the list of callers");
         return reject(user(Reason::CallingAETitleNotRecognized), "caller-unknown", reason);
     }
     // PS3.8 9.3.2.2: odd and different from each other; so there are no more than 128.

@@ -1,7 +1,9 @@
 //! Who may call.
 use crate::fault::{Blame, Fault};
+use rustls::pki_types::{CertificateDer, ServerName};
 use std::net::IpAddr;
 use std::str::FromStr;
+use webpki::EndEntityCert;
 
 /// A node that may call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +12,17 @@ pub struct Caller {
     pub ae_title: String,
     /// Where it may call from; `None` for anywhere.
     pub address: Option<Network>,
+    /// A name that its certificate must carry as a subject alternative name; `None` for any certificate, or none.
+    pub certificate_name: Option<ServerName<'static>>,
+}
+
+impl Caller {
+    /// True where a certificate, which the handshake has verified, is this caller's.
+    fn is_proved_by(&self, certificate: Option<&CertificateDer<'_>>) -> bool {
+        let Some(name) = &self.certificate_name else { return true };
+        let certificate = certificate.and_then(|certificate| EndEntityCert::try_from(certificate).ok());
+        certificate.is_some_and(|certificate| certificate.verify_is_valid_for_subject_name(name).is_ok())
+    }
 }
 
 /// Who may call and how.
@@ -33,10 +46,12 @@ impl Policy {
         !self.require_called_ae || called == self.ae_title || self.also_called.iter().any(|ae| ae == called)
     }
 
-    /// True where this node may call.
-    pub(super) fn admits(&self, calling: &str, address: IpAddr) -> bool {
+    /// True where this node may call, from this address and with this certificate.
+    pub(super) fn admits(&self, calling: &str, address: IpAddr, certificate: Option<&CertificateDer<'_>>) -> bool {
         let is_admitted = |caller: &Caller| {
-            caller.ae_title == calling && caller.address.is_none_or(|network| network.contains(address))
+            caller.ae_title == calling
+                && caller.address.is_none_or(|network| network.contains(address))
+                && caller.is_proved_by(certificate)
         };
         self.callers.is_empty() || self.callers.iter().any(is_admitted)
     }
@@ -108,7 +123,11 @@ mod tests {
 
     #[test]
     fn a_caller_is_admitted_by_its_ae_title_and_from_its_network_alone() {
-        let callers = vec![Caller { ae_title: "CT1".into(), address: Some("10.20.0.0/16".parse().unwrap()) }];
+        let callers = vec![Caller {
+            ae_title: "CT1".into(),
+            address: Some("10.20.0.0/16".parse().unwrap()),
+            certificate_name: None,
+        }];
         let policy = Policy {
             ae_title: "SUND".into(),
             require_called_ae: true,
@@ -116,10 +135,10 @@ mod tests {
             callers,
             max_associations: 1,
         };
-        assert!(policy.admits("CT1", IpAddr::from([10, 20, 255, 1])));
-        assert!(policy.admits("CT1", "::ffff:10.20.1.1".parse().unwrap()), "IPv4 over an IPv6 socket");
-        assert!(!policy.admits("CT1", IpAddr::from([10, 21, 0, 1])));
-        assert!(!policy.admits("CT2", IpAddr::from([10, 20, 0, 1])));
+        assert!(policy.admits("CT1", IpAddr::from([10, 20, 255, 1]), None));
+        assert!(policy.admits("CT1", "::ffff:10.20.1.1".parse().unwrap(), None), "IPv4 over an IPv6 socket");
+        assert!(!policy.admits("CT1", IpAddr::from([10, 21, 0, 1]), None));
+        assert!(!policy.admits("CT2", IpAddr::from([10, 20, 0, 1]), None));
         assert!(policy.answers_to("SUND_MR") && !policy.answers_to("PACS"));
     }
 

@@ -1,4 +1,4 @@
-//! The service class user: sends objects to a peer on one association.
+//! The service class user: sends objects to a peer, one by one, on one association.
 use super::command::Command;
 use super::negotiate::{VERIFICATION, max_pdu, request};
 use super::status::{DUPLICATE_INSTANCE, PROCESSING_FAILURE};
@@ -102,44 +102,97 @@ pub async fn echo(peer: &Peer) -> Result<(), SendError> {
     }
 }
 
+/// What a presentation context is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// SOP Class UID.
+    pub sop_class: String,
+    /// Transfer Syntax UID.
+    pub transfer_syntax: String,
+}
+
+impl Kind {
+    fn new(sop_class: &str, transfer_syntax: &str) -> Self {
+        Self { sop_class: sop_class.to_owned(), transfer_syntax: transfer_syntax.to_owned() }
+    }
+}
+
+impl ObjectToSend {
+    /// The context in which it is sent as it is.
+    pub fn kind(&self) -> Kind {
+        Kind::new(&self.sop_class, &self.transfer_syntax)
+    }
+}
+
 /// Sends objects in order, on one association; one answer for each. `answered` is told each answer as it comes, so that
 /// what was stored is known even where the association breaks off later.
-///
-/// An object in explicit VR little endian that the peer does not take so is sent in implicit VR; no other is changed.
 pub async fn send(
     peer: &Peer,
     objects: &[ObjectToSend],
     mut answered: impl FnMut(usize, Sent) + Send,
 ) -> Result<(), SendError> {
-    let contexts = Contexts::for_objects(objects);
-    let mut client = Client::open(peer, contexts.proposals()).await?;
+    let kinds: Vec<Kind> = objects.iter().map(ObjectToSend::kind).collect();
+    let mut sender = Sender::open(peer, &kinds).await?;
     for (n, object) in objects.iter().enumerate() {
-        let (id, dataset) = match contexts.choose(object, &client.accepted) {
-            Ok(chosen) => chosen,
-            Err(reason) => {
-                answered(n, Sent::Refused(format!("{} {reason}", peer.called_ae)));
-                continue;
-            }
-        };
-        let command = Command::store((n % 0xffff) as u16 + 1, &object.sop_class, &object.sop_instance);
-        let response = client.request(id, &command, Some(&dataset)).await?;
-        answered(n, judge(&response));
+        answered(n, sender.send(object).await?);
     }
-    client.close().await;
+    sender.close().await;
     Ok(())
 }
 
+/// An association on which objects go out one by one. Let go before its close, it breaks off.
+pub struct Sender {
+    client: Client,
+    contexts: Contexts,
+    called_ae: String,
+    /// Of the last request.
+    message_id: u16,
+}
+
+impl Sender {
+    /// Calls a peer with the contexts that objects of these kinds need.
+    pub async fn open(peer: &Peer, kinds: &[Kind]) -> Result<Self, SendError> {
+        let contexts = Contexts::for_kinds(kinds);
+        let client = Client::open(peer, contexts.proposals()).await?;
+        Ok(Self { client, contexts, called_ae: peer.called_ae.clone(), message_id: 0 })
+    }
+
+    /// Sends an object; how the peer took it.
+    ///
+    /// One in explicit VR little endian that the peer does not take so is sent in implicit VR; no other is changed.
+    pub async fn send(&mut self, object: &ObjectToSend) -> Result<Sent, SendError> {
+        let (context, dataset) = match self.contexts.choose(object, &self.client.accepted) {
+            Ok(chosen) => chosen,
+            Err(reason) => return Ok(Sent::Refused(format!("{} {reason}", self.called_ae))),
+        };
+        self.message_id = self.message_id.wrapping_add(1).max(1);
+        let command = Command::store(self.message_id, &object.sop_class, &object.sop_instance);
+        Ok(judge(&self.client.request(context, &command, Some(&dataset)).await?))
+    }
+
+    /// Waits for each response for at most so long instead of `limits::association::RESPONSE`.
+    #[must_use]
+    pub fn answered_within(mut self, time: Duration) -> Self {
+        self.client.patience = time;
+        self
+    }
+
+    /// Ends the association in order.
+    pub async fn close(self) {
+        self.client.close().await;
+    }
+}
+
 /// Presentation contexts: one for each SOP class and transfer syntax, so that it is known in which one an object is taken.
-struct Contexts(BTreeMap<(String, String), u8>);
+struct Contexts(BTreeMap<Kind, u8>);
 
 impl Contexts {
-    fn for_objects(objects: &[ObjectToSend]) -> Self {
-        let mut wanted: Vec<(String, String)> = Vec::new();
-        let kinds = objects.iter().map(|object| (object.sop_class.clone(), object.transfer_syntax.clone()));
+    fn for_kinds(kinds: &[Kind]) -> Self {
+        let mut wanted: Vec<Kind> = Vec::new();
         // Those that may do without come last: there is no place for more than 128.
-        let implicit = uids::IMPLICIT_VR_LITTLE_ENDIAN;
-        let instead = objects.iter().filter(|object| can_be_implicit(object));
-        for kind in kinds.chain(instead.map(|object| (object.sop_class.clone(), implicit.to_owned()))) {
+        let instead = kinds.iter().filter(|kind| can_be_implicit(&kind.transfer_syntax));
+        let instead = instead.map(|kind| Kind::new(&kind.sop_class, uids::IMPLICIT_VR_LITTLE_ENDIAN));
+        for kind in kinds.iter().cloned().chain(instead) {
             if !wanted.contains(&kind) && wanted.len() < MAX_CONTEXTS {
                 wanted.push(kind);
             }
@@ -148,7 +201,8 @@ impl Contexts {
     }
 
     fn proposals(&self) -> Vec<PresentationContextProposed> {
-        let mut proposals: Vec<_> = self.0.iter().map(|((class, syntax), id)| proposal(*id, class, syntax)).collect();
+        let proposed = |(kind, id): (&Kind, &u8)| proposal(*id, &kind.sop_class, &kind.transfer_syntax);
+        let mut proposals: Vec<_> = self.0.iter().map(proposed).collect();
         proposals.sort_by_key(|proposed| proposed.id);
         proposals
     }
@@ -156,13 +210,13 @@ impl Contexts {
     /// The context for an object and the bytes to send in it; why there is none otherwise.
     fn choose(&self, object: &ObjectToSend, accepted: &BTreeSet<u8>) -> Result<(u8, Bytes), String> {
         let id = |syntax: &str| {
-            let kind = (object.sop_class.clone(), syntax.to_owned());
-            self.0.get(&kind).copied().filter(|id| accepted.contains(id))
+            self.0.get(&Kind::new(&object.sop_class, syntax)).copied().filter(|id| accepted.contains(id))
         };
         if let Some(id) = id(&object.transfer_syntax) {
             return Ok((id, object.dataset.clone()));
         }
-        if let Some(id) = id(uids::IMPLICIT_VR_LITTLE_ENDIAN).filter(|_| can_be_implicit(object)) {
+        let is_implicit = |_: &u8| can_be_implicit(&object.transfer_syntax);
+        if let Some(id) = id(uids::IMPLICIT_VR_LITTLE_ENDIAN).filter(is_implicit) {
             let dataset = implicit(object).map_err(|error| format!("takes implicit VR alone, and {error}"))?;
             return Ok((id, dataset));
         }
@@ -198,6 +252,8 @@ struct Client {
     wire: Wire<Box<dyn Stream>>,
     accepted: BTreeSet<u8>,
     max_pdu: u32,
+    /// For a response.
+    patience: Duration,
 }
 
 impl Client {
@@ -226,7 +282,7 @@ impl Client {
                 let accepted =
                     ac.presentation_contexts.into_iter().filter(|context| is_accepted(context.reason.clone()));
                 let accepted = accepted.map(|context| context.id).collect();
-                Ok(Self { wire, accepted, max_pdu: max_pdu(&ac.user_variables) })
+                Ok(Self { wire, accepted, max_pdu: max_pdu(&ac.user_variables), patience: RESPONSE })
             }
             Pdu::AssociationRJ(rj) => {
                 let when = if rj.result == AssociationRJResult::Transient { ", for now" } else { "" };
@@ -240,7 +296,7 @@ impl Client {
     async fn request(&mut self, context: u8, command: &Command, dataset: Option<&[u8]>) -> Result<Command, SendError> {
         let sent = self.wire.send_message(context, &command.write(), dataset, self.max_pdu).await;
         // A peer that aborts in the middle of a data set says why, if it is asked; the broken pipe says nothing.
-        let wait = if sent.is_err() { LINGER } else { RESPONSE };
+        let wait = if sent.is_err() { LINGER } else { self.patience };
         match (self.response(wait).await, sent) {
             (Ok(response), Ok(())) if response.answers(command) => Ok(response),
             (Ok(_), Ok(())) => Err(SendError::Unexpected("a response to another request".to_owned())),
@@ -319,7 +375,7 @@ mod tests {
         };
         let explicit = object(uids::CT_IMAGE_STORAGE, uids::EXPLICIT_VR_LITTLE_ENDIAN);
         let jpeg = object(uids::CT_IMAGE_STORAGE, uids::JPEG2000);
-        let contexts = Contexts::for_objects(&[explicit.clone(), jpeg.clone(), explicit.clone()]);
+        let contexts = Contexts::for_kinds(&[explicit.kind(), jpeg.kind(), explicit.kind()]);
         assert_eq!(contexts.proposals().iter().map(|proposed| proposed.id).collect::<Vec<_>>(), [1, 3, 5]);
         let implicit_alone = BTreeSet::from([5]);
         assert_eq!(contexts.choose(&explicit, &implicit_alone).unwrap().0, 5);

@@ -6,9 +6,9 @@ use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
 
-/// True where the object can be sent in implicit VR too: no pixel is touched by it.
-pub(super) fn can_be_implicit(object: &ObjectToSend) -> bool {
-    object.transfer_syntax == uids::EXPLICIT_VR_LITTLE_ENDIAN
+/// True where an object in this transfer syntax can be sent in implicit VR too: no pixel is touched by it.
+pub(super) fn can_be_implicit(transfer_syntax: &str) -> bool {
+    transfer_syntax == uids::EXPLICIT_VR_LITTLE_ENDIAN
 }
 
 /// The data set in implicit VR little endian; what is wrong with it otherwise.

@@ -92,6 +92,13 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// A study could not be completed, and is tried again.
+    StudyPutOff {
+        /// The study.
+        study: Study,
+        /// Why.
+        fault: Fault,
+    },
     /// The same pixels came with a new header: the identity was updated without inference.
     IdentityUpdated {
         /// The study, as it is known now.
@@ -154,6 +161,15 @@ pub enum Event {
         /// True when it will not be tried again.
         dead: bool,
     },
+    /// A person had results queued again that were given up.
+    ResultsRequeued {
+        /// The study.
+        study: Study,
+        /// The destination.
+        destination: Peer,
+        /// How many.
+        results: u64,
+    },
     /// A person began a session on the console.
     LoggedIn {
         /// User name.
@@ -177,12 +193,21 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// A study is about to be erased.
+    ErasureBegun {
+        /// The study.
+        study: Study,
+        /// On demand or by retention, and whose.
+        reason: String,
+    },
     /// A study was erased.
     StudyErased {
         /// The study.
         study: Study,
         /// On demand or by retention, and whose.
         reason: String,
+        /// Instances that went, results among them.
+        instances: u64,
     },
     /// The golden cases of a model package hold, and it serves.
     PackageLoaded {

@@ -66,7 +66,7 @@ pub(super) fn file_name(seq: u64) -> String {
 }
 
 /// The files of a log in order, with the numbers of their first lines.
-pub(super) fn files(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+pub fn files(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;

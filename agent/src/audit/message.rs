@@ -127,6 +127,7 @@ impl<'a> Says<'a> {
 
 // EventID codes of PS3.16 CID 400, EventTypeCode of CID 401.
 const APPLICATION: (&str, &str) = ("110100", "Application Activity");
+const TRANSFERS: (&str, &str) = ("110102", "Begin Transferring DICOM Instances");
 const ACCESSED: (&str, &str) = ("110103", "DICOM Instances Accessed");
 const TRANSFERRED: (&str, &str) = ("110104", "DICOM Instances Transferred");
 const DELETED: (&str, &str) = ("110105", "DICOM Study Deleted");
@@ -168,6 +169,9 @@ fn say(event: &Event) -> Says<'_> {
         Event::StudyRefused { study, fault } => {
             Says::new("study-refused", TRANSFERRED, "C").failed(MINOR, fault).study(study)
         }
+        Event::StudyPutOff { study, fault } => {
+            Says::new("study-put-off", PROCEDURE, "U").failed(SERIOUS, fault).study(study)
+        }
         Event::IdentityUpdated { study, version } => {
             Says::new("identity-updated", PATIENT, "U").study(study).of("identity-version", *version)
         }
@@ -200,6 +204,10 @@ fn say(event: &Event) -> Says<'_> {
                 .study(study)
                 .instance(instance.reveal())
         }
+        Event::ResultsRequeued { study, destination, results } => Says::new("results-requeued", TRANSFERS, "E")
+            .by(node(destination, false, DESTINATION))
+            .study(study)
+            .of("results", *results),
         Event::LoggedIn { user, address } => {
             Says::new("logged-in", AUTHENTICATION, "E").kind("110122", "Login").by(person(user, address))
         }
@@ -210,8 +218,12 @@ fn say(event: &Event) -> Says<'_> {
             .kind("110122", "Login")
             .failed(MINOR, fault)
             .by(person(user.as_deref().unwrap_or("(unknown)"), address)),
-        Event::StudyErased { study, reason } => {
-            Says::new("study-erased", DELETED, "D").study(study).of("reason", clip(reason))
+        Event::ErasureBegun { study, reason } => {
+            Says::new("erasure-begun", DELETED, "D").study(study).of("reason", clip(reason))
+        }
+        Event::StudyErased { study, reason, instances } => {
+            let says = Says::new("study-erased", DELETED, "D").study(study);
+            says.of("reason", clip(reason)).of("instances", *instances)
         }
         Event::PackageLoaded { model, engine } => Says::new("package-loaded", ALERT, "E")
             .kind("110131", "Software Configuration")

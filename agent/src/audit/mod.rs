@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Files are named after their first line, `audit-<seq>.jsonl`; the chain goes on from one to the next. [`Log::append`]
-//! returns when the line is on stable storage, so that a stage never goes on unaudited. Nothing here deletes a file.
+//! returns when the line is on stable storage. Where that fails, the agent ends, so that nothing goes on unaudited; what it
+//! had begun is in the spool. Nothing here deletes a file.
 mod event;
 mod line;
 mod log;
@@ -19,7 +20,7 @@ mod seal;
 mod verify;
 
 pub use event::{Event, Model, Peer, Study};
-pub use line::{GENESIS, Head};
+pub use line::{GENESIS, Head, files};
 pub use log::{Log, Options};
 pub use seal::{Key, identifiers};
 pub use verify::{Anchors, ChainBreak, Report, verify};

@@ -1,4 +1,5 @@
 //! The command line of `sund`.
+mod audit;
 mod model;
 mod password;
 mod route;
@@ -18,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Inference appliance for hospital imaging.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "sund", version)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -57,6 +58,16 @@ enum Command {
         /// Study Instance UID.
         study: String,
     },
+    /// Queues again what the agent on this machine has given up to send.
+    Requeue {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Name of the destination in the configuration; all of them otherwise.
+        destination: Option<String>,
+    },
+    /// Checks and reads the audit log.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Makes, checks and runs model packages.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -112,6 +123,8 @@ pub fn run(arguments: Arguments) -> Exit {
         }
         Command::Status { config, json } => on_runtime(status::status(&config.config, json)),
         Command::Erase { config, study } => on_runtime(status::erase(&config.config, &study)),
+        Command::Requeue { config, destination } => on_runtime(status::requeue(&config.config, destination)),
+        Command::Audit(command) => audit::run(command),
         Command::Model(command) => model::run(command),
         Command::Route(command) => route::run(command),
         Command::HashPassword => password::run(),

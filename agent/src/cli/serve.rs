@@ -58,7 +58,7 @@ async fn serve(config: Config) -> Result<(), Fault> {
             _ = interrupt.recv() => break None,
             fault = agent.broken() => break Some(fault),
             _ = pulse.tick() => {
-                // A state that can be read is a spool whose locks can be had: that is what is alive here.
+                // A state that can be read: neither the spool's index nor the queue is held by something that hangs.
                 let source = agent.source();
                 let state = tokio::task::spawn_blocking(move || source.snapshot());
                 if pulse_of_systemd && timeout(pulse.period(), state).await.is_ok() {

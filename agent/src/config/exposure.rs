@@ -39,14 +39,16 @@ pub(super) fn check(
             section.complain("plain_dicom_exception", "is not needed here", help);
         }
     }
-    // Without a client certificate an AE title is a claim that anybody can make: the address is what tells callers apart.
-    if node_is_open && !node.callers_prove_themselves {
-        for (caller, entry) in callers.iter().zip(root.sections_quietly("callers", "callers")) {
-            if caller.address.is_none() {
-                let message = format!("`{}` could call from anywhere", caller.ae_title);
-                let help = "add `address`, or have callers prove who they are: `client_authorities` in [node.tls]";
-                entry.complain("ae_title", &message, help);
-            }
+    // An AE title is a claim that anybody can make, and a certificate of the region's says no more than that its holder
+    // belongs there: a name in it, or the address, is what tells callers apart.
+    for (caller, entry) in callers.iter().zip(root.sections_quietly("callers", "callers")) {
+        if caller.certificate_name.is_some() && !node.callers_prove_themselves {
+            let help = "have callers prove who they are: `client_authorities` in [node.tls]";
+            entry.complain("certificate_name", "is never asked for", help);
+        } else if node_is_open && caller.address.is_none() && caller.certificate_name.is_none() {
+            let message = format!("`{}` could be anybody", caller.ae_title);
+            let help = "add `address`, or `certificate_name` with `client_authorities` in [node.tls]";
+            entry.complain("ae_title", &message, help);
         }
     }
     let Some(console) = console else { return };

@@ -45,6 +45,8 @@ pub(super) fn private_file(section: &Section<'_, '_>, key: &'static str) -> Opti
     Some(path)
 }
 
+const HOW_TO_MAKE_A_KEY: &str = "make one: (umask 077; openssl rand -hex 32 > FILE), and keep a copy in a safe place";
+
 /// A secret in a file of its own.
 pub(super) fn secret(section: &Section<'_, '_>, key: &'static str) -> Option<Zeroizing<String>> {
     let path = private_file(section, key)?;
@@ -67,8 +69,7 @@ pub(super) fn key_file(section: &Section<'_, '_>, key: &'static str) -> Option<Z
     let text = secret(section, key)?;
     let bytes = from_hex(&text);
     if bytes.is_none() {
-        let help = "make one: (umask 077; openssl rand -hex 32 > FILE), and keep a copy in a safe place";
-        section.complain(key, "does not hold a key of 64 hexadecimal digits", help);
+        section.complain(key, "does not hold a key of 64 hexadecimal digits", HOW_TO_MAKE_A_KEY);
     }
     bytes
 }
@@ -81,7 +82,8 @@ fn metadata(section: &Section<'_, '_>, key: &'static str, path: &Path) -> Option
             None
         }
         Err(error) => {
-            section.complain(key, &format!("cannot be read: {error}"), "");
+            let help = if key.ends_with("key_file") { HOW_TO_MAKE_A_KEY } else { "" };
+            section.complain(key, &format!("cannot be read: {error}"), help);
             None
         }
     }

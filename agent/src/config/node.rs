@@ -7,7 +7,7 @@ use crate::limits::association::MAX_ASSOCIATIONS;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use std::fmt;
 use std::net::SocketAddr;
@@ -109,8 +109,19 @@ pub(super) fn callers(root: &Section<'_, '_>) -> Vec<Caller> {
                 None
             }
         });
+        let certificate_name = section.value::<String>("certificate_name").and_then(|text| {
+            let name = ServerName::try_from(text).ok();
+            if name.is_none() {
+                section.complain(
+                    "certificate_name",
+                    "is neither a DNS name nor an address",
+                    "e.g. \"ct4.example.org\"",
+                );
+            }
+            name
+        });
         let Some(AeTitle(ae_title)) = ae_title else { continue };
-        let caller = Caller { ae_title, address };
+        let caller = Caller { ae_title, address, certificate_name };
         if callers.contains(&caller) {
             section.complain("ae_title", "stands here twice with the same address", "");
         }

@@ -36,7 +36,13 @@ pub(super) fn spool(root: &Section<'_, '_>) -> Option<(SpoolOptions, Retention)>
     if retention.is_some_and(|time| time < Duration::from_hours(1)) {
         section.complain("retention", "is under an hour", "results may still be on their way; write e.g. \"30d\"");
     }
-    let options = SpoolOptions { segment_bytes, quota_bytes, reserve_bytes, ..SpoolOptions::in_directory(directory?) };
+    let named = section.entry("master_key_file").is_some();
+    let key_file = section.path("master_key_file").filter(|_| key_file(&section, "master_key_file").is_some());
+    if named && key_file.is_none() {
+        return None;
+    }
+    let options =
+        SpoolOptions { segment_bytes, quota_bytes, reserve_bytes, key_file, ..SpoolOptions::in_directory(directory?) };
     Some((options, retention))
 }
 

@@ -1,4 +1,5 @@
 //! What programs read: the status, the event stream, the preview pictures, health and metrics.
+use super::Readiness;
 use super::server::Server;
 use crate::limits::console::{EVENT_HEARTBEAT, EVENT_INTERVAL, MAX_STUDIES_SHOWN};
 use axum::extract::{Path, State};
@@ -80,11 +81,10 @@ pub(super) async fn preview(
 
 /// `GET /health`: 200 while studies are taken, 503 while they are not; no login, and nothing that needs one.
 pub(super) async fn health(State(server): State<Arc<Server>>) -> Response {
-    let status = server.source.snapshot();
-    let (code, state) = match (status.draining, status.spool.accepting) {
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
-        (false, true) => (StatusCode::OK, "accepting"),
+    let (code, state) = match server.source.readiness() {
+        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        Readiness::Full => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+        Readiness::Accepting => (StatusCode::OK, "accepting"),
     };
     (code, Json(json!({ "state": state }))).into_response()
 }

@@ -25,11 +25,25 @@ pub trait StatusSource: Send + Sync + 'static {
     /// The state now; cheap enough to be asked four times a second.
     fn snapshot(&self) -> Status;
 
+    /// Whether studies are taken in. Asked by whoever can reach the port, so it costs next to nothing.
+    fn readiness(&self) -> Readiness;
+
     /// A number that changes with the state.
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// The preview picture (PNG) of the result `result_index` of the study `study_id` (`StudyStatus::id`).
     fn preview(&self, study_id: &str, result_index: usize) -> Option<Bytes>;
+}
+
+/// Whether studies are taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They are.
+    Accepting,
+    /// The spool takes none: C-STORE is answered A700H.
+    Full,
+    /// The agent stops.
+    Draining,
 }
 
 /// How the console serves.

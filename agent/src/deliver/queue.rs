@@ -20,6 +20,9 @@ pub struct Delivery {
     pub queued: SystemTime,
     /// Attempts that failed so far.
     pub attempts: u32,
+    /// Attempts that began and of which no answer is known: the destination may hold the result all the same.
+    #[serde(default)]
+    pub unanswered: u32,
     /// Where it stands.
     pub state: DeliveryState,
 }
@@ -40,7 +43,7 @@ pub enum DeliveryState {
         /// When.
         at: SystemTime,
     },
-    /// Given up; a person can queue it again.
+    /// Given up; a person can queue it again (`sund requeue`).
     Dead {
         /// When.
         at: SystemTime,
@@ -66,8 +69,10 @@ pub enum Attempt {
     Confirmed,
     /// The destination is away: nothing can be sent to it.
     Away(String),
-    /// Not now: the destination is out of resources, or broke off over this object.
+    /// Not now: the destination answered that it is out of resources.
     Later(String),
+    /// No answer came: the destination broke off over this object.
+    BrokeOff(String),
     /// Never: the destination will not take this object.
     Refused(String),
 }
@@ -91,13 +96,36 @@ impl Delivery {
         }
     }
 
+    /// The delivery as its bytes are about to go: from now on the destination may hold them, until it answers otherwise.
+    #[must_use]
+    pub fn taken_up(mut self) -> Self {
+        self.unanswered += 1;
+        self
+    }
+
+    /// True where the destination holds the result, or may hold it.
+    pub fn may_have_arrived(&self) -> bool {
+        matches!(self.state, DeliveryState::Delivered { .. }) || self.unanswered > 0
+    }
+
+    /// The delivery as a person has it tried again, as often as a new one.
+    #[must_use]
+    pub fn queued_again(self, now: SystemTime) -> Self {
+        Self { attempts: 0, state: DeliveryState::Waiting { not_before: now, trouble: None }, ..self }
+    }
+
     /// The delivery after an attempt.
     #[must_use]
     pub fn after(mut self, attempt: Attempt, now: SystemTime) -> Self {
+        if let Attempt::Confirmed | Attempt::Refused(_) | Attempt::Later(_) = attempt {
+            self.unanswered = self.unanswered.saturating_sub(1);
+        }
         self.state = match (attempt, self.state) {
             (Attempt::Confirmed, _) => DeliveryState::Delivered { at: now },
             (Attempt::Refused(reason), _) => DeliveryState::Dead { at: now, reason },
-            (Attempt::Away(reason) | Attempt::Later(reason), _) if self.attempts + 1 >= MAX_ATTEMPTS => {
+            (Attempt::Away(reason) | Attempt::Later(reason) | Attempt::BrokeOff(reason), _)
+                if self.attempts + 1 >= MAX_ATTEMPTS =>
+            {
                 self.attempts += 1;
                 let reason = format!("given up after {} attempts; the last one: {reason}", self.attempts);
                 DeliveryState::Dead { at: now, reason }
@@ -107,7 +135,7 @@ impl Delivery {
                 self.attempts += 1;
                 DeliveryState::Waiting { not_before, trouble: Some(reason) }
             }
-            (Attempt::Away(reason) | Attempt::Later(reason), _) => {
+            (Attempt::Away(reason) | Attempt::Later(reason) | Attempt::BrokeOff(reason), _) => {
                 self.attempts += 1;
                 DeliveryState::Waiting { not_before: now + pause(self.attempts), trouble: Some(reason) }
             }
@@ -159,6 +187,7 @@ mod tests {
             job: 1,
             queued: SystemTime::UNIX_EPOCH,
             attempts: 0,
+            unanswered: 0,
             state: DeliveryState::Waiting { not_before: SystemTime::UNIX_EPOCH, trouble: None },
         }
     }
@@ -185,9 +214,23 @@ mod tests {
     fn what_is_put_off_for_its_own_sake_goes_behind_what_waits_for_the_destination() {
         let now = SystemTime::now();
         let away = delivery().after(Attempt::Away("connection refused".into()), now);
-        let breaks = delivery().after(Attempt::Later("the connection was closed".into()), now);
+        let breaks = delivery().after(Attempt::BrokeOff("the connection was closed".into()), now);
         assert!(away.is_due(now) && !breaks.is_due(now));
         assert!(away.place() < breaks.place());
+    }
+
+    /// An answer takes back what its own attempt put in doubt, and not what an earlier one did.
+    #[test]
+    fn what_was_on_its_way_may_have_arrived_until_the_destination_answers_otherwise() {
+        let now = SystemTime::now();
+        let later = || Attempt::Later("out of resources".into());
+        assert!(!delivery().may_have_arrived());
+        assert!(!delivery().after(Attempt::Away("connection refused".into()), now).may_have_arrived());
+        assert!(!delivery().taken_up().after(later(), now).may_have_arrived());
+        let broke_off = delivery().taken_up().after(Attempt::BrokeOff("closed".into()), now);
+        assert!(broke_off.may_have_arrived());
+        assert!(broke_off.taken_up().after(later(), now).may_have_arrived());
+        assert!(delivery().taken_up().after(Attempt::Confirmed, now).may_have_arrived());
     }
 
     #[test]

@@ -3,12 +3,13 @@ use super::Pipeline;
 use super::conclude::Ended;
 use super::runner::model;
 use crate::audit;
+use crate::counted::counted;
 use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
 use crate::model::Package;
 use crate::outcome::Outcome;
-use crate::results::{Identity, ResultObject};
-use crate::route::{Candidate, Plan, SeriesView, plan};
+use crate::results::{Identity, ResultObject, is_result};
+use crate::route::{Candidate, Decision, Plan, SeriesView, plan};
 use crate::spool::{Batch, SpoolError, Table};
 use crate::study::open::{OpenedInstance, hex, open};
 use crate::study::patient::{Patient, is_one_patient};
@@ -34,16 +35,22 @@ impl Pipeline {
     /// Opens a complete study, checks whose it is, routes it, and makes its jobs. Called again when instances come late: what
     /// was inferred on the very same input is not inferred again.
     pub(super) fn complete(&self, study: &str) -> Result<(), Fault> {
-        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
-        let received = self.spool.instances_of(study);
-        if received.is_empty() {
-            // Erased since its last instance came.
-            return Ok(());
-        }
-        let mut record = match self.study_record(study)? {
+        // Reading and decrypting a whole study holds up no other one.
+        let known = match self.study_record(study)? {
             Some(record) => record,
             None => StudyRecord::new(study, opaque_id()?),
         };
+        let received = self.spool.instances_of(study);
+        let waited = received.last().and_then(|newest| newest.arrival.at.elapsed().ok());
+        crate::metrics::stage("assembly", waited.unwrap_or_default());
+        let opened = self.recorder.stage("study", &known.id, || open(&self.spool, &known));
+
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        if received.iter().all(|instance| self.spool.instance(instance.id).is_none()) {
+            // Erased since its last instance came.
+            return Ok(());
+        }
+        let mut record = self.study_record(study)?.unwrap_or(known);
         let id = record.id.clone();
         record.considered = received.iter().map(|instance| instance.id).max().unwrap_or(record.considered);
         if let (0, Some(first)) = (record.revision, received.first()) {
@@ -52,30 +59,51 @@ impl Pipeline {
                 moment.at = first.arrival.at;
             }
         }
-        let opened = match self.recorder.stage("study", &id, || open(&self.spool, &record)) {
+        let mut opened = match opened {
             Ok(opened) => opened,
-            Err(fault) => return self.refuse(record, &fault),
+            Err(fault) if matches!(fault.blame, Blame::Peer | Blame::Study) => return self.refuse(record, &fault),
+            // A disk that did not answer says nothing about the study: it is tried again.
+            Err(fault) => return Err(fault),
         };
+        // A PACS that forwards whole studies sends results back. They are kept, and no model's input: nothing may be found
+        // in what was found, and no study may go round for ever. Nor do they say who the patient is.
+        opened.retain(|instance| !is_result(&instance.header));
+        if opened.is_empty() {
+            record.note(
+                "complete",
+                "results came back, and no image: there is nothing to run on",
+                Some("results-alone"),
+            );
+            let mut batch = Batch::new();
+            batch.put(Table::Studies, study, &record, Some(study))?;
+            self.spool.write_blocking(batch)?;
+            self.recorder.changed();
+            return Ok(());
+        }
         record.revision += 1;
-        record.note("complete", format!("{} instances", opened.len()), None);
+        record.note("complete", counted(opened.len(), "instance", "instances"), None);
         remember(&mut record, &opened);
         let patients: Vec<Patient> = opened.iter().map(|instance| Patient::of(&instance.header)).collect();
         if let Err(fault) = self.recorder.stage("identity", &id, || one_patient(&patients)) {
             return self.refuse(record, &fault);
         }
         let was_refused = record.refused.take().is_some();
-        let mut batch = Batch::new();
-        let corrected = self.update_identity(&mut record, &opened, &mut batch)?;
-
         let candidates = candidates(&self.packages);
         let views = views(&opened);
         let plan = self.recorder.stage("route", &id, || Ok(plan(&self.site.routes, &candidates, &views)))?;
+        let mut batch = Batch::new();
+        let corrected = self.update_identity(&mut record, &opened, &plan, &mut batch)?;
+
         let earlier = self.jobs_of(study)?;
         let jobs = self.new_jobs(&record, &opened, &plan, &earlier);
         describe(&mut record, &plan, &jobs);
         for job in &jobs {
             batch.put(Table::Jobs, &Job::key(job.id), job, Some(study))?;
         }
+        // What a model found on a study that it turns out not to be meant for does not go out any more.
+        let unmeant: Vec<&Job> = jobs.iter().filter(|job| job.not_applicable.is_some()).collect();
+        let is_unmeant = |id| earlier.iter().any(|job| job.id == id && unmeant.iter().any(|new| new.asks_again(job)));
+        self.withdraw(&mut batch, study, |delivery| is_unmeant(delivery.job))?;
         let (replaced, open): (Vec<&Job>, Vec<&Job>) = earlier
             .iter()
             .filter(|earlier| earlier.is_open())
@@ -105,6 +133,9 @@ impl Pipeline {
         }
         self.deliveries.notify_waiters();
         self.recorder.changed();
+        self.span(study)
+            .in_scope(|| tracing::info!(instances = opened.len(), jobs = jobs.len(), "a study is complete"));
+        self.end_span_at_rest(study);
         Ok(())
     }
 
@@ -132,6 +163,7 @@ impl Pipeline {
         &self,
         record: &mut StudyRecord,
         opened: &[OpenedInstance],
+        plan: &Plan<'_>,
         batch: &mut Batch,
     ) -> Result<Vec<(Job, ResultObject)>, Fault> {
         // In the order of arrival: the newest is the last.
@@ -145,7 +177,7 @@ impl Pipeline {
             return Ok(Vec::new());
         }
         record.note("identity", "patient or study data were corrected; nothing is inferred anew for that", None);
-        let made = self.correct(batch, record, &identity)?;
+        let made = self.correct(batch, record, &identity, |job| still_stands(plan, job))?;
         self.recorder.audit(audit::Event::IdentityUpdated {
             study: self.audit_study(&record.study),
             version: u64::from(record.identity_version),
@@ -169,11 +201,17 @@ impl Pipeline {
             input_digests.sort();
             let same_question: Vec<&Job> = earlier
                 .iter()
-                .filter(|job| {
-                    job.route == decision.route.name && job.package.name == decision.model && job.series == series
-                })
+                .filter(|job| job.asks_of(&decision.route.name, decision.model, series.as_deref()))
                 .collect();
-            if same_question.iter().any(|j| j.package.digest == package.digest && j.input_digests == input_digests) {
+            // An answer holds until the model has turned out not to be meant for the study, or to be meant for it after all.
+            let turned = same_question.iter().filter(|job| job.series != series).map(|job| job.id).max();
+            let is_answered = same_question.iter().any(|job| {
+                job.series == series
+                    && Some(job.id) > turned
+                    && job.package.digest == package.digest
+                    && job.input_digests == input_digests
+            });
+            if is_answered {
                 continue;
             }
             let reasons: Vec<String> = decision.unfit.iter().map(ToString::to_string).collect();
@@ -194,6 +232,13 @@ impl Pipeline {
         }
         jobs
     }
+}
+
+/// True unless the plan now says otherwise than a job did: that its model is not meant for the study, or that it is.
+fn still_stands(plan: &Plan<'_>, job: &Job) -> bool {
+    let of_job = |decision: &&Decision<'_>| decision.route.name == job.route && decision.model == job.package.name;
+    let is_meant = plan.runs().any(|decision| of_job(&decision));
+    !plan.decisions.iter().any(|decision| of_job(&decision)) || is_meant == job.series.is_some()
 }
 
 /// How a job ends that had not ended when more instances came.

@@ -10,10 +10,10 @@ use crate::instance::{Arrival, Origin, StoredInstance};
 use crate::job::{Job, JobState};
 use crate::outcome::Outcome;
 use crate::privacy::Private;
-use crate::results::{Mode, Predecessor, ResultContext, ResultObject, SourceHeader, make, outcome_report};
+use crate::results::{Mode, Predecessor, ResultContext, ResultObject, SourceHeader, is_report, make, outcome_report};
 use crate::spool::{Batch, Table};
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// What the spool keeps of a job's end.
 pub(super) struct Ended {
@@ -39,11 +39,12 @@ impl Pipeline {
     /// run again, it makes results with the same UIDs.
     pub(super) fn conclude(&self, job: &Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<(), Fault> {
         let (ending, one_at_a_time) = loop {
-            let version = self.identity_version(&job.study)?;
-            let ending = self.ending(job, outcome, &answer)?;
+            let basis = (self.identity_version(&job.study)?, self.sent_report(job)?);
+            let ending = self.ending(job, outcome, &answer, basis.1.as_ref())?;
             let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
-            // Results take the newest identity, also one that came while they were made.
-            if self.identity_version(&job.study)? == version {
+            // Results take the newest identity and name the newest report that went, also what came and went while they
+            // were made.
+            if (self.identity_version(&job.study)?, self.sent_report(job)?) == basis {
                 break (ending, one_at_a_time);
             }
         };
@@ -55,9 +56,11 @@ impl Pipeline {
         let report = objects.iter().find(|object| object.kind == "SR");
         let summary = report.map_or_else(|| outcome.sentence().to_owned(), |report| report.summary.clone());
         let mut batch = Batch::new();
-        for object in &objects {
-            let stored = self.store(job, object)?;
-            self.queue(&mut batch, job, outcome, object, &stored)?;
+        let begun = Instant::now();
+        let stored = objects.iter().map(|object| self.store(job, object)).collect::<Result<Vec<_>, Fault>>()?;
+        crate::metrics::stage("store", begun.elapsed());
+        for (object, stored) in objects.iter().zip(&stored) {
+            self.queue(&mut batch, job, outcome, object, stored)?;
         }
         if matches!(outcome, Outcome::Finding | Outcome::NoFinding) {
             let earlier = self.earlier(job)?;
@@ -75,6 +78,8 @@ impl Pipeline {
         drop(one_at_a_time);
 
         crate::metrics::outcome(&job.package.name, outcome);
+        let code = fault.as_ref().map(|fault| fault.code.as_ref());
+        tracing::info!(job = job.id, outcome = outcome.sentence(), code, results = objects.len(), "a job ended");
         for object in &objects {
             self.say_made(job, object);
         }
@@ -85,20 +90,28 @@ impl Pipeline {
             outcome,
             fault,
         });
+        self.end_span_at_rest(&job.study);
         self.recorder.changed();
         self.deliveries.notify_waiters();
         Ok(())
     }
 
     /// The results of a job. An answer that cannot be put into results is a failure, which is reported as one.
-    fn ending(&self, job: &Job, outcome: Outcome, answer: &Result<Inference, Fault>) -> Result<Ending, Fault> {
+    fn ending(
+        &self,
+        job: &Job,
+        outcome: Outcome,
+        answer: &Result<Inference, Fault>,
+        predecessor: Option<&Predecessor>,
+    ) -> Result<Ending, Fault> {
         let id = self.study_record(&job.study)?.map(|record| record.id).unwrap_or_default();
-        let made = self.recorder.stage("results", &id, || self.make_results(job, outcome, answer));
+        let made = self.recorder.stage("results", &id, || self.make_results(job, outcome, answer, predecessor));
         Ok(match (made, answer) {
             (Ok(objects), Ok(inference)) => Ending { outcome, objects, fault: None, times: inference.times.clone() },
             (Ok(objects), Err(fault)) => Ending { outcome, objects, fault: Some(fault.clone()), times: Vec::new() },
             (Err(fault), _) => {
-                let objects = self.make_results(job, Outcome::Failed, &Err(fault.clone())).unwrap_or_default();
+                let objects =
+                    self.make_results(job, Outcome::Failed, &Err(fault.clone()), predecessor).unwrap_or_default();
                 Ending { outcome: Outcome::Failed, objects, fault: Some(fault), times: Vec::new() }
             }
         })
@@ -130,7 +143,7 @@ impl Pipeline {
         Ok(earlier)
     }
 
-    /// Takes back the deliveries of a study that have not gone out.
+    /// Takes back the deliveries of a study that have not gone out; what was given up is not queued again either.
     pub(super) fn withdraw(
         &self,
         batch: &mut Batch,
@@ -138,8 +151,8 @@ impl Pipeline {
         is_meant: impl Fn(&Delivery) -> bool,
     ) -> Result<(), Fault> {
         for mut delivery in self.spool.scan::<Delivery>(Table::Deliveries, "")? {
-            let has_gone = matches!(delivery.state, DeliveryState::Delivered { .. } | DeliveryState::Dead { .. });
-            if delivery.study == study && !has_gone && is_meant(&delivery) {
+            let is_over = matches!(delivery.state, DeliveryState::Delivered { .. } | DeliveryState::Superseded { .. });
+            if delivery.study == study && !is_over && is_meant(&delivery) {
                 delivery.state = DeliveryState::Superseded { at: SystemTime::now() };
                 batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(study))?;
             }
@@ -162,15 +175,13 @@ impl Pipeline {
         job: &Job,
         outcome: Outcome,
         answer: &Result<Inference, Fault>,
+        predecessor: Option<&Predecessor>,
     ) -> Result<Vec<ResultObject>, Fault> {
         let route = self.site.routes.iter().find(|route| route.name == job.route).ok_or_else(|| {
             Fault::new("route-gone", Blame::Configuration, format!("route {} is no longer configured", job.route))
         })?;
-        let record = self.study_record(&job.study)?;
-        let predecessor = self.predecessor(job)?;
         let context = ResultContext {
             identity: &self.identity(&job.study)?,
-            identity_version: record.map_or(1, |record| record.identity_version),
             sources: &self.sources(job)?,
             input_digests: &job.input_digests,
             mode: route.mode,
@@ -178,14 +189,15 @@ impl Pipeline {
             at: job.created,
             device: &self.site.device,
             parameters: &job.route,
-            predecessor: predecessor.as_ref(),
+            predecessor,
         };
         let mut objects = match answer {
             Ok(inference) => make(&context, inference)?,
             Err(_) => Vec::new(),
         };
         if route.outcome_reports.contains(&outcome) {
-            let reason = answer.as_ref().err().map_or(String::new(), |fault| fault.reason.clone());
+            // With its code, by which REFUSALS.md tells what to do.
+            let reason = answer.as_ref().err().map_or(String::new(), ToString::to_string);
             objects.push(outcome_report(&context, outcome, &job.package, &reason)?);
         }
         Ok(objects)
@@ -196,27 +208,42 @@ impl Pipeline {
             let stored = self.spool.instance(*id).ok_or(crate::spool::SpoolError::Erased)?;
             let dataset = self.spool.read(&stored)?;
             let header = crate::dataset::scan::scan(&dataset, &stored.arrival.transfer_syntax)?;
-            Ok(SourceHeader { sop_class: stored.arrival.sop_class, sop_instance: stored.arrival.sop_instance, header })
+            let Arrival { sop_class, sop_instance, .. } = stored.arrival;
+            Ok(SourceHeader { sop_class, sop_instance, header, length: stored.length })
         };
         job.inputs.iter().map(open).collect()
     }
 
-    /// The newest report of a job that this one supersedes.
-    fn predecessor(&self, job: &Job) -> Result<Option<Predecessor>, Fault> {
-        for earlier in self.earlier(job)? {
-            for kind in ["SR", "OUTCOME"] {
-                let record: Option<ResultRecord> = self.spool.get(Table::Results, &result_key(earlier.id, kind))?;
-                let stored = record.as_ref().and_then(|record| self.spool.instance(record.instance));
-                if let (Some(record), Some(stored)) = (record, stored) {
-                    return Ok(Some(Predecessor { series: stored.arrival.series, sop_instance: record.uid }));
-                }
-            }
+    /// The newest report that answers the question of a job and that a destination holds, or may hold: its own, or one of
+    /// a job that it supersedes. What was withdrawn before it went is nobody's predecessor.
+    pub(super) fn sent_report(&self, job: &Job) -> Result<Option<Predecessor>, Fault> {
+        if job.is_open() && job.supersedes.is_none() {
+            return Ok(None);
         }
-        Ok(None)
+        let mut sent = self.seen.deliveries.all(&self.spool);
+        sent.retain(|delivery| delivery.study == job.study && delivery.may_have_arrived());
+        let answers = std::iter::once(job.id).chain(self.earlier(job)?.into_iter().map(|earlier| earlier.id));
+        let newest_of = |job: u64| {
+            let stored = sent.iter().filter(|d| d.job == job).filter_map(|d| self.spool.instance(d.instance));
+            stored.filter(|stored| is_report(&stored.arrival.sop_class)).max_by_key(|stored| stored.id)
+        };
+        let newest = answers.into_iter().find_map(newest_of).map(|stored| stored.arrival);
+        Ok(newest.map(|report| Predecessor { sop_instance: report.sop_instance, series: report.series }))
     }
 
-    /// The bytes that will be sent, each time the same, on stable storage.
+    /// The bytes that will be sent, each time the same, on stable storage. Where an earlier try at the job's end stored
+    /// them and got no further, they are there.
     pub(super) fn store(&self, job: &Job, object: &ResultObject) -> Result<StoredInstance, Fault> {
+        let is_it = |stored: &StoredInstance| {
+            stored.arrival.origin == Origin::Produced
+                && stored.arrival.sop_instance == object.sop_instance
+                && stored.length == object.dataset.len() as u64
+        };
+        for stored in self.spool.instances_of(&job.study).into_iter().filter(is_it) {
+            if self.spool.read(&stored).is_ok_and(|bytes| bytes == object.dataset) {
+                return Ok(stored);
+            }
+        }
         let mut incoming = self.spool.begin_result(&job.study)?;
         incoming.write(&object.dataset)?;
         let arrival = Arrival {
@@ -269,6 +296,7 @@ impl Pipeline {
                 job: job.id,
                 queued: SystemTime::now(),
                 attempts: 0,
+                unanswered: 0,
                 state,
             };
             batch.put(Table::Deliveries, &delivery.key(), &delivery, study)?;
@@ -323,4 +351,73 @@ impl Pipeline {
 /// Key in the table of results.
 pub(super) fn result_key(job: u64, kind: &str) -> String {
     format!("{}/{kind}", Job::key(job))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::infer::Engines;
+    use crate::inference::PackageRef;
+    use crate::pipeline::{Activation, Recorder, Site};
+    use crate::results::UidKey;
+    use crate::spool::{Spool, SpoolOptions};
+    use crate::worker::{Bounds, Launcher};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn pipeline(folder: &std::path::Path) -> Arc<Pipeline> {
+        let site = Site {
+            ae_title: "SUND".into(),
+            routes: Vec::new(),
+            destinations: Vec::new(),
+            uid_key: UidKey::new(&[7; 32]),
+            device: "test".into(),
+            engines: Engines::default(),
+            launcher: Launcher::Child { program: "sund".into() },
+            bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1) },
+            activation: Activation::AtStart,
+        };
+        let spool = Spool::open(SpoolOptions { segment_bytes: 1 << 20, ..SpoolOptions::in_directory(folder) });
+        Pipeline::new(spool.unwrap(), site, Vec::new(), Recorder::new(None)).unwrap()
+    }
+
+    fn job() -> Job {
+        let text = String::new;
+        Job {
+            id: 1,
+            study: "1.2.3".into(),
+            series: None,
+            route: text(),
+            package: PackageRef { name: text(), title: text(), version: text(), vendor: text(), digest: text() },
+            inputs: Vec::new(),
+            input_digests: Vec::new(),
+            created: SystemTime::UNIX_EPOCH,
+            deadline: None,
+            supersedes: None,
+            not_applicable: None,
+            state: JobState::Waiting { attempts: 0 },
+        }
+    }
+
+    /// A disk that is full when the end of a job is recorded: each later try made another set of results, until the reserve
+    /// was used up.
+    #[test]
+    fn a_result_that_an_earlier_try_stored_is_not_stored_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipeline = pipeline(folder.path());
+        let mut object = ResultObject {
+            kind: "SR",
+            sop_class: "1.2.840.10008.5.1.4.1.1.88.34".into(),
+            sop_instance: "2.25.1".into(),
+            series: "2.25.2".into(),
+            transfer_syntax: "1.2.840.10008.1.2.1".into(),
+            dataset: b"a report".to_vec(),
+            summary: String::new(),
+        };
+        let stored = pipeline.store(&job(), &object).unwrap();
+        assert_eq!(pipeline.store(&job(), &object).unwrap().id, stored.id);
+        object.dataset = b"A report".to_vec();
+        assert_ne!(pipeline.store(&job(), &object).unwrap().id, stored.id, "other bytes are kept as well");
+        assert_eq!(pipeline.spool.instances_of("1.2.3").len(), 2);
+    }
 }

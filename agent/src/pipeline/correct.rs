@@ -1,7 +1,7 @@
 //! Identity apart from pixels: a patient or a study is corrected, and results follow without being inferred anew.
 //!
 //! The newest results of each job are made again under the new identity, with new UIDs, and queued. What has not gone out of
-//! the earlier ones never will; what has gone out is what the new report names as its predecessor.
+//! the earlier ones never will; what has gone out, or may have, is what the new report names as its predecessor.
 use super::Pipeline;
 use crate::deliver::record::{LedgerEvent, ResultRecord};
 use crate::fault::Fault;
@@ -12,20 +12,23 @@ use crate::spool::{Batch, SpoolError, Table};
 use crate::study::record::StudyRecord;
 
 impl Pipeline {
-    /// Puts into `batch` what a new version of the identity asks for, and says what was made. The caller holds the studies.
+    /// Puts into `batch` what a new version of the identity asks for, and says what was made: of the jobs that still
+    /// `stand`. The caller holds the studies.
     pub(super) fn correct(
         &self,
         batch: &mut Batch,
         record: &mut StudyRecord,
         identity: &Identity,
+        stands: impl Fn(&Job) -> bool,
     ) -> Result<Vec<(Job, ResultObject)>, Fault> {
         // Whatever comes of it: nothing goes out under the old identity.
         self.withdraw(batch, &record.study, |_| true)?;
         let mut made = Vec::new();
-        for (job, outcome) in self.answers(&record.study)? {
+        for (job, outcome) in self.answers(&record.study)?.into_iter().filter(|(job, _)| stands(job)) {
             let id = record.id.clone();
             let again = self.recorder.stage("results", &id, || {
-                corrected(self.results_of(&job)?, identity, record.identity_version, &self.site.uid_key)
+                let sent = self.sent_report(&job)?;
+                corrected(self.results_of(&job)?, identity, sent.as_ref(), &self.site.uid_key)
             });
             match again {
                 Ok(objects) => {
@@ -50,19 +53,20 @@ impl Pipeline {
 
     /// Ended jobs of a study, without those that a later answer supersedes.
     fn answers(&self, study: &str) -> Result<Vec<(Job, Outcome)>, Fault> {
-        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
+        let jobs = self.jobs_of(study)?;
         let outcome = |job: &Job| match job.state {
             JobState::Ended { outcome, .. } => Some(outcome),
             JobState::Waiting { .. } => None,
         };
-        let mut superseded = Vec::new();
-        for job in jobs.iter().filter(|job| job.study == study) {
-            if matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding)) {
-                superseded.extend(self.earlier(job)?.iter().map(|job| job.id));
-            }
-        }
-        let stands = |job: &Job| job.study == study && !superseded.contains(&job.id);
-        Ok(jobs.into_iter().filter(stands).filter_map(|job| outcome(&job).map(|outcome| (job, outcome))).collect())
+        // A later answer supersedes every job that asked the same, whether or not it followed that one directly; so does
+        // a decision that the model was not meant for the study.
+        let is_answer = |job: &Job| {
+            job.not_applicable.is_some() || matches!(outcome(job), Some(Outcome::Finding | Outcome::NoFinding))
+        };
+        let is_superseded =
+            |job: &Job| jobs.iter().any(|later| later.id > job.id && is_answer(later) && later.asks_again(job));
+        let stands = |job: &&Job| !is_superseded(job);
+        Ok(jobs.iter().filter(stands).filter_map(|job| outcome(job).map(|outcome| (job.clone(), outcome))).collect())
     }
 
     /// The newest results of a job, as they lie in the spool.

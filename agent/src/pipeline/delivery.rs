@@ -1,17 +1,18 @@
 //! results → deliver: each destination has a queue and a task of its own, so that one that is away holds up no other.
 use super::Pipeline;
-use crate::association::{ObjectToSend, SendError, Sent, send};
+use crate::association::{Kind, ObjectToSend, SendError, Sender, Sent, WireError};
 use crate::audit;
 use crate::deliver::Destination;
 use crate::deliver::queue::{Attempt, Delivery, DeliveryState, Line};
 use crate::deliver::record::LedgerEvent;
 use crate::fault::{Blame, Fault};
+use crate::instance::StoredInstance;
 use crate::job::Job;
-use crate::limits::deliver::{LONGEST_PAUSE, MAX_BATCH};
+use crate::limits::deliver::{DRAIN, LONGEST_PAUSE, MAX_BATCH};
 use crate::metrics;
 use crate::privacy::Private;
 use crate::spool::{Batch, SpoolError, Table};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -78,62 +79,122 @@ impl Pipeline {
         Ok(waiting)
     }
 
+    /// Sends what is due on one association, one result after the other. Each is looked at again right before it goes:
+    /// while the one before it went, its study may have been corrected, refused or erased.
     async fn attempt(&self, destination: &Destination, due: Vec<Delivery>, line: &mut Line) -> Result<(), Fault> {
-        let mut objects = Vec::with_capacity(due.len());
-        let mut sent = Vec::with_capacity(due.len());
-        for delivery in due {
-            match self.object(&delivery) {
-                Ok(object) => {
-                    objects.push(object);
-                    sent.push(delivery);
+        let mut kinds = Vec::with_capacity(due.len());
+        for delivery in &due {
+            match self.spool.instance(delivery.instance) {
+                Some(StoredInstance { arrival, .. }) => {
+                    kinds.push(Kind { sop_class: arrival.sop_class, transfer_syntax: arrival.transfer_syntax });
                 }
-                // One that cannot be read back holds up no other.
-                Err(error) => {
-                    let attempt = Attempt::Refused(format!("its bytes cannot be read back: {error}"));
-                    self.attempted(destination, &delivery, attempt)?;
-                }
+                None => self.attempted(destination, delivery, unreadable(&SpoolError::Erased))?,
             }
         }
-        self.measure_first(&sent);
-        let mut answers: Vec<Option<Sent>> = vec![None; sent.len()];
-        let ended = send(&destination.peer, &objects, |n, sent| answers[n] = Some(sent)).await;
-        let answered = answers.iter().flatten().count();
-        let away = matches!(ended, Err(SendError::Connect { .. } | SendError::Rejected(_)));
-        let mut broke_off = false;
-        for (delivery, answer) in sent.into_iter().zip(answers) {
-            let attempt = match (answer, &ended) {
-                (Some(Sent::Stored { .. }), _) => Attempt::Confirmed,
-                (Some(Sent::Refused(reason)), _) => Attempt::Refused(reason),
-                (Some(Sent::Later(reason)), _) => Attempt::Later(reason),
-                (None, Err(error)) if away => Attempt::Away(error.to_string()),
-                // Those behind the one over which it broke off were not tried.
-                (None, _) if broke_off => continue,
-                (None, ended) => {
-                    broke_off = true;
-                    Attempt::Later(ended.as_ref().err().map_or("no answer".to_owned(), ToString::to_string))
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let opened = tokio::select! {
+            opened = Sender::open(&destination.peer, &kinds) => opened,
+            () = self.drained(Duration::ZERO) => return Ok(()),
+        };
+        let mut sender = match opened {
+            Ok(sender) => sender.answered_within(destination.patience),
+            Err(error) => {
+                line.failed(Instant::now());
+                return self.not_reached(destination, &due, &error);
+            }
+        };
+        let mut measured = BTreeSet::new();
+        let mut answers = 0;
+        for delivery in due {
+            if *self.draining.borrow() {
+                break;
+            }
+            let Some(delivery) = tokio::task::block_in_place(|| self.take_up(&delivery))? else { continue };
+            if delivery.attempts == 0 && measured.insert(delivery.job) {
+                self.measure_first(&delivery);
+            }
+            let object = match tokio::task::block_in_place(|| self.object(&delivery)) {
+                Ok(object) => object,
+                // One that cannot be read back holds up no other.
+                Err(error) => {
+                    self.attempted(destination, &delivery, unreadable(&error))?;
+                    continue;
                 }
             };
+            let sent = tokio::select! {
+                sent = sender.send(&object) => sent,
+                // It still waits, and the next start sends the same bytes again.
+                () = self.drained(DRAIN) => return Ok(()),
+            };
+            let attempt = match sent {
+                Ok(Sent::Stored { .. }) => Attempt::Confirmed,
+                Ok(Sent::Refused(reason)) => Attempt::Refused(reason),
+                Ok(Sent::Later(reason)) => Attempt::Later(reason),
+                Err(error) => {
+                    // Those behind it were not tried.
+                    let is_silent = matches!(error, SendError::Wire(WireError::TimedOut(_)));
+                    // The first time, an archive that hangs is taken to hang whatever it is sent: the line keeps its order.
+                    // Silence over the same result once more may be its own doing, and the others go past it.
+                    let hangs = is_silent && delivery.unanswered == 1;
+                    if answers == 0 || hangs {
+                        line.failed(Instant::now());
+                    }
+                    let attempt = if hangs { Attempt::Away } else { Attempt::BrokeOff };
+                    return self.attempted(destination, &delivery, attempt(error.to_string()));
+                }
+            };
+            answers += 1;
+            line.answered();
             self.attempted(destination, &delivery, attempt)?;
         }
-        match answered {
-            0 if ended.is_err() => line.failed(Instant::now()),
-            _ => line.answered(),
-        }
+        sender.close().await;
         Ok(())
     }
 
-    /// How long each job whose results go out for the first time has taken since its last instance came.
-    fn measure_first(&self, sent: &[Delivery]) {
-        let is_first = |(n, delivery): &(usize, &Delivery)| {
-            delivery.attempts == 0 && sent[..*n].iter().all(|before| before.job != delivery.job)
+    /// Records that no association came about. Where nothing is there, or nothing is taken from us, that is no fault of
+    /// the results; what broke off otherwise may be the first one's doing.
+    fn not_reached(&self, destination: &Destination, due: &[Delivery], error: &SendError) -> Result<(), Fault> {
+        let (concerned, attempt): (_, fn(String) -> Attempt) = match error {
+            SendError::Connect { .. } | SendError::Rejected(_) => (due, Attempt::Away),
+            SendError::Wire(_) | SendError::Unexpected(_) => (&due[..due.len().min(1)], Attempt::BrokeOff),
         };
-        for (_, delivery) in sent.iter().enumerate().filter(is_first) {
-            let Ok(Some(job)) = self.spool.get::<Job>(Table::Jobs, &Job::key(delivery.job)) else { continue };
-            let came =
-                job.inputs.iter().filter_map(|id| self.spool.instance(*id)).map(|stored| stored.arrival.at).max();
-            if let Some(took) = came.and_then(|came| came.elapsed().ok()) {
-                metrics::first_result(took);
-            }
+        concerned.iter().try_for_each(|delivery| self.attempted(destination, delivery, attempt(error.to_string())))
+    }
+
+    /// Ends so long after the order to drain.
+    async fn drained(&self, grace: Duration) {
+        // The other end is this pipeline's own.
+        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        tokio::time::sleep(grace).await;
+    }
+
+    /// The delivery, marked as under way on stable storage; `None` where it is not to go any more. Who withdraws it later
+    /// finds the mark.
+    fn take_up(&self, delivery: &Delivery) -> Result<Option<Delivery>, Fault> {
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        let current: Option<Delivery> = self.spool.get(Table::Deliveries, &delivery.key())?;
+        let Some(delivery) = current.filter(|d| matches!(d.state, DeliveryState::Waiting { .. })) else {
+            return Ok(None);
+        };
+        if self.is_refused(&delivery.study)? {
+            return Ok(None);
+        }
+        let delivery = delivery.taken_up();
+        let mut batch = Batch::new();
+        batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(&delivery.study))?;
+        self.spool.write_blocking(batch)?;
+        Ok(Some(delivery))
+    }
+
+    /// How long a job whose first result goes out has taken since its last instance came.
+    fn measure_first(&self, delivery: &Delivery) {
+        let Ok(Some(job)) = self.spool.get::<Job>(Table::Jobs, &Job::key(delivery.job)) else { return };
+        let came = job.inputs.iter().filter_map(|id| self.spool.instance(*id)).map(|stored| stored.arrival.at).max();
+        if let Some(took) = came.and_then(|came| came.elapsed().ok()) {
+            metrics::first_result(took);
+            metrics::stage("deliver", delivery.queued.elapsed().unwrap_or_default());
         }
     }
 
@@ -149,8 +210,10 @@ impl Pipeline {
 
     fn attempted(&self, destination: &Destination, delivery: &Delivery, attempt: Attempt) -> Result<(), Fault> {
         tokio::task::block_in_place(|| {
+            let _study = self.span(&delivery.study).entered();
             let Some(delivery) = self.record_attempt(destination, delivery, attempt)? else { return Ok(()) };
             self.tell(destination, &delivery);
+            self.end_span_at_rest(&delivery.study);
             Ok(())
         })
     }
@@ -203,10 +266,12 @@ impl Pipeline {
         match &delivery.state {
             DeliveryState::Delivered { .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Delivered);
+                tracing::info!(job = delivery.job, destination = destination.name, "a result was delivered");
                 self.recorder.audit(audit::Event::Delivered { study, destination: peer, instance });
             }
             DeliveryState::Dead { reason, .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Dead);
+                tracing::error!(job = delivery.job, destination = destination.name, reason, "a result was given up");
                 let fault = failed("delivery-dead", reason);
                 let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: true };
                 self.recorder.audit(event);
@@ -225,4 +290,8 @@ impl Pipeline {
         }
         self.recorder.changed();
     }
+}
+
+fn unreadable(error: &SpoolError) -> Attempt {
+    Attempt::Refused(format!("its bytes cannot be read back: {error}"))
 }

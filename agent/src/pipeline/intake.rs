@@ -2,17 +2,22 @@
 use super::Pipeline;
 use crate::association::{Association, Intake};
 use crate::audit;
-use crate::fault::Fault;
+use crate::dataset::scan::scan;
+use crate::fault::{Blame, Fault};
 use crate::instance::StoredInstance;
+use crate::limits::study::MAX_COMPLETING;
 use crate::privacy::Private;
+use crate::results::Identity;
 use crate::spool::Incoming;
 use crate::study::assembly::{Assembler, AssemblyRules};
 use dicom_dictionary_std::tags;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 
 /// Before a study that could not be completed is tried again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -30,8 +35,6 @@ enum Happened {
 pub struct SpoolIntake {
     pipeline: Arc<Pipeline>,
     events: mpsc::UnboundedSender<Happened>,
-    open: AtomicUsize,
-    received: Arc<AtomicU64>,
     /// What the audit is told of each open association at its end: a line for each instance would cost a sync each.
     sums: Mutex<HashMap<u64, Sums>>,
 }
@@ -39,8 +42,8 @@ pub struct SpoolIntake {
 /// What an association has brought.
 #[derive(Default)]
 struct Sums {
-    /// Instances by study.
-    stored: BTreeMap<String, u64>,
+    /// Instances by study, and the first of them, which says whose it is.
+    stored: BTreeMap<String, (StoredInstance, u64)>,
     /// Codes of refusals that the audit has had.
     refused: BTreeSet<String>,
 }
@@ -53,10 +56,7 @@ impl SpoolIntake {
     pub fn new(pipeline: Arc<Pipeline>) -> (Self, AssemblyFeed) {
         // Unbounded by itself, bounded by what it describes: an instance that is stored, or an association.
         let (events, feed) = mpsc::unbounded_channel();
-        (
-            Self { pipeline, events, open: AtomicUsize::new(0), received: Arc::default(), sums: Mutex::default() },
-            AssemblyFeed(feed),
-        )
+        (Self { pipeline, events, sums: Mutex::default() }, AssemblyFeed(feed))
     }
 
     fn sums<T>(&self, association: &Association, change: impl FnOnce(&mut Sums) -> T) -> T {
@@ -86,7 +86,7 @@ impl Intake for SpoolIntake {
 
     fn opened(&self, association: &Association) {
         crate::metrics::association(true);
-        crate::metrics::associations_open(self.open.fetch_add(1, Ordering::Relaxed) + 1);
+        crate::metrics::associations_open(self.pipeline.traffic.open.fetch_add(1, Ordering::Relaxed) + 1);
         self.pipeline.recorder.audit(audit::Event::AssociationOpened {
             peer: peer(association),
             called_ae: association.called_ae.clone(),
@@ -107,8 +107,11 @@ impl Intake for SpoolIntake {
 
     fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
         crate::metrics::instance_received(instance.length, took);
-        self.received.fetch_add(1, Ordering::Relaxed);
-        self.sums(association, |sums| *sums.stored.entry(instance.arrival.study.clone()).or_default() += 1);
+        self.sums(association, |sums| {
+            let study = instance.arrival.study.clone();
+            sums.stored.entry(study).or_insert_with(|| (instance.clone(), 0)).1 += 1;
+        });
+        self.pipeline.traffic.received.fetch_add(1, Ordering::Relaxed);
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));
     }
 
@@ -124,10 +127,10 @@ impl Intake for SpoolIntake {
     }
 
     fn closed(&self, association: &Association) {
-        crate::metrics::associations_open(self.open.fetch_sub(1, Ordering::Relaxed) - 1);
+        crate::metrics::associations_open(self.pipeline.traffic.open.fetch_sub(1, Ordering::Relaxed) - 1);
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
-        for (study, instances) in sums.stored {
-            let study = self.pipeline.audit_study(&study);
+        for (first, instances) in sums.stored.into_values() {
+            let study = self.pipeline.audit_instance(&first);
             self.pipeline.recorder.audit(audit::Event::InstancesStored { study, peer: peer(association), instances });
         }
         self.tell(Happened::Closed(association.id));
@@ -136,13 +139,37 @@ impl Intake for SpoolIntake {
 
 /// spool → study: completes studies until the intake is gone. Studies with instances that were never considered are open
 /// from the start.
-pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, mut feed: AssemblyFeed) {
+pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, feed: AssemblyFeed) {
     let mut assembler = Assembler::new(rules);
     for study in pipeline.unconsidered() {
         assembler.resume(&study, Instant::now());
     }
+    let troubled = Mutex::new(BTreeSet::new());
+    let complete = move |study: &str| {
+        let ended = attempt(|| pipeline.complete(study));
+        let mut troubled = troubled.lock().unwrap_or_else(PoisonError::into_inner);
+        match &ended {
+            Ok(()) => _ = troubled.remove(study),
+            // The first failure is news; the log has the ones after it.
+            Err(fault) => pipeline.put_off(study, fault, troubled.insert(study.to_owned())),
+        }
+        ended.is_ok()
+    };
+    run(assembler, feed, complete).await;
+}
+
+/// Has studies completed as they become due, beside the events of the intake: while one is completed, others go on coming.
+/// A study whose completion fails is tried again.
+async fn run(
+    mut assembler: Assembler,
+    mut feed: AssemblyFeed,
+    complete: impl Fn(&str) -> bool + Send + Sync + 'static,
+) {
+    let complete = Arc::new(complete);
+    let mut completions: JoinSet<(String, bool)> = JoinSet::new();
     loop {
-        let due = assembler.next_due();
+        let room = MAX_COMPLETING - completions.len();
+        let due = assembler.next_due().filter(|_| room > 0);
         let wait = async {
             match due {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -151,28 +178,67 @@ pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, mut feed: A
         };
         tokio::select! {
             happened = feed.0.recv() => match happened {
-                None => return,
-                Some(Happened::Sending(association, study)) => assembler.sending(association, &study, Instant::now()),
-                Some(Happened::Stored(association, study)) => assembler.stored(association, &study, Instant::now()),
-                Some(Happened::NotStored(association)) => assembler.not_stored(association),
-                Some(Happened::Closed(association)) => assembler.closed(association),
+                None => break,
+                Some(happened) => note(&mut assembler, happened),
             },
+            Some(ended) = completions.join_next() => note_completed(&mut assembler, ended),
             () = wait => {}
         }
-        for study in assembler.due(Instant::now()) {
-            let pipeline = Arc::clone(&pipeline);
-            let again = study.clone();
-            let completed = tokio::task::spawn_blocking(move || pipeline.complete(&study)).await;
-            if let Ok(Err(fault)) = completed {
-                // Its instances are safe; a full disk, most likely.
-                tracing::error!(code = %fault.code, reason = %fault.reason, "a study could not be completed");
-                assembler.resume(&again, Instant::now() + RETRY);
-            }
+        // All that has happened is known before anything counts as complete: a sender may have gone on.
+        while let Ok(happened) = feed.0.try_recv() {
+            note(&mut assembler, happened);
         }
+        while let Some(ended) = completions.try_join_next() {
+            note_completed(&mut assembler, ended);
+        }
+        for study in assembler.due(Instant::now(), MAX_COMPLETING - completions.len()) {
+            let complete = Arc::clone(&complete);
+            completions.spawn_blocking(move || {
+                let is_complete = complete(&study);
+                (study, is_complete)
+            });
+        }
+    }
+    while completions.join_next().await.is_some() {}
+}
+
+fn note(assembler: &mut Assembler, happened: Happened) {
+    let now = Instant::now();
+    match happened {
+        Happened::Sending(association, study) => assembler.sending(association, &study, now),
+        Happened::Stored(association, study) => assembler.stored(association, &study, now),
+        Happened::NotStored(association) => assembler.not_stored(association),
+        Happened::Closed(association) => assembler.closed(association),
     }
 }
 
+/// The task of a completion does not panic, see [`attempt`]: its study is always named.
+fn note_completed(assembler: &mut Assembler, ended: Result<(String, bool), JoinError>) {
+    let Ok((study, is_complete)) = ended else { return };
+    assembler.completed(&study);
+    if !is_complete {
+        assembler.resume(&study, Instant::now() + RETRY);
+    }
+}
+
+/// Runs a completion; one that panics is a fault like any other, and costs no study.
+fn attempt(complete: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    let broke_off =
+        || Fault::new("completion-broke-off", Blame::Sund, "the completion of a study broke off; it is tried again");
+    catch_unwind(AssertUnwindSafe(complete)).unwrap_or_else(|_| Err(broke_off()))
+}
+
 impl Pipeline {
+    /// A study could not be completed, and is tried again: its instances are safe. A full disk, most likely.
+    fn put_off(&self, study: &str, fault: &Fault, is_news: bool) {
+        crate::metrics::refusal(&fault.code);
+        tracing::error!(code = %fault.code, reason = %fault.reason, "a study could not be completed");
+        if is_news {
+            let study = self.audit_study(study);
+            self.recorder.audit(audit::Event::StudyPutOff { study, fault: fault.clone() });
+        }
+    }
+
     /// Studies with instances that no completion has considered.
     fn unconsidered(&self) -> Vec<String> {
         let is_new = |study: &String| {
@@ -184,13 +250,80 @@ impl Pipeline {
         self.spool.studies().into_iter().filter(is_new).collect()
     }
 
+    /// How the audit names the study of an instance, by what the instance itself says: the study may have no identity yet.
+    fn audit_instance(&self, instance: &StoredInstance) -> audit::Study {
+        let opened = self.spool.read(instance).map_err(Fault::from);
+        let header = opened.and_then(|dataset| scan(&dataset, &instance.arrival.transfer_syntax));
+        // One that cannot be read is told without a name; its completion says why.
+        let identity = header.map(|header| Identity::from_header(&header)).unwrap_or_default();
+        named(&instance.arrival.study, &identity)
+    }
+
     /// How the audit names a study.
     pub(super) fn audit_study(&self, study: &str) -> audit::Study {
-        let identity = self.identity(study).unwrap_or_default();
-        audit::Study {
-            uid: Private::new(study.to_owned()),
-            patient_id: identity.value(tags::PATIENT_ID),
-            patient_name: identity.value(tags::PATIENT_NAME),
-        }
+        named(study, &self.identity(study).unwrap_or_default())
+    }
+}
+
+fn named(study: &str, identity: &Identity) -> audit::Study {
+    audit::Study {
+        uid: Private::new(study.to_owned()),
+        patient_id: identity.value(tags::PATIENT_ID),
+        patient_name: identity.value(tags::PATIENT_NAME),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as blocking;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_completion_that_panics_is_a_fault_and_its_study_is_tried_again() {
+        assert_eq!(attempt(|| panic!("on purpose")).unwrap_err().code, "completion-broke-off");
+        let rules = AssemblyRules { quiet: Duration::ZERO, complete_on_association_end: true };
+        let (mut assembler, now) = (Assembler::new(rules), Instant::now());
+        assembler.stored(1, "s", now);
+        assert_eq!(assembler.due(now, 1), ["s"]);
+        note_completed(&mut assembler, Ok(("s".to_owned(), false)));
+        assert!(assembler.next_due().is_some_and(|due| due >= now + RETRY));
+    }
+
+    /// While one study is completed the others are listened to: one that is still sent for is not taken for complete.
+    #[tokio::test]
+    async fn a_study_that_is_sent_for_while_another_is_completed_is_not_complete() {
+        let (happens, feed) = mpsc::unbounded_channel();
+        let (begun, mut begins) = mpsc::unbounded_channel();
+        let (release, held) = blocking::channel::<()>();
+        let held = Mutex::new(held);
+        let complete = move |study: &str| {
+            begun.send(study.to_owned()).unwrap();
+            study != "long" || held.lock().unwrap().recv().is_ok()
+        };
+        // Complete as soon as nothing is on its way.
+        let rules = AssemblyRules { quiet: Duration::ZERO, complete_on_association_end: false };
+        let running = tokio::spawn(run(Assembler::new(rules), AssemblyFeed(feed), complete));
+        let mut next = async || tokio::time::timeout(PATIENCE, begins.recv()).await.expect("it goes on").unwrap();
+        let stored = |association, study: &str| happens.send(Happened::Stored(association, study.to_owned())).unwrap();
+
+        stored(1, "long");
+        assert_eq!(next().await, "long");
+        stored(2, "sent for");
+        happens.send(Happened::Sending(2, "sent for".to_owned())).unwrap();
+        stored(3, "third");
+        assert_eq!(next().await, "third");
+        // The long one is still under way: late instances of it wait.
+        stored(1, "long");
+        stored(3, "fourth");
+        assert_eq!(next().await, "fourth");
+        stored(2, "sent for");
+        assert_eq!(next().await, "sent for");
+        release.send(()).unwrap();
+        assert_eq!(next().await, "long");
+        release.send(()).unwrap();
+        drop(happens);
+        tokio::time::timeout(PATIENCE, running).await.expect("it ends").unwrap();
     }
 }

@@ -17,8 +17,12 @@ pub async fn retain(pipeline: Arc<Pipeline>, retention: Duration, mut stop: watc
     loop {
         let due = Arc::clone(&pipeline);
         let erased = tokio::task::spawn_blocking(move || due.erase_due(retention, SystemTime::now())).await;
-        if let Ok(Err(fault)) = erased {
-            tracing::error!(code = %fault.code, reason = %fault.reason, "studies could not be erased");
+        match erased {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => {
+                tracing::error!(code = %fault.code, reason = %fault.reason, "studies could not be erased");
+            }
+            Err(error) => tracing::error!(%error, "studies could not be erased"),
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -39,10 +43,15 @@ impl Pipeline {
             let reason = "a job or a delivery of the study is open; erase it when they have ended";
             return Err(Fault::new("study-under-way", Blame::Peer, reason));
         }
+        // Whose it was is known only until then, and a cut between the two must leave a trace.
+        let (whose, reason) = (self.audit_study(study), reason.to_owned());
+        let begun = audit::Event::ErasureBegun { study: whose.clone(), reason: reason.clone() };
+        self.recorder.audit_first(begun)?;
         let record = self.spool.erase_study(study)?;
-        self.recorder.audit(audit::Event::StudyErased { study: self.audit_study(study), reason: reason.to_owned() });
+        let instances = record.instances;
+        self.recorder.audit(audit::Event::StudyErased { study: whose, reason, instances });
         self.recorder.changed();
-        Ok(record.instances)
+        Ok(instances)
     }
 
     fn erase_due(&self, retention: Duration, now: SystemTime) -> Result<(), Fault> {
@@ -56,10 +65,15 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Nothing of a refused study runs or is sent, and nothing is sent to a destination that is no longer configured: what
+    /// waits of it would wait for ever.
     fn is_under_way(&self, study: &str) -> Result<bool, Fault> {
-        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
+        if self.is_refused(study)? {
+            return Ok(false);
+        }
         let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "")?;
-        Ok(jobs.iter().any(|job| job.study == study && job.is_open())
-            || deliveries.iter().any(|d| d.study == study && matches!(d.state, DeliveryState::Waiting { .. })))
+        let is_known = |name: &str| self.site.destinations.iter().any(|destination| destination.name == name);
+        let waits = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { .. }) && is_known(&d.destination);
+        Ok(self.jobs_of(study)?.iter().any(Job::is_open) || deliveries.iter().any(|d| d.study == study && waits(d)))
     }
 }

@@ -2,7 +2,7 @@
 use super::Pipeline;
 use super::activate::Standing;
 use super::conclude::result_key;
-use crate::console::StatusSource;
+use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState};
 use crate::deliver::record::ResultRecord;
@@ -14,14 +14,17 @@ use crate::status::{DestinationStatus, JobStatus, ModelStatus, Node, ResultStatu
 use crate::study::record::StudyRecord;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
-use std::sync::PoisonError;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::watch;
+use tracing::Span;
 
 impl StatusSource for Pipeline {
     fn snapshot(&self) -> Status {
         let usage = self.spool.usage();
-        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "").unwrap_or_default();
-        let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "").unwrap_or_default();
+        let jobs = self.seen.jobs.all(&self.spool);
+        let deliveries = self.seen.deliveries.all(&self.spool);
         let (running, _) = self.jobs.view();
         Status {
             format: 1,
@@ -31,8 +34,8 @@ impl StatusSource for Pipeline {
             node: Node {
                 ae_title: self.site.ae_title.clone(),
                 address: self.address.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                associations: 0,
-                received: usage.instances,
+                associations: self.traffic.open.load(Ordering::Relaxed),
+                received: self.traffic.received.load(Ordering::Relaxed),
             },
             spool: SpoolStatus {
                 bytes: usage.bytes,
@@ -61,14 +64,22 @@ impl StatusSource for Pipeline {
         }
     }
 
+    fn readiness(&self) -> Readiness {
+        match (*self.draining.borrow(), self.spool.usage().accepting) {
+            (true, _) => Readiness::Draining,
+            (false, false) => Readiness::Full,
+            (false, true) => Readiness::Accepting,
+        }
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.recorder.changes()
     }
 
     fn preview(&self, study_id: &str, result_index: usize) -> Option<Bytes> {
-        let records: Vec<StudyRecord> = self.spool.scan(Table::Studies, "").ok()?;
-        let study = records.into_iter().find(|record| record.id == study_id)?.study;
-        let job = self.shown_jobs(&study).into_iter().nth(result_index)?;
+        let study = self.seen.studies.all(&self.spool).into_iter().find(|record| record.id == study_id)?;
+        let jobs = self.seen.jobs.all(&self.spool);
+        let job = jobs.iter().filter(|job| job.study == study.study && !job.is_open()).nth(result_index)?;
         let record: ResultRecord = self.spool.get(Table::Results, &result_key(job.id, "SC")).ok()??;
         let dataset = self.spool.read(&self.spool.instance(record.instance)?).ok()?;
         preview_png(&dataset).ok().map(Bytes::from)
@@ -76,14 +87,30 @@ impl StatusSource for Pipeline {
 }
 
 impl Pipeline {
-    /// Jobs of a study that have ended, in the order in which the console shows their results.
-    fn shown_jobs(&self, study: &str) -> Vec<Job> {
-        let mut jobs: Vec<Job> = self.spool.scan(Table::Jobs, "").unwrap_or_default();
-        jobs.retain(|job| job.study == study && !job.is_open());
-        jobs
+    /// The span of a study.
+    pub(super) fn span(&self, study: &str) -> Span {
+        match self.study_record(study) {
+            Ok(Some(record)) => self.recorder.span(&record.id),
+            // Erased meanwhile.
+            _ => Span::none(),
+        }
     }
 
-    fn model_status(&self, jobs: &[Job]) -> Vec<ModelStatus> {
+    /// Ends the span of a study for which no job is open and no delivery waits.
+    pub(super) fn end_span_at_rest(&self, study: &str) {
+        let is_busy = self.seen.jobs.all(&self.spool).iter().any(|job| job.study == study && job.is_open())
+            || self
+                .seen
+                .deliveries
+                .all(&self.spool)
+                .iter()
+                .any(|delivery| delivery.study == study && matches!(delivery.state, DeliveryState::Waiting { .. }));
+        if let (false, Ok(Some(record))) = (is_busy, self.study_record(study)) {
+            self.recorder.at_rest(&record.id);
+        }
+    }
+
+    fn model_status(&self, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
         let status = |package: &crate::model::Package| {
             let manifest = &package.manifest;
             let mut mode =
@@ -105,6 +132,9 @@ impl Pipeline {
                     let explanation =
                         format!("it serves before its golden cases have run here; {}", choice.explanation);
                     ("checking", Some(choice.engine), explanation)
+                }
+                Some(Standing::Waiting(waiting)) => {
+                    ("off", None, format!("{}; it is tried again until a worker is there", waiting.fault))
                 }
                 Some(Standing::Off(fault)) => ("off", None, fault.to_string()),
                 None => ("off", None, String::new()),
@@ -131,7 +161,7 @@ impl Pipeline {
         self.packages.iter().map(status).collect()
     }
 
-    fn destination_status(&self, deliveries: &[Delivery]) -> Vec<DestinationStatus> {
+    fn destination_status(&self, deliveries: &[Arc<Delivery>]) -> Vec<DestinationStatus> {
         let status = |destination: &Destination| {
             let of = |test: fn(&DeliveryState) -> bool| {
                 deliveries.iter().filter(|d| d.destination == destination.name && test(&d.state)).count() as u64
@@ -139,6 +169,7 @@ impl Pipeline {
             let trouble =
                 deliveries.iter().filter(|d| d.destination == destination.name).find_map(|d| match &d.state {
                     DeliveryState::Waiting { trouble, .. } => trouble.clone(),
+                    DeliveryState::Dead { reason, .. } => Some(format!("given up: {reason}")),
                     _ => None,
                 });
             DestinationStatus {
@@ -154,18 +185,38 @@ impl Pipeline {
         self.site.destinations.iter().map(status).collect()
     }
 
-    fn study_status(&self, jobs: &[Job], deliveries: &[Delivery]) -> Vec<StudyStatus> {
-        let mut records: Vec<StudyRecord> = self.spool.scan(Table::Studies, "").unwrap_or_default();
+    fn study_status(&self, jobs: &[Arc<Job>], deliveries: &[Arc<Delivery>]) -> Vec<StudyStatus> {
+        let mut records = self.seen.studies.all(&self.spool);
         records.sort_by_key(|record| std::cmp::Reverse(record.considered));
         records.truncate(MAX_STUDIES_SHOWN);
-        records.into_iter().map(|record| self.one_study(record, jobs, deliveries)).collect()
+        let mut by_study: HashMap<&str, (Vec<&Job>, Vec<&Delivery>)> =
+            records.iter().map(|record| (record.study.as_str(), Default::default())).collect();
+        for job in jobs {
+            if let Some((jobs, _)) = by_study.get_mut(job.study.as_str()) {
+                jobs.push(job);
+            }
+        }
+        for delivery in deliveries {
+            if let Some((_, deliveries)) = by_study.get_mut(delivery.study.as_str()) {
+                deliveries.push(delivery);
+            }
+        }
+        let of = |record: &StudyRecord| by_study.get(record.study.as_str()).cloned().unwrap_or_default();
+        records
+            .iter()
+            .map(|record| {
+                let (jobs, deliveries) = of(record);
+                self.one_study(record, &jobs, &deliveries)
+            })
+            .collect()
     }
 
-    fn one_study(&self, record: StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> StudyStatus {
+    /// A study with its own jobs and deliveries.
+    fn one_study(&self, record: &StudyRecord, jobs: &[&Job], deliveries: &[&Delivery]) -> StudyStatus {
         let identity = self.identity(&record.study).unwrap_or_default();
         let results: Vec<ResultRecord> = jobs
             .iter()
-            .filter(|job| job.study == record.study && !job.is_open())
+            .filter(|job| !job.is_open())
             .filter_map(|job| {
                 ["SC", "OUTCOME", "SR"]
                     .iter()
@@ -178,11 +229,7 @@ impl Pipeline {
             outcome: result.outcome,
             summary: result.summary.clone(),
             preview: (result.kind == "SC").then(|| crate::console::preview_path(&record.id, n)),
-            delivery: deliveries
-                .iter()
-                .filter(|delivery| delivery.job == result.job && delivery.result == result.uid)
-                .map(|delivery| (delivery.destination.clone(), state_text(&delivery.state).to_owned()))
-                .collect(),
+            delivery: delivered(deliveries.iter().filter(|delivery| delivery.job == result.job)),
         });
         StudyStatus {
             patient: identity.value(tags::PATIENT_NAME),
@@ -191,30 +238,48 @@ impl Pipeline {
             description: identity.value(tags::STUDY_DESCRIPTION),
             modalities: record.modalities.clone(),
             instances: record.instances.len() as u64,
-            state: state_of(&record, jobs, deliveries).to_owned(),
+            state: state_of(record, jobs, deliveries).to_owned(),
             results: shown.collect(),
             id: record.id.clone(),
-            timeline: record.timeline,
+            timeline: record.timeline.clone(),
         }
     }
 }
 
-fn state_of(record: &StudyRecord, jobs: &[Job], deliveries: &[Delivery]) -> &'static str {
-    let own: Vec<&Job> = jobs.iter().filter(|job| job.study == record.study).collect();
+fn state_of(record: &StudyRecord, own: &[&Job], deliveries: &[&Delivery]) -> &'static str {
     let failed = |job: &&Job| matches!(job.state, JobState::Ended { outcome: crate::outcome::Outcome::Failed, .. });
-    let is_meant = |d: &&Delivery| d.study == record.study && !matches!(d.state, DeliveryState::Superseded { .. });
+    let is_meant = |d: &&&Delivery| !matches!(d.state, DeliveryState::Superseded { .. });
     let mut sent = deliveries.iter().filter(is_meant).peekable();
     if record.refused.is_some() {
         "refused"
     } else if own.iter().any(|job| job.is_open()) {
         "running"
-    } else if own.iter().any(failed) {
+    } else if own.iter().any(failed) || deliveries.iter().any(|d| matches!(d.state, DeliveryState::Dead { .. })) {
         "failed"
     } else if sent.peek().is_some() && sent.all(|d| matches!(d.state, DeliveryState::Delivered { .. })) {
         "delivered"
     } else {
         "done"
     }
+}
+
+/// How the results of a job stand at each destination: as the one that is worst off.
+fn delivered<'a>(deliveries: impl Iterator<Item = &'a &'a Delivery>) -> Vec<(String, String)> {
+    let mut worst: BTreeMap<&str, &DeliveryState> = BTreeMap::new();
+    let concern = |state: &DeliveryState| match state {
+        DeliveryState::Dead { .. } => 4,
+        DeliveryState::Held { .. } => 3,
+        DeliveryState::Waiting { .. } => 2,
+        DeliveryState::Delivered { .. } => 1,
+        DeliveryState::Superseded { .. } => 0,
+    };
+    for delivery in deliveries {
+        let state = worst.entry(&delivery.destination).or_insert(&delivery.state);
+        if concern(&delivery.state) > concern(state) {
+            *state = &delivery.state;
+        }
+    }
+    worst.into_iter().map(|(destination, state)| (destination.to_owned(), state_text(state).to_owned())).collect()
 }
 
 fn state_text(state: &DeliveryState) -> &'static str {

@@ -1,47 +1,54 @@
 //! Results under a corrected identity: the same findings, for the patient and study that the record has now.
 //!
 //! Nothing is inferred for it: the bytes of the earlier results are taken, patient and study are set anew, and every UID of
-//! their own is replaced, in the references from one to the other as well. A report refers to the one before it.
+//! their own is replaced, in the references from one to the other as well. A report names the one that was sent before it.
 use super::build::{EXPLICIT, Set};
-use super::identity::COPIED;
 use super::modules::identified;
-use super::report::{SOP_CLASS, predecessors};
+use super::report::{is_report, predecessors};
 use super::{Identity, Predecessor, ResultObject, UidKey};
 use crate::fault::{Blame, Fault};
 use dicom_core::value::{PrimitiveValue, Value};
 use dicom_core::{DataElement, VR};
+use dicom_dictionary_std::tags;
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use std::collections::BTreeMap;
 
-/// The results of one job once more, in version `version` of the identity.
+/// The results of one job once more, under another identity. `predecessor` is the report that a destination holds of
+/// them, or may hold.
 pub fn corrected(
     results: Vec<ResultObject>,
     identity: &Identity,
-    version: u32,
+    predecessor: Option<&Predecessor>,
     uid_key: &UidKey,
 ) -> Result<Vec<ResultObject>, Fault> {
-    let version = version.to_string();
+    let digest = identity.digest(uid_key);
+    let before = predecessor.map_or("", |document| &document.sop_instance);
     let own = results.iter().flat_map(|result| [&result.sop_instance, &result.series]);
     let renamed: BTreeMap<String, String> =
-        own.map(|uid| (uid.clone(), uid_key.uid([uid.as_str(), "identity", &version]))).collect();
-    results.into_iter().map(|result| one(result, identity, &renamed)).collect()
+        own.map(|uid| (uid.clone(), uid_key.uid([uid.as_str(), "identity", &digest, before]))).collect();
+    results.into_iter().map(|result| one(result, identity, predecessor, &renamed)).collect()
 }
 
-fn one(result: ResultObject, identity: &Identity, renamed: &BTreeMap<String, String>) -> Result<ResultObject, Fault> {
+fn one(
+    result: ResultObject,
+    identity: &Identity,
+    predecessor: Option<&Predecessor>,
+    renamed: &BTreeMap<String, String>,
+) -> Result<ResultObject, Fault> {
     let unreadable = |text: String| Fault::new("result-not-readable", Blame::Sund, text);
     let syntax = TransferSyntaxRegistry.get(EXPLICIT).ok_or_else(|| unreadable("no decoder".into()))?;
     let mut set = InMemDicomObject::read_dataset_with_ts(&result.dataset[..], syntax)
         .map_err(|error| unreadable(error.to_string()))?;
     rename(&mut set, renamed);
-    for tag in COPIED {
+    let report = is_report(&result.sop_class);
+    for tag in Identity::tags().chain([tags::REFERENCED_REQUEST_SEQUENCE, tags::PREDECESSOR_DOCUMENTS_SEQUENCE]) {
         set.remove_element(tag);
     }
-    let mut set = identified(Set::from(set), identity);
-    if result.sop_class == SOP_CLASS {
-        let before = Predecessor { sop_instance: result.sop_instance.clone(), series: result.series.clone() };
-        set = predecessors(set, &identity.study, &before);
+    let mut set = identified(Set::from(set), identity, report);
+    if let Some(document) = predecessor.filter(|_| report) {
+        set = predecessors(set, &identity.study, document);
     }
     let new = |uid: &String| renamed.get(uid).unwrap_or(uid).clone();
     Ok(ResultObject {
@@ -76,8 +83,8 @@ fn rename(set: &mut InMemDicomObject, renamed: &BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::report::SOP_CLASS;
     use dicom_core::Tag;
-    use dicom_dictionary_std::tags;
 
     fn identity(name: &str) -> Identity {
         let mut header = crate::dataset::Header { transfer_syntax: EXPLICIT.into(), ..Default::default() };
@@ -107,14 +114,15 @@ mod tests {
     fn only_who_it_is_and_the_own_uids_change_and_references_follow() {
         let key = UidKey::new(&[7; 32]);
         let uid = |tag: Tag, uid: &str| Set::new().text(tag, VR::UI, uid);
-        let seg = identified(uid(tags::SOP_INSTANCE_UID, "2.25.1"), &identity("Sorensen^Ase"))
+        let seg = identified(uid(tags::SOP_INSTANCE_UID, "2.25.1"), &identity("Sorensen^Ase"), false)
             .bytes(tags::PIXEL_DATA, vec![1, 2, 3, 4]);
-        let report = identified(uid(tags::SOP_INSTANCE_UID, "2.25.2"), &identity("Sorensen^Ase")).sequence(
+        let report = identified(uid(tags::SOP_INSTANCE_UID, "2.25.2"), &identity("Sorensen^Ase"), true).sequence(
             tags::REFERENCED_SOP_SEQUENCE,
             vec![uid(tags::REFERENCED_SOP_INSTANCE_UID, "2.25.1"), uid(tags::REFERENCED_SOP_INSTANCE_UID, "1.9")],
         );
         let results = vec![result("SEG", "1.2.840", "2.25.1", seg), result("SR", SOP_CLASS, "2.25.2", report)];
-        let made = corrected(results.clone(), &identity("Sørensen^Åse"), 2, &key).unwrap();
+        let sent = Predecessor { sop_instance: "2.25.2".into(), series: "2.25.2.1".into() };
+        let made = corrected(results.clone(), &identity("Sørensen^Åse"), Some(&sent), &key).unwrap();
 
         let syntax = TransferSyntaxRegistry.get(EXPLICIT).unwrap();
         let open = |n: usize| InMemDicomObject::read_dataset_with_ts(&made[n].dataset[..], syntax).unwrap();
@@ -130,7 +138,13 @@ mod tests {
         assert!(report.element(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_ok());
         assert!(seg.element(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_err());
 
-        let again = corrected(results, &identity("Sørensen^Åse"), 2, &key).unwrap();
+        let again = corrected(results.clone(), &identity("Sørensen^Åse"), Some(&sent), &key).unwrap();
         assert!(made.iter().zip(&again).all(|(a, b)| a.dataset == b.dataset && a.sop_instance == b.sop_instance));
+        let other = corrected(results.clone(), &identity("Sørensen^Aase"), Some(&sent), &key).unwrap();
+        assert!(made.iter().zip(&other).all(|(a, b)| a.sop_instance != b.sop_instance));
+        // Once more, and the earlier one never went: what an earlier correction named is no longer said.
+        let unsent = corrected(made, &identity("Sørensen^Aase"), None, &key).unwrap();
+        let report = InMemDicomObject::read_dataset_with_ts(&unsent[1].dataset[..], syntax).unwrap();
+        assert!(report.element(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_err());
     }
 }

@@ -6,6 +6,7 @@ mod build;
 mod capture;
 mod corrected;
 mod identity;
+mod lossy;
 mod modules;
 mod report;
 mod seg;
@@ -15,6 +16,8 @@ pub use crate::route::Mode;
 pub use capture::preview_png;
 pub use corrected::corrected;
 pub use identity::Identity;
+pub use modules::is_result;
+pub use report::is_report;
 pub use uid::UidKey;
 
 use crate::dataset::Header;
@@ -32,10 +35,12 @@ pub struct SourceHeader {
     pub sop_instance: String,
     /// Its top level.
     pub header: Header,
+    /// Length of its data set in bytes.
+    pub length: u64,
 }
 
 /// The report that a new one supersedes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predecessor {
     /// SOP Instance UID.
     pub sop_instance: String,
@@ -44,12 +49,10 @@ pub struct Predecessor {
 }
 
 /// What results are made from, beside the inference.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ResultContext<'a> {
     /// The newest identity record.
     pub identity: &'a Identity,
-    /// Its version.
-    pub identity_version: u32,
     /// The source series.
     pub sources: &'a [SourceHeader],
     /// Digests of the input.
@@ -58,7 +61,7 @@ pub struct ResultContext<'a> {
     pub mode: Mode,
     /// Key of the UIDs.
     pub uid_key: &'a UidKey,
-    /// When the job was decided.
+    /// When the job was decided: the time that is written, the same each time that the job is done again.
     pub at: SystemTime,
     /// Name of this device.
     pub device: &'a str,

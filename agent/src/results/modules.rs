@@ -1,15 +1,25 @@
 //! What all results have in common: patient, study, series, equipment, SOP common (PS3.3 C.7, C.12.1).
 use super::build::Set;
+use super::identity::Item;
 use super::{Identity, Mode, ResultContext};
+use crate::dataset::Header;
 use crate::inference::{EngineUsed, PackageRef};
-use dicom_core::VR;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 use std::time::{Duration, SystemTime};
 
 /// Marks a result that must not be used for a diagnosis.
 pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
 pub(super) const MANUFACTURER: &str = "Sund";
+const MODEL: &str = "Sund inference appliance";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// True where an instance was made by a node of this product, here or elsewhere.
+pub fn is_result(header: &Header) -> bool {
+    header.text(tags::MANUFACTURER).as_deref() == Some(MANUFACTURER)
+        && header.text(tags::MANUFACTURER_MODEL_NAME).as_deref() == Some(MODEL)
+}
 
 /// UIDs of one result: of its instance, and of the series in which it is alone.
 pub(super) struct Uids {
@@ -17,26 +27,28 @@ pub(super) struct Uids {
     pub series: String,
 }
 
-/// UIDs over the study, the sources and their sorted digests, the package, the engine, the parameters, the mode, and the
-/// kind of result. Digests alone would give a copy of the images in another study, or of another patient, the same UIDs.
-/// The mode is part of what a result says, so that a research result and a clinical one are two instances.
+/// UIDs over all that a result is made of and says: the sources and their sorted digests, the package, the engine, the
+/// parameters, the mode, patient and study as they are written, the time that is written, the document that is named as
+/// its predecessor, the device, our version, and the kind of result. A job keeps its time, so that the same job done again
+/// gives the same UIDs with the same bytes; whatever differs has other ones, a study that was erased and came again among it.
 pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &str, kind: &str) -> Uids {
+    let key = context.uid_key;
     let mut digests: Vec<&str> = context.input_digests.iter().map(String::as_str).collect();
     digests.sort_unstable();
     let mut sources: Vec<&str> = context.sources.iter().map(|source| source.sop_instance.as_str()).collect();
     sources.sort_unstable();
-    let identity = context.identity_version.to_string();
     let mode = match context.mode {
         Mode::Clinical => "clinical",
         Mode::Research => "research",
         Mode::Shadow => "shadow",
     };
-    let fields = |what: &'static str| {
-        let ends = [&package.digest as &str, engine, context.parameters, mode, &identity, kind, what];
-        let study = std::iter::once(context.identity.study.as_str());
-        context.uid_key.uid(study.chain(sources.iter().copied()).chain(digests.iter().copied()).chain(ends))
-    };
-    Uids { instance: fields("instance"), series: fields("series") }
+    let at = context.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
+    let (sources, digests, identity) = (key.uid(sources), key.uid(digests), context.identity.digest(key));
+    let predecessor = context.predecessor.map_or("", |document| &document.sop_instance);
+    let origin = [&package.digest as &str, engine, context.parameters, mode, context.device, VERSION];
+    let content = [&sources as &str, &digests, &identity, &at, predecessor, kind];
+    let uid = |what| key.uid(origin.into_iter().chain(content).chain([what]));
+    Uids { instance: uid("instance"), series: uid("series") }
 }
 
 /// How an engine enters into UIDs and algorithm parameters.
@@ -60,7 +72,7 @@ pub(super) fn common(
         .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
         .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
         .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance);
-    set = identified(set, context.identity);
+    set = identified(set, context.identity, super::report::is_report(sop_class));
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
     // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
     let around = format!("AI{research}:  {}", package.version);
@@ -77,13 +89,14 @@ pub(super) fn common(
         .text(tags::CONTENT_DATE, VR::DA, &date)
         .text(tags::CONTENT_TIME, VR::TM, &time)
         .text(tags::MANUFACTURER, VR::LO, MANUFACTURER)
-        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "Sund inference appliance")
+        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, MODEL)
         .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, context.device)
-        .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
+        .text(tags::SOFTWARE_VERSIONS, VR::LO, VERSION)
 }
 
-/// Patient and study as the record has them.
-pub(super) fn identified(mut set: Set, identity: &Identity) -> Set {
+/// Patient, study and requests as the record has them. A report names the requests that it answers (PS3.3 C.17.2), an image
+/// those that led to it (PS3.3 C.7.3.1).
+pub(super) fn identified(mut set: Set, identity: &Identity, is_report: bool) -> Set {
     // Type 2: present, and empty where the record has no value.
     for (tag, vr) in [
         (tags::STUDY_DATE, VR::DA),
@@ -99,13 +112,53 @@ pub(super) fn identified(mut set: Set, identity: &Identity) -> Set {
         set = set.text(tag, vr, identity.value(tag).reveal());
     }
     for (tag, value) in identity.attributes() {
-        let vr = StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
-            VirtualVr::Exact(vr) => vr,
-            _ => VR::LO,
-        });
-        set = set.text(tag, vr, value.reveal());
+        set = set.text(tag, vr_of(tag), value.reveal());
+    }
+    for (tag, items) in identity.sequences() {
+        set = match tag {
+            tags::REQUEST_ATTRIBUTES_SEQUENCE if is_report => set.sequence(
+                tags::REFERENCED_REQUEST_SEQUENCE,
+                items.iter().map(|item| request(item, identity)).collect(),
+            ),
+            _ => set.sequence(tag, items.iter().map(|item| copied(Set::new(), item)).collect()),
+        };
     }
     set
+}
+
+/// A request that a report answers: what must be there is, empty where the record does not know it.
+fn request(item: &Item, identity: &Identity) -> Set {
+    let mut set = Set::new()
+        .text(tags::STUDY_INSTANCE_UID, VR::UI, &identity.study)
+        .text(tags::ACCESSION_NUMBER, VR::SH, identity.value(tags::ACCESSION_NUMBER).reveal())
+        .sequence(tags::REFERENCED_STUDY_SEQUENCE, Vec::new())
+        .sequence(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, Vec::new());
+    for tag in [
+        tags::PLACER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST,
+        tags::FILLER_ORDER_NUMBER_IMAGING_SERVICE_REQUEST,
+        tags::REQUESTED_PROCEDURE_ID,
+        tags::REQUESTED_PROCEDURE_DESCRIPTION,
+    ] {
+        set = set.text(tag, vr_of(tag), "");
+    }
+    copied(set, item)
+}
+
+fn copied(mut set: Set, item: &Item) -> Set {
+    for (tag, value) in item.attributes() {
+        set = set.text(tag, vr_of(tag), value.reveal());
+    }
+    for (tag, items) in item.sequences() {
+        set = set.sequence(tag, items.iter().map(|item| copied(Set::new(), item)).collect());
+    }
+    set
+}
+
+fn vr_of(tag: Tag) -> VR {
+    StandardDataDictionary.by_tag(tag).map_or(VR::LO, |entry| match entry.vr() {
+        VirtualVr::Exact(vr) => vr,
+        _ => VR::LO,
+    })
 }
 
 /// The time of the result in the study's own offset from UTC, UTC where the study declares none: the offset of a data set

@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 /// Comprehensive 3D SR Storage.
 pub(super) const SOP_CLASS: &str = "1.2.840.10008.5.1.4.1.1.88.34";
 
+/// True where results of this SOP class are reports, which name their predecessors.
+pub fn is_report(sop_class: &str) -> bool {
+    sop_class == SOP_CLASS
+}
+
 /// The measurement report; `seg` is the segmentation that it refers to.
 pub(super) fn make(
     context: &ResultContext<'_>,
@@ -286,7 +291,7 @@ fn tracking(context: &ResultContext<'_>, ids: &Uids, n: usize, label: &str) -> V
 }
 
 /// TID 4019.
-fn algorithm(inference: &Inference) -> [Set; 3] {
+fn algorithm(inference: &Inference) -> [Set; 4] {
     [
         text_item("HAS CONCEPT MOD", &Code::new("111001", "DCM", "Algorithm Name"), &inference.package.title),
         text_item("HAS CONCEPT MOD", &Code::new("111003", "DCM", "Algorithm Version"), &inference.package.version),
@@ -295,6 +300,7 @@ fn algorithm(inference: &Inference) -> [Set; 3] {
             &Code::new("111002", "DCM", "Algorithm Parameters"),
             &engine_text(&inference.engine),
         ),
+        text_item("HAS CONCEPT MOD", &Code::new("122405", "DCM", "Algorithm Manufacturer"), &inference.package.vendor),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Segmentation (PS3.3 A.51, C.8.20): masks as binary frames on the grid of the source.
 use super::build::{EXPLICIT, Set};
+use super::lossy::loss;
 use super::modules::{Uids, common, engine_text, uids};
 use super::{ResultContext, ResultObject};
 use crate::code::Code;
@@ -31,6 +32,10 @@ pub(super) fn make(
     let ids = uids(context, &inference.package, &engine_text(&inference.engine), "SEG");
     let dimension = context.uid_key.uid([ids.instance.as_str(), "dimension organization"]);
     let set = common(context, &inference.package, SOP_CLASS, &ids, "SEG", 9001);
+    let set = match loss(context.sources) {
+        Some(loss) => loss.say(set),
+        None => set.text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00"),
+    };
     let set = image(set, context, inference, grid, frames.len())
         .sequence(tags::SEGMENT_SEQUENCE, segments.iter().enumerate().map(|(n, s)| segment(inference, n, s)).collect())
         .sequence(tags::REFERENCED_SERIES_SEQUENCE, vec![super::report::referenced_series(context, sources)])
@@ -72,14 +77,22 @@ fn object(ids: Uids, dataset: Vec<u8>) -> ResultObject {
 fn image(set: Set, context: &ResultContext<'_>, inference: &Inference, grid: &Grid, frames: usize) -> Set {
     let from_source = |tag| context.sources.first().and_then(|s| s.header.text(tag)).unwrap_or_default();
     let label: String = inference.package.name.to_uppercase().replace('-', "_").chars().take(16).collect();
-    set.texts(tags::IMAGE_TYPE, VR::CS, &["DERIVED", "PRIMARY"])
-        .text(tags::FRAME_OF_REFERENCE_UID, VR::UI, &from_source(tags::FRAME_OF_REFERENCE_UID))
-        .text(tags::POSITION_REFERENCE_INDICATOR, VR::LO, &from_source(tags::POSITION_REFERENCE_INDICATOR))
-        .text(tags::SEGMENTATION_TYPE, VR::CS, "BINARY")
+    let mut set = set.texts(tags::IMAGE_TYPE, VR::CS, &["DERIVED", "PRIMARY"]);
+    // PS3.3 table A.51-1: the module may be absent where frames name their source images, as ours do. A source without a
+    // frame of reference gets none made up, which other series would seem to share or not to share.
+    let frame_of_reference = from_source(tags::FRAME_OF_REFERENCE_UID);
+    if !frame_of_reference.is_empty() {
+        let indicator = from_source(tags::POSITION_REFERENCE_INDICATOR);
+        set = set.text(tags::FRAME_OF_REFERENCE_UID, VR::UI, &frame_of_reference).text(
+            tags::POSITION_REFERENCE_INDICATOR,
+            VR::LO,
+            &indicator,
+        );
+    }
+    set.text(tags::SEGMENTATION_TYPE, VR::CS, "BINARY")
         .text(tags::CONTENT_LABEL, VR::CS, &label)
         .text(tags::CONTENT_DESCRIPTION, VR::LO, "AI result, unverified")
         .text(tags::CONTENT_CREATOR_NAME, VR::PN, "")
-        .text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00")
         .words(tags::SAMPLES_PER_PIXEL, &[1])
         .text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2")
         .text(tags::NUMBER_OF_FRAMES, VR::IS, &frames.to_string())

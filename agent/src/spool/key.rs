@@ -84,7 +84,11 @@ impl MasterKey {
         bytes
     }
 
+    /// Reads the file; or 64 hexadecimal digits, as keys that people make and keep are written.
     pub(super) fn decode(file: &str, bytes: &[u8]) -> Result<Self, SpoolError> {
+        if let Some(key) = digits(bytes.trim_ascii()) {
+            return Ok(Self(key));
+        }
         let unknown = |found| SpoolError::UnknownFormat { file: file.to_owned(), found, known: Self::VERSION };
         let (magic, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| unknown(0))?;
         let (version, key) = rest.split_first_chunk::<4>().ok_or_else(|| unknown(0))?;
@@ -110,4 +114,16 @@ impl MasterKey {
             .map_err(|_| SpoolError::Crypto)?;
         Ok(bytes)
     }
+}
+/// 256 bits in hexadecimal.
+fn digits(text: &[u8]) -> Option<KeyBytes> {
+    if text.len() != 64 {
+        return None;
+    }
+    let mut key = Zeroizing::new([0; 32]);
+    for (byte, pair) in key.iter_mut().zip(text.chunks_exact(2)) {
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        *byte = (value(pair[0])? * 16 + value(pair[1])?) as u8;
+    }
+    Some(key)
 }

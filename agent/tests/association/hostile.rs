@@ -8,7 +8,6 @@ use proptest::test_runner::{Config, TestRunner};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use sund_agent::spool::Spool;
 
 const CONTEXTS: [(&str, &str); 2] = [(CT, EXPLICIT), (CT, IMPLICIT)];
@@ -154,9 +153,12 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     bytes
 }
 
+/// However long they take.
+const CASES: u32 = 400;
+
 #[test]
 fn whatever_is_sent_what_is_stored_is_what_was_answered_with_success() {
-    let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
     let node = Node::start();
     let object = object(EXPLICIT, 1);
     let conversation = [
@@ -165,12 +167,9 @@ fn whatever_is_sent_what_is_stored_is_what_was_answered_with_success() {
         p_data(1, 2, &object.dataset[500..]),
     ]
     .concat();
-    let begun = Instant::now();
-    let answered = std::cell::Cell::new(0);
-    let tried = runner.run(&(any::<bool>(), changes()), |(with_request, changes)| {
-        if begun.elapsed() > Duration::from_secs(8) {
-            return Ok(());
-        }
+    let (tried, answered) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let held = runner.run(&(any::<bool>(), changes()), |(with_request, changes)| {
+        tried.set(tried.get() + 1);
         let mut raw = if with_request {
             let mut raw = Raw::connect(node.address);
             raw.send(&changed([associate_rq(&CONTEXTS), conversation.clone()].concat(), &changes));
@@ -184,7 +183,9 @@ fn whatever_is_sent_what_is_stored_is_what_was_answered_with_success() {
         answered.set(answered.get() + raw.successes());
         Ok(())
     });
-    tried.unwrap();
+    held.unwrap();
+    assert_eq!(tried.get(), CASES);
+    assert!((1..CASES as usize).contains(&answered.get()), "{} were stored: some must be, and not all", answered.get());
     until("each answer is stored, and nothing else", || node.stored().len() == answered.get());
     honest(node.address, 2);
     assert_eq!(node.stored().len(), answered.get() + 1);

@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
-use sund_agent::console::{StatusSource, preview_path};
+use sund_agent::console::{Readiness, StatusSource, preview_path};
 use sund_agent::outcome::Outcome;
 use sund_agent::privacy::Private;
 use sund_agent::status::{
@@ -31,6 +31,15 @@ impl Fixture {
 impl StatusSource for Fixture {
     fn snapshot(&self) -> Status {
         self.status.lock().unwrap().clone()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let status = self.status.lock().unwrap();
+        match (status.draining, status.spool.accepting) {
+            (true, _) => Readiness::Draining,
+            (false, false) => Readiness::Full,
+            (false, true) => Readiness::Accepting,
+        }
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
