@@ -1,12 +1,12 @@
 //! What a package declares of its networks is compared with their files, and no network runs on anything else.
 use crate::model::onnxruntime;
 use ring::digest::{SHA256, digest};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use sund_agent::fault::Fault;
 use sund_agent::infer::{Engine, OnnxRuntimeEngine, TractEngine};
 use sund_agent::model::{Package, golden};
+use sund_agent::study::open::hex;
 
 const FLOAT: u64 = 1;
 const UINT8: u64 = 2;
@@ -57,10 +57,7 @@ fn package(folder: &Path, network: &[u8], input: &str, output: &str, steps: &str
         fs::copy(entry.path(), folder.join("golden/brain").join(entry.file_name())).unwrap();
     }
     fs::write(folder.join("n.onnx"), network).unwrap();
-    let sha256 = digest(&SHA256, network).as_ref().iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    });
+    let sha256 = hex(digest(&SHA256, network).as_ref());
     let manifest = fs::read_to_string(models.join("model.toml")).unwrap();
     let head = manifest.split("[[networks]]").next().unwrap();
     let tail = &manifest[manifest.find("[[segments]]").unwrap()..];

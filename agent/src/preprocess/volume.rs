@@ -83,7 +83,7 @@ fn grid_of(grid: &Grid, spacing: [f64; 3]) -> Result<Grid, Fault> {
         return Ok(grid);
     }
     let reason = format!("at {spacing:?} mm the series has {:?} voxels, at most {MAX_VOXELS} are taken", grid.dims);
-    Err(Fault::new("step-failed", Blame::Study, reason))
+    Err(Fault::new("volume-too-large", Blame::Study, reason))
 }
 
 fn pad(values: &Values, from: &str, dims: [usize; 3], value: f32) -> Result<Value, Fault> {
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_spacing_that_would_eat_the_memory_is_refused() {
         let text = "do = 'resample'\nspacing = [0.001, 0.001, 0.001]\nhow = 'linear'";
-        assert_eq!(made(&given(Value::Volume(volume())), text).unwrap_err().code, "step-failed");
+        assert_eq!(made(&given(Value::Volume(volume())), text).unwrap_err().code, "volume-too-large");
     }
 
     #[test]
