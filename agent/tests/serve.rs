@@ -91,7 +91,7 @@ impl Site {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn audit(&self) -> String {
+    pub fn audit(&self) -> String {
         let files = fs::read_dir(self.folder.path().join("audit")).unwrap();
         let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
         paths.sort();

@@ -69,6 +69,10 @@ fn table(status: &Status) -> String {
         "spool        {used:.2} of {quota:.0} GiB, {}",
         counted(status.spool.instances, "instance", "instances")
     );
+    if status.spool.damaged > 0 {
+        let places = counted(status.spool.damaged, "place does", "places do");
+        let _ = writeln!(text, "             damaged: {places} not read back; check the disk [spool-damaged]");
+    }
     for model in &status.models {
         let engine = model.engine.as_deref().unwrap_or("no engine");
         let _ =

@@ -42,6 +42,7 @@ impl StatusSource for Pipeline {
                 quota: usage.quota,
                 instances: usage.instances,
                 accepting: usage.accepting,
+                damaged: usage.damaged,
             },
             models: self.model_status(&jobs),
             destinations: self.destination_status(&deliveries),

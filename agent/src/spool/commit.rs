@@ -100,8 +100,6 @@ pub(super) struct Writer {
     pub(super) offset: u64,
     pub(super) sequence: u64,
     pub(super) chain: [u8; TAG],
-    /// After a failed write nobody knows what is on the disk: no more until it is opened anew.
-    pub(super) stopped: bool,
     /// A segment was sealed: see what can be reclaimed.
     pub(super) rolled: bool,
 }
@@ -133,13 +131,6 @@ impl DerefMut for Turn<'_> {
     fn deref_mut(&mut self) -> &mut Writer {
         &mut self.writer
     }
-}
-
-/// The writer of a thread that panicked: how far it came is not known.
-fn given_up<'a>(broken: PoisonError<MutexGuard<'a, Writer>>) -> MutexGuard<'a, Writer> {
-    let mut writer = broken.into_inner();
-    writer.stopped = true;
-    writer
 }
 
 impl Shared {
@@ -179,7 +170,7 @@ impl Shared {
     fn lead_if_free(self: &Arc<Self>) {
         let writer = match self.writer.try_lock() {
             Ok(writer) => writer,
-            Err(TryLockError::Poisoned(broken)) => given_up(broken),
+            Err(TryLockError::Poisoned(broken)) => self.half_written(broken),
             // Whoever has it passes it on.
             Err(TryLockError::WouldBlock) => return,
         };
@@ -193,7 +184,13 @@ impl Shared {
 
     /// Waits for the writer.
     pub(super) fn turn(self: &Arc<Self>) -> Turn<'_> {
-        Turn { writer: self.writer.lock().unwrap_or_else(given_up), _next: PassOn(self) }
+        Turn { writer: self.writer.lock().unwrap_or_else(|broken| self.half_written(broken)), _next: PassOn(self) }
+    }
+
+    /// The writer of a thread that panicked: how far it came is not known.
+    fn half_written<'a>(&self, broken: PoisonError<MutexGuard<'a, Writer>>) -> MutexGuard<'a, Writer> {
+        self.stop(SpoolError::HalfWritten);
+        broken.into_inner()
     }
 
     /// Wakes the first waiter, if any: the writer is free.
@@ -243,7 +240,7 @@ impl Shared {
             if !group.is_empty() && (!fits || bytes + length > MAX_GROUP) {
                 break;
             }
-            let admitted = self.admit(writer, &next.frame).and_then(|()| self.make_room(writer, &next.frame));
+            let admitted = self.admit(&next.frame).and_then(|()| self.make_room(writer, &next.frame));
             let Some(next) = waiting.pop_front() else { break };
             match admitted {
                 Ok(()) => {
@@ -259,16 +256,13 @@ impl Shared {
         group
     }
 
-    fn admit(&self, writer: &Writer, frame: &Frame) -> Result<(), SpoolError> {
-        if writer.stopped {
-            return Err(SpoolError::Stopped);
-        }
+    fn admit(&self, frame: &Frame) -> Result<(), SpoolError> {
+        self.running()?;
         self.keep_ledger(frame)?;
-        let keys = read(&self.keys);
-        if frame.entries.iter().filter_map(Entry::study).any(|key| keys.by_id(&key.id).is_none()) {
+        if frame.entries.iter().filter_map(Entry::study).any(|key| self.keys.by_id(&key.id).is_none()) {
             return Err(SpoolError::Erased);
         }
-        if frame.ingest && self.physical_bytes(&keys) > self.options.ingest_limit() {
+        if frame.ingest && self.physical_bytes() > self.options.ingest_limit() {
             return Err(SpoolError::Full);
         }
         Ok(())
@@ -299,8 +293,7 @@ impl Shared {
                 places.into_iter().map(Ok).collect()
             }
             Err(error) => {
-                // A full disk left the file as it was, as far as it counts: the next write goes to the same place.
-                writer.stopped |= error != SpoolError::Full;
+                self.failed(&error);
                 group.iter().map(|_| Err(error.clone())).collect()
             }
         }
@@ -338,29 +331,41 @@ impl Shared {
 
     /// Sees to it that the frame fits into the segment.
     pub(super) fn make_room(&self, writer: &mut Writer, frame: &Frame) -> Result<(), SpoolError> {
+        self.running()?;
         let length = frame.length();
-        if writer.stopped {
-            Err(SpoolError::Stopped)
-        } else if writer.offset + length + BLOCK as u64 <= writer.segment.size {
+        if writer.offset + length + BLOCK as u64 <= writer.segment.size {
             Ok(())
         } else {
             self.roll(writer, frame.ingest, length)
         }
     }
 
+    /// The last word of a spool that is closed. With it, whatever stands before it was durable: where that does not read
+    /// back, the next start knows it for damage, and not for a write that the power cut off.
+    pub(super) fn close_log(&self, writer: &mut Writer) {
+        let last_word = Frame::new(self, Vec::new(), None);
+        // Without it, e.g. on a full disk, nothing is lost.
+        let _ = last_word.and_then(|frame| {
+            self.make_room(writer, &frame)?;
+            self.write_group(writer, vec![frame]).pop().unwrap_or(Err(SpoolError::Stopped))
+        });
+    }
+
     /// Seals the segment and begins the next one. Nothing is sealed before there is a file to go on with.
     fn roll(&self, writer: &mut Writer, ingest: bool, needed: u64) -> Result<(), SpoolError> {
         let (name, file) = self.next_file(ingest, needed + 2 * BLOCK as u64)?;
         if writer.offset < writer.segment.size {
-            let mut footer = [Frame::new(self, vec![Entry::Footer], None)?];
-            if let Err(error) = Self::write_frames(writer, &mut footer) {
-                writer.stopped = true;
+            let footer = Frame::new(self, vec![Entry::Footer], None);
+            let sealed = footer.and_then(|footer| Self::write_frames(writer, &mut [footer]));
+            if let Err(error) = sealed {
+                self.failed(&error);
+                self.put_back(name);
                 return Err(error);
             }
             writer.offset = writer.segment.size;
         }
         let next = Segment::begin(&*self.io, &name, &*file, writer.segment.number + 1, writer.sequence, &self.master)
-            .inspect_err(|_| writer.stopped = true)?;
+            .inspect_err(|error| self.failed(error))?;
         write(&self.state).add_segment(next.clone());
         *writer = Writer::at_start(next, true);
         Ok(())
@@ -371,12 +376,12 @@ impl Writer {
     /// Before the first frame of a segment.
     pub(super) fn at_start(segment: Segment, rolled: bool) -> Self {
         let (sequence, chain) = (segment.first, segment.salt);
-        Self { segment, offset: BLOCK as u64, sequence, chain, stopped: false, rolled }
+        Self { segment, offset: BLOCK as u64, sequence, chain, rolled }
     }
 }
 
 /// Runs what blocks without holding up the other tasks, where the runtime can.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         _ => work(),

@@ -70,10 +70,14 @@ fn a_waiter_that_was_told_to_lead_and_gave_up_leaves_its_turn_to_the_next() {
     let spool = Spool::open_with(machine.mount(), options()).unwrap();
     let mut told = Box::pin(put_async(&spool, "told"));
     let mut behind = pin!(put_async(&spool, "behind"));
-    while_held(&machine, || put_async_now(&spool, "first"), || {
-        assert!(poll(told.as_mut()).is_pending());
-        assert!(poll(behind.as_mut()).is_pending());
-    })
+    while_held(
+        &machine,
+        || put_async_now(&spool, "first"),
+        || {
+            assert!(poll(told.as_mut()).is_pending());
+            assert!(poll(behind.as_mut()).is_pending());
+        },
+    )
     .unwrap();
     drop(told);
     assert_eq!(poll(behind), Poll::Ready(Ok(())));
