@@ -90,7 +90,7 @@ impl Batch {
     pub(super) fn studies(&self) -> impl Iterator<Item = &str> {
         self.changes.iter().filter_map(|change| match change {
             Change::Put { study, .. } => study.as_deref(),
-            _ => None,
+            Change::Delete { .. } => None,
         })
     }
 

@@ -11,6 +11,9 @@ const BLOCK: usize = 4096;
 const LENGTH: usize = 60_000;
 const FRAME: usize = BLOCK + 61_440;
 
+/// What a disk does, by name.
+type Rot = (&'static str, fn(&Machine));
+
 /// Thirty instances of one study, all of them in the segment that is still written.
 fn thirty(machine: &Machine) -> Vec<StoredInstance> {
     let large = sund_agent::spool::SpoolOptions { segment_bytes: 4 << 20, ..options() };
@@ -48,7 +51,7 @@ fn a_damaged_block_in_the_middle_costs_what_lay_there_and_is_said() {
 /// the place was once whole: the log goes on behind it.
 #[test]
 fn damage_in_the_segment_that_is_written_costs_what_lay_there_and_nothing_is_written_over() {
-    let rots: [(&str, fn(&Machine)); 2] = [
+    let rots: [Rot; 2] = [
         ("other bytes", |machine| change(machine, LOG, |log| log[BLOCK + FRAME + 100] ^= 1)),
         ("an error of the disk", |machine| machine.lose(LOG, BLOCK + FRAME..BLOCK + FRAME + 512)),
     ];
@@ -96,7 +99,7 @@ fn a_study_whose_key_is_damaged_is_not_taken_for_erased() {
         stored
     };
     let whole = machine.files()[KEYS].clone();
-    let rots: [(&str, fn(&Machine)); 2] = [
+    let rots: [Rot; 2] = [
         ("other bytes", |machine| change(machine, KEYS, |keys| keys[512 + 40] ^= 1)),
         ("an error of the disk", |machine| machine.lose(KEYS, 512..1024)),
     ];
