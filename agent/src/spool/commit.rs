@@ -175,11 +175,11 @@ impl Shared {
             Err(TryLockError::WouldBlock) => return,
         };
         let mut turn = Turn { writer, _next: PassOn(self) };
-        blocking(|| self.drain(&mut turn));
+        waiting(|| self.drain(&mut turn));
     }
 
     fn lead(self: &Arc<Self>) {
-        blocking(|| self.drain(&mut self.turn()));
+        waiting(|| self.drain(&mut self.turn()));
     }
 
     /// Waits for the writer.
@@ -221,7 +221,7 @@ impl Shared {
             }
         }
         if std::mem::take(&mut writer.rolled) {
-            self.reclaim(writer);
+            blocking(|| self.reclaim(writer));
         }
     }
 
@@ -353,7 +353,7 @@ impl Shared {
 
     /// Seals the segment and begins the next one. Nothing is sealed before there is a file to go on with.
     fn roll(&self, writer: &mut Writer, ingest: bool, needed: u64) -> Result<(), SpoolError> {
-        let (name, file) = self.next_file(ingest, needed + 2 * BLOCK as u64)?;
+        let (name, file) = blocking(|| self.next_file(ingest, needed + 2 * BLOCK as u64))?;
         if writer.offset < writer.segment.size {
             let footer = Frame::new(self, vec![Entry::Footer], None);
             let sealed = footer.and_then(|footer| Self::write_frames(writer, &mut [footer]));
@@ -377,6 +377,15 @@ impl Writer {
     pub(super) fn at_start(segment: Segment, rolled: bool) -> Self {
         let (sequence, chain) = (segment.first, segment.salt);
         Self { segment, offset: BLOCK as u64, sequence, chain, rolled }
+    }
+}
+
+/// Runs a write. It is over about as soon as another thread would have been woken to take over this one's tasks, and one
+/// thread does it at a time: where the runtime has others, they take what comes meanwhile.
+fn waiting<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(handle) if handle.metrics().num_workers() > 1 => work(),
+        _ => blocking(work),
     }
 }
 

@@ -7,7 +7,7 @@ use super::key::{MasterKey, TAG};
 use super::keyring::Keyring;
 use super::segment::{self, Segment};
 use super::shared::{NEXT, Shared, UNFINISHED};
-use super::spares::{Spares, is_spare};
+use super::spares::{Spares, is_spare, kept};
 use super::state::State;
 use super::{SpoolError, SpoolOptions};
 use crate::limits::spool::PART;
@@ -101,7 +101,7 @@ fn shelve(io: &Arc<dyn SpoolIo>, options: &SpoolOptions, maker: bool) -> Result<
     let names = &io.list().map_err(SpoolError::disk("list the spool directory"))?;
     for name in names {
         let adopt = is_spare(name)
-            && found.len() < options.spares
+            && found.len() < kept(options.spares)
             && io.open(name).and_then(|file| file.length()).is_ok_and(|length| length == options.segment_bytes);
         if adopt {
             found.push(name.clone());
