@@ -4,6 +4,7 @@ use crate::audit;
 use crate::config::Config;
 use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
+use crate::counted::counted;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
@@ -48,6 +49,7 @@ impl Agent {
         };
 
         say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
+        say_what_is_lost(&audit, spool.usage().damaged)?;
         let site = Site {
             ae_title: config.node.ae_title,
             routes: config.routes,
@@ -88,7 +90,7 @@ impl Agent {
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
             watchers.spawn(console::serve(vec![socket], options, source, metrics::install(), darkened));
         }
-        services.spawn(audited(Arc::clone(&pipeline), stop.subscribe()));
+        services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
         let runner = Arc::clone(&pipeline);
         services.spawn_blocking(move || {
             run_jobs(&runner);
@@ -166,10 +168,10 @@ impl Drop for Agent {
     }
 }
 
-/// Ends, with the fault, once the audit log no longer takes events.
-async fn audited(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
+/// Ends, with the fault, once audit log or spool take nothing more.
+async fn recorded(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) -> Result<(), Fault> {
     tokio::select! {
-        fault = pipeline.unaudited() => Err(fault),
+        fault = pipeline.unrecorded() => Err(fault),
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     }
 }
@@ -187,6 +189,18 @@ async fn listen(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAd
     let socket = TcpListener::bind(address).await.map_err(unavailable)?;
     let bound = socket.local_addr().map_err(unavailable)?;
     Ok((socket, bound))
+}
+
+/// What the spool could not read back is said before anything is taken on.
+fn say_what_is_lost(audit: &audit::Log, places: u64) -> Result<(), Fault> {
+    if places == 0 {
+        return Ok(());
+    }
+    let what = counted(places, "of its places does not", "of its places do not");
+    let reason = format!("{what} read back, and what lay there is lost; have the disk checked");
+    let fault = Fault::new("spool-damaged", Blame::Box, reason);
+    tracing::error!(code = %fault.code, reason = %fault.reason, "the spool is damaged");
+    audit.append(audit::Event::SpoolDamaged { fault }).map(|_| ())
 }
 
 /// The audit log opens with what was started, under which configuration, and with what stands open by exception.

@@ -10,6 +10,7 @@ use crate::inference::{Findings, FoundBox, Inference, Measurement, Segment, Step
 use crate::model::Package;
 use crate::model::manifest::Input;
 use crate::model::step::Step;
+use crate::model::tensors::{Lengths, wrong_shape};
 use crate::outcome::Outcome;
 use crate::postprocess::{boxes, preview};
 use crate::preprocess::{Value, Values, image, volume};
@@ -46,11 +47,19 @@ struct Clock<'a> {
 
 impl Clock<'_> {
     fn book(&mut self, step: &str, took: Duration) {
-        match self.times.iter_mut().find(|time| time.step == step) {
-            Some(time) => time.took += took,
-            None => self.times.push(StepTime { step: step.to_owned(), took }),
+        self.add(StepTime { step: step.to_owned(), network: None, took });
+    }
+
+    fn book_network(&mut self, network: &str, took: Duration) {
+        self.add(StepTime { step: "infer".to_owned(), network: Some(network.to_owned()), took });
+    }
+
+    fn add(&mut self, time: StepTime) {
+        (self.on_step)(&time);
+        match self.times.iter_mut().find(|known| known.step == time.step && known.network == time.network) {
+            Some(known) => known.took += time.took,
+            None => self.times.push(time),
         }
-        (self.on_step)(&StepTime { step: step.to_owned(), took });
     }
 }
 
@@ -129,9 +138,12 @@ fn on_images(
     let mut found = Vec::new();
     let mut first_with_boxes = None;
     for (n, one) in images.iter().enumerate() {
+        let begun = Instant::now();
         let mut values = Values::default();
         values.set("input", Value::Image(image::planes(one)?));
+        clock.book("preprocess", begun.elapsed());
         steps(package, engine, &mut values, clock)?;
+        let begun = Instant::now();
         let boxes = values.boxes(&spec.from)?;
         if first_with_boxes.is_none() && (!boxes.is_empty() || n + 1 == images.len()) {
             first_with_boxes = Some(preview::outlined(one.dims, image::rgb(one)?, boxes));
@@ -142,6 +154,7 @@ fn on_images(
             corners: one.corners,
             score: one.score,
         }));
+        clock.book("postprocess", begun.elapsed());
     }
     let preview =
         first_with_boxes.ok_or_else(|| Fault::new("volume-empty", Blame::Study, "the series has no image"))?;
@@ -177,16 +190,13 @@ fn steps(package: &Package, engine: &mut dyn Engine, values: &mut Values, clock:
                 .unwrap_or_else(|| Err(Fault::new("step-wrong-kind", Blame::Sund, "a step has no operation"))),
         }?;
         values.set(into, made);
-        let is_infer = matches!(step, Step::Infer { .. });
-        let stage = if is_infer {
-            "infer"
-        } else if inferred {
-            "postprocess"
-        } else {
-            "preprocess"
-        };
-        inferred |= is_infer;
-        clock.book(stage, begun.elapsed());
+        match step {
+            Step::Infer { network, .. } => {
+                inferred = true;
+                clock.book_network(network, begun.elapsed());
+            }
+            _ => clock.book(if inferred { "postprocess" } else { "preprocess" }, begun.elapsed()),
+        }
     }
     Ok(())
 }
@@ -198,10 +208,9 @@ fn infer(
     from: &str,
     network: &str,
 ) -> Result<Value, Fault> {
-    let bytes = package
-        .networks
-        .get(network)
-        .ok_or_else(|| Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`")))?;
+    let absent = || Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`"));
+    let bytes = package.networks.get(network).ok_or_else(absent)?;
+    let declared = package.manifest.networks.iter().find(|known| known.name == network).ok_or_else(absent)?;
     let (input, grid, source) = match values.get(from)? {
         Value::Image(planes) => {
             let shape = vec![1, planes.channels, planes.dims[0], planes.dims[1]];
@@ -213,6 +222,13 @@ fn infer(
             (Tensor { shape: vec![1, 1, k, j, i], values: volume.voxels.clone() }, Some(volume.grid), None)
         }
     };
+    let mut lengths = Lengths::new();
+    if !declared.input.admits(&input.shape, &mut lengths) {
+        return Err(wrong_shape(declared, "takes", &declared.input, &input.shape));
+    }
     let tensor = engine.run(network, bytes, input)?;
+    if !declared.output.admits(&tensor.shape, &mut lengths) {
+        return Err(wrong_shape(declared, "gives", &declared.output, &tensor.shape));
+    }
     Ok(Value::Answer { tensor, grid, source })
 }

@@ -124,6 +124,9 @@ pub struct Picture {
 pub struct StepTime {
     /// `decode`, `preprocess`, `infer`, `postprocess`.
     pub step: String,
+    /// The network that was run, where the step is `infer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
     /// Wall time.
     pub took: Duration,
 }

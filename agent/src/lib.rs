@@ -11,6 +11,7 @@ pub mod code;
 pub mod config;
 pub mod console;
 pub mod control;
+mod counted;
 pub mod dataset;
 pub mod decode;
 pub mod deliver;

@@ -3,6 +3,7 @@
 //! Labels carry names from the configuration and stable codes, never anything of a patient or a study: the values of a
 //! label are few and known, so that neither the exporter nor the monitoring system can be filled from outside.
 use crate::outcome::Outcome;
+use crate::status::SpoolStatus;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
@@ -50,7 +51,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 20] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -59,8 +60,10 @@ pub const ALL: [Metric; 18] = [
     metric("sund_spool_bytes", Kind::Gauge, Unit::Bytes, &[], "Bytes of the spool on disk."),
     metric("sund_spool_quota_bytes", Kind::Gauge, Unit::Bytes, &[], "Bytes that the spool may use."),
     metric("sund_spool_accepting", Kind::Gauge, Unit::Count, &[], "1 while instances are accepted, 0 while C-STORE is answered A700."),
+    metric("sund_spool_damaged", Kind::Gauge, Unit::Count, &[], "Places of the spool that did not read back when the agent started."),
     metric("sund_jobs", Kind::Gauge, Unit::Count, &["state"], "Jobs by state: waiting, running."),
     metric("sund_stage_seconds", Kind::Histogram, Unit::Seconds, &["stage"], "Time of each stage of the pipeline."),
+    metric("sund_network_seconds", Kind::Histogram, Unit::Seconds, &["model", "network"], "Time of each network of a model, as part of the stage infer."),
     metric("sund_first_result_seconds", Kind::Histogram, Unit::Seconds, &[], "From a study's last C-STORE response to its first result's C-STORE request."),
     metric("sund_outcomes_total", Kind::Counter, Unit::Count, &["model", "outcome"], "Jobs that ended, by model and outcome."),
     metric("sund_worker_restarts_total", Kind::Counter, Unit::Count, &["cause"], "Workers started anew, by cause."),
@@ -135,10 +138,11 @@ pub fn instance_received(bytes: u64, took: Duration) {
 }
 
 /// The spool's figures.
-pub fn spool(bytes: u64, quota: u64, accepting: bool) {
-    gauge!("sund_spool_bytes").set(bytes as f64);
-    gauge!("sund_spool_quota_bytes").set(quota as f64);
-    gauge!("sund_spool_accepting").set(f64::from(u8::from(accepting)));
+pub fn spool(now: &SpoolStatus) {
+    gauge!("sund_spool_bytes").set(now.bytes as f64);
+    gauge!("sund_spool_quota_bytes").set(now.quota as f64);
+    gauge!("sund_spool_accepting").set(f64::from(u8::from(now.accepting)));
+    gauge!("sund_spool_damaged").set(now.damaged as f64);
 }
 
 /// Jobs that wait and that run.
@@ -150,6 +154,11 @@ pub fn jobs(waiting: usize, running: usize) {
 /// A stage took so long; `stage` is the name of its module.
 pub fn stage(stage: &'static str, took: Duration) {
     histogram!("sund_stage_seconds", "stage" => stage).record(took);
+}
+
+/// A network took so long. Both names are the package's own, which was looked at when it was loaded.
+pub fn network(model: &str, network: &str, took: Duration) {
+    histogram!("sund_network_seconds", "model" => model.to_owned(), "network" => network.to_owned()).record(took);
 }
 
 /// From a study's last C-STORE response to its first result's C-STORE request.
@@ -234,9 +243,10 @@ mod tests {
         association(true);
         associations_open(2);
         instance_received(512 * 1024, Duration::from_millis(1));
-        spool(1, 2, true);
+        spool(&SpoolStatus { bytes: 1, quota: 2, instances: 3, accepting: true, damaged: 4 });
         jobs(1, 1);
         stage("infer", Duration::from_secs(2));
+        network("brain", "coarse", Duration::from_secs(1));
         first_result(Duration::from_secs(3));
         outcome("brain", Outcome::NoFinding);
         worker_restart("killed");

@@ -30,7 +30,7 @@ pub use runner::run_jobs;
 
 use crate::deliver::Destination;
 use crate::deliver::queue::Delivery;
-use crate::fault::Fault;
+use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::job::Job;
 use crate::model::Package;
@@ -150,9 +150,15 @@ impl Pipeline {
         self.deliveries.notify_waiters();
     }
 
-    /// Waits until the audit log no longer takes events: nothing goes on unaudited.
-    pub async fn unaudited(&self) -> Fault {
-        self.recorder.unaudited().await
+    /// Waits until the audit log no longer takes events, or the spool no more data: nothing goes on unrecorded.
+    pub async fn unrecorded(&self) -> Fault {
+        tokio::select! {
+            fault = self.recorder.unaudited() => fault,
+            why = self.spool.broken() => {
+                let reason = format!("{why}; what was acknowledged is stored. Check the disk, then start the agent again");
+                Fault::new("spool-broken", Blame::Box, reason)
+            }
+        }
     }
 
     /// Says where the DICOM node listens, for the console.

@@ -67,6 +67,8 @@ pub struct SpoolStatus {
     pub instances: u64,
     /// False while C-STORE is answered A700.
     pub accepting: bool,
+    /// Places that did not read back when the agent started: what lay there is lost.
+    pub damaged: u64,
 }
 
 /// A loaded model.

@@ -1,12 +1,12 @@
 //! The node behaves towards other people's software, honest and hostile, as PS3.7 and PS3.8 say.
 mod hostile;
-mod node;
+pub mod node;
 mod peers;
 pub mod raw;
 mod sample;
 
 use node::{Node, Pki};
-use peers::{Server, dcmtk, http, pynetdicom};
+use peers::{Server, dcmtk, http, pynetdicom, pynetdicom_ends};
 use sample::{BIG_ENDIAN, CT, DEFLATED, EXPLICIT, IMPLICIT, TRANSFER_SYNTAXES, datasets, file, object, sized};
 use std::io::Read;
 use std::path::PathBuf;
@@ -83,6 +83,59 @@ fn dcmtk_echoes_and_stores_over_tls_and_is_refused_without_a_certificate() {
     let (done, text) = dcmtk("echoscu", &at);
     assert!(!done, "plain DICOM on the TLS port: {text}");
     node.expect_refusal("tls-failed");
+}
+
+#[test]
+fn pynetdicom_stores_and_is_stored_to_over_mutual_tls() {
+    let (pki, folder) = (Pki::new(), folder());
+    let node = Node::start_over_tls(&pki);
+    let sent = [object(EXPLICIT, 1), sized(EXPLICIT, 2, 300)];
+    let files = sent.iter().map(|object| file(folder.path(), object).to_string_lossy().into_owned());
+    let tls = pki.paths();
+    let arguments = [node.port(), "16384".into()].into_iter().chain(files).chain(["--tls".into()]).chain(tls.clone());
+    assert_eq!(pynetdicom("scu.py", arguments).lines().collect::<Vec<_>>(), ["0000", "0000"]);
+    assert_stored(&node, &sent);
+
+    let received = self::folder();
+    let arguments: Vec<&str> = std::iter::once("--tls").chain(tls.iter().map(String::as_str)).collect();
+    let server = Server::pynetdicom(received.path(), &arguments);
+    let peer = Peer { tls: Some(pki.connector()), ..peer("PEER", server.address.port()) };
+    let (answers, ended) = deliver(&peer, &sent);
+    ended.unwrap();
+    assert_eq!(answers, [STORED, STORED]);
+    for (n, object) in sent.iter().enumerate() {
+        assert!(std::fs::read(received.path().join((n + 1).to_string())).unwrap() == object.dataset);
+    }
+    // It shows a certificate of another authority; then we do, and then nobody speaks TLS.
+    let stranger = Pki::new();
+    for tls in [Some(stranger.connector()), Some(pki.connector_as(&stranger)), None] {
+        let (answers, ended) = deliver(&Peer { tls, ..peer.clone() }, &sent);
+        assert!(answers.is_empty() && ended.is_err());
+    }
+    assert_eq!(std::fs::read_dir(received.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_caller_that_cannot_prove_itself_is_refused_and_told_apart() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    let node = Node::start_over_tls(&pki);
+    let [authority, ..] = pki.paths();
+    let [_, certificate, key] = stranger.paths();
+    let of_another = [authority.clone(), certificate, key];
+    let callers: [(&[String], &str); 3] = [
+        (&[authority], "it showed no certificate"),
+        (&of_another, "its certificate is of an authority that is not trusted here"),
+        (&[], "it speaks no TLS"),
+    ];
+    for (tls, reason) in callers {
+        let option = (!tls.is_empty()).then(|| "--tls".to_owned());
+        let arguments = [node.port(), "16384".into()].into_iter().chain(option).chain(tls.iter().cloned());
+        let output = pynetdicom_ends("scu.py", arguments);
+        assert!(!output.status.success(), "{reason}");
+        node.expect_refusal("tls-failed");
+        node.expect_reason(reason);
+    }
+    assert!(node.stored().is_empty());
 }
 
 #[test]

@@ -319,7 +319,7 @@ pub fn policy(ae_title: &str) -> Policy {
 
 pub fn destination(name: &str, address: &str) -> Destination {
     let peer = Peer { calling_ae: NODE.into(), called_ae: "PACS".into(), address: address.into(), tls: None };
-    Destination { name: name.to_owned(), peer }
+    Destination::new(name.to_owned(), peer)
 }
 
 /// A route for all that comes, to all destinations of the node.

@@ -20,6 +20,7 @@ mod serve;
 mod spool;
 mod study;
 mod sync_order;
+mod tensors;
 mod unfit;
 mod vendor;
 mod worker;

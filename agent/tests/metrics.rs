@@ -35,9 +35,10 @@ async fn after_a_study_each_stage_has_told_its_figures_and_none_names_a_patient(
         let samples = text.lines().filter(|line| line.starts_with(metric.name)).count();
         assert!(samples > 0, "{} has no sample:\n{text}", metric.name);
     }
-    for stage in ["decode", "preprocess", "infer", "postprocess"] {
+    for stage in ["handover", "decode", "preprocess", "infer", "postprocess", "results", "store", "deliver"] {
         assert!(text.contains(&format!("stage=\"{stage}\"")), "no time of {stage}:\n{text}");
     }
+    assert!(text.contains("model=\"text-detection\",network=\"detect\""), "no time of the network:\n{text}");
     let header = frame().header();
     for tag in [dicom_dictionary_std::tags::PATIENT_ID, dicom_dictionary_std::tags::STUDY_INSTANCE_UID] {
         assert!(!text.contains(&header.text(tag).unwrap()), "a patient in the metrics");

@@ -4,6 +4,7 @@ use ring::digest::{SHA256, digest};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use sund_agent::study::open::hex;
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/phantom");
@@ -30,6 +31,8 @@ modality = ["CT"]
 name = "same"
 file = "same.onnx"
 sha256 = "@SHA256@"
+input = { name = "x", type = "float32", shape = ["a", "b", "c", "d", "e"] }
+output = { name = "y", type = "float32", shape = ["a", "b", "c", "d", "e"] }
 
 [[steps]]
 do = "orient"
@@ -177,7 +180,7 @@ fn no_voxel_of_an_oblique_reversed_anisotropic_phantom_has_moved() {
     let package = folder.path().join("bright");
     fs::create_dir(&package).unwrap();
     let network = identity();
-    let sha256: String = digest(&SHA256, &network).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(digest(&SHA256, &network).as_ref());
     fs::write(package.join("same.onnx"), network).unwrap();
     fs::write(package.join("model.toml"), MANIFEST.replace("@SHA256@", &sha256)).unwrap();
     python("make.py", folder.path());

@@ -91,7 +91,7 @@ impl Site {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    fn audit(&self) -> String {
+    pub fn audit(&self) -> String {
         let files = fs::read_dir(self.folder.path().join("audit")).unwrap();
         let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
         paths.sort();
@@ -257,15 +257,43 @@ fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
     assert_eq!(site.sund(&["erase", &study]).status.code(), Some(65));
 }
 
-#[test]
-fn a_node_without_a_model_rests_in_less_than_60_mb() {
-    let site = Site::new("");
-    let daemon = site.serve();
-    assert_eq!(site.status()["queue"], serde_json::json!([]));
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid().as_raw_nonzero())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kilobytes: u64 = resident.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
-    assert!(kilobytes * 1024 < 60_000_000, "{kilobytes} kB");
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_without_a_model_rests_in_less_than_60_mb_also_after_300_instances() {
+    const MOST: u64 = 60_000_000;
+    let site = Site::new("[study]\ncomplete_on_association_end = true\n");
+    let daemon = tokio::task::block_in_place(|| site.serve());
+    let status = site.status();
+    assert_eq!(status["queue"], serde_json::json!([]));
+    let started = resident(daemon.pid().as_raw_nonzero().get());
+    assert!(started < MOST, "{started} bytes after the start");
+
+    let address = status["node"]["address"].as_str().unwrap().to_owned();
+    let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
+    let (image, study) = (frame().rows(64), new_uid());
+    let objects: Vec<_> = (0..300).map(|n| image.clone().in_study(&study, &n.to_string()).object()).collect();
+    let stored = |_, sent| assert_eq!(sent, Sent::Stored { status: 0 });
+    send(&node, &objects, stored).await.unwrap();
+    until("the study is complete", || {
+        let status = site.status();
+        let routed = status["studies"][0]["timeline"].to_string().contains("routed");
+        (routed && status["node"]["associations"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(site.status()["studies"][0]["instances"], 300);
+    let rested = resident(daemon.pid().as_raw_nonzero().get());
+    assert!(rested < MOST, "{rested} bytes after 300 instances");
+}
+
+/// Bytes that are resident of a process and of all that it started.
+fn resident(process: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: u64 = value.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    // A thread may end meanwhile.
+    let children = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let children: String = children.collect();
+    1024 * kilobytes + children.split_whitespace().map(|child| resident(child.parse().unwrap())).sum::<u64>()
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Durable before success: what was acknowledged survives, what was erased does not.
 mod cuts;
+mod damage;
 mod model;
 mod power;
+mod turns;
 
 use power::Machine;
 use std::time::SystemTime;
@@ -175,7 +177,7 @@ fn a_batch_is_one_step_and_a_bad_change_stops_all_of_it() {
     let machine = Machine::new();
     let spool = Spool::open_with(machine.mount(), options()).unwrap();
     let mut batch = Batch::new();
-    batch.append(&"first").unwrap();
+    batch.put(Table::Ledger, "a", &"first", None).unwrap();
     batch.put(Table::Ledger, "named", &"second", None).unwrap();
     spool.write_blocking(batch).unwrap();
     for change in [
@@ -319,7 +321,7 @@ fn the_ledger_and_live_values_survive_while_everything_around_them_is_reclaimed(
     put(&spool, Table::Meta, "gone", "from the beginning", None).unwrap();
     for n in 0..60 {
         let mut batch = Batch::new();
-        batch.append(&n).unwrap();
+        batch.put(Table::Ledger, &format!("{n:02}"), &n, None).unwrap();
         spool.write_blocking(batch).unwrap();
         store(&spool, "1.2", &n.to_string(), &bytes_of(n, 400_000)).unwrap();
         if n == 3 {
@@ -367,26 +369,6 @@ fn a_spool_without_its_master_key_or_with_another_is_refused_and_left_as_it_is()
     assert_eq!(machine.files(), before);
     sund_agent::spool::SpoolIo::remove(&*machine.mount(), "master.key").unwrap();
     assert!(matches!(Spool::open_with(machine.mount(), options()), Err(SpoolError::NoMasterKey(_))));
-}
-
-#[test]
-fn a_damaged_block_in_the_middle_costs_what_lay_there_and_is_said() {
-    let machine = Machine::new();
-    let spool = Spool::open_with(machine.mount(), options()).unwrap();
-    let stored: Vec<_> = (0..30).map(|n| store(&spool, "1.2", &n.to_string(), &bytes_of(n, 60_000)).unwrap()).collect();
-    drop(spool);
-    let mut content = machine.files()["segment-000000000001.log"].clone();
-    // The head of the second frame, and one byte of the third's payload.
-    let frame = 4096 + 61_440;
-    content[4096 + frame + 100] ^= 1;
-    content[4096 + 2 * frame + 4096 + 7] ^= 1;
-    machine.overwrite("segment-000000000001.log", &content);
-    let spool = Spool::open_with(machine.mount(), options()).unwrap();
-    assert_eq!(spool.usage().damaged, 1);
-    assert_eq!(spool.instances_of("1.2").len(), 29);
-    assert!(spool.instance(stored[1].id).is_none());
-    assert!(matches!(spool.read(&stored[2]), Err(SpoolError::Damaged { segment: 1, .. })));
-    assert_eq!(spool.read(&stored[3]).unwrap(), bytes_of(3, 60_000));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What must never go wrong between the spool and the archive, end to end with a real model and real associations.
+use crate::association::node::Pki;
 use crate::association::raw::Raw;
 use crate::hospital::{Archive, Held, Image, Node, PATIENCE, codes, config, destination, ends, frame, new_uid, until};
 use dicom_core::VR;
@@ -8,8 +9,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sund_agent::agent::Agent;
-use sund_agent::association::{ObjectToSend, Sent, send};
+use sund_agent::association::{ObjectToSend, Peer, Sent, send};
 use sund_agent::control::{Answer, Request, ask};
+use sund_agent::deliver::Destination;
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::outcome::Outcome;
 use sund_agent::route::Mode;
@@ -437,6 +439,71 @@ async fn a_destination_that_was_away_gets_everything_in_order() {
     until("its trouble is over", || node.destination("far").trouble.is_none().then_some(())).await;
 }
 
+/// The way to an archive that takes associations, and on the first `times` of them nothing more: no answer ever comes.
+async fn silent_line(to: String, times: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        for n in 0.. {
+            let (mut node, _) = listener.accept().await.unwrap();
+            let mut archive = TcpStream::connect(&to).await.unwrap();
+            tokio::spawn(async move {
+                if n >= times {
+                    return tokio::io::copy_bidirectional(&mut node, &mut archive).await.map(|_| ());
+                }
+                let (mut from, mut back) = node.split();
+                let (mut answers, mut on) = archive.split();
+                let mut head = [0; 6];
+                from.read_exact(&mut head).await?;
+                let mut request = vec![0; u32::from_be_bytes([head[2], head[3], head[4], head[5]]) as usize];
+                from.read_exact(&mut request).await?;
+                on.write_all(&[&head[..], &request].concat()).await?;
+                let swallow = async { tokio::io::copy(&mut from, &mut tokio::io::sink()).await };
+                tokio::select! {
+                    ended = swallow => ended.map(|_| ()),
+                    ended = tokio::io::copy(&mut answers, &mut back) => ended.map(|_| ()),
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Two studies' results for an archive that is well and for one that is silent so often; what each of them holds.
+async fn beside_a_silent_archive(times: usize) -> (Vec<String>, Vec<String>) {
+    let (well, silent) = (Archive::open().await, Archive::open().await);
+    let line = silent_line(silent.address.clone(), times).await;
+    let node = Node::open(|config| {
+        let silent = Destination { patience: Duration::from_millis(200), ..destination("silent", &line) };
+        config.destinations = vec![destination("well", &well.address), silent];
+    })
+    .await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let trouble = until("it is found to be silent", || node.destination("silent").trouble).await;
+    assert!(trouble.contains("the peer was silent"), "{trouble}");
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    well.holds(4).await;
+    until("all is delivered", || (node.destination("silent").delivered == 4).then_some(())).await;
+    let status = node.destination("silent");
+    assert_eq!((status.waiting, status.dead, status.trouble), (0, 0, None));
+    let order = |archive: &Archive| archive.held().into_iter().map(|held| held.arrival.sop_instance).collect();
+    (order(&well), order(&silent))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_archive_that_does_not_answer_is_tried_again_and_gets_everything_in_order() {
+    let (well, silent) = beside_a_silent_archive(1).await;
+    assert_eq!(silent, well);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_result_over_which_an_archive_is_silent_twice_holds_up_no_other_and_is_not_lost() {
+    let (well, mut silent) = beside_a_silent_archive(2).await;
+    assert_ne!(silent[0], well[0], "the others went past it");
+    silent.retain(|result| *result != well[0]);
+    assert_eq!(silent, well[1..]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_a_destination_refuses_for_good_is_put_aside_with_its_reason() {
     let archive = Archive::open().await;
@@ -603,7 +670,7 @@ async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
     let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
     // The first image has come, and half of the second one.
     let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
-    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let peer = Peer { address: line, ..node.peer() };
     let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
     until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
     // Another study comes after it, and is quiet for long enough: so was this one.
@@ -626,7 +693,7 @@ async fn a_disk_that_fails_for_a_while_refuses_no_study() {
     let images: Vec<ObjectToSend> = ["1", "2"].map(|n| frame().in_study(&study, n).object()).to_vec();
     // While the second image is on its way, the first one is damaged where it lies.
     let (line, go_on) = slow_line(node.agent().node().to_string(), 1_400_000).await;
-    let peer = sund_agent::association::Peer { address: line, ..node.peer() };
+    let peer = Peer { address: line, ..node.peer() };
     let sending = tokio::spawn(async move { send(&peer, &images, |_, _| {}).await });
     until("the first image is stored", || (node.status().spool.instances == 1).then_some(())).await;
     let segment = node.folder.path().join("spool/segment-000000000001.log");
@@ -796,4 +863,20 @@ async fn results_that_a_pacs_sends_back_are_kept_and_no_model_runs_on_them() {
 
 fn completions(study: &StudyStatus) -> usize {
     study.timeline.iter().filter(|moment| moment.step == "complete").count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_audit_trail_has_a_caller_whose_certificate_is_of_another_authority() {
+    let (pki, stranger) = (Pki::new(), Pki::new());
+    let node = Node::open(|config| config.node.tls = Some(pki.server())).await;
+    let images = [frame().in_study(&new_uid(), "1").object()];
+    let call = |tls| async { send(&Peer { tls: Some(tls), ..node.peer() }, &images, |_, _| {}).await };
+    assert!(call(pki.connector_as(&stranger)).await.is_err());
+    until("the audit trail has it", || {
+        node.audited(&["association-refused", "tls-failed", "authority that is not trusted"]).then_some(())
+    })
+    .await;
+    assert_eq!(node.status().node.received, 0);
+    call(pki.connector()).await.unwrap();
+    assert_eq!(node.status().node.received, 1);
 }

@@ -4,7 +4,7 @@
 //! has a length of its own, by which its record in the log is known. A C-STORE-RSP with 0000H may begin only after a
 //! durable write (`RWF_DSYNC`) of that record has returned.
 use crate::hospital::{Image, frame, new_uid};
-use crate::serve::Site;
+use crate::serve::{Daemon, Site};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -149,10 +149,21 @@ fn images(folder: &Path, sender: usize, lengths: &mut BTreeMap<String, usize>) {
     }
 }
 
-fn strace(pid: u32, output: &Path) -> Child {
+/// Traces the daemon, from the system calls on that it makes after this returns.
+fn strace(daemon: &Daemon, arguments: &[&str], output: &Path) -> Child {
     let mut strace = tool("strace", "strace");
-    strace.args(["-f", "-y", "-x", "-s", "400", "-e", "trace=pwritev2,pwrite64,write,writev,sendto,sendmsg", "-o"]);
-    strace.arg(output).args(["-p", &pid.to_string()]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    strace.arg("-f").args(arguments).arg("-o").arg(output);
+    strace.args(["-p", &daemon.pid().as_raw_nonzero().to_string()]);
+    let mut child = strace.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("attached") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "strace may not trace here");
+    }
+    // Held open: strace says there when threads come and go.
+    child.stderr = Some(said.into_inner());
+    child
 }
 
 #[test]
@@ -161,14 +172,8 @@ fn each_0000h_is_written_after_the_record_of_its_instance_is_durable() {
     let site = Site::new("");
     let daemon = site.serve();
     let trace = site.folder("trace");
-    let mut strace = strace(daemon.pid().as_raw_nonzero().get() as u32, &trace);
-    // It says that it is attached; what comes after is in the trace.
-    let mut said = std::io::BufReader::new(strace.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("attached") {
-        line.clear();
-        assert!(std::io::BufRead::read_line(&mut said, &mut line).unwrap() > 0, "strace may not trace here");
-    }
+    let calls = "trace=pwritev2,pwrite64,write,writev,sendto,sendmsg";
+    let mut strace = strace(&daemon, &["-y", "-x", "-s", "400", "-e", calls], &trace);
     let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
     let (host, port) = address.split_once(':').unwrap();
     let mut lengths = BTreeMap::new();
@@ -200,4 +205,59 @@ fn each_0000h_is_written_after_the_record_of_its_instance_is_durable() {
     wrong.insert(0, early);
     assert!(acknowledged_after_durable(&wrong, &lengths).is_err());
     assert!(events.iter().any(|event| matches!(event, Event::Durable(parts) if parts.len() >= 2)));
+}
+
+/// A disk that fails under the spool: the sender is told, and the agent ends for its supervisor to see, rather than refuse
+/// every study from then on.
+#[test]
+fn a_failing_disk_refuses_the_instance_and_ends_the_agent() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let (host, port) = address.split_once(':').unwrap();
+    let mut strace =
+        strace(&daemon, &["-e", "trace=pwritev2", "-e", "inject=pwritev2:error=EIO"], &site.folder("trace"));
+    let folder = site.folder("sender");
+    std::fs::create_dir(&folder).unwrap();
+    images(&folder, 0, &mut BTreeMap::new());
+    let mut storescu = tool("storescu", "dcmtk");
+    let sent = storescu.args(["-aec", "SUND", "+sd", host, port]).arg(&folder).output().unwrap();
+    assert!(!sent.status.success(), "{}", String::from_utf8_lossy(&sent.stdout));
+    assert_eq!(daemon.exit_code(), Some(74));
+    strace.wait().unwrap();
+    let log = std::fs::read_to_string(site.folder("log")).unwrap();
+    assert!(log.contains("spool-broken") && log.contains("Check the disk"), "{log}");
+    // With the disk mended it goes on.
+    let daemon = site.serve();
+    assert_eq!(site.status()["spool"]["instances"], 0);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
+}
+
+/// What a disk has lost between two starts is told wherever somebody looks.
+#[test]
+fn a_place_that_does_not_read_back_is_in_the_status_the_log_and_the_audit_trail() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let (host, port) = address.split_once(':').unwrap();
+    let folder = site.folder("sender");
+    std::fs::create_dir(&folder).unwrap();
+    images(&folder, 0, &mut BTreeMap::new());
+    let mut storescu = tool("storescu", "dcmtk");
+    assert!(storescu.args(["-aec", "SUND", "+sd", host, port]).arg(&folder).status().unwrap().success());
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
+
+    let segment = std::fs::File::options().write(true).open(site.folder("spool/segment-000000000001.log")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&segment, &[0; 512], 4096).unwrap();
+    let daemon = site.serve();
+    assert_eq!(site.status()["spool"]["damaged"], 1);
+    let said = String::from_utf8(site.sund(&["status"]).stdout).unwrap();
+    assert!(said.contains("damaged: 1 place does not read back; check the disk"), "{said}");
+    let told = "1 of its places does not read back";
+    assert!(std::fs::read_to_string(site.folder("log")).unwrap().contains(told));
+    assert!(site.audit().contains("spool-damaged") && site.audit().contains(told), "{}", site.audit());
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.exit_code(), Some(0));
 }

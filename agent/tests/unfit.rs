@@ -117,6 +117,6 @@ async fn fewer_slices_than_the_model_asks_for_are_not_applicable_before_any_work
     assert_eq!(codes(&study), ["no-model", "not-applicable"], "{:?}", study.timeline);
     assert!(!study.timeline.iter().any(|moment| moment.step == "running"), "{:?}", study.timeline);
     let report = archive.holds(1).await.remove(0);
-    assert!(report.says("AI outcome: not applicable") && report.says("15 instances, at least 16 are needed"));
+    assert!(report.says("AI outcome: not applicable") && report.says("15 instances, at least 16 needed"));
     assert!(report.says("[not-applicable]"));
 }

@@ -9,7 +9,7 @@ const SUND: &str = env!("CARGO_BIN_EXE_sund");
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/models");
 
 fn sund(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(SUND).args(arguments).current_dir(folder).output().unwrap()
+    Command::new(SUND).args(arguments).current_dir(folder).env_remove("SUND_ONNXRUNTIME").output().unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -37,6 +37,8 @@ fn a_new_package_says_what_is_missing_and_is_not_made_twice() {
     let again = sund(folder.path(), &["model", "new", "volume"]);
     assert!(!again.status.success() && stderr(&again).contains("File exists"), "{}", stderr(&again));
     assert_eq!(sund(folder.path(), &["model", "new", "Not A Name"]).status.code(), Some(64));
+    let path = sund(folder.path(), &["model", "new", "there/x"]);
+    assert!(stderr(&path).contains("sund model new x --folder there/x"), "{}", stderr(&path));
 }
 
 #[test]
@@ -65,6 +67,9 @@ fn every_slip_in_a_manifest_is_told_at_once_with_its_line_and_what_was_meant() {
     );
     assert!(told.contains(&place) && told.contains("2 problems"), "{told}");
 
+    let told = check(new.replace("vendor =", "vender =").replace("version = \"0.1.0\"", "version = 1"));
+    assert!(told.contains("did you mean `vendor`?") && told.contains("version: is not a text"), "{told}");
+
     // What the steps do with their values is followed before any of them runs.
     let wrong = [
         ("above = 0.5", "above = nan", "steps.above: is not a finite number"),
@@ -77,17 +82,44 @@ fn every_slip_in_a_manifest_is_told_at_once_with_its_line_and_what_was_meant() {
         (
             "network = \"network\"",
             "network = \"networc\"",
-            "steps.network: there is no network `networc`\n    did you mean \"network\"?",
+            "steps.network: there is no network `networc`\n    did you mean `network`?",
         ),
         ("width = 400.0", "width = 0.5", "steps.width: is below 1"),
         (
             "class = \"tract\"",
             "class = \"tracd\"",
-            "engines.class: there is no class `tracd`\n    did you mean \"tract\"?",
+            "engines.class: there is no class `tracd`\n    did you mean `tract`?",
         ),
         ("axes = \"LPS\"", "axes = \"LRS\"", "steps.axes: is not three letters"),
         ("how = \"linear\"", "how = \"liner\"", "did you mean `linear`?"),
         ("format = 1", "format = 2", "format: format 2 is not known here"),
+        (
+            "at_least = \"18Y\"",
+            "at_least = \"18 years\"",
+            "selection.require.at_least: is neither a finite number nor an age",
+        ),
+        (
+            "colour = [200, 120, 60]",
+            "colour = [300, 1, 1]",
+            "segments.colour: is not three whole numbers from 0 to 255",
+        ),
+        ("volume_ml = true", "volume_ml = \"yes\"", "segments.volume_ml: is neither true nor false"),
+        ("#at_most = \"120Y\"", "at_most = \"10Y\"", "selection.require.at_most: leaves nothing above at_least"),
+        ("at_least = \"18Y\"", "at_least = 18", "require.at_least: is a number, which PatientAge never is"),
+        ("attribute = \"PatientAge\"", "attribute = \"SliceThickness\"", "is an age, which SliceThickness never is"),
+        ("attribute = \"PatientAge\"", "attribute = \"PixelData\"", "has no values that can be compared"),
+        ("modality = [\"CT\"]", "modality = [\"ct\"]", "selection.modality: `ct` cannot be a modality"),
+        (
+            "property = { value = \"10200004\"",
+            "property = { value = \"liver\"",
+            "segments.property.value: `liver` is no code of SNOMED CT",
+        ),
+        (
+            "category = { value = \"123037004\", scheme = \"SCT\"",
+            "category = { value = \"123037004\", scheme = \"FOO\"",
+            "segments.category.scheme: there is no scheme `FOO`",
+        ),
+        ("tolerance_ml = 15.0", "tolerance_ml = nan", "golden.tolerance_ml: is not a finite number"),
         (
             "file = \"model.onnx\"",
             "file = \"../model.onnx\"",
@@ -113,6 +145,8 @@ fn the_packages_of_the_demonstration_hold() {
         let told = stdout(&checked);
         let row = told.lines().find(|line| line.contains("tract fp32")).unwrap_or_default();
         assert!(row.contains(expected) && row.contains("  yes  ") && told.contains("the package holds"), "{told}");
+        let hint = "not on this machine: onnxruntime fp32; SUND_ONNXRUNTIME names its library";
+        assert!(told.contains(hint), "{told}");
     }
 }
 
@@ -129,7 +163,35 @@ fn a_golden_case_that_does_not_hold_fails_the_check() {
     let checked = sund(folder.path(), &["model", "check", "m"]);
     assert_eq!(checked.status.code(), Some(65));
     assert!(stdout(&checked).contains("  no  "), "{}", stdout(&checked));
-    assert!(stderr(&checked).contains("golden-case-missed"), "{}", stderr(&checked));
+    let told = stderr(&checked);
+    assert!(
+        told.contains("golden-case-missed") && told.contains("missed: [20, 217, 189, 232]; of what is there: ["),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_golden_case_that_the_model_would_not_be_run_on_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("m");
+    let copied =
+        Command::new("cp").arg("-r").arg(Path::new(MODELS).join("text-detection")).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let (manifest, case) = (copy.join("model.toml"), copy.join("golden/ultrasound"));
+    let text = fs::read_to_string(&manifest).unwrap();
+    let refused = |expected: &str| {
+        let checked = sund(folder.path(), &["model", "check", "m"]);
+        let told = stdout(&checked);
+        assert_eq!(checked.status.code(), Some(65), "{told}");
+        assert!(told.contains(&format!("golden.folder: golden/ultrasound{expected}")), "{expected}: {told}");
+    };
+    fs::write(&manifest, text.replace("\"US\", ", "")).unwrap();
+    refused(" is refused by [selection]: not meant for modality US");
+    fs::write(&manifest, text).unwrap();
+    fs::copy(Path::new(MODELS).join("brain-extraction/golden/brain/brain_01.dcm"), case.join("other.dcm")).unwrap();
+    refused(" holds files of 2 studies: a golden case is one series");
+    fs::write(case.join("other.dcm"), "hi").unwrap();
+    refused("/other.dcm: this is not a DICOM file");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use sund_agent::pipeline::Activation;
 use sund_agent::worker::{Bounds, Launcher};
 
 /// A worker that is all right.
@@ -214,6 +215,30 @@ async fn a_worker_that_cannot_be_started() {
     let failed = node.ended(1).await;
     assert_eq!(codes(&failed), ["worker-not-started"], "{:?}", failed.timeline);
     assert!(archive.holds(1).await[0].says("AI outcome: failed"));
+}
+
+/// At the start of a machine the agent may be up before `sund-worker.socket` is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_model_serves_as_soon_as_the_units_socket_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::new(folder.path(), WELL, 0);
+    let archive = Archive::open().await;
+    let address = archive.address.clone();
+    let socket = folder.path().join("worker.sock");
+    let node = Node::open(|config| {
+        config.worker.launcher = Launcher::Unit { socket };
+        config.worker.activation = Activation::AtStart;
+        config.destinations = vec![destination("archive", &address)];
+    })
+    .await;
+    let model = |state: &'static str| node.status().models.into_iter().find(|model| model.state == state);
+    let off = until("no worker is there", || model("off")).await;
+    assert!(off.explanation.contains("sund-worker.socket") && off.explanation.contains("tried again"), "{off:?}");
+    let _systemd = Systemd::new(folder.path(), program.path.clone());
+    until("its golden cases hold, and no job came", || model("active")).await;
+    node.receives(&[study()]).await;
+    let study = node.ended(1).await;
+    assert!(codes(&study).is_empty(), "{:?}", study.timeline);
 }
 
 /// The real worker, killed while it computes: the job is answered by the second one, and nobody sees more of it.

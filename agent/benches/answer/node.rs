@@ -1,4 +1,4 @@
-//! `sund serve` with a model, and an archive that takes what it answers.
+//! `sund serve` in a process of its own.
 use super::study::Study;
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
@@ -6,34 +6,42 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use sund_agent::association::{
-    Association, Intake, IntakeInstance, Listener, ObjectToSend, Peer, Policy, Sent, send, serve,
-};
-use sund_agent::fault::Fault;
-use sund_agent::instance::{Arrival, StoredInstance};
+use sund_agent::association::{ObjectToSend, Peer, Sent, send};
+use sund_agent::infer::ONNXRUNTIME_VARIABLE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 
 /// Values of /metrics by name and labels.
 pub type Figures = BTreeMap<String, f64>;
 
 /// What takes longer than this has failed.
-const PATIENCE: Duration = Duration::from_mins(5);
+pub const PATIENCE: Duration = Duration::from_mins(5);
+/// Between two looks at /metrics: the node is not to be kept busy with them.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What is started.
+pub struct Setup<'a> {
+    pub program: &'a Path,
+    pub folder: &'a Path,
+    /// The packaged model that is served.
+    pub model: Option<&'a str>,
+    /// ONNX Runtime's library; tract serves where there is none.
+    pub onnxruntime: Option<&'a Path>,
+    pub archive: SocketAddr,
+}
 
 pub struct Node {
     process: Child,
+    program: PathBuf,
     config: PathBuf,
     dicom: SocketAddr,
     console: SocketAddr,
-    _archive: watch::Sender<bool>,
 }
 
 impl Node {
-    pub async fn start(folder: &Path, model: Option<&str>) -> Result<Self> {
-        let (archive, pacs) = archive().await?;
+    pub async fn start(setup: &Setup<'_>) -> Result<Self> {
+        let folder = setup.folder;
         for name in ["spool", "audit"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
@@ -41,68 +49,57 @@ impl Node {
             std::fs::write(folder.join(name), "5a".repeat(32))?;
             std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600))?;
         }
-        let [node, console] = [free()?, free()?];
-        let text = format!(
-            "[node]\nae_title = \"SUND\"\nlisten = \"{node}\"\n[console]\nlisten = \"{console}\"\n\
-             [spool]\ndirectory = \"spool\"\n[study]\ncomplete_on_association_end = true\n\
-             [identity]\nuid_key_file = \"uid.key\"\n[audit]\ndirectory = \"audit\"\nkey_file = \"audit.key\"\n\
-             [worker]\nlauncher = \"child\"\n[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"{pacs}\"\n"
-        );
-        let served = model.map_or_else(String::new, |model| {
-            let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models").join(model);
-            format!(
-                "[[models]]\nfolder = \"{}\"\n[[routes]]\nname = \"all\"\nmodels = [\"{model}\"]\nmode = \"research\"\n\
-                 destinations = [\"pacs\"]\n",
-                package.display()
-            )
-        });
+        let [dicom, console] = [free()?, free()?];
         let config = folder.join("sund.toml");
-        std::fs::write(&config, text + &served)?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sund"));
+        std::fs::write(&config, configuration(setup, dicom, console))?;
         let log = std::fs::File::create(folder.join("log"))?;
-        let process = command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log).spawn()?;
-        let this = Self { process, config, dicom: node, console, _archive: archive };
+        let mut command = Command::new(setup.program);
+        command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(log);
+        command.env_remove(ONNXRUNTIME_VARIABLE);
+        if let Some(library) = setup.onnxruntime {
+            command.env(ONNXRUNTIME_VARIABLE, library);
+        }
+        let mut this = Self { process: command.spawn()?, program: setup.program.to_owned(), config, dicom, console };
         let begun = Instant::now();
-        while TcpStream::connect(this.dicom).await.is_err() || TcpStream::connect(this.console).await.is_err() {
-            if begun.elapsed() > PATIENCE {
+        while TcpStream::connect(dicom).await.is_err() || TcpStream::connect(console).await.is_err() {
+            if begun.elapsed() > PATIENCE || this.process.try_wait()?.is_some() {
                 return Err(Error::other(std::fs::read_to_string(folder.join("log"))?));
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(this)
     }
 
-    /// Sends a study on one association.
-    pub async fn receive(&self, study: &Study, round: usize) -> Result<()> {
-        let objects: Vec<ObjectToSend> = study.objects(round)?;
+    /// Sends a study on one association; when the last response was there.
+    pub async fn receive(&self, objects: &[ObjectToSend]) -> Result<Instant> {
         let address = self.dicom.to_string();
         let peer = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
         let mut stored = 0;
-        send(&peer, &objects, |_, sent| stored += usize::from(matches!(sent, Sent::Stored { status: 0 })))
-            .await
-            .map_err(Error::other)?;
+        let mut last = Instant::now();
+        send(&peer, objects, |_, sent| {
+            stored += usize::from(matches!(sent, Sent::Stored { status: 0 }));
+            last = Instant::now();
+        })
+        .await
+        .map_err(Error::other)?;
         if stored < objects.len() {
             return Err(Error::other(format!("{stored} of {} instances were stored", objects.len())));
         }
-        Ok(())
+        Ok(last)
     }
 
-    /// Waits until at least so many results are delivered, and nothing waits.
-    pub async fn delivered(&mut self, count: u64) -> Result<()> {
+    /// Waits for figures that are as they should be.
+    pub async fn until(&mut self, what: &str, is_so: impl Fn(&Figures) -> bool) -> Result<Figures> {
         let begun = Instant::now();
         loop {
             let figures = self.figures().await?;
-            let of = |name: &str| figures.get(name).copied().unwrap_or(0.0);
-            let waiting = of("sund_delivery_waiting{destination=\"pacs\"}")
-                + of("sund_jobs{state=\"waiting\"}")
-                + of("sund_jobs{state=\"running\"}");
-            let done = of("sund_delivery_total{destination=\"pacs\",result=\"delivered\"}");
-            if done >= count as f64 && waiting == 0.0 {
-                return Ok(());
+            if is_so(&figures) {
+                return Ok(figures);
             }
             if begun.elapsed() > PATIENCE || self.process.try_wait()?.is_some() {
-                return Err(Error::other(format!("{done} results after {:?}, {waiting} waiting", begun.elapsed())));
+                return Err(Error::other(format!("{what}: not after {:?}", begun.elapsed())));
             }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -121,20 +118,19 @@ impl Node {
 
     /// The engine that serves the one model.
     pub fn engine(&self) -> Result<String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_sund"))
-            .args(["status", "--json", "--config"])
-            .arg(&self.config)
-            .output()?;
+        let output = Command::new(&self.program).args(["status", "--json", "--config"]).arg(&self.config).output()?;
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(Error::other)?;
         Ok(status["models"][0]["engine"].as_str().unwrap_or("no engine").to_owned())
     }
 
-    /// Megabytes in memory, of the agent.
+    /// Megabytes that are resident now, of all processes of the node.
     pub fn resident(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|text| text.trim().parse().ok());
-        kilobytes.map(|kilobytes: f64| kilobytes * 1024.0 / 1e6).ok_or_else(|| Error::other("no VmRSS"))
+        with_children(self.process.id()).into_iter().map(|process| memory(process, "VmRSS:")).sum()
+    }
+
+    /// Most megabytes that were resident at once, of the node itself.
+    pub fn peak(&self) -> Result<f64> {
+        memory(self.process.id(), "VmHWM:")
     }
 }
 
@@ -146,45 +142,51 @@ impl Drop for Node {
     }
 }
 
+fn configuration(setup: &Setup<'_>, dicom: SocketAddr, console: SocketAddr) -> String {
+    let pacs = setup.archive;
+    let node = format!(
+        "[node]\nae_title = \"SUND\"\nlisten = \"{dicom}\"\n[console]\nlisten = \"{console}\"\n\
+         [spool]\ndirectory = \"spool\"\n[study]\ncomplete_on_association_end = true\n\
+         [identity]\nuid_key_file = \"uid.key\"\n[audit]\ndirectory = \"audit\"\nkey_file = \"audit.key\"\n\
+         [worker]\nlauncher = \"child\"\n[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"{pacs}\"\n"
+    );
+    let served = setup.model.map_or_else(String::new, |model| {
+        let package = Study::package(model);
+        format!(
+            "[[models]]\nfolder = \"{}\"\n[[routes]]\nname = \"all\"\nmodels = [\"{model}\"]\nmode = \"research\"\n\
+             destinations = [\"pacs\"]\n",
+            package.display()
+        )
+    });
+    node + &served
+}
+
+/// A process and all that it started (proc(5), task/TID/children).
+fn with_children(process: u32) -> Vec<u32> {
+    let mut all = vec![process];
+    let mut next = 0;
+    while let Some(process) = all.get(next) {
+        let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let numbers: Vec<u32> = children
+            .flat_map(|text| text.split_whitespace().filter_map(|n| n.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        all.extend(numbers);
+        next += 1;
+    }
+    all
+}
+
+/// A figure of proc(5), status, in megabytes of 10^6 bytes.
+fn memory(process: u32, name: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let value =
+        status.lines().find_map(|line| line.strip_prefix(name)).and_then(|line| line.trim().strip_suffix(" kB"));
+    let kilobytes = value.and_then(|text| text.trim().parse::<f64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1024.0 / 1e6).ok_or_else(|| Error::other(format!("no {name}")))
+}
+
 /// An address that is free now.
 fn free() -> Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
-}
-
-/// An archive that answers at once and keeps nothing.
-async fn archive() -> Result<(watch::Sender<bool>, SocketAddr)> {
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = socket.local_addr()?;
-    let policy = Policy {
-        ae_title: "PACS".to_owned(),
-        require_called_ae: true,
-        also_called: Vec::new(),
-        callers: Vec::new(),
-        max_associations: 8,
-    };
-    let (stop, stopped) = watch::channel(false);
-    tokio::spawn(serve(Listener { socket, tls: None }, policy, Arc::new(Nowhere), stopped));
-    Ok((stop, address))
-}
-
-struct Nowhere;
-struct Dropped(u64);
-
-impl Intake for Nowhere {
-    type Instance = Dropped;
-
-    fn begin(&self, _: &Association, _: &str) -> std::result::Result<Dropped, Fault> {
-        Ok(Dropped(0))
-    }
-}
-
-impl IntakeInstance for Dropped {
-    fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), Fault> {
-        self.0 += bytes.len() as u64;
-        Ok(())
-    }
-
-    async fn commit(self, arrival: Arrival) -> std::result::Result<StoredInstance, Fault> {
-        Ok(StoredInstance { id: 0, length: self.0, arrival })
-    }
 }

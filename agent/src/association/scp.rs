@@ -7,6 +7,7 @@ use super::session::Session;
 use super::wire::{Received, Wire, WireError};
 use crate::limits::association::{ARTIM, DRAIN, DRAIN_IDLE, LINGER};
 use dicom_ul::pdu::{AssociationRQ, Pdu};
+use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,6 +65,25 @@ pub async fn serve<I: Intake>(listener: Listener, policy: Policy, intake: Arc<I>
     while running.join_next().await.is_some() {}
 }
 
+/// Why a handshake failed, for whoever sets the caller up. Nothing of the caller's own words.
+fn why_no_tls(error: &std::io::Error) -> &'static str {
+    use rustls::Error;
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::NoCertificatesPresented) => "it showed no certificate",
+        // The second is one that bears the name of ours and is another.
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+            "its certificate is of an authority that is not trusted here"
+        }
+        Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+            "its certificate has expired"
+        }
+        Some(Error::InvalidCertificate(_)) => "its certificate is not valid",
+        Some(Error::InvalidMessage(_)) => "it speaks no TLS",
+        Some(Error::AlertReceived(_)) => "it refused our certificate or our protocol",
+        _ => "the handshake broke off",
+    }
+}
+
 /// What every connection knows.
 struct Node<I> {
     policy: Arc<Policy>,
@@ -83,9 +103,12 @@ impl<I: Intake> Node<I> {
                     let certificate = chain.and_then(<[_]>::first).cloned().map(CertificateDer::into_owned);
                     self.conversation(Wire::new(stream), association, certificate, place).await;
                 }
-                // Whoever it is speaks no TLS, or has no certificate of ours.
-                Ok(Err(_)) | Err(_) => {
-                    let reason = format!("no TLS with {}: handshake or certificate failed", association.peer.ip());
+                Ok(Err(error)) => {
+                    let reason = format!("no TLS with {}: {}", association.peer.ip(), why_no_tls(&error));
+                    self.intake.rejected(&association, &refusal("tls-failed", reason));
+                }
+                Err(_) => {
+                    let reason = format!("no TLS with {}: it began no handshake in time", association.peer.ip());
                     self.intake.rejected(&association, &refusal("tls-failed", reason));
                 }
             },

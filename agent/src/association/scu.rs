@@ -170,6 +170,13 @@ impl Sender {
         Ok(judge(&self.client.request(context, &command, Some(&dataset)).await?))
     }
 
+    /// Waits for each response for at most so long instead of `limits::association::RESPONSE`.
+    #[must_use]
+    pub fn answered_within(mut self, time: Duration) -> Self {
+        self.client.patience = time;
+        self
+    }
+
     /// Ends the association in order.
     pub async fn close(self) {
         self.client.close().await;
@@ -245,6 +252,8 @@ struct Client {
     wire: Wire<Box<dyn Stream>>,
     accepted: BTreeSet<u8>,
     max_pdu: u32,
+    /// For a response.
+    patience: Duration,
 }
 
 impl Client {
@@ -273,7 +282,7 @@ impl Client {
                 let accepted =
                     ac.presentation_contexts.into_iter().filter(|context| is_accepted(context.reason.clone()));
                 let accepted = accepted.map(|context| context.id).collect();
-                Ok(Self { wire, accepted, max_pdu: max_pdu(&ac.user_variables) })
+                Ok(Self { wire, accepted, max_pdu: max_pdu(&ac.user_variables), patience: RESPONSE })
             }
             Pdu::AssociationRJ(rj) => {
                 let when = if rj.result == AssociationRJResult::Transient { ", for now" } else { "" };
@@ -287,7 +296,7 @@ impl Client {
     async fn request(&mut self, context: u8, command: &Command, dataset: Option<&[u8]>) -> Result<Command, SendError> {
         let sent = self.wire.send_message(context, &command.write(), dataset, self.max_pdu).await;
         // A peer that aborts in the middle of a data set says why, if it is asked; the broken pipe says nothing.
-        let wait = if sent.is_err() { LINGER } else { RESPONSE };
+        let wait = if sent.is_err() { LINGER } else { self.patience };
         match (self.response(wait).await, sent) {
             (Ok(response), Ok(())) if response.answers(command) => Ok(response),
             (Ok(_), Ok(())) => Err(SendError::Unexpected("a response to another request".to_owned())),

@@ -223,6 +223,11 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// Places in the spool do not read back: what lay there is lost.
+    SpoolDamaged {
+        /// How much.
+        fault: Fault,
+    },
     /// The last write before a crash was incomplete; what was cut off is kept beside the log.
     LogRepaired {
         /// Bytes cut off.

@@ -233,6 +233,9 @@ fn say(event: &Event) -> Says<'_> {
             .kind("110131", "Software Configuration")
             .failed(MINOR, fault)
             .of("package", clip(name)),
+        Event::SpoolDamaged { fault } => {
+            Says::new("spool-damaged", ALERT, "E").kind("110130", "Hardware Configuration").failed(SERIOUS, fault)
+        }
         Event::LogRepaired { bytes, digest } => Says::new("audit-log-repaired", ALERT, "E")
             .kind("110135", "Object Security Attributes Changed")
             .of("bytes-cut", *bytes)

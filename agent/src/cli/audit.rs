@@ -2,6 +2,7 @@
 use super::{ConfigFile, fail, print};
 use crate::audit::{self, Anchors, Key};
 use crate::config;
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::limits::audit::MAX_LINE;
@@ -46,7 +47,11 @@ fn verify(dir: &Path) -> Result<Exit, Fault> {
     let report = audit::verify(dir, &Anchors::default())
         .map_err(|broken| Fault::new("audit-chain-broken", Blame::Box, broken.to_string()))?;
     let head = report.head.map_or("no line yet".to_owned(), |head| format!("the last is {}, {}", head.seq, head.hash));
-    Ok(print(&format!("the chain holds: {} lines in {} files; {head}\n", report.lines, report.files)))
+    Ok(print(&format!(
+        "the chain holds: {} in {}; {head}\n",
+        counted(report.lines, "line", "lines"),
+        counted(report.files, "file", "files")
+    )))
 }
 
 fn show(dir: &Path, key: Option<&Key>) -> Result<Exit, Fault> {

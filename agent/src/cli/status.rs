@@ -2,6 +2,7 @@
 use super::{fail, print};
 use crate::config;
 use crate::control::{Answer, Request, ask};
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::status::Status;
@@ -24,7 +25,9 @@ pub(super) async fn status(config: &Path, json: bool) -> Exit {
 /// Erases a study.
 pub(super) async fn erase(config: &Path, study: &str) -> Exit {
     match request(config, &Request::Erase { study: study.to_owned() }).await {
-        Ok(Answer::Erased { instances }) => print(&format!("erased: {instances} instances, results among them\n")),
+        Ok(Answer::Erased { instances }) => {
+            print(&format!("erased: {}, results among them\n", counted(instances, "instance", "instances")))
+        }
         Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
         Ok(_) => fail(&unexpected()),
     }
@@ -33,7 +36,9 @@ pub(super) async fn erase(config: &Path, study: &str) -> Exit {
 /// Queues again what was given up.
 pub(super) async fn requeue(config: &Path, destination: Option<String>) -> Exit {
     match request(config, &Request::Requeue { destination }).await {
-        Ok(Answer::Requeued { results }) => print(&format!("queued again: {results} results\n")),
+        Ok(Answer::Requeued { results }) => {
+            print(&format!("queued again: {}\n", counted(results, "result", "results")))
+        }
         Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
         Ok(_) => fail(&unexpected()),
     }
@@ -59,7 +64,15 @@ fn table(status: &Status) -> String {
     let _ = writeln!(text, "sund {}: {state}", status.version);
     let _ = writeln!(text, "node         {} on {}", status.node.ae_title, status.node.address);
     let (used, quota) = (gib(status.spool.bytes), gib(status.spool.quota));
-    let _ = writeln!(text, "spool        {used:.2} of {quota:.0} GiB, {} instances", status.spool.instances);
+    let _ = writeln!(
+        text,
+        "spool        {used:.2} of {quota:.0} GiB, {}",
+        counted(status.spool.instances, "instance", "instances")
+    );
+    if status.spool.damaged > 0 {
+        let places = counted(status.spool.damaged, "place does", "places do");
+        let _ = writeln!(text, "             damaged: {places} not read back; check the disk [spool-damaged]");
+    }
     for model in &status.models {
         let engine = model.engine.as_deref().unwrap_or("no engine");
         let _ =

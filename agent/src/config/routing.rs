@@ -57,7 +57,7 @@ pub(super) fn destinations(root: &Section<'_, '_>, calling_ae: &str) -> Vec<Dest
             section.complain("name", &format!("another destination is named `{name}`"), "each needs a name of its own");
         }
         let peer = Peer { calling_ae: calling_ae.to_owned(), called_ae, address, tls };
-        destinations.push(Destination { name, peer });
+        destinations.push(Destination::new(name, peer));
     }
     destinations
 }

@@ -92,7 +92,7 @@ pub(super) async fn health(State(server): State<Arc<Server>>) -> Response {
 /// `GET /metrics`
 pub(super) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let now = server.source.snapshot();
-    crate::metrics::spool(now.spool.bytes, now.spool.quota, now.spool.accepting);
+    crate::metrics::spool(&now.spool);
     let running = now.queue.iter().filter(|job| job.state == "running").count();
     crate::metrics::jobs(now.queue.len() - running, running);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], server.metrics.render()).into_response()

@@ -13,14 +13,19 @@ const PREFIX: &[u8] = b"DICM";
 
 /// Reads a file of at most `MAX_FILE` bytes: its data set as it lies there, its header scanned.
 pub fn read_file(path: &Path) -> Result<SourceInstance, Fault> {
+    read_file_as(path, path)
+}
+
+/// Reads a file that people know by another path than it is opened by.
+pub fn read_file_as(path: &Path, shown: &Path) -> Result<SourceInstance, Fault> {
     let unreadable =
-        |reason: String| Fault::new("file-unreadable", Blame::Box, format!("{}: {reason}", path.display()));
+        |reason: String| Fault::new("file-unreadable", Blame::Box, format!("{}: {reason}", shown.display()));
     let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
     if length > MAX_FILE {
         return Err(unreadable(format!("{length} bytes are over the limit of {MAX_FILE}")));
     }
     let file = Bytes::from(std::fs::read(path).map_err(|error| unreadable(error.to_string()))?);
-    read(&file).map_err(|fault| Fault { reason: format!("{}: {}", path.display(), fault.reason), ..fault })
+    read(&file).map_err(|fault| Fault { reason: format!("{}: {}", shown.display(), fault.reason), ..fault })
 }
 
 /// Reads a file's bytes; the data set shares their memory.

@@ -4,6 +4,7 @@ use super::pacs::Folder;
 use crate::agent::Agent;
 use crate::association::{Listener, ObjectToSend, Peer, Policy, Sent, send, serve};
 use crate::config::Config;
+use crate::counted::counted;
 use crate::dataset::part10;
 use crate::decode::SourceInstance;
 use crate::deliver::Destination;
@@ -105,7 +106,7 @@ fn policy(ae_title: &str) -> Policy {
 
 fn destination(address: &str) -> Destination {
     let peer = Peer { calling_ae: NODE.to_owned(), called_ae: PACS.to_owned(), address: address.to_owned(), tls: None };
-    Destination { name: "stand-in PACS".to_owned(), peer }
+    Destination::new("stand-in PACS".to_owned(), peer)
 }
 
 /// The demonstration's models, its one route and its destination.
@@ -151,7 +152,11 @@ async fn play(story: &Story, case: Case, agent: &Agent, arrivals: &mut mpsc::Unb
     let mut stored = 0;
     send(&peer, &objects, |_, sent| stored += usize::from(matches!(sent, Sent::Stored { .. }))).await?;
     ensure!(stored == objects.len(), "{stored} of {} images were stored", objects.len());
-    story.tell(format!("sent {}: {stored} instances stored, each durable before its answer", case.study()));
+    story.tell(format!(
+        "sent {}: {} stored, each durable before its answer",
+        case.study(),
+        counted(stored, "instance", "instances")
+    ));
     let models = agent.status().models;
     let engine = models.iter().find(|model| model.name == case.package()).and_then(|model| model.engine.as_deref());
     story.tell(format!("{} runs on {}", case.package(), engine.unwrap_or("no engine")));

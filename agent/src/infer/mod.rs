@@ -9,6 +9,7 @@ pub use tract::TractEngine;
 
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
+use std::fmt;
 
 /// A tensor of real numbers, last axis fastest.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,12 @@ pub trait Engine {
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault>;
 }
 
+/// A network that cannot be loaded or run, and why in one line: libraries answer with many.
+fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {
+    let why = why.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    Fault::new("network-failed", Blame::Package, format!("network {name} {what}: {why}"))
+}
+
 /// An answer that can be judged. A NaN compares as "not above the threshold", so it would read as "nothing found".
 fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
     if output.values.iter().all(|value| value.is_finite()) {
@@ -43,6 +50,12 @@ fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_one_line() {
+        let fault = failed("n", "failed", &"index: 2\n Got: 20\tExpected: 64\n Please fix.");
+        assert_eq!(fault.reason, "network n failed: index: 2 Got: 20 Expected: 64 Please fix.");
+    }
 
     #[test]
     fn values_that_are_not_finite_are_a_failure_and_not_nothing_found() {

@@ -1,5 +1,5 @@
 //! ONNX Runtime on the CPU: opened at run time where it is installed. Faster than tract on large volumes, and its oracle.
-use super::{Engine, Tensor, checked};
+use super::{Engine, Tensor, checked, failed};
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_SESSIONS;
@@ -85,11 +85,7 @@ impl Engine for OnnxRuntimeEngine {
     }
 
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
-        let output = self
-            .run_session(name, network, input)
-            .map_err(|error| Fault::new("network-failed", Blame::Package, format!("network {name} failed: {error}")))?;
-        let output = output
-            .ok_or_else(|| Fault::new("network-failed", Blame::Package, format!("network {name} gives no output")))?;
-        checked(name, output)
+        let output = self.run_session(name, network, input).map_err(|error| failed(name, "failed", &error))?;
+        checked(name, output.ok_or_else(|| failed(name, "failed", &"it gives no output"))?)
     }
 }

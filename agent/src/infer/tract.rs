@@ -1,8 +1,8 @@
 //! tract: ONNX on the CPU, in Rust, on every machine.
 mod softmax;
 
-use super::{Engine, Tensor, checked};
-use crate::fault::{Blame, Fault};
+use super::{Engine, Tensor, checked, failed};
+use crate::fault::Fault;
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_SESSIONS;
 use tract_onnx::onnx;
@@ -29,9 +29,7 @@ impl Engine for TractEngine {
     }
 
     fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
-        let failed = |what: &str, error: TractError| {
-            Fault::new("network-failed", Blame::Package, format!("network {name} {what}: {error:#}"))
-        };
+        let failed = |what: &str, error: TractError| failed(name, what, &format!("{error:#}"));
         let key = (name.to_owned(), input.shape.clone());
         let plan = match self.plans.iter().find(|(known, _)| *known == key) {
             Some((_, plan)) => Arc::clone(plan),
@@ -47,12 +45,11 @@ impl Engine for TractEngine {
         let tensor = tract_onnx::prelude::Tensor::from_shape(&input.shape, &input.values)
             .map_err(|error| failed("does not take its input", error))?;
         let outputs = plan.run(tvec!(tensor.into())).map_err(|error| failed("failed", error))?;
-        let output = outputs
-            .into_iter()
-            .next()
-            .ok_or_else(|| Fault::new("network-failed", Blame::Package, format!("network {name} gives no output")))?;
+        let output = outputs.into_iter().next().ok_or_else(|| super::failed(name, "failed", &"it gives no output"))?;
         let view = output.to_plain_array_view::<f32>().map_err(|error| failed("gives no 32-bit reals", error))?;
-        checked(name, Tensor { shape: view.shape().to_vec(), values: view.iter().copied().collect() })
+        // Outputs lie in order as a rule: one copy of the whole, not of each value.
+        let values = view.as_slice().map_or_else(|| view.iter().copied().collect(), <[f32]>::to_vec);
+        checked(name, Tensor { shape: view.shape().to_vec(), values })
     }
 }
 

@@ -2,11 +2,12 @@
 use super::kinds;
 use super::manifest::{Golden, Input, Manifest, Runtime, SegmentSpec};
 use super::place::Manuscript;
+use super::rule;
 use super::step::Step;
+use super::tensors;
+use super::types::help_with;
 use crate::code::Code;
-use crate::config::meant;
 use crate::limits::model::{MAX_SIDE, MAX_STEPS, MAX_VOXELS};
-use crate::route::{Requirement, Selection};
 use std::collections::BTreeSet;
 use sund_kernels::Orientation;
 
@@ -18,6 +19,8 @@ pub const PRECISIONS: [&str; 2] = ["fp32", "fp16"];
 const MAX_TEXT: usize = 1000;
 /// Longest text that DICOM keeps a label or a meaning in (PS3.5 6.2: LO), in characters.
 const MAX_LABEL: usize = 64;
+/// Coding schemes that a package's codes may be of (PS3.16 table 8-1), beside private ones.
+const SCHEMES: [&str; 3] = ["SCT", "RADLEX", "DCM"];
 /// Longest Code Value and Coding Scheme Designator (PS3.5 6.2: SH), in characters.
 const MAX_CODE: usize = 16;
 
@@ -25,10 +28,11 @@ const MAX_CODE: usize = 16;
 pub(super) fn check(manifest: &Manifest, script: &mut Manuscript<'_>) {
     identity(manifest, script);
     engines(manifest, script);
-    selection(&manifest.selection, script);
+    rule::check(&manifest.selection, script);
     networks(manifest, script);
     steps(manifest, script);
     kinds::check(manifest, &mut |path, message| script.complain(&path, message, ""));
+    tensors::check(manifest, script);
     results(manifest, script);
     for (n, case) in manifest.golden.iter().enumerate() {
         golden(manifest, n, case, script);
@@ -84,40 +88,8 @@ fn engines(manifest: &Manifest, script: &mut Manuscript<'_>) {
             if known.contains(&word.as_str()) {
                 continue;
             }
-            let help = match meant(word, known.iter().copied()) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None => format!("known: {}", known.join(", ")),
-            };
+            let help = help_with(word, known.iter().copied());
             script.complain(&format!("engines.{n}.{key}"), format!("there is no {key} `{word}`"), help);
-        }
-    }
-}
-
-fn selection(rule: &Selection, script: &mut Manuscript<'_>) {
-    if rule.min_instances == Some(0) {
-        script.complain("selection.min_instances", "must be above 0", "");
-    }
-    if let (Some(fewest), Some(most)) = (rule.min_instances, rule.max_instances)
-        && fewest > most
-    {
-        script.complain("selection.max_instances", "is below min_instances: no series can fit", "");
-    }
-    for (n, uid) in rule.sop_class.iter().enumerate() {
-        if uid.is_empty() || uid.len() > 64 || !uid.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            let help = "write the UID of a SOP class, e.g. \"1.2.840.10008.5.1.4.1.1.2\"";
-            script.complain(&format!("selection.sop_class.{n}"), format!("`{uid}` is not a UID"), help);
-        }
-    }
-    for (n, Requirement { one_of, none_of, contains, at_least, at_most, .. }) in rule.require.iter().enumerate() {
-        let lists = [one_of, none_of, contains];
-        if lists.iter().all(|list| list.is_none()) && at_least.is_none() && at_most.is_none() {
-            let help = "add one_of, none_of, contains, at_least or at_most";
-            script.complain(&format!("selection.require.{n}.attribute"), "nothing is asked of it", help);
-        }
-        for (key, list) in ["one_of", "none_of", "contains"].into_iter().zip(lists) {
-            if list.as_ref().is_some_and(|list| list.iter().all(|text| text.trim().is_empty())) {
-                script.complain(&format!("selection.require.{n}.{key}"), "names no value", "");
-            }
         }
     }
 }
@@ -159,11 +131,7 @@ fn steps(manifest: &Manifest, script: &mut Manuscript<'_>) {
         if let Step::Infer { network, .. } = step
             && !manifest.networks.iter().any(|known| known.name == *network)
         {
-            let known: Vec<&str> = manifest.networks.iter().map(|network| network.name.as_str()).collect();
-            let help = match meant(network, known.iter().copied()) {
-                Some(meant) => format!("did you mean \"{meant}\"?"),
-                None => format!("known here: {}", known.join(", ")),
-            };
+            let help = help_with(network, manifest.networks.iter().map(|network| network.name.as_str()));
             script.complain(&format!("steps.{n}.network"), format!("there is no network `{network}`"), help);
         }
         parameters(step, &mut |key, message| script.complain(&format!("steps.{n}.{key}"), message, ""));
@@ -186,46 +154,43 @@ fn parameters(step: &Step, complain: &mut dyn FnMut(&str, String)) {
                 "is not three letters, one each of R/L, A/P, S/I, e.g. \"RAS\"",
             );
         }
-        Step::Resize { dims, .. } => {
+        Step::Resize { dims, .. } | Step::Pad { dims, .. } => {
             let voxels = dims.iter().try_fold(1_usize, |n, side| n.checked_mul(*side));
             let fits = voxels.is_some_and(|n| (1..=MAX_VOXELS).contains(&n));
             must(fits, "dims", &format!("must be above 0, and at most {MAX_VOXELS} voxels together"));
         }
+        Step::Resample { spacing, .. } => {
+            must(spacing.iter().all(|mm| *mm > 0.0), "spacing", "is not three numbers above 0");
+        }
         Step::Quantiles { low, high, .. } => {
             must(is_share(*low), "low", "is not between 0 and 1");
             must(is_share(*high), "high", "is not between 0 and 1");
-            // NaN is told above.
-            must(low < high || low.is_nan() || high.is_nan(), "high", "is not above low");
+            must(low < high, "high", "is not above low");
         }
         // PS3.3 C.11.2.1.2.1: Window Width is at least 1.
-        Step::Window { center, width, .. } => {
-            must(center.is_finite(), "center", "is not a finite number");
-            must(width.is_finite() && *width >= 1.0, "width", "is below 1");
-        }
-        Step::ScaleOffset { scale, offset, .. } => {
-            must(scale.is_finite(), "scale", "is not a finite number");
-            must(offset.is_finite(), "offset", "is not a finite number");
-        }
-        Step::Threshold { above, .. } => must(above.is_finite(), "above", "is not a finite number"),
+        Step::Window { width, .. } => must(*width >= 1.0, "width", "is below 1"),
         Step::OccupiedRegion { occupancy, margin, .. } => {
             must((0.0..1.0).contains(occupancy), "occupancy", "is not from 0 to below 1");
-            must(margin.is_finite() && *margin > 0.0, "margin", "is not above 0");
+            must(*margin > 0.0, "margin", "is not above 0");
         }
-        Step::FitImage { longest, multiple, mean, deviation, .. } => {
+        Step::FitImage { longest, multiple, deviation, .. } => {
             must((1..=MAX_SIDE).contains(longest), "longest", &format!("is not from 1 to {MAX_SIDE}"));
             must((1..=*longest).contains(multiple), "multiple", "is not from 1 to longest");
-            must(mean.is_finite(), "mean", "is not a finite number");
-            must(deviation.is_finite() && *deviation > 0.0, "deviation", "is not above 0");
+            must(*deviation > 0.0, "deviation", "is not above 0");
         }
         Step::TextBoxes { above, score, grow, .. } => {
             must(is_share(f64::from(*above)), "above", "is not between 0 and 1");
             must(is_share(f64::from(*score)), "score", "is not between 0 and 1");
-            must(grow.is_finite() && *grow >= 0.0, "grow", "is below 0");
+            must(*grow >= 0.0, "grow", "is below 0");
         }
         Step::ClipRange { .. }
         | Step::ZScore { .. }
+        | Step::ScaleOffset { .. }
         | Step::Infer { .. }
+        | Step::Softmax { .. }
+        | Step::Argmax { .. }
         | Step::Channel { .. }
+        | Step::Threshold { .. }
         | Step::LargestComponent { .. }
         | Step::FillHoles { .. }
         | Step::Crop { .. }
@@ -249,7 +214,7 @@ fn results(manifest: &Manifest, script: &mut Manuscript<'_>) {
         if !(1..=MAX_LABEL).contains(&label.trim().chars().count()) {
             script.complain(&format!("segments.{n}.label"), format!("does not have 1 to {MAX_LABEL} characters"), "");
         }
-        if !finding_from_ml.is_finite() || *finding_from_ml < 0.0 {
+        if *finding_from_ml < 0.0 {
             script.complain(&format!("segments.{n}.finding_from_ml"), "is below 0", "");
         }
         code(&format!("segments.{n}.category"), category, script);
@@ -268,6 +233,17 @@ fn code(path: &str, code: &Code, script: &mut Manuscript<'_>) {
             script.complain(&format!("{path}.{key}"), format!("does not have 1 to {most} characters"), "");
         }
     }
+    let Code { value, scheme, .. } = code;
+    let is_private = scheme.strip_prefix("99").is_some_and(|rest| !rest.is_empty());
+    if !is_private && !SCHEMES.contains(&scheme.as_str()) {
+        let help = format!("known here: {}, and private ones that begin with 99", SCHEMES.join(", "));
+        script.complain(&format!("{path}.scheme"), format!("there is no scheme `{scheme}`"), help);
+    }
+    // SNOMED CT: an SCTID has 6 to 18 digits; a Code Value has room for 16.
+    if scheme == "SCT" && !(value.len() >= 6 && value.bytes().all(|b| b.is_ascii_digit())) {
+        let help = "write its concept identifier: 6 to 16 digits, e.g. \"10200004\" for the liver";
+        script.complain(&format!("{path}.value"), format!("`{value}` is no code of SNOMED CT"), help);
+    }
 }
 
 fn golden(manifest: &Manifest, n: usize, case: &Golden, script: &mut Manuscript<'_>) {
@@ -276,19 +252,18 @@ fn golden(manifest: &Manifest, n: usize, case: &Golden, script: &mut Manuscript<
     if manifest.golden[..n].iter().any(|other| other.name == case.name) {
         script.complain(&format!("golden.{n}.name"), format!("another case is named `{}`", case.name), "");
     }
-    let is_positive = |number: f64| number.is_finite() && number >= 0.0;
     match manifest.input {
         Input::Volume => {
             match case.volume_ml {
                 None => script.complain(&format!("golden.{n}"), "nothing is expected of it", "add volume_ml"),
-                Some(ml) if !is_positive(ml) => script.complain(&format!("golden.{n}.volume_ml"), "is below 0", ""),
+                Some(ml) if ml < 0.0 => script.complain(&format!("golden.{n}.volume_ml"), "is below 0", ""),
                 Some(_) if !manifest.segments.iter().any(|segment| segment.volume_ml) => {
                     let help = "set volume_ml = true in the segment that is measured";
                     script.complain(&format!("golden.{n}.volume_ml"), "no segment's volume is reported", help);
                 }
                 Some(_) => {}
             }
-            if !is_positive(case.tolerance_ml) {
+            if case.tolerance_ml < 0.0 {
                 script.complain(&format!("golden.{n}.tolerance_ml"), "is below 0", "");
             }
             if !case.boxes.is_empty() {

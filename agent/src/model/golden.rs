@@ -2,11 +2,18 @@
 use super::Package;
 use super::manifest::Golden;
 use crate::bracket;
-use crate::dataset::part10;
+use crate::counted::counted;
+use crate::dataset::{Header, part10};
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engine;
-use crate::inference::{Findings, Inference};
+use crate::inference::{Findings, FoundBox, Inference};
+use crate::route;
+use dicom_dictionary_std::tags;
+use std::collections::BTreeSet;
+
+/// Most boxes that are told of a case that was missed.
+const MAX_SHOWN: usize = 16;
 
 /// What a case asks for, beside what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +40,31 @@ pub fn check(package: &Package, engine: &mut dyn Engine) -> Result<Vec<Inference
         .collect()
 }
 
-/// The images of a case.
+/// The images of a case: one series, which the package's selection rule takes. An answer to anything else would prove
+/// nothing about what the model is run on.
 pub fn series(package: &Package, case: &Golden) -> Result<Vec<SourceInstance>, Fault> {
-    package.golden_files(&case.folder)?.iter().map(|file| part10::read_file(file)).collect()
+    let files = package.golden_files(&case.folder)?;
+    let series = files.iter().map(|file| {
+        let shown = file.strip_prefix(&package.folder).unwrap_or(file);
+        part10::read_file_as(file, shown)
+    });
+    let series = series.collect::<Result<Vec<_>, _>>()?;
+    let unfit = |reason: String| Fault::new("golden-case-unfit", Blame::Package, format!("{} {reason}", case.folder));
+    let uids = [(tags::STUDY_INSTANCE_UID, "studies"), (tags::SERIES_INSTANCE_UID, "series")];
+    for (tag, what) in uids {
+        let known: BTreeSet<Option<String>> = series.iter().map(|instance| instance.header.text(tag)).collect();
+        if known.len() > 1 {
+            return Err(unfit(format!("holds files of {} {what}: a golden case is one series", known.len())));
+        }
+    }
+    let headers: Vec<&Header> = series.iter().map(|instance| &instance.header).collect();
+    let against: Vec<String> =
+        route::judge(&package.manifest.selection, &headers).iter().map(ToString::to_string).collect();
+    if against.is_empty() {
+        Ok(series)
+    } else {
+        Err(unfit(format!("is refused by [selection]: {}", against.join("; "))))
+    }
 }
 
 /// An error where an answer is not the one that a case asks for.
@@ -44,7 +73,11 @@ pub fn held(case: &Golden, inference: &Inference) -> Result<(), Fault> {
     if holds {
         return Ok(());
     }
-    let reason = format!("golden case `{}`: {expected} is expected, {found} was found", case.name);
+    let missed = match &inference.findings {
+        Findings::Images { boxes, .. } if case.volume_ml.is_none() => missed_boxes(case, boxes),
+        _ => String::new(),
+    };
+    let reason = format!("golden case `{}`: {expected} is expected, {found} was found{missed}", case.name);
     Err(Fault::new("golden-case-missed", Blame::Package, reason))
 }
 
@@ -70,9 +103,7 @@ pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
             None => ("no measurement".to_owned(), false),
         },
         (None, Findings::Images { boxes: all, .. }) => {
-            let best =
-                |expected: &[f32; 4]| all.iter().map(|found| overlap(&found.corners, expected)).fold(0.0, f32::max);
-            let met: Vec<f32> = case.boxes.iter().map(best).collect();
+            let met: Vec<f32> = case.boxes.iter().map(|expected| best_overlap(expected, all)).collect();
             let holds = met.iter().all(|overlap| *overlap >= case.least_overlap);
             let least = met.iter().copied().fold(1.0, f32::min);
             (format!("{}, worst overlap {least:.2}", boxes(all.len())), holds)
@@ -83,7 +114,24 @@ pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
 }
 
 fn boxes(n: usize) -> String {
-    format!("{n} {}", if n == 1 { "box" } else { "boxes" })
+    counted(n, "box", "boxes")
+}
+
+/// The expected boxes that none met, and what was found instead.
+fn missed_boxes(case: &Golden, found: &[FoundBox]) -> String {
+    let shown = |corners: &[f32; 4]| format!("{:?}", corners.map(|place| place.round() as i32));
+    let missed = case.boxes.iter().filter(|expected| best_overlap(expected, found) < case.least_overlap);
+    let missed: Vec<String> = missed.take(MAX_SHOWN).map(shown).collect();
+    let mut there: Vec<String> = found.iter().take(MAX_SHOWN).map(|one| shown(&one.corners)).collect();
+    if found.len() > there.len() {
+        there.push(format!("and {} more", found.len() - there.len()));
+    }
+    let there = if there.is_empty() { "nothing".to_owned() } else { there.join(", ") };
+    format!("; left, top, right, bottom of what was missed: {}; of what is there: {there}", missed.join(", "))
+}
+
+fn best_overlap(expected: &[f32; 4], found: &[FoundBox]) -> f32 {
+    found.iter().map(|one| overlap(&one.corners, expected)).fold(0.0, f32::max)
 }
 
 /// Intersection over union.

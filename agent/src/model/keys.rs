@@ -1,84 +1,177 @@
 //! Every section and key that a manifest of format 1 may have. `agent/MODELS.md` specifies each of them, and the template
 //! of `sund model new` explains them.
+use super::types::Type;
 
 /// The keys of one section.
 #[derive(Clone, Copy, Debug)]
 pub struct Keys {
     /// Where it stands: `selection.require`. Empty for the file itself; `steps.crop` for the step `crop`.
     pub section: &'static str,
-    /// Keys that must be there.
-    pub required: &'static [&'static str],
-    /// Keys that may be there.
-    pub optional: &'static [&'static str],
+    required: &'static [Key],
+    optional: &'static [Key],
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// What it is called.
+    pub name: &'static str,
+    /// What may stand behind it.
+    pub value: Type,
 }
 
 impl Keys {
+    /// The keys that must be there.
+    pub fn required(&self) -> impl Iterator<Item = &'static Key> {
+        let of_every_step = if self.section.starts_with("steps.") { STEP } else { &[] };
+        of_every_step.iter().chain(self.required)
+    }
+
     /// All keys, those that must be there first.
     pub fn all(&self) -> impl Iterator<Item = &'static str> {
-        self.required.iter().chain(self.optional).copied()
+        self.required().chain(self.optional).map(|key| key.name)
+    }
+
+    /// The key of a name.
+    pub fn find(&self, name: &str) -> Option<&'static Key> {
+        self.required().chain(self.optional).find(|key| key.name == name)
     }
 }
 
-const CODE: &[&str] = &["value", "scheme", "meaning"];
+const fn key(name: &'static str, value: Type) -> Key {
+    Key { name, value }
+}
 
-const fn section(section: &'static str, required: &'static [&'static str], optional: &'static [&'static str]) -> Keys {
+const fn text(name: &'static str) -> Key {
+    key(name, Type::Text)
+}
+
+const fn number(name: &'static str) -> Key {
+    key(name, Type::Number)
+}
+
+const fn count(name: &'static str) -> Key {
+    key(name, Type::Count)
+}
+
+const fn section(section: &'static str, required: &'static [Key], optional: &'static [Key]) -> Keys {
     Keys { section, required, optional }
 }
 
-const fn step(name: &'static str, required: &'static [&'static str]) -> Keys {
-    Keys { section: name, required, optional: &[] }
+const fn step(section: &'static str, required: &'static [Key]) -> Keys {
+    Keys { section, required, optional: &[] }
 }
+
+/// What every step has.
+const STEP: &[Key] = &[text("do"), text("from"), text("into")];
+const CODE: &[Key] = &[text("value"), text("scheme"), text("meaning")];
+const TENSOR: &[Key] = &[text("name"), key("type", Type::Word(&["float32"])), key("shape", Type::Shape)];
+const DIMS: Key = key("dims", Type::Counts);
+const HOW: Key = key("how", Type::Word(&["linear", "nearest"]));
 
 /// All sections.
 pub const KEYS: &[Keys] = &[
     section(
         "",
         &[
-            "format",
-            "name",
-            "title",
-            "version",
-            "vendor",
-            "intended_use",
-            "regulatory_status",
-            "licence",
-            "runtime",
-            "engines",
-            "selection",
-            "input",
-            "networks",
-            "steps",
+            count("format"),
+            text("name"),
+            text("title"),
+            text("version"),
+            text("vendor"),
+            text("intended_use"),
+            text("regulatory_status"),
+            text("licence"),
+            key("runtime", Type::Word(&["declared", "external"])),
+            key("engines", Type::Sections),
+            key("selection", Type::Section),
+            key("input", Type::Word(&["volume", "images"])),
+            key("networks", Type::Sections),
+            key("steps", Type::Sections),
         ],
-        &["segments", "boxes", "golden"],
+        &[key("segments", Type::Sections), key("boxes", Type::Section), key("golden", Type::Sections)],
     ),
-    section("engines", &["class", "precision"], &[]),
-    section("selection", &[], &["modality", "sop_class", "min_instances", "max_instances", "require"]),
-    section("selection.require", &["attribute"], &["one_of", "none_of", "contains", "at_least", "at_most"]),
-    section("networks", &["name", "file", "sha256"], &[]),
-    step("steps.orient", &["do", "from", "into", "axes"]),
-    step("steps.resize", &["do", "from", "into", "dims", "how"]),
-    step("steps.quantiles", &["do", "from", "into", "low", "high"]),
-    step("steps.clip-range", &["do", "from", "into", "range"]),
-    step("steps.window", &["do", "from", "into", "center", "width"]),
-    step("steps.z-score", &["do", "from", "into"]),
-    step("steps.scale-offset", &["do", "from", "into", "scale", "offset"]),
-    step("steps.infer", &["do", "from", "into", "network"]),
-    step("steps.channel", &["do", "from", "into", "channel"]),
-    step("steps.threshold", &["do", "from", "into", "above"]),
-    step("steps.largest-component", &["do", "from", "into"]),
-    step("steps.fill-holes", &["do", "from", "into"]),
-    step("steps.occupied-region", &["do", "from", "into", "of", "occupancy", "margin"]),
-    step("steps.crop", &["do", "from", "into", "region"]),
-    step("steps.paste", &["do", "from", "into", "region", "onto"]),
-    step("steps.onto", &["do", "from", "into", "grid", "how"]),
-    step("steps.fit-image", &["do", "from", "into", "longest", "multiple", "order", "mean", "deviation"]),
-    step("steps.text-boxes", &["do", "from", "into", "above", "score", "grow", "least_side"]),
-    section("segments", &["from", "label", "category", "property", "colour"], &["volume_ml", "finding_from_ml"]),
+    section("engines", &[text("class"), text("precision")], &[]),
+    section(
+        "selection",
+        &[],
+        &[
+            key("modality", Type::Texts),
+            key("sop_class", Type::Texts),
+            count("min_instances"),
+            count("max_instances"),
+            key("require", Type::Sections),
+        ],
+    ),
+    section(
+        "selection.require",
+        &[key("attribute", Type::Attribute)],
+        &[
+            key("one_of", Type::Texts),
+            key("none_of", Type::Texts),
+            key("contains", Type::Texts),
+            key("at_least", Type::Bound),
+            key("at_most", Type::Bound),
+        ],
+    ),
+    section(
+        "networks",
+        &[text("name"), text("file"), text("sha256"), key("input", Type::Section), key("output", Type::Section)],
+        &[],
+    ),
+    section("networks.input", TENSOR, &[]),
+    section("networks.output", TENSOR, &[]),
+    step("steps.orient", &[text("axes")]),
+    step("steps.resize", &[DIMS, HOW]),
+    step("steps.resample", &[key("spacing", Type::Numbers), HOW]),
+    step("steps.pad", &[DIMS, number("value")]),
+    step("steps.quantiles", &[number("low"), number("high")]),
+    step("steps.clip-range", &[text("range")]),
+    step("steps.window", &[number("center"), number("width")]),
+    step("steps.z-score", &[]),
+    step("steps.scale-offset", &[number("scale"), number("offset")]),
+    step("steps.infer", &[text("network")]),
+    step("steps.softmax", &[]),
+    step("steps.argmax", &[count("label")]),
+    step("steps.channel", &[count("channel")]),
+    step("steps.threshold", &[number("above")]),
+    step("steps.largest-component", &[]),
+    step("steps.fill-holes", &[]),
+    step("steps.occupied-region", &[text("of"), number("occupancy"), number("margin")]),
+    step("steps.crop", &[text("region")]),
+    step("steps.paste", &[text("region"), text("onto")]),
+    step("steps.onto", &[text("grid"), HOW]),
+    step(
+        "steps.fit-image",
+        &[
+            count("longest"),
+            count("multiple"),
+            key("order", Type::Word(&["rgb", "bgr"])),
+            number("mean"),
+            number("deviation"),
+        ],
+    ),
+    step("steps.text-boxes", &[number("above"), number("score"), number("grow"), count("least_side")]),
+    section(
+        "segments",
+        &[
+            text("from"),
+            text("label"),
+            key("category", Type::Section),
+            key("property", Type::Section),
+            key("colour", Type::Colour),
+        ],
+        &[key("volume_ml", Type::Boolean), number("finding_from_ml")],
+    ),
     section("segments.category", CODE, &[]),
     section("segments.property", CODE, &[]),
-    section("boxes", &["from", "finding"], &[]),
+    section("boxes", &[text("from"), key("finding", Type::Section)], &[]),
     section("boxes.finding", CODE, &[]),
-    section("golden", &["name", "origin", "folder"], &["volume_ml", "tolerance_ml", "boxes", "least_overlap"]),
+    section(
+        "golden",
+        &[text("name"), text("origin"), text("folder")],
+        &[number("volume_ml"), number("tolerance_ml"), key("boxes", Type::Boxes), number("least_overlap")],
+    ),
 ];
 
 /// The keys of a section, where there is one of that name.
@@ -97,6 +190,7 @@ mod tests {
     use crate::code::Code;
     use crate::model::manifest::{BoxSpec, Golden, Manifest, Network, SegmentSpec, ValidatedEngine};
     use crate::model::step::Step;
+    use crate::model::tensors::TensorSpec;
     use crate::route::{Requirement, Selection};
     use serde::de::DeserializeOwned;
     use std::collections::BTreeSet;
@@ -121,17 +215,14 @@ mod tests {
                 "selection" => fields::<Selection>(none),
                 "selection.require" => fields::<Requirement>(none),
                 "networks" => fields::<Network>(none),
+                "networks.input" | "networks.output" => fields::<TensorSpec>(none),
                 "segments" => fields::<SegmentSpec>(none),
                 "boxes" => fields::<BoxSpec>(none),
                 "golden" => fields::<Golden>(none),
-                code if keys.required == CODE => {
-                    assert!(code.contains('.'));
-                    fields::<Code>(none)
-                }
-                step => {
-                    let name = step.strip_prefix("steps.").unwrap();
-                    fields::<Step>(&format!("do = \"{name}\"\n{none}"))
-                }
+                other => match other.strip_prefix("steps.") {
+                    Some(name) => fields::<Step>(&format!("do = \"{name}\"\n{none}")),
+                    None => fields::<Code>(none),
+                },
             };
             if keys.section.starts_with("steps.") {
                 expected.insert("do".to_owned());

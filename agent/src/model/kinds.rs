@@ -47,6 +47,8 @@ fn signature(step: &Step, from: Option<Kind>) -> (Vec<Read<'_>>, Kind) {
     match step {
         Step::Orient { from, .. } => (vec![("from", from, EITHER)], same),
         Step::Resize { from, .. }
+        | Step::Resample { from, .. }
+        | Step::Pad { from, .. }
         | Step::Window { from, .. }
         | Step::ZScore { from, .. }
         | Step::ScaleOffset { from, .. } => (vec![("from", from, VOLUME)], Kind::Volume),
@@ -58,6 +60,8 @@ fn signature(step: &Step, from: Option<Kind>) -> (Vec<Read<'_>>, Kind) {
             let made = if from == Some(Kind::Image) { Kind::ImageAnswer } else { Kind::VolumeAnswer };
             (vec![("from", name, &[Kind::Volume, Kind::Image])], made)
         }
+        Step::Softmax { from, .. } => (vec![("from", from, &[Kind::VolumeAnswer])], Kind::VolumeAnswer),
+        Step::Argmax { from, .. } => (vec![("from", from, &[Kind::VolumeAnswer])], Kind::Mask),
         Step::Channel { from, .. } => (vec![("from", from, &[Kind::VolumeAnswer])], Kind::Volume),
         Step::Threshold { from, .. } => (vec![("from", from, VOLUME)], Kind::Mask),
         Step::LargestComponent { from, .. } | Step::FillHoles { from, .. } => (vec![("from", from, MASK)], Kind::Mask),

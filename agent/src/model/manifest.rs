@@ -1,5 +1,6 @@
 //! The manifest of a model package, format 1, as agent/MODELS.md specifies it. Unknown keys are refused.
 use super::step::Step;
+use super::tensors::TensorSpec;
 use crate::code::Code;
 use crate::route::Selection;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,10 @@ pub struct Network {
     pub file: String,
     /// SHA-256 of the file, hex.
     pub sha256: String,
+    /// The tensor that it takes.
+    pub input: TensorSpec,
+    /// Its answer: the first output of the file.
+    pub output: TensorSpec,
 }
 
 /// A segment, from a mask that the steps made.

@@ -1,7 +1,9 @@
 //! Opens and checks a package folder.
 use super::check;
+use super::golden;
 use super::manifest::Manifest;
 use super::place::Manuscript;
+use super::tensors;
 use crate::config::Problem;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
@@ -98,7 +100,9 @@ impl Package {
                 Err(reason) => script.complain(&format!("networks.{n}.file"), reason, ""),
                 Ok(bytes) => {
                     let found = hex(digest(&SHA256, &bytes).as_ref());
-                    if found != network.sha256 {
+                    if found == network.sha256 {
+                        tensors::compare(n, network, &bytes, &mut script);
+                    } else {
                         is_altered = true;
                         let help = format!("if this is the network that you mean, write sha256 = \"{found}\"");
                         let message = format!("is not the SHA-256 of {}", network.file);
@@ -130,7 +134,11 @@ impl Package {
                     let help = "put a de-identified DICOM series there, files ending in .dcm";
                     script.complain(&path, format!("{} has no file that ends in .dcm", case.folder), help);
                 }
-                Ok(_) => {}
+                Ok(_) => {
+                    if let Err(fault) = golden::series(self, case) {
+                        script.complain(&path, fault.reason, "");
+                    }
+                }
             }
         }
     }

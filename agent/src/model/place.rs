@@ -1,5 +1,6 @@
 //! A manifest as typed: where each key stands, and which keys may not.
 use super::keys;
+use super::types::{Type, help_with};
 use crate::config::{Problem, meant, place};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -24,7 +25,8 @@ impl<'i> Manuscript<'i> {
         }
     }
 
-    /// Tells each key that may not be there, with the one that was probably meant, and each that must and is not.
+    /// Tells each key that may not be there, with the one that was probably meant, each that must and is not, and each whose
+    /// value is of another type.
     pub fn check_keys(&mut self) {
         let mut told = Vec::new();
         section("", &self.table, 0, &mut told);
@@ -54,22 +56,9 @@ impl<'i> Manuscript<'i> {
         self.tell(offset, &shown.join("."), message.into(), help.into());
     }
 
-    /// Tells what serde does not take.
+    /// Tells what serde does not take: nothing, where keys and types hold.
     pub fn complain_of(&mut self, error: &toml::de::Error) {
-        let mut message = error.message().to_owned();
-        let mut help = String::new();
-        if let Some((what, expected)) = message.clone().split_once(", expected") {
-            let written = what.split('`').nth(1).unwrap_or_default().to_owned();
-            let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-            if !known.is_empty() {
-                help = match meant(&written, known.iter().copied()) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("known here: {}", known.join(", ")),
-                };
-                message = format!("`{written}` is not one of the words that may stand here");
-            }
-        }
-        self.tell(error.span().map_or(0, |span| span.start), "", message, help);
+        self.tell(error.span().map_or(0, |span| span.start), "", error.message().to_owned(), String::new());
     }
 
     /// The problems, in the order of lines.
@@ -106,32 +95,27 @@ fn section(name: &str, table: &DeTable<'_>, offset: usize, told: &mut Told) {
     };
     let Some(keys) = keys::of(&name) else {
         let word = step.unwrap_or_default();
-        let help = match meant(word, keys::steps()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("known steps: {}", keys::steps().collect::<Vec<_>>().join(", ")),
-        };
         let at = table.get("do").map_or(offset, |word| word.span().start);
-        told.push((at, "steps.do".into(), format!("there is no step `{word}`"), help));
+        told.push((at, "steps.do".into(), format!("there is no step `{word}`"), help_with(word, keys::steps())));
         return;
     };
     // A step is shown as `steps.dims`, its kind stands beside it.
     let shown = if name.starts_with("steps.") { "steps" } else { name.as_str() };
     let full = |key: &str| if shown.is_empty() { key.to_owned() } else { format!("{shown}.{key}") };
-    for (key, value) in table {
-        let written = key.get_ref().as_ref();
-        if !keys.all().any(|known| known == written) {
-            let help = match meant(written, keys.all()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("known here: {}", keys.all().collect::<Vec<_>>().join(", ")),
-            };
-            told.push((key.span().start, full(written), "there is no such key".into(), help));
+    for (written, value) in table {
+        let (at, name) = (written.span().start, written.get_ref().as_ref());
+        let Some(key) = keys.find(name) else {
+            told.push((at, full(name), "there is no such key".into(), help_with(name, keys.all())));
+            continue;
+        };
+        if let Err((message, help)) = key.value.check(value.get_ref()) {
+            told.push((value.span().start, full(name), message, help));
             continue;
         }
-        let below = full(written);
-        let has_keys = below == "steps" || keys::of(&below).is_some();
-        match value.get_ref() {
-            DeValue::Table(table) if has_keys => section(&below, table, value.span().start, told),
-            DeValue::Array(list) if has_keys => {
+        let below = full(name);
+        match (key.value, value.get_ref()) {
+            (Type::Section, DeValue::Table(table)) => section(&below, table, value.span().start, told),
+            (Type::Sections, DeValue::Array(list)) => {
                 for entry in list {
                     if let Some(table) = entry.get_ref().as_table() {
                         section(&below, table, entry.span().start, told);
@@ -141,14 +125,14 @@ fn section(name: &str, table: &DeTable<'_>, offset: usize, told: &mut Told) {
             _ => {}
         }
     }
-    for key in keys.required.iter().filter(|key| table.get(**key).is_none()) {
+    for key in keys.required().filter(|key| table.get(key.name).is_none()) {
         // A slip that is told above is not told again as missing.
         let is_slip = table.keys().any(|written| {
             let written = written.get_ref().as_ref();
-            !keys.all().any(|known| known == written) && meant(written, keys.all()) == Some(key)
+            keys.find(written).is_none() && meant(written, keys.all()) == Some(key.name)
         });
         if !is_slip {
-            told.push((offset, full(key), "is missing".into(), String::new()));
+            told.push((offset, full(key.name), "is missing".into(), String::new()));
         }
     }
 }

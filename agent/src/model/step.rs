@@ -10,6 +10,10 @@ pub enum Step {
     Orient { from: String, into: String, axes: String },
     /// Other dimensions over the same extent (slices, rows, columns).
     Resize { from: String, into: String, dims: [usize; 3], how: How },
+    /// About this spacing over the same extent (mm between slices, rows, columns).
+    Resample { from: String, into: String, spacing: [f64; 3], how: How },
+    /// At least these dimensions (slices, rows, columns), `value` around what is there.
+    Pad { from: String, into: String, dims: [usize; 3], value: f32 },
     /// Two quantiles as a range.
     Quantiles { from: String, into: String, low: f64, high: f64 },
     /// Range to 0..1, clipped.
@@ -22,6 +26,10 @@ pub enum Step {
     ScaleOffset { from: String, into: String, scale: f32, offset: f32 },
     /// Runs a network on a volume `[1, 1, slices, rows, columns]` or an image `[1, 3, rows, columns]`.
     Infer { from: String, into: String, network: String },
+    /// Softmax over the channels of a network's answer.
+    Softmax { from: String, into: String },
+    /// Where a channel of a network's answer is the largest.
+    Argmax { from: String, into: String, label: usize },
     /// One channel of a network's answer, on the grid of its input.
     Channel { from: String, into: String, channel: usize },
     /// 1 above the threshold.
@@ -85,11 +93,15 @@ impl Step {
             Step::Paste { from, into, region, onto } => (vec![from, region, onto], into),
             Step::Orient { from, into, .. }
             | Step::Resize { from, into, .. }
+            | Step::Resample { from, into, .. }
+            | Step::Pad { from, into, .. }
             | Step::Quantiles { from, into, .. }
             | Step::Window { from, into, .. }
             | Step::ZScore { from, into }
             | Step::ScaleOffset { from, into, .. }
             | Step::Infer { from, into, .. }
+            | Step::Softmax { from, into }
+            | Step::Argmax { from, into, .. }
             | Step::Channel { from, into, .. }
             | Step::Threshold { from, into, .. }
             | Step::LargestComponent { from, into }

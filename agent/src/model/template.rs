@@ -40,6 +40,10 @@ pub fn manifest(name: &str, kind: Kind) -> String {
         Kind::Volume => ("volume", "CT", [VOLUME.to_owned(), MORE_VOLUME.to_owned(), off(IMAGES)], taken, left),
         Kind::Image => ("images", "US", [IMAGES.to_owned(), off(VOLUME), MORE_VOLUME.to_owned()], left, taken),
     };
+    let (takes, gives) = match kind {
+        Kind::Volume => ("[1, 1, 128, 128, 128]", "[1, 2, 128, 128, 128]"),
+        Kind::Image => ("[1, 3, \"rows\", \"columns\"]", "[1, 1, \"rows\", \"columns\"]"),
+    };
     let golden = GOLDEN.replace("@V ", volume).replace("@I ", image);
     [
         COMMON,
@@ -50,6 +54,8 @@ pub fn manifest(name: &str, kind: Kind) -> String {
     ]
     .concat()
     .replace("@NAME@", name)
+    .replace("@TAKES@", takes)
+    .replace("@GIVES@", gives)
     .replace("@INPUT@", input)
     .replace("@MODALITY@", modality)
 }

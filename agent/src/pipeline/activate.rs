@@ -18,6 +18,12 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Before a worker that was not there is looked for again: at the start of a machine its unit may come up a little later.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The same, at most.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// When golden cases are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +46,29 @@ pub(super) enum Standing {
     Checking(Choice),
     /// Its golden cases hold on this engine.
     Active(Choice, EngineUsed),
+    /// No worker is there to run its golden cases; they are tried again, with the next job or when the pause is over.
+    Waiting(Waiting),
     /// No engine serves it.
     Off(Fault),
+}
+
+/// A model's wait for a worker.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// Why there is none.
+    pub(super) fault: Fault,
+    /// Times that there was none.
+    tries: u32,
+    /// Before the next try.
+    until: Instant,
+}
+
+impl Waiting {
+    /// The pause is doubled each time, up to a bound.
+    fn after(tries: u32, fault: Fault) -> (Self, Duration) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
+        (Self { fault, tries: tries + 1, until: Instant::now() + pause }, pause)
+    }
 }
 
 /// Where each model stands, by its package's digest.
@@ -116,20 +143,22 @@ impl Pipeline {
             if !self.jobs.is_idle() {
                 return;
             }
-            if let Some(Standing::Checking(_)) = self.models.standing(&package.digest) {
-                self.activate(package, worker);
+            match self.models.standing(&package.digest) {
+                Some(Standing::Checking(_)) => self.activate(package, worker),
+                Some(Standing::Waiting(waiting)) if waiting.until <= Instant::now() => self.activate(package, worker),
+                _ => {}
             }
         }
     }
 
     /// The engine that serves a package, checked first where that is due; `None` where the agent drains meanwhile.
     pub(super) fn serving(&self, package: &Package, worker: &mut Option<Process>) -> Result<Option<EngineKind>, Fault> {
-        if let Some(Standing::Checking(_)) = self.models.standing(&package.digest) {
+        if let Some(Standing::Checking(_) | Standing::Waiting(_)) = self.models.standing(&package.digest) {
             self.activate(package, worker);
         }
         match self.models.standing(&package.digest) {
             Some(Standing::Unchecked(choice) | Standing::Active(choice, _)) => Ok(Some(choice.engine)),
-            Some(Standing::Off(fault)) => Err(fault),
+            Some(Standing::Waiting(Waiting { fault, .. }) | Standing::Off(fault)) => Err(fault),
             Some(Standing::Checking(_)) | None => Ok(None),
         }
     }
@@ -154,6 +183,10 @@ impl Pipeline {
             Ok(choices) => choices,
             Err(fault) => return self.switch_off(package, fault),
         };
+        let tries = match self.models.standing(&package.digest) {
+            Some(Standing::Waiting(waiting)) => waiting.tries,
+            _ => 0,
+        };
         let mut misses: Vec<Fault> = Vec::new();
         for mut choice in choices {
             if let Some(miss) = misses.last() {
@@ -165,6 +198,8 @@ impl Pipeline {
                 Ok(used) => return self.switch_on(package, choice, used),
                 // The next start goes on with it.
                 Err(_) if *self.draining.borrow() => return,
+                // That says nothing about the engine.
+                Err(fault) if fault.code == "worker-not-started" => return self.wait_for_worker(package, tries, fault),
                 Err(mut fault) => {
                     fault.reason = format!("{} does not serve it: {}", choice.engine, fault.reason);
                     tracing::error!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a golden case");
@@ -176,6 +211,17 @@ impl Pipeline {
         if let Some(last) = misses.pop() {
             self.switch_off(package, Fault { reason, ..last });
         }
+    }
+
+    /// Leaves a model to the next try. Its operator is told once, and once more when it serves.
+    fn wait_for_worker(&self, package: &Package, tries: u32, fault: Fault) {
+        if tries == 0 {
+            tracing::warn!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a model waits for a worker");
+        }
+        let (waiting, pause) = Waiting::after(tries, fault);
+        self.models.set(&package.digest, Standing::Waiting(waiting));
+        self.recorder.changed();
+        self.jobs.wake_after(pause);
     }
 
     fn switch_on(&self, package: &Package, choice: Choice, used: EngineUsed) {

@@ -3,6 +3,7 @@ use super::Pipeline;
 use super::conclude::Ended;
 use super::runner::model;
 use crate::audit;
+use crate::counted::counted;
 use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
 use crate::model::Package;
@@ -80,7 +81,7 @@ impl Pipeline {
             return Ok(());
         }
         record.revision += 1;
-        record.note("complete", format!("{} instances", opened.len()), None);
+        record.note("complete", counted(opened.len(), "instance", "instances"), None);
         remember(&mut record, &opened);
         let patients: Vec<Patient> = opened.iter().map(|instance| Patient::of(&instance.header)).collect();
         if let Err(fault) = self.recorder.stage("identity", &id, || one_patient(&patients)) {

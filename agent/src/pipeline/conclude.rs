@@ -13,7 +13,7 @@ use crate::privacy::Private;
 use crate::results::{Mode, Predecessor, ResultContext, ResultObject, SourceHeader, is_report, make, outcome_report};
 use crate::spool::{Batch, Table};
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// What the spool keeps of a job's end.
 pub(super) struct Ended {
@@ -56,9 +56,11 @@ impl Pipeline {
         let report = objects.iter().find(|object| object.kind == "SR");
         let summary = report.map_or_else(|| outcome.sentence().to_owned(), |report| report.summary.clone());
         let mut batch = Batch::new();
-        for object in &objects {
-            let stored = self.store(job, object)?;
-            self.queue(&mut batch, job, outcome, object, &stored)?;
+        let begun = Instant::now();
+        let stored = objects.iter().map(|object| self.store(job, object)).collect::<Result<Vec<_>, Fault>>()?;
+        crate::metrics::stage("store", begun.elapsed());
+        for (object, stored) in objects.iter().zip(&stored) {
+            self.queue(&mut batch, job, outcome, object, stored)?;
         }
         if matches!(outcome, Outcome::Finding | Outcome::NoFinding) {
             let earlier = self.earlier(job)?;

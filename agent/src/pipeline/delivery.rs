@@ -1,6 +1,6 @@
 //! results → deliver: each destination has a queue and a task of its own, so that one that is away holds up no other.
 use super::Pipeline;
-use crate::association::{Kind, ObjectToSend, SendError, Sender, Sent};
+use crate::association::{Kind, ObjectToSend, SendError, Sender, Sent, WireError};
 use crate::audit;
 use crate::deliver::Destination;
 use crate::deliver::queue::{Attempt, Delivery, DeliveryState, Line};
@@ -99,7 +99,7 @@ impl Pipeline {
             () = self.drained(Duration::ZERO) => return Ok(()),
         };
         let mut sender = match opened {
-            Ok(sender) => sender,
+            Ok(sender) => sender.answered_within(destination.patience),
             Err(error) => {
                 line.failed(Instant::now());
                 return self.not_reached(destination, &due, &error);
@@ -134,10 +134,15 @@ impl Pipeline {
                 Ok(Sent::Later(reason)) => Attempt::Later(reason),
                 Err(error) => {
                     // Those behind it were not tried.
-                    if answers == 0 {
+                    let is_silent = matches!(error, SendError::Wire(WireError::TimedOut(_)));
+                    // The first time, an archive that hangs is taken to hang whatever it is sent: the line keeps its order.
+                    // Silence over the same result once more may be its own doing, and the others go past it.
+                    let hangs = is_silent && delivery.unanswered == 1;
+                    if answers == 0 || hangs {
                         line.failed(Instant::now());
                     }
-                    return self.attempted(destination, &delivery, Attempt::BrokeOff(error.to_string()));
+                    let attempt = if hangs { Attempt::Away } else { Attempt::BrokeOff };
+                    return self.attempted(destination, &delivery, attempt(error.to_string()));
                 }
             };
             answers += 1;

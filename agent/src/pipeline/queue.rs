@@ -57,6 +57,11 @@ impl JobQueue {
         self.push(0);
     }
 
+    /// The same after a while.
+    pub fn wake_after(&self, pause: Duration) {
+        self.put_off(0, pause);
+    }
+
     /// Has a job wait for a while.
     pub fn put_off(&self, job: u64, pause: Duration) {
         self.lock().put_off.push((Instant::now() + pause, job));

@@ -11,7 +11,7 @@ use crate::spool::{Batch, Table};
 use crate::worker::{Launcher, Process, Task, TaskError, TaskInstance, run};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Times that a job is tried on a fresh worker after a worker was lost on it.
 pub(super) const ATTEMPTS: u32 = 2;
@@ -131,6 +131,7 @@ impl Pipeline {
 
     /// Has a worker run the bracket on the job's input.
     fn infer(&self, job: &Job, engine: &EngineKind, worker: &mut Option<Process>) -> Result<Inference, TaskError> {
+        let begun = Instant::now();
         let package = self.package(job).map_err(TaskError::Refused)?;
         let folder = package.open_folder().map_err(TaskError::Refused)?;
         let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
@@ -151,6 +152,7 @@ impl Pipeline {
         let files: Vec<BorrowedFd<'_>> =
             std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
         let process = launched(worker, &self.site.launcher).map_err(TaskError::WorkerLost)?;
+        let mut in_steps = Duration::ZERO;
         let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {
             let stage = match step.step.as_str() {
                 "decode" => "decode",
@@ -159,7 +161,14 @@ impl Pipeline {
                 _ => "postprocess",
             };
             crate::metrics::stage(stage, step.took);
+            // What a worker says becomes a label only where it is a name of the package's.
+            if let Some(network) = step.network.as_deref().filter(|name| package.networks.contains_key(*name)) {
+                crate::metrics::network(&job.package.name, network, step.took);
+            }
+            in_steps = in_steps.saturating_add(step.took);
         });
+        // Grants, decryption, headers, and the way of the answer back.
+        crate::metrics::stage("handover", begun.elapsed().saturating_sub(in_steps));
         *worker = process;
         answer
     }

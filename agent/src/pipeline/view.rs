@@ -42,6 +42,7 @@ impl StatusSource for Pipeline {
                 quota: usage.quota,
                 instances: usage.instances,
                 accepting: usage.accepting,
+                damaged: usage.damaged,
             },
             models: self.model_status(&jobs),
             destinations: self.destination_status(&deliveries),
@@ -132,6 +133,9 @@ impl Pipeline {
                     let explanation =
                         format!("it serves before its golden cases have run here; {}", choice.explanation);
                     ("checking", Some(choice.engine), explanation)
+                }
+                Some(Standing::Waiting(waiting)) => {
+                    ("off", None, format!("{}; it is tried again until a worker is there", waiting.fault))
                 }
                 Some(Standing::Off(fault)) => ("off", None, fault.to_string()),
                 None => ("off", None, String::new()),

@@ -29,7 +29,11 @@ pub fn rgb(image: &DecodedImage) -> Result<Vec<u8>, Fault> {
 /// An image as the value `input`: planes of red, green, blue, 0 to 255.
 pub fn planes(image: &DecodedImage) -> Result<Planes, Fault> {
     let rgb = rgb(image)?;
-    let values = (0..3).flat_map(|c| rgb.iter().skip(c).step_by(3).map(|v| f32::from(*v))).collect();
+    let pixels = rgb.as_chunks::<3>().0;
+    let mut values = Vec::with_capacity(3 * pixels.len());
+    for channel in 0..3 {
+        values.extend(pixels.iter().map(|pixel| f32::from(pixel[channel])));
+    }
     Ok(Planes { dims: image.dims, channels: 3, values, source: image.dims })
 }
 

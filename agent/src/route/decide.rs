@@ -1,5 +1,6 @@
 //! Judges one selection rule against one series, and says why.
 use super::selection::{Age, Bound, Requirement, Selection};
+use crate::counted::counted;
 use crate::dataset::Header;
 use dicom_dictionary_std::tags;
 use std::fmt;
@@ -64,12 +65,16 @@ impl fmt::Display for Unfit {
         match self {
             Unfit::Modality { found } => write!(f, "not meant for modality {found}"),
             Unfit::SopClass { found } => write!(f, "not meant for SOP class {found}"),
-            Unfit::TooFew { found, need } => write!(f, "{found} instances, at least {need} are needed"),
-            Unfit::TooMany { found, most } => write!(f, "{found} instances, at most {most} are taken"),
+            Unfit::TooFew { found, need } => write!(f, "{}, at least {need} needed", instances(*found)),
+            Unfit::TooMany { found, most } => write!(f, "{}, at most {most} taken", instances(*found)),
             Unfit::Missing { attribute } => write!(f, "{attribute} is missing, so it cannot be judged"),
             Unfit::Outside { attribute, rule } => write!(f, "{attribute} is not {rule}"),
         }
     }
+}
+
+fn instances(n: usize) -> String {
+    counted(n, "instance", "instances")
 }
 
 /// Judges a rule against the headers of one series; every reason that speaks against it, none where it fits.

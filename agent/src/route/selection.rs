@@ -46,7 +46,7 @@ pub struct Requirement {
 
 /// A number (`1.5`) or an age (`"18Y"`, `"6M"`, `"2W"`, `"10D"`; PS3.5 6.2, AS).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "neither a number nor an age such as \"18Y\", \"6M\", \"2W\" or \"10D\"")]
 pub enum Bound {
     /// In the attribute's own unit.
     Number(f64),

@@ -21,7 +21,7 @@ pub enum Table {
     Results = 3,
     /// Deliveries to destinations.
     Deliveries = 4,
-    /// Append-only: no entry is ever changed or removed.
+    /// What was made and who has it: a key's first value stays, none is removed but with its study.
     Ledger = 5,
     /// Counters and settings.
     Meta = 6,
@@ -41,7 +41,6 @@ impl Table {
 enum Change {
     Put { table: Table, key: String, value: Bytes, study: Option<String> },
     Delete { table: Table, key: String },
-    Append { value: Bytes },
 }
 
 /// Changes that become durable and visible in one step.
@@ -82,28 +81,16 @@ impl Batch {
         self.changes.push(Change::Delete { table, key: key.to_owned() });
     }
 
-    /// Appends an entry to the ledger, as JSON. Its key, which orders it, is made from its position in the log.
-    pub fn append<T: Serialize>(&mut self, value: &T) -> Result<(), SpoolError> {
-        let value = serde_json::to_vec(value).map_err(|error| SpoolError::value(&error))?;
-        self.changes.push(Change::Append { value: value.into() });
-        Ok(())
-    }
-
     /// True where nothing changes.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
-    }
-
-    /// Adds another batch's changes behind these.
-    pub fn extend(&mut self, other: Batch) {
-        self.changes.extend(other.changes);
     }
 
     /// Studies whose keys the batch needs.
     pub(super) fn studies(&self) -> impl Iterator<Item = &str> {
         self.changes.iter().filter_map(|change| match change {
             Change::Put { study, .. } => study.as_deref(),
-            _ => None,
+            Change::Delete { .. } => None,
         })
     }
 
@@ -121,7 +108,7 @@ impl Batch {
                     limit("a key", key.len(), MAX_KEY)?;
                     limit("a value", value.len(), MAX_VALUE)?;
                     let study = match study {
-                        Some(study) => Some(keys.of(&study).cloned().ok_or(SpoolError::Erased)?),
+                        Some(study) => Some(keys.of(&study).ok_or(SpoolError::Erased)?),
                         None => None,
                     };
                     let name = name_of(names, table, &key);
@@ -129,11 +116,8 @@ impl Batch {
                 }
                 Change::Delete { table, key } => {
                     limit("a key", key.len(), MAX_KEY)?;
-                    Ok(Entry::Delete { table, key })
-                }
-                Change::Append { value } => {
-                    limit("a value", value.len(), MAX_VALUE)?;
-                    Ok(Entry::Append { value })
+                    let name = name_of(names, table, &key);
+                    Ok(Entry::Delete { table, key, name })
                 }
             })
             .collect()

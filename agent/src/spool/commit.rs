@@ -11,7 +11,8 @@ use super::shared::{Shared, exclusive, read, write};
 use super::{SpoolError, Table};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::{Arc, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
@@ -99,17 +100,45 @@ pub(super) struct Writer {
     pub(super) offset: u64,
     pub(super) sequence: u64,
     pub(super) chain: [u8; TAG],
-    /// After a failed write nobody knows what is on the disk: no more until it is opened anew.
-    pub(super) stopped: bool,
     /// A segment was sealed: see what can be reclaimed.
     pub(super) rolled: bool,
+}
+
+/// The writer in one's hand. Let go, by whichever way, it goes to the first who waits.
+pub(super) struct Turn<'a> {
+    writer: MutexGuard<'a, Writer>,
+    /// Dropped second, when the writer is free.
+    _next: PassOn<'a>,
+}
+
+struct PassOn<'a>(&'a Arc<Shared>);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.0.pass_on();
+    }
+}
+
+impl Deref for Turn<'_> {
+    type Target = Writer;
+
+    fn deref(&self) -> &Writer {
+        &self.writer
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
 }
 
 impl Shared {
     /// Makes a frame durable; returns when it is.
     pub(super) async fn submit(self: &Arc<Self>, frame: Frame) -> Outcome {
-        let (done, mut answer) = oneshot::channel();
         let (lead, mut hint) = oneshot::channel();
+        // Declared last, dropped first: when a hint goes unused, its waiter is known to be gone.
+        let (done, mut answer) = oneshot::channel();
         exclusive(&self.queue).push_back(Pending { frame, done, lead: Some(lead) });
         self.lead_if_free();
         if let Ok(outcome) = answer.try_recv() {
@@ -131,7 +160,6 @@ impl Shared {
         let (done, mut answer) = oneshot::channel();
         exclusive(&self.queue).push_back(Pending { frame, done, lead: None });
         self.lead();
-        self.pass_on();
         match answer.try_recv() {
             Ok(outcome) => outcome,
             // Another leader has it in hand.
@@ -140,34 +168,43 @@ impl Shared {
     }
 
     fn lead_if_free(self: &Arc<Self>) {
-        let free = match self.writer.try_lock() {
-            Ok(mut writer) => {
-                blocking(|| self.drain(&mut writer));
-                true
-            }
-            Err(TryLockError::Poisoned(_)) => {
-                exclusive(&self.queue).clear();
-                false
-            }
-            Err(TryLockError::WouldBlock) => false,
+        let writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::Poisoned(broken)) => self.half_written(broken),
+            // Whoever has it passes it on.
+            Err(TryLockError::WouldBlock) => return,
         };
-        if free {
-            self.pass_on();
-        }
+        let mut turn = Turn { writer, _next: PassOn(self) };
+        waiting(|| self.drain(&mut turn));
     }
 
     fn lead(self: &Arc<Self>) {
-        blocking(|| self.drain(&mut exclusive(&self.writer)));
+        waiting(|| self.drain(&mut self.turn()));
+    }
+
+    /// Waits for the writer.
+    pub(super) fn turn(self: &Arc<Self>) -> Turn<'_> {
+        Turn { writer: self.writer.lock().unwrap_or_else(|broken| self.half_written(broken)), _next: PassOn(self) }
+    }
+
+    /// The writer of a thread that panicked: how far it came is not known.
+    fn half_written<'a>(&self, broken: PoisonError<MutexGuard<'a, Writer>>) -> MutexGuard<'a, Writer> {
+        self.stop(SpoolError::HalfWritten);
+        broken.into_inner()
     }
 
     /// Wakes the first waiter, if any: the writer is free.
     fn pass_on(self: &Arc<Self>) {
         let mut queue = exclusive(&self.queue);
         for waiting in queue.iter_mut() {
-            let Some(lead) = waiting.lead.take() else { return };
-            match lead.send(Hint { shared: Arc::clone(self), armed: true }) {
-                Ok(()) => return,
-                Err(mut hint) => hint.armed = false,
+            match waiting.lead.take() {
+                Some(lead) => match lead.send(Hint { shared: Arc::clone(self), armed: true }) {
+                    Ok(()) => return,
+                    Err(mut hint) => hint.armed = false,
+                },
+                // It was told, and has given up since.
+                None if waiting.done.is_closed() => {}
+                None => return,
             }
         }
     }
@@ -184,7 +221,7 @@ impl Shared {
             }
         }
         if std::mem::take(&mut writer.rolled) {
-            self.reclaim(writer);
+            blocking(|| self.reclaim(writer));
         }
     }
 
@@ -203,7 +240,7 @@ impl Shared {
             if !group.is_empty() && (!fits || bytes + length > MAX_GROUP) {
                 break;
             }
-            let admitted = self.admit(writer, &next.frame).and_then(|()| self.make_room(writer, &next.frame));
+            let admitted = self.admit(&next.frame).and_then(|()| self.make_room(writer, &next.frame));
             let Some(next) = waiting.pop_front() else { break };
             match admitted {
                 Ok(()) => {
@@ -219,16 +256,13 @@ impl Shared {
         group
     }
 
-    fn admit(&self, writer: &Writer, frame: &Frame) -> Result<(), SpoolError> {
-        if writer.stopped {
-            return Err(SpoolError::Stopped);
-        }
+    fn admit(&self, frame: &Frame) -> Result<(), SpoolError> {
+        self.running()?;
         self.keep_ledger(frame)?;
-        let keys = read(&self.keys);
-        if frame.entries.iter().filter_map(Entry::study).any(|key| keys.by_id(&key.id).is_none()) {
+        if frame.entries.iter().filter_map(Entry::study).any(|key| self.keys.by_id(&key.id).is_none()) {
             return Err(SpoolError::Erased);
         }
-        if frame.ingest && self.physical_bytes(&keys) > self.options.ingest_limit() {
+        if frame.ingest && self.physical_bytes() > self.options.ingest_limit() {
             return Err(SpoolError::Full);
         }
         Ok(())
@@ -259,8 +293,7 @@ impl Shared {
                 places.into_iter().map(Ok).collect()
             }
             Err(error) => {
-                // A full disk left the file as it was, as far as it counts: the next write goes to the same place.
-                writer.stopped |= error != SpoolError::Full;
+                self.failed(&error);
                 group.iter().map(|_| Err(error.clone())).collect()
             }
         }
@@ -298,29 +331,41 @@ impl Shared {
 
     /// Sees to it that the frame fits into the segment.
     pub(super) fn make_room(&self, writer: &mut Writer, frame: &Frame) -> Result<(), SpoolError> {
+        self.running()?;
         let length = frame.length();
-        if writer.stopped {
-            Err(SpoolError::Stopped)
-        } else if writer.offset + length + BLOCK as u64 <= writer.segment.size {
+        if writer.offset + length + BLOCK as u64 <= writer.segment.size {
             Ok(())
         } else {
             self.roll(writer, frame.ingest, length)
         }
     }
 
+    /// The last word of a spool that is closed. With it, whatever stands before it was durable: where that does not read
+    /// back, the next start knows it for damage, and not for a write that the power cut off.
+    pub(super) fn close_log(&self, writer: &mut Writer) {
+        let last_word = Frame::new(self, Vec::new(), None);
+        // Without it, e.g. on a full disk, nothing is lost.
+        let _ = last_word.and_then(|frame| {
+            self.make_room(writer, &frame)?;
+            self.write_group(writer, vec![frame]).pop().unwrap_or(Err(SpoolError::Stopped))
+        });
+    }
+
     /// Seals the segment and begins the next one. Nothing is sealed before there is a file to go on with.
     fn roll(&self, writer: &mut Writer, ingest: bool, needed: u64) -> Result<(), SpoolError> {
-        let (name, file) = self.next_file(ingest, needed + 2 * BLOCK as u64)?;
+        let (name, file) = blocking(|| self.next_file(ingest, needed + 2 * BLOCK as u64))?;
         if writer.offset < writer.segment.size {
-            let mut footer = [Frame::new(self, vec![Entry::Footer], None)?];
-            if let Err(error) = Self::write_frames(writer, &mut footer) {
-                writer.stopped = true;
+            let footer = Frame::new(self, vec![Entry::Footer], None);
+            let sealed = footer.and_then(|footer| Self::write_frames(writer, &mut [footer]));
+            if let Err(error) = sealed {
+                self.failed(&error);
+                self.put_back(name);
                 return Err(error);
             }
             writer.offset = writer.segment.size;
         }
         let next = Segment::begin(&*self.io, &name, &*file, writer.segment.number + 1, writer.sequence, &self.master)
-            .inspect_err(|_| writer.stopped = true)?;
+            .inspect_err(|error| self.failed(error))?;
         write(&self.state).add_segment(next.clone());
         *writer = Writer::at_start(next, true);
         Ok(())
@@ -331,12 +376,21 @@ impl Writer {
     /// Before the first frame of a segment.
     pub(super) fn at_start(segment: Segment, rolled: bool) -> Self {
         let (sequence, chain) = (segment.first, segment.salt);
-        Self { segment, offset: BLOCK as u64, sequence, chain, stopped: false, rolled }
+        Self { segment, offset: BLOCK as u64, sequence, chain, rolled }
+    }
+}
+
+/// Runs a write. It is over about as soon as another thread would have been woken to take over this one's tasks, and one
+/// thread does it at a time: where the runtime has others, they take what comes meanwhile.
+fn waiting<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(handle) if handle.metrics().num_workers() > 1 => work(),
+        _ => blocking(work),
     }
 }
 
 /// Runs what blocks without holding up the other tasks, where the runtime can.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
+pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         _ => work(),

@@ -2,7 +2,7 @@
 use super::buffer::{BLOCK, Buffer};
 use super::io::{SpoolFile, SpoolIo};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fdatasync, flock, fstatvfs};
-use rustix::io::{ReadWriteFlags, pwritev2};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IoSlice, Result};
 use std::os::fd::OwnedFd;
@@ -58,7 +58,7 @@ impl SpoolIo for DiskIo {
                 self.lock.set_len(0)?;
                 self.lock.write_all_at(std::process::id().to_string().as_bytes(), 0)
             }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Errno::WOULDBLOCK) => {
                 let holder = std::fs::read_to_string(self.path.join("lock")).unwrap_or_default();
                 Err(std::io::Error::new(ErrorKind::WouldBlock, format!("process {holder}")))
             }
@@ -73,8 +73,11 @@ impl SpoolIo for DiskIo {
     fn create(&self, name: &str, length: u64, written: bool) -> Result<Arc<dyn SpoolFile>> {
         let file = self.open_file(name, true)?;
         if length > 0 {
-            fallocate(&file.buffered, FallocateFlags::empty(), 0, length)
-                .or_else(|_| file.buffered.set_len(length).map_err(|_| rustix::io::Errno::NOSPC))?;
+            match fallocate(&file.buffered, FallocateFlags::empty(), 0, length) {
+                // The file system cannot; where there is no room, a write says so.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.buffered.set_len(length)?,
+                allocated => allocated?,
+            }
         }
         if written {
             let mut zeroes = Buffer::new(1 << 20);
@@ -134,7 +137,7 @@ impl DiskFile {
                     offset += written as u64;
                     IoSlice::advance_slices(&mut left, written);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -66,6 +66,9 @@ pub enum SpoolError {
     /// The spool was closed, or a write failed and nobody knows what is on the disk; open it anew.
     #[error("the spool takes no writes any more: it was closed, or a write failed")]
     Stopped,
+    /// A thread ended half-way through a write.
+    #[error("a write to the log was left half-way")]
+    HalfWritten,
     /// The disk failed.
     #[error("cannot {action}: {reason}")]
     Disk {
@@ -112,6 +115,7 @@ impl From<SpoolError> for Fault {
             SpoolError::Value(_) => ("spool-value", Blame::Sund),
             SpoolError::Options(_) => ("spool-options", Blame::Configuration),
             SpoolError::Stopped => ("spool-stopped", Blame::Box),
+            SpoolError::HalfWritten => ("spool-stopped", Blame::Sund),
             SpoolError::Disk { .. } => ("spool-disk", Blame::Box),
             SpoolError::Crypto => ("spool-encryption", Blame::Box),
         };

@@ -58,24 +58,21 @@ pub(super) enum Entry {
     Part { key: Arc<StudyKey>, stream: [u8; 8], first_chunk: u32 },
     /// A value, sealed with a study's key where it has one. `name` is what is left of the key's name once that is gone.
     Put { table: Table, key: String, value: Bytes, study: Option<Arc<StudyKey>>, name: [u8; 16] },
-    /// A value is no more.
-    Delete { table: Table, key: String },
-    /// A line of the ledger.
-    Append { value: Bytes },
+    /// A value is no more. On disk by the name alone: the key may name a study that is erased one day.
+    Delete { table: Table, key: String, name: [u8; 16] },
     /// The segment ends here.
     Footer,
     /// An instance or part whose study was erased.
     DeadInstance,
-    /// A value whose study was erased.
-    DeadPut { table: Table, name: [u8; 16] },
+    /// As read: a value was removed, or its study was erased.
+    Removed { table: Table, name: [u8; 16] },
 }
 
 const INSTANCE: u8 = 1;
 const PART: u8 = 2;
 const PUT: u8 = 3;
 const DELETE: u8 = 4;
-const APPEND: u8 = 5;
-const FOOTER: u8 = 6;
+const FOOTER: u8 = 5;
 
 impl Entry {
     /// The key that must be alive when the entry is written.
@@ -123,16 +120,12 @@ impl Entry {
                     None => text(out, &pair),
                 }
             }
-            Entry::Delete { table, key } => {
+            Entry::Delete { table, name, .. } => {
                 out.extend_from_slice(&[DELETE, *table as u8]);
-                text(out, key.as_bytes());
-            }
-            Entry::Append { value } => {
-                out.push(APPEND);
-                text(out, value);
+                out.extend_from_slice(name);
             }
             Entry::Footer => out.push(FOOTER),
-            Entry::DeadInstance | Entry::DeadPut { .. } => {}
+            Entry::DeadInstance | Entry::Removed { .. } => {}
         }
         Ok(())
     }
@@ -154,14 +147,14 @@ impl Entry {
                     });
                 }
                 let sealed = reader.text()?;
-                let Some(key) = keys.by_id(&id).cloned() else { return Some(Entry::DeadInstance) };
+                let Some(key) = keys.by_id(&id) else { return Some(Entry::DeadInstance) };
                 let arrival = serde_json::from_slice(&key.key.open_short(b"arrival", sealed)?).ok()?;
                 Some(Entry::Instance { key, stream, parts, first_chunk, arrival })
             }
             PART => {
                 let (id, stream): (KeyId, [u8; 8]) = (reader.take()?, reader.take()?);
                 let first_chunk = reader.u32()?;
-                Some(match keys.by_id(&id).cloned() {
+                Some(match keys.by_id(&id) {
                     Some(key) => Entry::Part { key, stream, first_chunk },
                     None => Entry::DeadInstance,
                 })
@@ -173,7 +166,7 @@ impl Entry {
                 let (study, pair) = if id == NO_KEY {
                     (None, Bytes::copy_from_slice(content))
                 } else {
-                    let Some(study) = keys.by_id(&id).cloned() else { return Some(Entry::DeadPut { table, name }) };
+                    let Some(study) = keys.by_id(&id) else { return Some(Entry::Removed { table, name }) };
                     let pair = Bytes::copy_from_slice(&study.key.open_short(b"value", content)?);
                     (Some(study), pair)
                 };
@@ -184,9 +177,8 @@ impl Entry {
             }
             DELETE => {
                 let table = Table::from_u8(reader.take::<1>()?[0])?;
-                Some(Entry::Delete { table, key: String::from_utf8(reader.text()?.to_vec()).ok()? })
+                Some(Entry::Removed { table, name: reader.take()? })
             }
-            APPEND => Some(Entry::Append { value: Bytes::copy_from_slice(reader.text()?) }),
             FOOTER => Some(Entry::Footer),
             _ => None,
         }
@@ -320,5 +312,20 @@ impl Claim {
             entries.push(Entry::decode(&mut reader, keys)?);
         }
         Some((tag, entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A removed value may have had a study's name for a key, and outlives that study in the log.
+    #[test]
+    fn a_removal_is_written_without_the_key_that_it_removes() {
+        let mut bytes = Vec::new();
+        let (key, name) = ("2.25.4711".to_owned(), [7; 16]);
+        Entry::Delete { table: Table::Studies, key: key.clone(), name }.encode(&mut bytes).unwrap();
+        assert!(!bytes.windows(key.len()).any(|part| part == key.as_bytes()));
+        assert!(bytes.ends_with(&name));
     }
 }

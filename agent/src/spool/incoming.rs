@@ -151,12 +151,9 @@ impl Shared {
     /// A batch as the entries of a frame; makes the keys that it needs.
     pub(super) fn entries(&self, batch: Batch) -> Result<Vec<Entry>, SpoolError> {
         for study in batch.studies() {
-            let known = read(&self.keys).of(study).is_some();
-            if !known {
-                super::shared::write(&self.keys).of_or_new(study)?;
-            }
+            self.key_of(study)?;
         }
-        let mut entries = batch.entries(&read(&self.keys), &self.names)?;
+        let mut entries = batch.entries(&self.keys, &self.names)?;
         // Work that is resumed says again what it has said: the ledger keeps the first.
         let state = read(&self.state);
         let mut said = HashSet::new();

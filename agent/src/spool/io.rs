@@ -1,7 +1,14 @@
 //! All I/O of the spool goes through these two traits, so that a test can cut the power at each operation.
-use std::io::Result;
+use rustix::io::Errno;
+use std::io::{Error, Result};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+/// True for what a disk or a file system says of a place that it cannot give back any more.
+pub(super) fn is_unreadable(error: &Error) -> bool {
+    let said = error.raw_os_error().map(Errno::from_raw_os_error);
+    said.is_some_and(|errno| [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA].contains(&errno))
+}
 
 /// The files of one directory, by name. Names that were made, changed or removed are durable after `sync_directory`.
 pub trait SpoolIo: Send + Sync {

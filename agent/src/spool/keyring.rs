@@ -1,11 +1,13 @@
 //! One key for each study, in slots of one file. Overwriting the slot erases the study: nothing else can open what was
 //! sealed with its key, in this spool or in any copy of its segments.
 use super::SpoolError;
-use super::io::{SpoolFile, SpoolIo};
+use super::io::{SpoolFile, SpoolIo, is_unreadable};
 use super::key::{Key, KeyBytes, MasterKey, NONCE, TAG, random};
+use super::shared::{exclusive, read, write};
 use crate::limits::spool::MAX_STUDY_UID;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 use zeroize::Zeroizing;
 
 /// Name of the file.
@@ -14,6 +16,8 @@ const MAGIC: [u8; 8] = *b"SUNDKEYS";
 const VERSION: u32 = 1;
 /// One sector, the unit that a disk writes whole: a torn write never reaches into a neighbour.
 const SLOT: usize = 512;
+/// How a slot begins whose key is being destroyed; noise follows, and zeroes in place of all once that is on the disk.
+const GONE: [u8; 8] = *b"SUNDGONE";
 /// Slots that are added at a time.
 const GROWTH: u64 = 64;
 
@@ -31,14 +35,32 @@ pub(super) struct StudyKey {
     slot: u64,
 }
 
-/// All keys that are not destroyed.
+/// All keys that are not destroyed. Whoever looks one up never waits for the disk.
 pub(super) struct Keyring {
     file: Arc<dyn SpoolFile>,
     wrapping: Key,
+    /// Free slots; held by whoever changes the file.
+    free: Mutex<Vec<u64>>,
+    known: RwLock<Known>,
+    /// Slots of the file.
+    slots: AtomicU64,
+    /// Slots that hold what is no key any more, and that nobody destroyed.
+    damaged: u64,
+}
+
+#[derive(Default)]
+struct Known {
     by_id: HashMap<KeyId, Arc<StudyKey>>,
     by_study: HashMap<String, Arc<StudyKey>>,
-    free: Vec<u64>,
-    slots: u64,
+}
+
+/// What a slot holds.
+enum Slot {
+    Free,
+    Key(Box<StudyKey>),
+    /// Its key was being destroyed when the agent ended.
+    HalfErased,
+    Damaged,
 }
 
 impl Keyring {
@@ -74,26 +96,57 @@ impl Keyring {
             None => create(io)?,
         };
         let read = SpoolError::disk("read the keys");
-        let mut content = Zeroizing::new(vec![0; file.length().map_err(&read)? as usize]);
-        file.read_at(0, &mut content).map_err(&read)?;
+        let slots = (file.length().map_err(&read)? / SLOT as u64).saturating_sub(1);
         let wrapping = master.derive(b"", b"sund spool study keys")?;
         let mut ring = Self {
             file,
             wrapping,
-            by_id: HashMap::new(),
-            by_study: HashMap::new(),
-            free: Vec::new(),
-            slots: (content.len() / SLOT) as u64 - 1,
+            free: Mutex::default(),
+            known: RwLock::default(),
+            slots: AtomicU64::new(slots),
+            damaged: 0,
         };
-        for (slot, bytes) in content.chunks_exact(SLOT).skip(1).enumerate() {
-            // A slot that does not open was erased, never used, or torn before anything was acknowledged under it.
-            match ring.unwrap(slot as u64, bytes) {
-                Some(key) => ring.insert(key),
-                None => ring.free.push(slot as u64),
+        let mut free = Vec::new();
+        for slot in (0..slots).rev() {
+            match ring.slot(slot).map_err(&read)? {
+                Slot::Free => free.push(slot),
+                Slot::Key(key) => drop(ring.insert(*key)),
+                Slot::HalfErased => {
+                    ring.fill(slot, &[0; SLOT])?;
+                    free.push(slot);
+                }
+                Slot::Damaged => ring.damaged += 1,
             }
         }
-        ring.free.reverse();
+        ring.free = Mutex::new(free);
         Ok(ring)
+    }
+
+    /// Reads a slot. A sector is written whole or not at all: one that is neither zero nor a key is damaged.
+    fn slot(&self, slot: u64) -> std::io::Result<Slot> {
+        let mut bytes = Zeroizing::new([0; SLOT]);
+        match self.file.read_at((slot + 1) * SLOT as u64, &mut *bytes) {
+            Ok(()) => {}
+            Err(error) if is_unreadable(&error) => return Ok(Slot::Damaged),
+            Err(error) => return Err(error),
+        }
+        Ok(match self.unwrap(slot, &*bytes) {
+            Some(key) => Slot::Key(Box::new(key)),
+            None if bytes.iter().all(|byte| *byte == 0) => Slot::Free,
+            None if bytes.starts_with(&GONE) => Slot::HalfErased,
+            None => Slot::Damaged,
+        })
+    }
+
+    /// Fills a slot, durably.
+    fn fill(&self, slot: u64, content: &[u8; SLOT]) -> Result<(), SpoolError> {
+        let position = (slot + 1) * SLOT as u64;
+        self.file.write_durably_at(position, &[content]).map_err(SpoolError::disk("erase a study's key"))
+    }
+
+    /// Slots whose keys are lost.
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged
     }
 
     fn unwrap(&self, slot: u64, bytes: &[u8]) -> Option<StudyKey> {
@@ -106,40 +159,42 @@ impl Keyring {
         Some(StudyKey { id: *id, study, key: Key::new(key).ok()?, bytes: Zeroizing::new(*key), slot })
     }
 
-    fn insert(&mut self, key: StudyKey) {
+    fn insert(&self, key: StudyKey) -> Arc<StudyKey> {
         let key = Arc::new(key);
-        self.by_id.insert(key.id, Arc::clone(&key));
-        self.by_study.insert(key.study.clone(), key);
+        let mut known = write(&self.known);
+        known.by_id.insert(key.id, Arc::clone(&key));
+        known.by_study.insert(key.study.clone(), Arc::clone(&key));
+        key
     }
 
     /// The key of that name, while its study is not erased.
-    pub(super) fn by_id(&self, id: &KeyId) -> Option<&Arc<StudyKey>> {
-        self.by_id.get(id)
+    pub(super) fn by_id(&self, id: &KeyId) -> Option<Arc<StudyKey>> {
+        read(&self.known).by_id.get(id).cloned()
     }
 
     /// The key of a study.
-    pub(super) fn of(&self, study: &str) -> Option<&Arc<StudyKey>> {
-        self.by_study.get(study)
+    pub(super) fn of(&self, study: &str) -> Option<Arc<StudyKey>> {
+        read(&self.known).by_study.get(study).cloned()
     }
 
     /// The key of a study; a new one, durable on return, where it has none.
-    pub(super) fn of_or_new(&mut self, study: &str) -> Result<Arc<StudyKey>, SpoolError> {
-        if let Some(key) = self.by_study.get(study) {
-            return Ok(Arc::clone(key));
+    pub(super) fn of_or_new(&self, study: &str) -> Result<Arc<StudyKey>, SpoolError> {
+        if let Some(key) = self.of(study) {
+            return Ok(key);
         }
         if study.is_empty() || study.len() > MAX_STUDY_UID {
             let (length, limit) = (study.len() as u64, MAX_STUDY_UID as u64);
             return Err(SpoolError::TooLarge { what: "a Study Instance UID", length, limit });
         }
-        let write = SpoolError::disk("write a study's key");
-        if self.free.is_empty() {
-            let zeroes = vec![0; SLOT * GROWTH as usize];
-            self.file.write_at((self.slots + 1) * SLOT as u64, &[&zeroes]).map_err(&write)?;
-            self.file.sync().map_err(&write)?;
-            self.free.extend((self.slots..self.slots + GROWTH).rev());
-            self.slots += GROWTH;
+        let mut free = exclusive(&self.free);
+        // Another association may have made it meanwhile.
+        if let Some(key) = self.of(study) {
+            return Ok(key);
         }
-        let Some(slot) = self.free.last().copied() else { return Err(SpoolError::Full) };
+        if free.is_empty() {
+            self.grow(&mut free)?;
+        }
+        let Some(slot) = free.last().copied() else { return Err(SpoolError::Full) };
         let (id, bytes): (KeyId, KeyBytes) = (random()?, Zeroizing::new(random()?));
         let mut plain = Zeroizing::new(Vec::with_capacity(PLAIN));
         plain.extend_from_slice(&id);
@@ -149,28 +204,43 @@ impl Keyring {
         plain.resize(PLAIN, 0);
         let mut sealed = self.wrapping.seal_short(&slot.to_le_bytes(), &plain)?;
         sealed.resize(SLOT, 0);
-        self.file.write_durably_at((slot + 1) * SLOT as u64, &[&sealed]).map_err(&write)?;
-        self.free.pop();
-        self.insert(StudyKey { id, study: study.to_owned(), key: Key::new(&bytes)?, bytes, slot });
-        self.of(study).cloned().ok_or(SpoolError::Crypto)
+        let position = (slot + 1) * SLOT as u64;
+        self.file.write_durably_at(position, &[&sealed]).map_err(SpoolError::disk("write a study's key"))?;
+        free.pop();
+        Ok(self.insert(StudyKey { id, study: study.to_owned(), key: Key::new(&bytes)?, bytes, slot }))
+    }
+
+    fn grow(&self, free: &mut Vec<u64>) -> Result<(), SpoolError> {
+        let write = SpoolError::disk("write a study's key");
+        let slots = self.slots.load(Ordering::Acquire);
+        let zeroes = vec![0; SLOT * GROWTH as usize];
+        self.file.write_at((slots + 1) * SLOT as u64, &[&zeroes]).map_err(&write)?;
+        self.file.sync().map_err(&write)?;
+        free.extend((slots..slots + GROWTH).rev());
+        self.slots.store(slots + GROWTH, Ordering::Release);
+        Ok(())
     }
 
     /// Destroys the key of a study, durably: noise first, then zeroes, each forced to the disk.
-    pub(super) fn destroy(&mut self, study: &str) -> Result<Option<Arc<StudyKey>>, SpoolError> {
-        let Some(key) = self.by_study.get(study).cloned() else { return Ok(None) };
-        let erase = SpoolError::disk("erase a study's key");
-        for content in [random::<SLOT>()?, [0; SLOT]] {
-            self.file.write_durably_at((key.slot + 1) * SLOT as u64, &[&content]).map_err(&erase)?;
+    pub(super) fn destroy(&self, study: &str) -> Result<Option<Arc<StudyKey>>, SpoolError> {
+        let mut free = exclusive(&self.free);
+        let Some(key) = self.of(study) else { return Ok(None) };
+        let mut noise = random::<SLOT>()?;
+        noise[..GONE.len()].copy_from_slice(&GONE);
+        self.fill(key.slot, &noise)?;
+        {
+            let mut known = write(&self.known);
+            known.by_study.remove(study);
+            known.by_id.remove(&key.id);
         }
-        self.by_study.remove(study);
-        self.by_id.remove(&key.id);
-        self.free.push(key.slot);
+        self.fill(key.slot, &[0; SLOT])?;
+        free.push(key.slot);
         Ok(Some(key))
     }
 
     /// Bytes of the file.
     pub(super) fn length(&self) -> u64 {
-        (self.slots + 1) * SLOT as u64
+        (self.slots.load(Ordering::Acquire) + 1) * SLOT as u64
     }
 }
 

@@ -36,7 +36,7 @@ use bytes::Bytes;
 use grant::Pins;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::{Shared, exclusive, read, write};
+use shared::{Shared, read, write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -104,7 +104,7 @@ pub struct Usage {
     pub instances: u64,
     /// False while C-STORE is answered A700.
     pub accepting: bool,
-    /// Places in the log that did not read back when it was opened.
+    /// Places in the log, and keys of studies, that did not read back when it was opened.
     pub damaged: u64,
 }
 
@@ -155,8 +155,9 @@ impl Spool {
     /// Begins an instance of a study; makes the study's key where it has none.
     ///
     /// # Errors
-    /// [`SpoolError::Full`] while C-STORE is to be answered A700.
+    /// [`SpoolError::Full`] while C-STORE is to be answered A700, [`SpoolError::Stopped`] after a write has failed.
     pub fn begin(&self, study: &str) -> Result<Incoming, SpoolError> {
+        self.0.running()?;
         if !self.0.accepting() {
             return Err(SpoolError::Full);
         }
@@ -169,6 +170,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::Full`] where that is used up as well.
     pub fn begin_result(&self, study: &str) -> Result<Incoming, SpoolError> {
+        self.0.running()?;
         if !self.0.takes_results() {
             return Err(SpoolError::Full);
         }
@@ -176,12 +178,7 @@ impl Spool {
     }
 
     fn incoming(&self, study: &str, ingest: bool) -> Result<Incoming, SpoolError> {
-        let known = read(&self.0.keys).of(study).cloned();
-        let key = match known {
-            Some(key) => key,
-            None => write(&self.0.keys).of_or_new(study)?,
-        };
-        Incoming::new(&self.0, key, ingest)
+        Incoming::new(&self.0, self.0.key_of(study)?, ingest)
     }
 
     /// Makes a batch durable and visible, all of it or nothing.
@@ -281,10 +278,10 @@ impl Spool {
 
     /// Erases a study: destroys its key on disk, forgets what it sealed, gives back what that frees. Durable on return.
     pub fn erase_study(&self, study: &str) -> Result<ErasureRecord, SpoolError> {
-        let mut writer = exclusive(&self.0.writer);
+        let mut writer = self.0.turn();
         // What is queued was sealed with the key that goes: it is answered before, or refused after.
         self.0.drain(&mut writer);
-        let destroyed = write(&self.0.keys).destroy(study)?;
+        let destroyed = self.0.keys.destroy(study).inspect_err(|error| self.0.failed(error))?;
         let at = SystemTime::now();
         let (mut instances, mut bytes, mut values, mut segments_removed) = (0, 0, 0, 0);
         if let Some(key) = &destroyed {
@@ -302,8 +299,23 @@ impl Spool {
 
     /// Writes what is queued and takes no more; the directory is free when the last handle is dropped.
     pub fn close(self) {
-        let mut writer = exclusive(&self.0.writer);
+        let mut writer = self.0.turn();
         self.0.drain(&mut writer);
-        writer.stopped = true;
+        self.0.close_log(&mut writer);
+        self.0.stop(SpoolError::Stopped);
+    }
+
+    /// Waits until a write has failed, after which the spool takes no more; the reason.
+    pub async fn broken(&self) -> SpoolError {
+        let mut stopped = self.0.stopped.subscribe();
+        loop {
+            match &*stopped.borrow_and_update() {
+                Some(SpoolError::Stopped) | None => {}
+                Some(why) => return why.clone(),
+            }
+            if stopped.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }

@@ -9,6 +9,11 @@ impl Shared {
     /// Reclaims what can be, and says how many segments. A failure leaves the log as it is, for the next time.
     pub(super) fn reclaim(&self, writer: &mut Writer) -> u64 {
         let mut given_back = 0;
+        writer.rolled = false;
+        // A key that cannot be read is not one that was erased: what it sealed stays, until the file is brought back.
+        if self.keys.damaged() > 0 {
+            return 0;
+        }
         let candidates: Vec<u64> = read(&self.state)
             .segments
             .values()
@@ -17,12 +22,11 @@ impl Shared {
             .map(|part| part.segment.number)
             .collect();
         for number in candidates {
-            if self.copy_forward(writer, number).and_then(|()| self.give_back(writer, number)).is_err() {
+            if self.copy_forward(writer, number).and_then(|()| self.give_back(number)).is_err() {
                 break;
             }
             given_back += 1;
         }
-        writer.rolled = false;
         given_back
     }
 
@@ -33,7 +37,7 @@ impl Shared {
         for entry in self.alive(number) {
             let size = match &entry {
                 Entry::Put { key, value, .. } => 128 + key.len() + value.len(),
-                Entry::Delete { key, .. } => 16 + key.len(),
+                Entry::Delete { .. } => 32,
                 _ => 0,
             };
             if bytes + size > most && !entries.is_empty() {
@@ -57,7 +61,7 @@ impl Shared {
         }
         for ((table, key), tombstone) in &state.tombstones {
             if tombstone.segment == number && state.needs(tombstone, number) {
-                entries.push(Entry::Delete { table: *table, key: key.clone() });
+                entries.push(Entry::Delete { table: *table, key: key.clone(), name: tombstone.name });
             }
         }
         entries
@@ -69,10 +73,10 @@ impl Shared {
         self.write_group(writer, vec![frame]).pop().unwrap_or(Err(SpoolError::Stopped)).map(|_| ())
     }
 
-    fn give_back(&self, writer: &mut Writer, number: u64) -> Result<(), SpoolError> {
+    fn give_back(&self, number: u64) -> Result<(), SpoolError> {
         let give_back = SpoolError::disk("give back a segment");
         // A spare counts as full: above the limit for instances it would keep them out for ever.
-        let keep = self.physical_bytes(&read(&self.keys)) <= self.options.ingest_limit();
+        let keep = self.physical_bytes() <= self.options.ingest_limit();
         let mut state = write(&self.state);
         let size = match state.segments.get(&number) {
             // A reader that came meanwhile keeps it.
@@ -87,10 +91,7 @@ impl Shared {
         }
         .map_err(&give_back)?;
         // Until its name is gone for good, what its tables said must stay superseded.
-        if let Err(error) = self.io.sync_directory() {
-            writer.stopped = true;
-            return Err(give_back(error));
-        }
+        self.io.sync_directory().map_err(&give_back).inspect_err(|error| self.stop(error.clone()))?;
         state.remove_segment(number);
         drop(state);
         if let Some(spare) = spare {

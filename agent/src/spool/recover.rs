@@ -2,18 +2,19 @@
 use super::buffer::{BLOCK, Pool, blocks};
 use super::commit::Writer;
 use super::frame::{CHUNK, Claim, Entry, Extent, SEALED_CHUNK, chunk_nonce};
-use super::io::SpoolIo;
+use super::io::{SpoolIo, is_unreadable};
 use super::key::{MasterKey, TAG};
 use super::keyring::Keyring;
 use super::segment::{self, Segment};
 use super::shared::{NEXT, Shared, UNFINISHED};
-use super::spares::{Spares, is_spare};
+use super::spares::{Spares, is_spare, kept};
 use super::state::State;
 use super::{SpoolError, SpoolOptions};
 use crate::limits::spool::PART;
 use ring::hmac;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, RwLock};
+use tokio::sync::watch;
 
 /// Name of the master key's file in the spool directory.
 pub(super) const MASTER: &str = "master.key";
@@ -47,17 +48,17 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     let keys = Keyring::open(&*io, key_file, &master)?;
     let mut state = State::rebuild();
     let last = segments.len().saturating_sub(1);
-    let ends: Vec<u64> = segments.iter().skip(1).map(|next| next.first).chain([u64::MAX]).collect();
+    let ends: Vec<Option<u64>> = segments.iter().skip(1).map(|next| Some(next.first)).chain([None]).collect();
     let mut writer = None;
     for (index, segment) in segments.into_iter().enumerate() {
         state.add_segment(segment.clone());
-        let scan = Scan { segment: &segment, keys: &keys, state: &mut state };
-        let end = scan.run(index == last, ends[index])?;
+        let scan = Scan { segment: &segment, keys: &keys, state: &mut state, unreadable: false };
+        let end = scan.run(ends[index])?;
         if index == last {
             // What was read back may have been in a cache only; from here on it counts as stored.
             segment.file.sync().map_err(SpoolError::disk("sync the last segment"))?;
             let End { offset, sequence, chain } = end;
-            writer = Some(Writer { segment, offset, sequence, chain, stopped: false, rolled: true });
+            writer = Some(Writer { segment, offset, sequence, chain, rolled: true });
         }
     }
     state.rebuilt();
@@ -78,13 +79,14 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     let shared = Shared {
         names: hmac::Key::new(hmac::HMAC_SHA256, &*names),
         master,
-        keys: RwLock::new(keys),
+        keys,
         state: RwLock::new(state),
         queue: Mutex::new(VecDeque::new()),
         writer: Mutex::new(writer),
         spares,
         heads: Pool::new(BLOCK),
         payloads: Pool::new(blocks(part_chunks * SEALED_CHUNK)),
+        stopped: watch::channel(None).0,
         part_chunks,
         options,
         io,
@@ -99,7 +101,7 @@ fn shelve(io: &Arc<dyn SpoolIo>, options: &SpoolOptions, maker: bool) -> Result<
     let names = &io.list().map_err(SpoolError::disk("list the spool directory"))?;
     for name in names {
         let adopt = is_spare(name)
-            && found.len() < options.spares
+            && found.len() < kept(options.spares)
             && io.open(name).and_then(|file| file.length()).is_ok_and(|length| length == options.segment_bytes);
         if adopt {
             found.push(name.clone());
@@ -155,6 +157,8 @@ struct End {
 
 /// A frame whose head is good.
 struct Found {
+    /// The tag that it continues.
+    chain: [u8; TAG],
     sequence: u64,
     group: u64,
     payload: Extent,
@@ -163,55 +167,55 @@ struct Found {
     entries: Vec<Entry>,
 }
 
+impl Found {
+    fn is_footer(&self) -> bool {
+        matches!(self.entries.as_slice(), [Entry::Footer])
+    }
+}
+
 struct Scan<'a> {
     segment: &'a Segment,
     keys: &'a Keyring,
     state: &'a mut State,
+    /// The disk did not give back what was looked at.
+    unreadable: bool,
 }
 
 impl Scan<'_> {
-    /// Reads the frames in order. `next` is the first sequence number of the segment after this one.
-    fn run(mut self, last: bool, next: u64) -> Result<End, SpoolError> {
+    /// Reads the frames in order. `next` is the first sequence number of the segment after this one; without it this is
+    /// the last one, whose end a power cut may have torn.
+    fn run(mut self, next: Option<u64>) -> Result<End, SpoolError> {
         let mut end = End { offset: BLOCK as u64, sequence: self.segment.first, chain: self.segment.salt };
-        // Frames of the newest group: the only ones that a power cut may have torn.
-        let mut unsure: Vec<Found> = Vec::new();
-        let mut at = end.offset;
-        let mut chain = Some(end.chain);
-        let mut sequence = end.sequence;
-        while at + BLOCK as u64 <= self.segment.size {
-            let found = self.frame_at(at)?;
-            let expected = found.filter(|found| match chain {
-                Some(chain) => found.0 == chain && found.1.sequence == sequence,
-                // Past a damaged spot any later frame of this place is taken.
-                None => found.1.sequence >= sequence && found.1.sequence < next,
-            });
-            let Some((_, frame)) = expected else {
-                if last {
-                    break;
-                }
-                if chain.take().is_some() {
-                    self.state.damaged += 1;
-                }
-                at += BLOCK as u64;
-                continue;
+        // Frames of the newest write: the only ones that may be torn.
+        let mut newest: Vec<Found> = Vec::new();
+        let (mut at, mut sequence, mut chain) = (end.offset, end.sequence, end.chain);
+        let mut sealed = false;
+        while !sealed {
+            let follows = |frame: &Found| frame.chain == chain && frame.sequence == sequence;
+            let frame = match self.frame_at(at)?.filter(follows) {
+                Some(frame) => frame,
+                None => match self.behind_damage(at, sequence, next)? {
+                    Some(frame) => {
+                        self.state.damaged += 1;
+                        self.unreadable = false;
+                        // It was written when all before it was on the disk.
+                        newest.drain(..).for_each(|frame| self.accept(frame, &mut end));
+                        frame
+                    }
+                    None => break,
+                },
             };
-            let footer = matches!(frame.entries.as_slice(), [Entry::Footer]);
-            chain = Some(frame.tag);
-            (at, sequence) = (frame.end, frame.sequence + 1);
-            if !last || unsure.first().is_some_and(|first| first.group != frame.group) {
-                for frame in unsure.drain(..) {
-                    self.accept(frame, &mut end);
-                }
+            sealed = frame.is_footer();
+            (at, sequence, chain) = (frame.end, frame.sequence + 1, frame.tag);
+            if next.is_some() || newest.first().is_some_and(|first| first.group != frame.group) {
+                newest.drain(..).for_each(|frame| self.accept(frame, &mut end));
             }
-            unsure.push(frame);
-            if footer {
-                at = self.segment.size;
-                break;
-            }
+            newest.push(frame);
         }
-        let sealed = at == self.segment.size;
-        for frame in unsure {
-            if last && !self.is_whole(&frame)? {
+        // A segment with one after it was sealed.
+        self.state.damaged += u64::from(next.is_some() && !sealed || self.unreadable);
+        for frame in newest {
+            if next.is_none() && !self.is_whole(&frame)? {
                 return Ok(end);
             }
             self.accept(frame, &mut end);
@@ -222,6 +226,24 @@ impl Scan<'_> {
         Ok(end)
     }
 
+    /// The first frame behind a place where the frame `sequence` does not stand as it was written; `None` where that may
+    /// as well never have been acknowledged.
+    ///
+    /// In the last segment a frame tells by its group what was durable when it was written: one that was written after
+    /// `sequence` was on the disk shows that the place is damaged. What is left of a torn write shows no such thing.
+    fn behind_damage(&mut self, from: u64, sequence: u64, next: Option<u64>) -> Result<Option<Found>, SpoolError> {
+        for at in (from..self.segment.size).step_by(BLOCK) {
+            let shows_damage = |frame: &Found| match next {
+                Some(next) => frame.sequence >= sequence && frame.sequence < next,
+                None => frame.group > sequence,
+            };
+            if let Some(frame) = self.frame_at(at)?.filter(shows_damage) {
+                return Ok(Some(frame));
+            }
+        }
+        Ok(None)
+    }
+
     fn accept(&mut self, frame: Found, end: &mut End) {
         *end = End { offset: frame.end, sequence: frame.sequence + 1, chain: frame.tag };
         self.state.apply(frame.sequence, frame.payload, frame.entries);
@@ -230,11 +252,12 @@ impl Scan<'_> {
         }
     }
 
-    /// The frame at an offset with the chain that it continues; `None` where there is none.
-    fn frame_at(&self, offset: u64) -> Result<Option<([u8; TAG], Found)>, SpoolError> {
-        let read = SpoolError::disk("read the log");
+    /// The frame at an offset; `None` where there is none.
+    fn frame_at(&mut self, offset: u64) -> Result<Option<Found>, SpoolError> {
         let mut head = vec![0; BLOCK];
-        self.segment.file.read_at(offset, &mut head).map_err(&read)?;
+        if offset + BLOCK as u64 > self.segment.size || !self.read(offset, &mut head)? {
+            return Ok(None);
+        }
         let Some(claim) = Claim::read(&head) else { return Ok(None) };
         if offset + claim.length() > self.segment.size {
             return Ok(None);
@@ -242,26 +265,44 @@ impl Scan<'_> {
         let length = claim.head() as usize;
         if length > BLOCK {
             head.resize(length, 0);
-            self.segment.file.read_at(offset + BLOCK as u64, &mut head[BLOCK..]).map_err(&read)?;
+            if !self.read(offset + BLOCK as u64, &mut head[BLOCK..])? {
+                return Ok(None);
+            }
         }
         let number = self.segment.number;
         let Some((tag, entries)) = claim.open(&self.segment.key, number, offset, &mut head, self.keys) else {
             return Ok(None);
         };
         let payload = Extent { segment: number, offset: offset + claim.head(), length: claim.payload, first_chunk: 0 };
-        let (sequence, group, end) = (claim.sequence, claim.group, offset + claim.length());
-        Ok(Some((claim.chain, Found { sequence, group, payload, end, tag, entries })))
+        let (chain, sequence, group, end) = (claim.chain, claim.sequence, claim.group, offset + claim.length());
+        Ok(Some(Found { chain, sequence, group, payload, end, tag, entries }))
+    }
+
+    /// Fills the buffer; false where the disk has lost what stood there.
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<bool, SpoolError> {
+        match self.segment.file.read_at(offset, buffer) {
+            Ok(()) => Ok(true),
+            Err(error) if is_unreadable(&error) => {
+                self.unreadable = true;
+                Ok(false)
+            }
+            Err(error) => Err(SpoolError::disk("read the log")(error)),
+        }
     }
 
     /// True where a frame's payload is all there.
-    fn is_whole(&self, frame: &Found) -> Result<bool, SpoolError> {
+    fn is_whole(&mut self, frame: &Found) -> Result<bool, SpoolError> {
         for entry in &frame.entries {
             let (Entry::Instance { key, stream, first_chunk, .. } | Entry::Part { key, stream, first_chunk }) = entry
             else {
                 continue;
             };
             let mut payload = vec![0; frame.payload.length as usize];
-            self.segment.file.read_at(frame.payload.offset, &mut payload).map_err(SpoolError::disk("read the log"))?;
+            if !self.read(frame.payload.offset, &mut payload)? {
+                // Not torn, but lost: who asks for it is told.
+                self.state.damaged += 1;
+                continue;
+            }
             for (number, chunk) in (*first_chunk..).zip(payload.chunks_mut(SEALED_CHUNK)) {
                 if key.key.open(chunk_nonce(*stream, number), b"chunk", chunk).is_none() {
                     return Ok(false);

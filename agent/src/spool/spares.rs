@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 const PREFIX: &str = "spare-";
+/// Used segments that are kept for their next use. To make one costs the disk as much as to fill it; to keep one is free.
+const KEPT: usize = 8;
 
 /// The spare files, and the thread that makes them.
 pub(super) struct Spares {
@@ -25,6 +27,11 @@ struct Shelf {
     series: String,
     ready: Mutex<Vec<String>>,
     coming: AtomicUsize,
+}
+
+/// Most spares where so many are made ahead.
+pub(super) fn kept(made: usize) -> usize {
+    if made == 0 { 0 } else { made.max(KEPT) }
 }
 
 /// True for the name of a spare file.
@@ -88,7 +95,7 @@ impl Spares {
 
     /// A name under which to keep a file of so many bytes for its next use; `None` where it is not wanted.
     pub(super) fn room(&self, number: u64, size: u64) -> Option<String> {
-        (size == self.shelf.size && self.count() < self.shelf.most).then(|| format!("{PREFIX}{number:012}.log"))
+        (size == self.shelf.size && self.count() < kept(self.shelf.most)).then(|| format!("{PREFIX}{number:012}.log"))
     }
 
     /// Takes in a file that has got the name from [`Spares::room`].

@@ -33,6 +33,7 @@ pub(super) struct Value {
 /// What keeps a removed key removed while older values of it are still in the log.
 #[derive(Clone, Copy)]
 pub(super) struct Tombstone {
+    pub(super) name: [u8; 16],
     pub(super) segment: u64,
     oldest: u64,
     newest: u64,
@@ -85,7 +86,7 @@ impl State {
     /// Takes in one frame that is durable.
     pub(super) fn apply(&mut self, sequence: u64, payload: Extent, entries: Vec<Entry>) {
         let segment = payload.segment;
-        for (index, entry) in entries.into_iter().enumerate() {
+        for entry in entries {
             match entry {
                 Entry::Instance { key, stream, mut parts, first_chunk, arrival } => {
                     if payload.length > 0 {
@@ -104,15 +105,11 @@ impl State {
                     }
                 }
                 Entry::Put { table, key, value, study, name } => self.put(segment, table, key, value, study, name),
-                Entry::Append { value } => {
-                    let key = format!("{sequence:016x}-{index:04x}");
-                    self.put(segment, Table::Ledger, key, value, None, [0; 16]);
-                }
-                Entry::Delete { table, key } => self.delete(segment, table, key),
-                Entry::DeadPut { table, name } => {
+                Entry::Delete { table, key, name } => self.delete(segment, table, key, name),
+                Entry::Removed { table, name } => {
                     let key = self.rebuilding.as_ref().and_then(|names| names.get(&(table, name)).cloned());
                     if let Some(key) = key {
-                        self.delete(segment, table, key);
+                        self.delete(segment, table, key, name);
                     }
                 }
                 Entry::Footer | Entry::DeadInstance => {}
@@ -150,11 +147,11 @@ impl State {
         }
     }
 
-    fn delete(&mut self, segment: u64, table: Table, key: String) {
+    fn delete(&mut self, segment: u64, table: Table, key: String, name: [u8; 16]) {
         let size = ENTRY + key.len() as u64;
         let tombstone = if let Some(old) = self.tables[table as usize].remove(&key) {
             self.release(old.segment, size + old.bytes.len() as u64);
-            Tombstone { segment, oldest: old.oldest, newest: old.segment }
+            Tombstone { name, segment, oldest: old.oldest, newest: old.segment }
         } else if let Some(old) = self.tombstones.get(&(table, key.clone())).copied() {
             // Repeated, or copied forward.
             self.release(old.segment, size);
@@ -206,14 +203,14 @@ impl State {
         }
         for table in Table::ALL {
             let dead = |value: &Value| value.study.as_ref().is_some_and(|key| key.id == *id);
-            let keys: Vec<(String, u64)> = self.tables[table as usize]
+            let keys: Vec<(String, u64, [u8; 16])> = self.tables[table as usize]
                 .iter()
                 .filter(|(_, value)| dead(value))
-                .map(|(key, value)| (key.clone(), value.segment))
+                .map(|(key, value)| (key.clone(), value.segment, value.name))
                 .collect();
-            for (key, segment) in keys {
+            for (key, segment, name) in keys {
                 // The sealed value stays in the log and stands for its own removal.
-                self.delete(segment, table, key);
+                self.delete(segment, table, key, name);
                 values += 1;
             }
         }

@@ -60,6 +60,11 @@ impl Node {
         Self::start_with(Vec::new(), None)
     }
 
+    /// A node for whoever has a certificate of the authority.
+    pub fn start_over_tls(pki: &Pki) -> Self {
+        Self::start_with(Vec::new(), Some(pki.acceptor()))
+    }
+
     pub fn start_with(callers: Vec<Caller>, tls: Option<TlsAcceptor>) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let node = Self::over(folder.path(), callers, tls);
@@ -101,6 +106,13 @@ impl Node {
         until(&format!("refusal {code}; there were {:?}", self.refusals()), || {
             self.refusals().iter().any(|refusal| refusal == code)
         });
+    }
+
+    /// Waits until something was refused for this reason.
+    pub fn expect_reason(&self, reason: &str) {
+        let has_it = || self.intake.faults.lock().unwrap().iter().any(|fault| fault.reason.contains(reason));
+        let said = self.intake.faults.lock().unwrap().clone();
+        until(&format!("a refusal because {reason}; there were {said:?}"), has_it);
     }
 }
 
@@ -176,21 +188,35 @@ impl Pki {
         (chain, PrivateKeyDer::from_pem_file(&self.key).unwrap())
     }
 
+    /// Authority, certificate and key, for programs.
+    pub fn paths(&self) -> [String; 3] {
+        [&self.authority, &self.certificate, &self.key].map(|path| path.to_string_lossy().into_owned())
+    }
+
     /// For a node that asks each caller for a certificate of the authority.
     pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.server())
+    }
+
+    /// The same, as a node is configured.
+    pub fn server(&self) -> Arc<rustls::ServerConfig> {
         assert!(self.folder.path().exists());
         let provider = Arc::new(ring::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(self.roots(), Arc::clone(&provider)).build().unwrap();
         let (chain, key) = self.identity();
         let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.unwrap().with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        Arc::new(config.unwrap().with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap())
     }
 
     pub fn connector(&self) -> (Arc<TlsConnector>, ServerName<'static>) {
+        self.connector_as(self)
+    }
+
+    /// For one that trusts this authority and shows the certificate of another.
+    pub fn connector_as(&self, shown: &Self) -> (Arc<TlsConnector>, ServerName<'static>) {
         let provider = Arc::new(ring::default_provider());
-        let (chain, key) = self.identity();
+        let (chain, key) = shown.identity();
         let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.unwrap().with_root_certificates(self.roots()).with_client_auth_cert(chain, key).unwrap();
         (Arc::new(TlsConnector::from(Arc::new(config))), ServerName::try_from("localhost").unwrap())

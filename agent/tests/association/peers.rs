@@ -30,12 +30,17 @@ fn script(name: &str) -> String {
 
 /// Runs a script of pynetdicom.
 pub fn pynetdicom<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> String {
-    let arguments =
-        std::iter::once(script(name).into()).chain(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
-    let output = run(&python(), "Python with pynetdicom 3 and set SUND_TEST_PYTHON", arguments);
+    let output = pynetdicom_ends(name, arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {errors}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The same, however it ends.
+pub fn pynetdicom_ends<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> Output {
+    let arguments =
+        std::iter::once(script(name).into()).chain(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+    run(&python(), "Python with pynetdicom 3 and set SUND_TEST_PYTHON", arguments)
 }
 
 /// A server that runs until it is dropped.

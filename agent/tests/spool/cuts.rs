@@ -125,7 +125,7 @@ pub fn perform(spool: &Spool, writer: usize, n: usize, step: &Step) -> Result<Op
             batch.put(Table::Jobs, &key(writer, k + 100), &format!("{n}"), tag.as_deref())?;
         }
         Step::Delete { key: k } => batch.delete(Table::Jobs, &key(writer, *k)),
-        Step::Append => batch.append(&format!("{writer}-{n}"))?,
+        Step::Append => batch.put(Table::Ledger, &format!("{writer}-{n}"), &format!("{writer}-{n}"), None)?,
         Step::Erase { study: number } => {
             spool.erase_study(&study(writer, *number))?;
             return Ok(None);

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result, Write};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use sund_agent::spool::{SpoolFile, SpoolIo};
@@ -60,6 +61,8 @@ struct Content {
     durable: Vec<u8>,
     /// Writes since the last sync.
     unsynced: Vec<(usize, Vec<u8>)>,
+    /// What the disk cannot give back.
+    lost: Vec<Range<usize>>,
 }
 
 enum NameChange {
@@ -168,7 +171,14 @@ impl Machine {
     pub fn overwrite(&self, name: &str, content: &[u8]) {
         let mut disk = self.disk();
         let file = disk.names[name];
-        disk.files[file] = Content { live: content.to_vec(), durable: content.to_vec(), unsynced: Vec::new() };
+        disk.files[file] = Content { live: content.to_vec(), durable: content.to_vec(), ..Content::default() };
+    }
+
+    /// From now on the disk does not give back these bytes of a file.
+    pub fn lose(&self, name: &str, bytes: Range<usize>) {
+        let mut disk = self.disk();
+        let file = disk.names[name];
+        disk.files[file].lost.push(bytes);
     }
 
     /// A machine with a copy of the files.
@@ -178,7 +188,7 @@ impl Machine {
             let mut disk = copy.disk();
             for (name, content) in self.files() {
                 let number = disk.files.len();
-                disk.files.push(Content { live: content.clone(), durable: content, unsynced: Vec::new() });
+                disk.files.push(Content { live: content.clone(), durable: content, ..Content::default() });
                 disk.names.insert(name.clone(), number);
                 disk.durable_names.insert(name, number);
             }
@@ -328,7 +338,7 @@ impl SpoolIo for FaultyIo {
         }
         let zeroes = vec![0; length as usize];
         let number = disk.files.len();
-        disk.files.push(Content { live: zeroes.clone(), durable: zeroes, unsynced: Vec::new() });
+        disk.files.push(Content { live: zeroes.clone(), durable: zeroes, ..Content::default() });
         disk.names.insert(name.to_owned(), number);
         disk.renames.push(NameChange::Create(name.to_owned(), number));
         disk.step()?;
@@ -382,6 +392,10 @@ impl SpoolFile for FaultyFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let disk = self.io.disk()?;
         let at = offset as usize;
+        let is_lost = |lost: &Range<usize>| lost.start < at + buffer.len() && at < lost.end;
+        if disk.files[self.number].lost.iter().any(is_lost) {
+            return Err(rustix::io::Errno::IO.into());
+        }
         let content = disk.files[self.number].live.get(at..at + buffer.len());
         buffer.copy_from_slice(content.ok_or(ErrorKind::UnexpectedEof)?);
         Ok(())

@@ -2,11 +2,11 @@
 use super::super::table::table;
 use super::super::{fail, print};
 use super::bars::spinner;
-use super::count;
 use crate::config::render;
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::infer::Engines;
+use crate::infer::{Engines, ONNXRUNTIME_VARIABLE};
 use crate::model::manifest::Golden;
 use crate::model::{MANIFEST, Package, golden};
 use crate::trial::Bench;
@@ -17,7 +17,7 @@ pub(super) fn check(folder: &Path) -> Result<Exit, Fault> {
     let package = match Package::inspect(folder) {
         Ok(package) => package,
         Err(defects) => {
-            let n = count(defects.problems.len(), "problem", "problems");
+            let n = counted(defects.problems.len(), "problem", "problems");
             let text = render(&folder.join(MANIFEST), &defects.problems);
             print(&format!("{text}{n}; every key is specified in agent/MODELS.md\n"));
             return Ok(Exit::Data);
@@ -30,9 +30,9 @@ pub(super) fn check(folder: &Path) -> Result<Exit, Fault> {
         manifest.version,
         manifest.vendor,
         package.digest,
-        count(manifest.networks.len(), "network", "networks"),
-        count(manifest.steps.len(), "step", "steps"),
-        count(manifest.golden.len(), "golden case", "golden cases"),
+        counted(manifest.networks.len(), "network", "networks"),
+        counted(manifest.steps.len(), "step", "steps"),
+        counted(manifest.golden.len(), "golden case", "golden cases"),
     ));
     let here = Engines::here(None);
     // Refused where no engine of this machine may serve the package.
@@ -69,7 +69,12 @@ pub(super) fn check(folder: &Path) -> Result<Exit, Fault> {
     for valid in &manifest.engines {
         let name = format!("{} {}", valid.class, valid.precision);
         if !ran.contains(&name) {
-            print(&format!("not on this machine: {name}\n"));
+            let hint = if valid.class == "onnxruntime" {
+                format!("; {ONNXRUNTIME_VARIABLE} names its library: the path of libonnxruntime.so")
+            } else {
+                String::new()
+            };
+            print(&format!("not on this machine: {name}{hint}\n"));
         }
     }
     Ok(match missed {

@@ -5,10 +5,10 @@ mod run;
 
 use super::{fail, on_runtime, print};
 use crate::exit::Exit;
-use crate::fault::Fault;
+use crate::fault::{Blame, Fault};
 use crate::model::template;
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -64,6 +64,13 @@ pub(super) fn run(command: ModelCommand) -> Exit {
 }
 
 fn new(name: &str, folder: Option<PathBuf>, kind: template::Kind) -> Result<Exit, Fault> {
+    if let (None, Some(last)) = (&folder, Path::new(name).file_name().filter(|last| *last != name)) {
+        let reason = format!(
+            "`{name}` is a path, and a package has a name: sund model new {} --folder {name}",
+            last.to_string_lossy().to_lowercase()
+        );
+        return Err(Fault::new("package-name", Blame::Configuration, reason));
+    }
     let folder = folder.unwrap_or_else(|| PathBuf::from(name));
     template::write(&folder, name, kind)?;
     let at = folder.display();
@@ -76,9 +83,4 @@ fn new(name: &str, folder: Option<PathBuf>, kind: template::Kind) -> Result<Exit
          \x20 4. see what is still wrong              sund model check {at}\n\
          \x20 5. try it on your own images            sund model run {at} --on FOLDER\n"
     )))
-}
-
-/// `1 file`, `2 files`.
-fn count(n: usize, one: &str, more: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { more })
 }

@@ -2,7 +2,7 @@
 use super::super::print;
 use super::super::table::table;
 use super::bars::Bars;
-use super::count;
+use crate::counted::counted;
 use crate::dataset::part10;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
@@ -86,7 +86,7 @@ impl Line {
     fn row(&self) -> Vec<String> {
         let series = match (&self.series, &self.modality, self.images) {
             (Some(number), Some(modality), Some(images)) => {
-                format!("{number} ({modality}, {})", count(images, "image", "images"))
+                format!("{number} ({modality}, {})", counted(images, "image", "images"))
             }
             _ => "all".to_owned(),
         };
@@ -129,10 +129,10 @@ impl Report<'_> {
         let taken = self.found.files.len() - self.skipped;
         let skipped = match self.found.skipped.len() + self.skipped {
             0 => String::new(),
-            n => format!("; {} skipped (SUND_LOG=info says why)", count(n, "other file", "other files")),
+            n => format!("; {} skipped (SUND_LOG=info says why)", counted(n, "other file", "other files")),
         };
-        let studies = count(self.found.studies().len(), "study", "studies");
-        format!("{} of {studies}{skipped}", count(taken, "DICOM file", "DICOM files"))
+        let studies = counted(self.found.studies().len(), "study", "studies");
+        format!("{} of {studies}{skipped}", counted(taken, "DICOM file", "DICOM files"))
     }
 
     fn write_index(&self) -> Result<(), Fault> {
