@@ -6,11 +6,14 @@ const DIGITS: usize = 8;
 /// What stands for what was left out.
 const LEFT_OUT: &str = "…";
 
-/// The text without the words of the identifiers, in whatever order and case, and without UIDs and long numbers.
-pub fn without_identifiers(text: &str, identifiers: &[Private<String>]) -> String {
+/// How UIDs begin that the standard itself gives, which name nobody.
+const STANDARD: &str = "1.2.840.10008.";
+
+/// The text without the words of the identifiers, in whatever order and case, and without long numbers and UIDs but the
+/// standard's own.
+pub fn without_identifiers<'a>(text: &str, identifiers: impl Iterator<Item = &'a Private<String>>) -> String {
     let is_part = |letter: char| letter.is_alphanumeric() || letter == '.';
     let names: Vec<String> = identifiers
-        .iter()
         .flat_map(|text| text.reveal().split(|letter| !is_part(letter)))
         .filter(|word| word.chars().nth(1).is_some())
         .map(str::to_lowercase)
@@ -21,7 +24,8 @@ pub fn without_identifiers(text: &str, identifiers: &[Private<String>]) -> Strin
         let (part, behind) = rest.split_at(rest.find(|c| is_part(c) != is_part(first)).unwrap_or(rest.len()));
         let word = part.trim_end_matches('.').to_lowercase();
         let digits = part.bytes().filter(u8::is_ascii_digit).count();
-        quoted.push_str(if digits >= DIGITS || names.contains(&word) { LEFT_OUT } else { part });
+        let names_somebody = digits >= DIGITS && !part.starts_with(STANDARD) || names.contains(&word);
+        quoted.push_str(if names_somebody { LEFT_OUT } else { part });
         rest = behind;
     }
     quoted
@@ -37,11 +41,14 @@ mod tests {
         for (said, quoted) in [
             ("status C000H: no patient PID-77QX (SØRENSEN, Åse)", "status C000H: no patient …-… (…, …)"),
             ("status 0110H: born 19470823? accession ACC.7.", "status 0110H: born …? accession …"),
-            ("status A900H: 2.25.1234567 is not 1.2.840.10008.5.1.4.1.1.7", "status A900H: … is not …"),
+            (
+                "status A900H: 2.25.1234567 is not 1.2.840.10008.5.1.4.1.1.7",
+                "status A900H: … is not 1.2.840.10008.5.1.4.1.1.7",
+            ),
             ("status C001H: a pidgin", "status C001H: a pidgin"),
         ] {
-            assert_eq!(without_identifiers(said, &whose), quoted);
+            assert_eq!(without_identifiers(said, whose.iter()), quoted);
         }
-        assert_eq!(without_identifiers("", &whose), "");
+        assert_eq!(without_identifiers("", whose.iter()), "");
     }
 }

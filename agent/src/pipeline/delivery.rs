@@ -4,6 +4,7 @@ use crate::association::{Kind, ObjectToSend, SendError, Sender, Sent, WireError}
 use crate::audit;
 use crate::deliver::Destination;
 use crate::deliver::queue::{Attempt, Delivery, DeliveryState, Line};
+use crate::deliver::quote;
 use crate::deliver::record::LedgerEvent;
 use crate::fault::{Blame, Fault};
 use crate::instance::StoredInstance;
@@ -130,8 +131,8 @@ impl Pipeline {
             };
             let attempt = match sent {
                 Ok(Sent::Stored { .. }) => Attempt::Confirmed,
-                Ok(Sent::Refused(reason)) => Attempt::Refused(reason),
-                Ok(Sent::Later(reason)) => Attempt::Later(reason),
+                Ok(Sent::Refused(said)) => Attempt::Refused(self.quoted(&said, &delivery.study)),
+                Ok(Sent::Later(said)) => Attempt::Later(self.quoted(&said, &delivery.study)),
                 Err(error) => {
                     // Those behind it were not tried.
                     let is_silent = matches!(error, SendError::Wire(WireError::TimedOut(_)));
@@ -151,6 +152,12 @@ impl Pipeline {
         }
         sender.close().await;
         Ok(())
+    }
+
+    /// What a destination says of a result of this study, as it may stand in logs and tickets.
+    fn quoted(&self, said: &str, study: &str) -> String {
+        let identity = self.identity(study).unwrap_or_default();
+        quote::without_identifiers(said, identity.attributes().map(|(_, text)| text))
     }
 
     /// Records that no association came about. Where nothing is there, or nothing is taken from us, that is no fault of
