@@ -98,6 +98,8 @@ pub mod study {
     pub const MAX_REQUESTS: usize = 16;
     /// Most studies that are completed at the same time; each reads its instances, one after the other, into memory.
     pub const MAX_COMPLETING: usize = 2;
+    /// Most studies of which it is remembered that instances were refused, until their timelines say so.
+    pub const MAX_LACKING: usize = 1000;
     /// Most entries on a study's timeline; older ones stay in the audit trail.
     pub const MAX_TIMELINE: usize = 200;
 }

@@ -16,6 +16,7 @@ mod export;
 mod intake;
 mod queue;
 mod recorder;
+mod refused;
 mod requeue;
 mod retention;
 mod runner;
@@ -42,6 +43,7 @@ use crate::worker::{Bounds, Launcher};
 use activate::Models;
 use decoded::Decoded;
 use queue::JobQueue;
+use refused::Refused;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -85,6 +87,7 @@ pub struct Pipeline {
     started: SystemTime,
     address: Mutex<String>,
     traffic: Traffic,
+    refused: Refused,
     seen: Seen,
     draining: watch::Sender<bool>,
 }
@@ -132,6 +135,7 @@ impl Pipeline {
             started: SystemTime::now(),
             address: Mutex::default(),
             traffic: Traffic::default(),
+            refused: Refused::default(),
             seen: Seen::default(),
             draining: watch::channel(false).0,
         };

@@ -39,7 +39,9 @@ impl Log {
         // As text, and as the bytes that a dump of a message would show.
         let bytes = |secret: &str| format!("{:?}", secret.as_bytes()).trim_matches(['[', ']']).to_owned();
         let is_in = |secret: &&String| {
-            [secret.to_lowercase(), bytes(secret), hex(secret.as_bytes())].iter().any(|form| text.contains(form.as_str()))
+            [secret.to_lowercase(), bytes(secret), hex(secret.as_bytes())]
+                .iter()
+                .any(|form| text.contains(form.as_str()))
         };
         self.secrets.iter().filter(is_in).cloned().collect()
     }

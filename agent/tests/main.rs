@@ -12,6 +12,7 @@ mod logs;
 mod marking;
 mod metrics;
 mod model;
+mod notices;
 mod outcomes;
 mod phantom;
 mod results;

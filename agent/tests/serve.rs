@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 use sund_agent::association::{Peer, Sent, send};
 use sund_agent::fault::{Blame, Fault};
@@ -22,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A folder with a configuration on loopback, and systemd's end of the notify socket.
 pub struct Site {
     folder: tempfile::TempDir,
-    systemd: UnixDatagram,
+    /// What systemd has been told. It is read as it comes, as systemd does: a full socket would hold up the daemon.
+    told: mpsc::Receiver<String>,
 }
 
 impl Site {
@@ -43,8 +45,16 @@ impl Site {
         );
         fs::write(at("sund.toml"), text).unwrap();
         let systemd = UnixDatagram::bind(at("notify.sock")).unwrap();
-        systemd.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { folder, systemd }
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = systemd.recv(&mut buffer) {
+                if tell.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { folder, told }
     }
 
     pub fn folder(&self, name: &str) -> PathBuf {
@@ -69,13 +79,12 @@ impl Site {
 
     /// Waits until the daemon has told systemd this.
     pub fn hears(&self, what: &str) {
-        let mut buffer = [0; 4096];
         loop {
-            let length = self.systemd.recv(&mut buffer).unwrap_or_else(|error| {
+            let told = self.told.recv_timeout(PATIENCE).unwrap_or_else(|error| {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 panic!("{what} did not come: {error}; the daemon said: {log}")
             });
-            if String::from_utf8_lossy(&buffer[..length]).contains(what) {
+            if told.contains(what) {
                 return;
             }
         }

@@ -148,19 +148,24 @@ impl Delivery {
 #[derive(Debug, Default)]
 pub struct Line {
     failures: u32,
+    away_since: Option<Instant>,
     not_before: Option<Instant>,
 }
 
 impl Line {
-    /// The destination could not be reached.
-    pub fn failed(&mut self, now: Instant) {
+    /// The destination could not be reached. True where that is news.
+    pub fn failed(&mut self, now: Instant) -> bool {
         self.failures += 1;
+        self.away_since.get_or_insert(now);
         self.not_before = Some(now + pause(self.failures));
+        self.failures == 1
     }
 
-    /// The destination answered.
-    pub fn answered(&mut self) {
+    /// The destination answered; how long it had been away, where that is news.
+    pub fn answered(&mut self, now: Instant) -> Option<Duration> {
+        let away = self.away_since.map(|since| now.saturating_duration_since(since));
         *self = Self::default();
+        away
     }
 
     /// How long the line waits; zero where it can be tried.

@@ -59,6 +59,7 @@ impl Pipeline {
                 moment.at = first.arrival.at;
             }
         }
+        self.refused.note(&mut record);
         let mut opened = match opened {
             Ok(opened) => opened,
             Err(fault) if matches!(fault.blame, Blame::Peer | Blame::Study) => return self.refuse(record, &fault),

@@ -89,7 +89,7 @@ impl Pipeline {
                 Some(StoredInstance { arrival, .. }) => {
                     kinds.push(Kind { sop_class: arrival.sop_class, transfer_syntax: arrival.transfer_syntax });
                 }
-                None => self.attempted(destination, delivery, unreadable(&SpoolError::Erased))?,
+                None => self.attempted(destination, delivery, unreadable(&SpoolError::Erased), true)?,
             }
         }
         if kinds.is_empty() {
@@ -102,8 +102,8 @@ impl Pipeline {
         let mut sender = match opened {
             Ok(sender) => sender.answered_within(destination.patience),
             Err(error) => {
-                line.failed(Instant::now());
-                return self.not_reached(destination, &due, &error);
+                let is_news = lost(destination, line, &error);
+                return self.not_reached(destination, &due, &error, is_news);
             }
         };
         let mut measured = BTreeSet::new();
@@ -120,7 +120,7 @@ impl Pipeline {
                 Ok(object) => object,
                 // One that cannot be read back holds up no other.
                 Err(error) => {
-                    self.attempted(destination, &delivery, unreadable(&error))?;
+                    self.attempted(destination, &delivery, unreadable(&error), true)?;
                     continue;
                 }
             };
@@ -139,16 +139,20 @@ impl Pipeline {
                     // The first time, an archive that hangs is taken to hang whatever it is sent: the line keeps its order.
                     // Silence over the same result once more may be its own doing, and the others go past it.
                     let hangs = is_silent && delivery.unanswered == 1;
-                    if answers == 0 || hangs {
-                        line.failed(Instant::now());
-                    }
+                    let is_news = if answers == 0 || hangs { lost(destination, line, &error) } else { true };
                     let attempt = if hangs { Attempt::Away } else { Attempt::BrokeOff };
-                    return self.attempted(destination, &delivery, attempt(error.to_string()));
+                    return self.attempted(destination, &delivery, attempt(error.to_string()), is_news || !hangs);
                 }
             };
             answers += 1;
-            line.answered();
-            self.attempted(destination, &delivery, attempt)?;
+            if let Some(away) = line.answered(Instant::now()) {
+                tracing::info!(
+                    destination = destination.name,
+                    seconds = away.as_secs(),
+                    "the destination answers again"
+                );
+            }
+            self.attempted(destination, &delivery, attempt, true)?;
         }
         sender.close().await;
         Ok(())
@@ -161,13 +165,23 @@ impl Pipeline {
     }
 
     /// Records that no association came about. Where nothing is there, or nothing is taken from us, that is no fault of
-    /// the results; what broke off otherwise may be the first one's doing.
-    fn not_reached(&self, destination: &Destination, due: &[Delivery], error: &SendError) -> Result<(), Fault> {
+    /// the results, and is said once; what broke off otherwise may be the first one's doing.
+    fn not_reached(
+        &self,
+        destination: &Destination,
+        due: &[Delivery],
+        error: &SendError,
+        is_news: bool,
+    ) -> Result<(), Fault> {
         let (concerned, attempt): (_, fn(String) -> Attempt) = match error {
             SendError::Connect { .. } | SendError::Rejected(_) => (due, Attempt::Away),
             SendError::Wire(_) | SendError::Unexpected(_) => (&due[..due.len().min(1)], Attempt::BrokeOff),
         };
-        concerned.iter().try_for_each(|delivery| self.attempted(destination, delivery, attempt(error.to_string())))
+        let is_away = concerned.len() == due.len();
+        concerned.iter().enumerate().try_for_each(|(n, delivery)| {
+            let is_news = !is_away || is_news && n == 0;
+            self.attempted(destination, delivery, attempt(error.to_string()), is_news)
+        })
     }
 
     /// Ends so long after the order to drain.
@@ -215,11 +229,18 @@ impl Pipeline {
         })
     }
 
-    fn attempted(&self, destination: &Destination, delivery: &Delivery, attempt: Attempt) -> Result<(), Fault> {
+    /// What an attempt came to. `is_news` is false where log and audit trail have it already, of the destination as a whole.
+    fn attempted(
+        &self,
+        destination: &Destination,
+        delivery: &Delivery,
+        attempt: Attempt,
+        is_news: bool,
+    ) -> Result<(), Fault> {
         tokio::task::block_in_place(|| {
             let _study = self.span(&delivery.study).entered();
             let Some(delivery) = self.record_attempt(destination, delivery, attempt)? else { return Ok(()) };
-            self.tell(destination, &delivery);
+            self.tell(destination, &delivery, is_news);
             self.end_span_at_rest(&delivery.study);
             Ok(())
         })
@@ -264,7 +285,7 @@ impl Pipeline {
     }
 
     /// Metrics and audit of an attempt.
-    fn tell(&self, destination: &Destination, delivery: &Delivery) {
+    fn tell(&self, destination: &Destination, delivery: &Delivery, is_news: bool) {
         let study = self.audit_study(&delivery.study);
         let peer =
             audit::Peer { ae_title: destination.peer.called_ae.clone(), address: destination.peer.address.clone() };
@@ -285,9 +306,9 @@ impl Pipeline {
             }
             DeliveryState::Waiting { trouble: Some(reason), .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Failed);
-                tracing::warn!(destination = destination.name, reason, "a delivery is put off");
-                // The first failure is news; the ones after it are counted.
-                if delivery.attempts == 1 {
+                // The first failure of a result is news; the ones after it are counted.
+                if is_news && delivery.attempts == 1 {
+                    tracing::warn!(destination = destination.name, reason, "a delivery is put off");
                     let fault = failed("delivery-failed", reason);
                     let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: false };
                     self.recorder.audit(event);
@@ -297,6 +318,20 @@ impl Pipeline {
         }
         self.recorder.changed();
     }
+}
+
+/// The destination could not be reached, or hangs: said when it begins, and again when it answers. True where it is news.
+fn lost(destination: &Destination, line: &mut Line, error: &SendError) -> bool {
+    let is_news = line.failed(Instant::now());
+    if is_news {
+        let reason = error.to_string();
+        tracing::warn!(
+            destination = destination.name,
+            reason,
+            "the destination cannot be reached; what is for it waits"
+        );
+    }
+    is_news
 }
 
 fn unreadable(error: &SpoolError) -> Attempt {

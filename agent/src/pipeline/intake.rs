@@ -1,5 +1,6 @@
 //! association → spool: what the node's associations do to the pipeline.
 use super::Pipeline;
+use super::recorder::blocking;
 use crate::association::{Association, Intake};
 use crate::audit;
 use crate::dataset::scan::scan;
@@ -44,8 +45,12 @@ pub struct SpoolIntake {
 struct Sums {
     /// Instances by study, and the first of them, which says whose it is.
     stored: BTreeMap<String, (StoredInstance, u64)>,
-    /// Codes of refusals that the audit has had.
-    refused: BTreeSet<String>,
+    /// The study of the instance that is on its way.
+    sending: Option<String>,
+    /// Instances that were refused, by code: log and audit have had the first of each.
+    refused: BTreeMap<String, u64>,
+    /// Studies that they belong to, where that is known.
+    lacking: BTreeSet<String>,
 }
 
 /// The receiving end of an intake's events.
@@ -79,6 +84,7 @@ impl Intake for SpoolIntake {
     type Instance = Incoming;
 
     fn begin(&self, association: &Association, study: &str) -> Result<Incoming, Fault> {
+        self.sums(association, |sums| sums.sending = Some(study.to_owned()));
         let incoming = self.pipeline.spool.begin(study)?;
         self.tell(Happened::Sending(association.id, study.to_owned()));
         Ok(incoming)
@@ -97,7 +103,8 @@ impl Intake for SpoolIntake {
     fn rejected(&self, association: &Association, fault: &Fault) {
         crate::metrics::association(false);
         crate::metrics::refusal(&fault.code);
-        tracing::warn!(code = %fault.code, "an association was rejected");
+        let (caller, address) = (&association.calling_ae, association.peer);
+        tracing::warn!(caller, %address, code = %fault.code, reason = %fault.reason, "an association was rejected");
         self.pipeline.recorder.audit(audit::Event::AssociationRefused {
             peer: peer(association),
             called_ae: association.called_ae.clone(),
@@ -109,6 +116,7 @@ impl Intake for SpoolIntake {
         crate::metrics::instance_received(instance.length, took);
         self.sums(association, |sums| {
             let study = instance.arrival.study.clone();
+            sums.sending = None;
             sums.stored.entry(study).or_insert_with(|| (instance.clone(), 0)).1 += 1;
         });
         self.pipeline.traffic.received.fetch_add(1, Ordering::Relaxed);
@@ -117,8 +125,20 @@ impl Intake for SpoolIntake {
 
     fn not_stored(&self, association: &Association, fault: &Fault) {
         crate::metrics::refusal(&fault.code);
-        tracing::warn!(code = %fault.code, reason = %fault.reason, "an instance was refused");
-        if self.sums(association, |sums| sums.refused.insert(fault.code.to_string())) {
+        let (is_first, study) = self.sums(association, |sums| {
+            let study = sums.sending.take();
+            sums.lacking.extend(study.clone());
+            let count = sums.refused.entry(fault.code.to_string()).or_default();
+            *count += 1;
+            (*count == 1, study)
+        });
+        if let Some(study) = study {
+            self.pipeline.refused.add(&study, fault);
+        }
+        // The first is news; the ones after it are counted.
+        if is_first {
+            let (caller, address) = (&association.calling_ae, association.peer);
+            tracing::warn!(caller, %address, code = %fault.code, reason = %fault.reason, "an instance was refused");
             // Whose it is, is not known: it was not kept.
             let study = audit::Study::default();
             self.pipeline.recorder.audit(audit::Event::StudyRefused { study, fault: fault.clone() });
@@ -129,6 +149,15 @@ impl Intake for SpoolIntake {
     fn closed(&self, association: &Association) {
         crate::metrics::associations_open(self.pipeline.traffic.open.fetch_sub(1, Ordering::Relaxed) - 1);
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
+        for (code, instances) in sums.refused.iter().filter(|(_, instances)| **instances > 1) {
+            let (caller, address) = (&association.calling_ae, association.peer);
+            tracing::warn!(caller, %address, code, instances, "so many instances of one association were refused");
+        }
+        for study in sums.lacking.iter().filter(|study| !sums.stored.contains_key(*study)) {
+            if let Err(fault) = blocking(|| self.pipeline.note_refused(study)) {
+                tracing::error!(code = %fault.code, reason = %fault.reason, "a timeline could not be written");
+            }
+        }
         for (first, instances) in sums.stored.into_values() {
             let study = self.pipeline.audit_instance(&first);
             self.pipeline.recorder.audit(audit::Event::InstancesStored { study, peer: peer(association), instances });
