@@ -1,6 +1,7 @@
 //! What `sund status --json`, the console and the tests see of a running agent. Frozen: a change is a new version.
 use crate::outcome::Outcome;
 use crate::privacy::Private;
+use crate::spool::Lack;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
@@ -67,6 +68,8 @@ pub struct SpoolStatus {
     pub instances: u64,
     /// False while C-STORE is answered A700.
     pub accepting: bool,
+    /// Why it is so: `quota`, `disk`, or `stopped` after a write has failed.
+    pub lack: Option<Lack>,
     /// Places that did not read back when the agent started: what lay there is lost.
     pub damaged: u64,
 }

@@ -106,6 +106,9 @@ async fn at_the_finest_level_the_log_of_a_daemon_names_no_patient_and_no_study()
     for message in ["a study is complete", "a job ended", "draining", "status C000H: no …-… …^…"] {
         assert!(log.text.contains(message), "{message} is not in the log: {}", log.text);
     }
+    // All that is said of a study is said in its span, the deliveries too.
+    let delivered: Vec<&str> = log.text.lines().filter(|line| line.contains("a result was delivered")).collect();
+    assert!(!delivered.is_empty() && delivered.iter().all(|line| line.contains("study{id=")), "{delivered:?}");
     let leaks = log.leaks();
     let places: Vec<Vec<String>> = leaks.iter().map(|secret| log.places(secret)).collect();
     assert!(leaks.is_empty(), "in the log: {leaks:?}: {places:#?}");

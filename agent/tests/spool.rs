@@ -8,7 +8,7 @@ mod turns;
 use power::Machine;
 use std::time::SystemTime;
 use sund_agent::instance::{Arrival, Origin, StoredInstance};
-use sund_agent::spool::{Batch, GrantExtents, Spool, SpoolError, SpoolOptions, Table};
+use sund_agent::spool::{Batch, GrantExtents, Lack, Spool, SpoolError, SpoolOptions, Table};
 
 fn options() -> SpoolOptions {
     SpoolOptions {
@@ -280,7 +280,7 @@ fn a_full_spool_refuses_instances_takes_tables_and_serves_again_once_there_is_ro
     };
     assert_eq!(refused, SpoolError::Full);
     assert!(stored >= 40, "only {stored}");
-    assert!(!spool.usage().accepting);
+    assert_eq!(spool.usage().lack, Some(Lack::Quota));
     for n in 0..200 {
         put(&spool, Table::Jobs, &n.to_string(), "waiting", None).unwrap();
     }

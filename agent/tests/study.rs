@@ -15,6 +15,7 @@ use sund_agent::deliver::Destination;
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::outcome::Outcome;
 use sund_agent::route::Mode;
+use sund_agent::spool::Lack;
 use sund_agent::status::StudyStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -549,7 +550,8 @@ async fn a_full_spool_refuses_instances_and_ends_what_it_has_begun() {
         stored.push(study);
         assert!(stored.len() < 40, "it never was full");
     };
-    assert!(reason.contains("A700H") && !node.status().spool.accepting, "{reason}");
+    assert!(reason.contains("A700H"), "{reason}");
+    assert_eq!(node.status().spool.lack, Some(Lack::Quota));
     until("every job ends", || node.status().queue.is_empty().then_some(())).await;
     let archive = Archive::arrive_at(&away).await;
     archive.holds(2 * stored.len()).await;

@@ -5,6 +5,7 @@ use crate::control::{Answer, Request, ask};
 use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
+use crate::spool::Lack;
 use crate::status::Status;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -54,10 +55,12 @@ fn unexpected() -> Fault {
 
 fn table(status: &Status) -> String {
     let mut text = String::new();
-    let state = match (status.draining, status.spool.accepting) {
+    let state = match (status.draining, status.spool.lack) {
         (true, _) => "draining",
-        (false, true) => "serving",
-        (false, false) => "serving, but full: C-STORE is answered A700",
+        (false, None) => "serving",
+        (false, Some(Lack::Quota)) => "serving, but full: [spool] quota is used up, and C-STORE is answered A700",
+        (false, Some(Lack::Disk)) => "serving, but the spool's disk is full, and C-STORE is answered A700",
+        (false, Some(Lack::Stopped)) => "ending: the spool takes no writes any more, see the log",
     };
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     // Writing to a String cannot fail.

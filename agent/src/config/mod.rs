@@ -193,7 +193,7 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
     let audit = storage::audit(root, node.as_ref().map_or("", |node| &node.ae_title));
     let packages = routing::packages(root);
     let destinations = routing::destinations(root, node.as_ref().map_or("", |node| &node.ae_title));
-    let routes = routing::routes(root, &packages, &destinations, &callers);
+    let routes = routing::routes(root, &packages, &callers);
     let worker = service::worker(root);
     let log = service::log(root);
     exposure::check(root, node.as_ref(), &callers, console.as_ref(), today);

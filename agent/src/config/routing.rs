@@ -93,14 +93,13 @@ fn client_tls(section: &Section<'_, '_>) -> Option<(Arc<TlsConnector>, ServerNam
 }
 
 /// Reads `[[routes]]`.
-pub(super) fn routes(
-    root: &Section<'_, '_>,
-    packages: &[Package],
-    destinations: &[Destination],
-    callers: &[Caller],
-) -> Vec<Route> {
+pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Caller]) -> Vec<Route> {
     let models: Vec<&str> = packages.iter().map(|package| package.manifest.name.as_str()).collect();
-    let nodes: Vec<&str> = destinations.iter().map(|destination| destination.name.as_str()).collect();
+    // By their names alone: one with problems of its own is told where it stands.
+    let sections = root.sections_quietly("destinations", "destinations");
+    let nodes: Vec<&str> = sections.iter().filter_map(|section| section.entry("name")?.get_ref().as_str()).collect();
+    // The name of a package that could not be opened is not known.
+    let all_opened = packages.len() == root.sections_quietly("models", "models").len();
     let may_call: Vec<&str> = callers.iter().map(|caller| caller.ae_title.as_str()).collect();
     let mut routes: Vec<Route> = Vec::new();
     for section in root.sections("routes", "routes") {
@@ -117,7 +116,9 @@ pub(super) fn routes(
             outcome_reports: section.value_or("outcome_reports", vec![Outcome::Failed, Outcome::TooLate]),
             deadline: section.value::<Time>("deadline").map(|time| time.0),
         };
-        known(&section, "models", &route.models, &models, "model");
+        if all_opened {
+            known(&section, "models", &route.models, &models, "model");
+        }
         known(&section, "destinations", &route.destinations, &nodes, "destination");
         if !callers.is_empty() {
             known(&section, "callers", &route.callers, &may_call, "caller");
@@ -137,7 +138,7 @@ pub(super) fn routes(
     routes
 }
 
-/// Names that another section must know. Sections with problems of their own may be missing there; that is told too.
+/// Names that another section must know.
 fn known(section: &Section<'_, '_>, key: &'static str, names: &[String], among: &[&str], what: &str) {
     for (n, name) in names.iter().enumerate() {
         if names[..n].contains(name) {

@@ -8,6 +8,7 @@ use crate::limits::study::MAX_OPEN;
 use crate::results::UidKey;
 use crate::spool::SpoolOptions;
 use crate::study::assembly::AssemblyRules;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long a study is kept after its last instance; `None`: until a person erases it.
@@ -32,6 +33,12 @@ pub(super) fn spool(root: &Section<'_, '_>) -> Option<(SpoolOptions, Retention)>
         let help = "the quota must hold the reserve and two segments, better many studies";
         section.complain("quota", "leaves no room for instances", help);
     }
+    // The default is no promise of this disk's.
+    let disk = directory.as_deref().filter(|_| section.entry("quota").is_some()).and_then(disk_bytes);
+    if let Some(disk) = disk.filter(|disk| quota_bytes > *disk) {
+        let message = format!("is more than the disk holds, {} GiB", disk >> 30);
+        section.complain("quota", &message, "is the spool's disk mounted there?");
+    }
     let retention = section.value::<Time>("retention").map(|time| time.0);
     if retention.is_some_and(|time| time < Duration::from_hours(1)) {
         section.complain("retention", "is under an hour", "results may still be on their way; write e.g. \"30d\"");
@@ -44,6 +51,12 @@ pub(super) fn spool(root: &Section<'_, '_>) -> Option<(SpoolOptions, Retention)>
     let options =
         SpoolOptions { segment_bytes, quota_bytes, reserve_bytes, key_file, ..SpoolOptions::in_directory(directory?) };
     Some((options, retention))
+}
+
+/// Bytes of the file system of a directory.
+fn disk_bytes(directory: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(directory).ok()?;
+    Some(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
 /// Reads `[study]`.

@@ -41,7 +41,8 @@ impl StatusSource for Pipeline {
                 bytes: usage.bytes,
                 quota: usage.quota,
                 instances: usage.instances,
-                accepting: usage.accepting,
+                accepting: usage.lack.is_none(),
+                lack: usage.lack,
                 damaged: usage.damaged,
             },
             models: self.model_status(&jobs),
@@ -66,7 +67,7 @@ impl StatusSource for Pipeline {
     }
 
     fn readiness(&self) -> Readiness {
-        match (*self.draining.borrow(), self.spool.usage().accepting) {
+        match (*self.draining.borrow(), self.spool.usage().lack.is_none()) {
             (true, _) => Readiness::Draining,
             (false, false) => Readiness::Full,
             (false, true) => Readiness::Accepting,

@@ -1,7 +1,7 @@
 //! Secondary capture (PS3.3 A.8.1): the preview as any viewer shows it, with what it is burned in.
 use super::build::{EXPLICIT, Set};
 use super::lossy::loss;
-use super::modules::{RESEARCH, common, date_time, engine_text, uids};
+use super::modules::{CAPTURE, RESEARCH, common, date_time, engine_text, uids};
 use super::{Mode, ResultContext, ResultObject, SourceHeader};
 use crate::dataset::scan::scan;
 use crate::fault::{Blame, Fault};
@@ -46,7 +46,7 @@ pub(super) fn make(context: &ResultContext<'_>, inference: &Inference, summary: 
     // The picture shows what the source shows. Free of burned-in identity is said only where every source says so.
     let says = |source: &SourceHeader| source.header.text(tags::BURNED_IN_ANNOTATION);
     let is_free = !context.sources.is_empty() && context.sources.iter().all(|s| says(s).is_some_and(|v| v == "NO"));
-    let mut set = common(context, &inference.package, SOP_CLASS, &ids, "OT", 9003)
+    let mut set = common(context, &inference.package, SOP_CLASS, &ids, "OT", CAPTURE)
         .texts(tags::IMAGE_TYPE, VR::CS, &["DERIVED", "SECONDARY"])
         .text(tags::CONVERSION_TYPE, VR::CS, "WSD")
         .text(tags::DERIVATION_DESCRIPTION, VR::ST, "Preview of an AI result, not for measurement")

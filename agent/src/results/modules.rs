@@ -56,6 +56,22 @@ pub(super) fn engine_text(engine: &EngineUsed) -> String {
     format!("{} {} {}", engine.class, engine.precision, engine.version)
 }
 
+/// A series of ours: its number, and how its description begins.
+#[derive(Clone, Copy)]
+pub(super) struct ResultSeries {
+    number: u32,
+    label: &'static str,
+}
+
+/// Segmentations.
+pub(super) const SEGMENTATION: ResultSeries = ResultSeries { number: 9001, label: "AI" };
+/// Reports of what was measured or found.
+pub(super) const REPORT: ResultSeries = ResultSeries { number: 9002, label: "AI" };
+/// Preview pictures.
+pub(super) const CAPTURE: ResultSeries = ResultSeries { number: 9003, label: "AI" };
+/// Reports of how a job ended, where it found nothing to report.
+pub(super) const OUTCOME: ResultSeries = ResultSeries { number: 9004, label: "AI outcome" };
+
 /// The common modules. Patient and study come from the identity record alone.
 pub(super) fn common(
     context: &ResultContext<'_>,
@@ -63,7 +79,7 @@ pub(super) fn common(
     sop_class: &str,
     uids: &Uids,
     modality: &str,
-    series_number: u32,
+    series: ResultSeries,
 ) -> Set {
     let (date, time) = date_time(local(context));
     let mut set = Set::new()
@@ -75,13 +91,14 @@ pub(super) fn common(
     set = identified(set, context.identity, super::report::is_report(sop_class));
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
     // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
-    let around = format!("AI{research}:  {}", package.version);
+    let label = series.label;
+    let around = format!("{label}{research}:  {}", package.version);
     let title: String = package.title.chars().take(64usize.saturating_sub(around.chars().count())).collect();
-    let description: String = format!("AI{research}: {title} {}", package.version).chars().take(64).collect();
+    let description: String = format!("{label}{research}: {title} {}", package.version).chars().take(64).collect();
     set.text(tags::STUDY_INSTANCE_UID, VR::UI, &context.identity.study)
         .text(tags::SERIES_INSTANCE_UID, VR::UI, &uids.series)
         .text(tags::MODALITY, VR::CS, modality)
-        .text(tags::SERIES_NUMBER, VR::IS, &series_number.to_string())
+        .text(tags::SERIES_NUMBER, VR::IS, &series.number.to_string())
         .text(tags::INSTANCE_NUMBER, VR::IS, "1")
         .text(tags::SERIES_DESCRIPTION, VR::LO, &description)
         .text(tags::SERIES_DATE, VR::DA, &date)

@@ -1,6 +1,6 @@
 //! Structured reports: TID 1500 with what was measured, and the outcome of a job (PS3.16 TID 1500, PS3.3 A.35.13).
 use super::build::{EXPLICIT, Set};
-use super::modules::{MANUFACTURER, RESEARCH, Uids, common, engine_text, uids};
+use super::modules::{MANUFACTURER, OUTCOME, REPORT, RESEARCH, ResultSeries, Uids, common, engine_text, uids};
 use super::{Mode, Predecessor, ResultContext, ResultObject};
 use crate::code::Code;
 use crate::fault::Fault;
@@ -44,7 +44,7 @@ pub(super) fn make(
     }
     content.push(evaluations(context, inference.outcome, &format!("{summary}. {}", engine_text(&inference.engine))));
     let partial = inference.partial.as_deref();
-    let dataset = document(context, &inference.package, &ids, content, partial, seg)?;
+    let dataset = document(context, &inference.package, (&ids, REPORT), content, partial, seg)?;
     Ok(object(ids, "SR", dataset, summary))
 }
 
@@ -58,7 +58,7 @@ pub(super) fn outcome(
     let ids = uids(context, package, &format!("{}: {reason}", outcome.sentence()), "OUTCOME");
     let mut content = head(context, package);
     content.push(evaluations(context, outcome, reason));
-    let dataset = document(context, package, &ids, content, None, None)?;
+    let dataset = document(context, package, (&ids, OUTCOME), content, None, None)?;
     Ok(object(ids, "OUTCOME", dataset, outcome.sentence().to_owned()))
 }
 
@@ -97,14 +97,14 @@ pub(super) fn summary(inference: &Inference) -> String {
 fn document(
     context: &ResultContext<'_>,
     package: &PackageRef,
-    ids: &Uids,
+    (ids, series): (&Uids, ResultSeries),
     content: Vec<Set>,
     partial: Option<&str>,
     seg: Option<&ResultObject>,
 ) -> Result<Vec<u8>, Fault> {
     let template =
         Set::new().text(tags::MAPPING_RESOURCE, VR::CS, "DCMR").text(tags::TEMPLATE_IDENTIFIER, VR::CS, "1500");
-    let mut set = common(context, package, SOP_CLASS, ids, "SR", 9002)
+    let mut set = common(context, package, SOP_CLASS, ids, "SR", series)
         .sequence(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, vec![])
         .sequence(tags::PERFORMED_PROCEDURE_CODE_SEQUENCE, vec![])
         .text(tags::COMPLETION_FLAG, VR::CS, if partial.is_some() { "PARTIAL" } else { "COMPLETE" })

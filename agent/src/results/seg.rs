@@ -1,7 +1,7 @@
 //! Segmentation (PS3.3 A.51, C.8.20): masks as binary frames on the grid of the source.
 use super::build::{EXPLICIT, Set};
 use super::lossy::loss;
-use super::modules::{Uids, common, engine_text, uids};
+use super::modules::{SEGMENTATION, Uids, common, engine_text, uids};
 use super::{ResultContext, ResultObject};
 use crate::code::Code;
 use crate::fault::Fault;
@@ -31,7 +31,7 @@ pub(super) fn make(
     }
     let ids = uids(context, &inference.package, &engine_text(&inference.engine), "SEG");
     let dimension = context.uid_key.uid([ids.instance.as_str(), "dimension organization"]);
-    let set = common(context, &inference.package, SOP_CLASS, &ids, "SEG", 9001);
+    let set = common(context, &inference.package, SOP_CLASS, &ids, "SEG", SEGMENTATION);
     let set = match loss(context.sources) {
         Some(loss) => loss.say(set),
         None => set.text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, "00"),

@@ -93,6 +93,18 @@ impl SpoolOptions {
     }
 }
 
+/// Why no instance is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// The quota is used up, but for the reserve.
+    Quota,
+    /// The disk is full, but for the reserve.
+    Disk,
+    /// It was closed, or a write failed.
+    Stopped,
+}
+
 /// What the spool takes and holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -102,8 +114,8 @@ pub struct Usage {
     pub quota: u64,
     /// Instances that can be read.
     pub instances: u64,
-    /// False while C-STORE is answered A700.
-    pub accepting: bool,
+    /// Why C-STORE is answered A700, while it is.
+    pub lack: Option<Lack>,
     /// Places in the log, and keys of studies, that did not read back when it was opened.
     pub damaged: u64,
 }

@@ -7,7 +7,7 @@ use super::key::MasterKey;
 use super::keyring::{Keyring, StudyKey};
 use super::spares::Spares;
 use super::state::State;
-use super::{SpoolOptions, Usage};
+use super::{Lack, SpoolOptions, Usage};
 use ring::hmac;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -85,19 +85,25 @@ impl Shared {
 
     /// True while an instance may come in.
     pub(super) fn accepting(&self) -> bool {
+        self.lack().is_none()
+    }
+
+    /// Why no instance may come in, where that is so.
+    fn lack(&self) -> Option<Lack> {
         if self.running().is_err() {
-            return false;
+            return Some(Lack::Stopped);
         }
         let physical = self.physical_bytes();
         let limit = self.options.ingest_limit();
-        if physical > limit || self.io.free_bytes().is_ok_and(|free| free < self.options.reserve_bytes) {
-            return false;
+        if self.io.free_bytes().is_ok_and(|free| free < self.options.reserve_bytes) {
+            return Some(Lack::Disk);
         }
         let state = read(&self.state);
         let left = state.segments.last_key_value().map_or(0, |(_, part)| part.segment.size - part.written);
         // An instance of common size still goes into what is left of the segment.
         let roomy = left > self.options.segment_bytes / 8;
-        roomy || self.spares.any() || physical + self.options.segment_bytes <= limit
+        let fits = physical <= limit && (roomy || self.spares.any() || physical + self.options.segment_bytes <= limit);
+        (!fits).then_some(Lack::Quota)
     }
 
     /// True while a result may go into the reserve.
@@ -107,14 +113,14 @@ impl Shared {
     }
 
     pub(super) fn usage(&self) -> Usage {
-        let accepting = self.accepting();
+        let lack = self.lack();
         let bytes = self.physical_bytes();
         let state = read(&self.state);
         Usage {
             bytes,
             quota: self.options.quota_bytes,
             instances: state.instances.len() as u64,
-            accepting,
+            lack,
             damaged: state.damaged + self.keys.damaged(),
         }
     }

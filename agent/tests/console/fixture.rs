@@ -66,7 +66,14 @@ pub fn empty() -> Status {
         started: at(0),
         draining: false,
         node: Node { ae_title: "SUND".into(), address: "127.0.0.1:11112".into(), associations: 0, received: 0 },
-        spool: SpoolStatus { bytes: 67_108_864, quota: 21_474_836_480, instances: 0, accepting: true, damaged: 0 },
+        spool: SpoolStatus {
+            bytes: 67_108_864,
+            quota: 21_474_836_480,
+            instances: 0,
+            accepting: true,
+            lack: None,
+            damaged: 0,
+        },
         models: models(),
         destinations: vec![destination("PACS", None)],
         queue: Vec::new(),
@@ -93,8 +100,14 @@ pub fn full() -> Status {
     let mut status = empty();
     status.node.associations = 2;
     status.node.received = 18_240;
-    status.spool =
-        SpoolStatus { bytes: 9_800_000_000, quota: 21_474_836_480, instances: 18_240, accepting: true, damaged: 0 };
+    status.spool = SpoolStatus {
+        bytes: 9_800_000_000,
+        quota: 21_474_836_480,
+        instances: 18_240,
+        accepting: true,
+        lack: None,
+        damaged: 0,
+    };
     status.models[0].outcomes = vec![(Outcome::Finding, 31), (Outcome::NotApplicable, 12), (Outcome::Failed, 1)];
     status.models[1].outcomes = vec![(Outcome::Finding, 3), (Outcome::NoFinding, 208)];
     let trouble = "Connection refused; next try in 40 s.";

@@ -2,7 +2,7 @@
 use super::power::Machine;
 use super::{bytes_of, options, put, store};
 use sund_agent::instance::StoredInstance;
-use sund_agent::spool::{Spool, SpoolError, Table};
+use sund_agent::spool::{Lack, Spool, SpoolError, Table};
 
 const LOG: &str = "segment-000000000001.log";
 const KEYS: &str = "keys";
@@ -133,7 +133,7 @@ fn a_spool_whose_disk_failed_takes_nothing_more_and_says_why() {
     machine.cut();
     put(&spool, Table::Meta, "a", "value", None).unwrap_err();
     assert!(matches!(runtime.block_on(spool.broken()), SpoolError::Disk { action: "write to the log", .. }));
-    assert!(!spool.usage().accepting);
+    assert_eq!(spool.usage().lack, Some(Lack::Stopped));
     assert_eq!(spool.begin("1.2").err(), Some(SpoolError::Stopped));
     assert_eq!(spool.begin_result("1.2").err(), Some(SpoolError::Stopped));
 }

@@ -38,7 +38,7 @@ function drawBand() {
     lost ? ["bad", "No connection", "The agent does not answer; trying again. What is shown may be old."]
     : !status ? ["idle", "Connecting", ""]
     : status.draining ? ["warn", "Draining", "Running jobs end; new associations are refused until the agent starts again."]
-    : !status.spool.accepting ? ["bad", "Full", "The spool is full: C-STORE is answered A700 until results are delivered and space is free."]
+    : !status.spool.accepting ? ["bad", "Full", `${status.spool.lack === "disk" ? "The disk" : "The quota"} of the spool is full: C-STORE is answered A700 until studies go by retention, or there is more room.`]
     : status.spool.damaged ? ["warn", "Accepting", "Part of the spool does not read back, and what lay there is lost: have the disk checked."]
     : ["good", "Accepting", "Studies are received and stored safely before they are confirmed."];
   mark($("band"), "data-tone", tone);
