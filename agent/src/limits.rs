@@ -148,6 +148,15 @@ pub mod worker {
     pub const MAX_BULK: u64 = 2 * 1024 * 1024 * 1024;
 }
 
+/// Jobs.
+pub mod job {
+    use std::time::Duration;
+
+    /// Longest time that a job waits for a worker while none can be had: a unit that is restarted costs no answer, and a
+    /// clinician does not wait for one that will not come.
+    pub const WORKER_WAIT: Duration = Duration::from_mins(5);
+}
+
 /// Delivery.
 pub mod deliver {
     use std::time::Duration;

@@ -24,4 +24,5 @@ mod sync_order;
 mod tensors;
 mod unfit;
 mod vendor;
+mod watched;
 mod worker;

@@ -230,6 +230,27 @@ fn a_configuration_that_is_wrong_is_told_line_by_line_and_nothing_starts() {
     assert!(!site.folder.path().join("spool/control.sock").exists());
 }
 
+/// A package that was damaged on its way serves nobody: the daemon says which one, and does not start without it.
+#[test]
+fn a_corrupt_package_is_named_and_nothing_starts() {
+    let site = Site::new("[[models]]\nfolder = \"text-detection\"\n");
+    let package = crate::hospital::models().join("text-detection");
+    fs::create_dir(site.folder("text-detection")).unwrap();
+    fs::copy(package.join("model.toml"), site.folder("text-detection/model.toml")).unwrap();
+    let mut network = fs::read(package.join("detect.onnx")).unwrap();
+    let middle = network.len() / 2;
+    network[middle] ^= 1;
+    fs::write(site.folder("text-detection/detect.onnx"), network).unwrap();
+    for command in ["serve", "check-config"] {
+        let output = site.sund(&[command]);
+        assert_eq!(output.status.code(), Some(64));
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+        assert!(told.contains("models.folder") && told.contains("package-altered"), "{told}");
+        assert!(told.contains("detect.onnx"), "{told}");
+    }
+    assert!(!site.folder("spool/control.sock").exists());
+}
+
 #[test]
 fn without_an_agent_status_says_so() {
     let site = Site::new("");

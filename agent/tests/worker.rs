@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use sund_agent::pipeline::Activation;
+use sund_agent::status::StudyStatus;
 use sund_agent::worker::{Bounds, Launcher};
 
 /// A worker that is all right.
@@ -101,9 +102,9 @@ impl Drop for Systemd {
     }
 }
 
-const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30) };
+const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30), wait: Duration::ZERO };
 /// For those who would never end; one that is well answers within a part of it, on a busy machine too.
-const SHORT: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(5) };
+const SHORT: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(5), wait: Duration::ZERO };
 
 async fn node(archive: &Archive, launcher: Launcher, bounds: Bounds) -> Node {
     let address = archive.address.clone();
@@ -215,6 +216,26 @@ async fn a_worker_that_cannot_be_started() {
     let failed = node.ended(1).await;
     assert_eq!(codes(&failed), ["worker-not-started"], "{:?}", failed.timeline);
     assert!(archive.holds(1).await[0].says("AI outcome: failed"));
+}
+
+/// A unit that is down for a moment, as while it is updated, costs no answer: the job waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_that_comes_while_the_unit_is_down_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::new(folder.path(), WELL, 0);
+    let archive = Archive::open().await;
+    let socket = folder.path().join("worker.sock");
+    let bounds = Bounds { wait: Duration::from_mins(1), ..BOUNDS };
+    let node = node(&archive, Launcher::Unit { socket }, bounds).await;
+    node.receives(&[study()]).await;
+    let waits = |study: &StudyStatus| study.timeline.iter().any(|moment| moment.step == "waiting");
+    node.study("it is found that no worker is there", waits).await;
+    assert_eq!(node.status().queue.len(), 1);
+    let _systemd = Systemd::new(folder.path(), program.path.clone());
+    let study = node.ended(1).await;
+    assert_eq!(codes(&study), ["worker-not-started"], "told once: {:?}", study.timeline);
+    assert_eq!(study.timeline.iter().filter(|moment| moment.step == "running").count(), 1, "{:?}", study.timeline);
+    archive.holds(2).await;
 }
 
 /// At the start of a machine the agent may be up before `sund-worker.socket` is.

@@ -28,7 +28,7 @@ pub fn node(directory: &Path) -> Result<()> {
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
         launcher: Launcher::Child { program: PathBuf::from("sund") },
-        bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1) },
+        bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
         engines: Engines::here(None),
         activation: Activation::AtStart,
     };

@@ -10,7 +10,11 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Between two signs of life where systemd asks for none.
 const DEFAULT_PULSE: Duration = Duration::from_secs(30);
@@ -83,6 +87,12 @@ fn tell(state: &[NotifyState<'_>]) {
     }
 }
 
+/// Ours, and from the libraries underneath what goes wrong: below that they may print what passes through them, patients
+/// and all, and no filter of a configuration changes that.
+fn names_nobody(line: &Metadata<'_>) -> bool {
+    line.target().starts_with("sund") || *line.level() <= Level::WARN
+}
+
 fn log(settings: &LogSettings) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(&settings.filter)?;
     let log = tracing_subscriber::fmt()
@@ -90,9 +100,10 @@ fn log(settings: &LogSettings) -> Result<(), Box<dyn std::error::Error + Send + 
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match settings.format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.finish().with(filter_fn(names_nobody)).try_init()?,
+        LogFormat::Json => log.json().finish().with(filter_fn(names_nobody)).try_init()?,
     }
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "the log does not stand yet")]

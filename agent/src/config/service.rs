@@ -3,6 +3,7 @@ use super::files::{file, private_file, secret};
 use super::reader::Section;
 use super::value::{LauncherKind, LogFormat, Size, Time};
 use crate::console::{Login, User, tls_from_pem};
+use crate::limits::job::WORKER_WAIT;
 use crate::pipeline::Activation;
 use crate::worker::{Bounds, Launcher};
 use std::fmt;
@@ -59,7 +60,7 @@ pub struct LogSettings {
 }
 
 /// Memory and time of one job, unless the configuration says otherwise.
-pub const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10) };
+pub const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10), wait: WORKER_WAIT };
 /// Less than this no engine loads in.
 const LEAST_MEMORY: u64 = 64 << 20;
 
@@ -142,7 +143,7 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     }
     let time = section.and_then(|s| s.value::<Time>("timeout")).map_or(DEFAULT_BOUNDS.time, |time| time.0);
     let onnxruntime = section.and_then(|s| s.entry("onnxruntime").and_then(|_| file(s, "onnxruntime")));
-    let bounds = Bounds { memory, time };
+    let bounds = Bounds { memory, time, wait: WORKER_WAIT };
     Some(WorkerSettings { launcher: launcher?, bounds, onnxruntime, activation: Activation::AtStart })
 }
 

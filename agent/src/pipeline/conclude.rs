@@ -374,7 +374,7 @@ mod tests {
             device: "test".into(),
             engines: Engines::default(),
             launcher: Launcher::Child { program: "sund".into() },
-            bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1) },
+            bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
             activation: Activation::AtStart,
         };
         let spool = Spool::open(SpoolOptions { segment_bytes: 1 << 20, ..SpoolOptions::in_directory(folder) });

@@ -8,6 +8,7 @@ use crate::job::{Job, JobState};
 use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::spool::{Batch, Table};
+use crate::status::Moment;
 use crate::worker::{Launcher, Process, Task, TaskError, TaskInstance, run};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
@@ -17,47 +18,75 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) const ATTEMPTS: u32 = 2;
 /// Before a job that could not be recorded is tried again.
 const RETRY: Duration = Duration::from_secs(30);
+/// Before a job is taken up again for which no worker was to be had.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// What came of taking up a job.
+enum Turn {
+    /// It is over, or no longer to be run.
+    Over,
+    /// No worker is to be had, for this reason; it waits.
+    Waits(Fault),
+}
 
 /// Runs jobs, one at a time, until the pipeline drains. Blocks its thread.
 pub fn run_jobs(pipeline: &Arc<Pipeline>) {
     let mut worker = None;
+    // Told once for as long as it lasts.
+    let mut is_told = false;
     loop {
         pipeline.check_models(&mut worker);
         let Some(id) = pipeline.jobs.take() else { return };
         let outcome = pipeline.run_job(id, &mut worker);
         pipeline.jobs.ended(id);
         pipeline.recorder.changed();
-        if let Err(fault) = outcome {
-            // The job is still open in the spool: a full disk, most likely.
-            tracing::error!(job = id, code = %fault.code, reason = %fault.reason, "a job could not be recorded");
-            pipeline.jobs.put_off(id, RETRY);
+        match outcome {
+            // 0 is no job's number.
+            Ok(Turn::Over) => is_told &= id == 0,
+            Ok(Turn::Waits(fault)) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, "jobs wait for a worker");
+                }
+                pipeline.jobs.put_off(id, LOOK_AGAIN);
+            }
+            Err(fault) => {
+                // The job is still open in the spool: a full disk, most likely.
+                tracing::error!(job = id, code = %fault.code, reason = %fault.reason, "a job could not be recorded");
+                pipeline.jobs.put_off(id, RETRY);
+            }
         }
     }
 }
 
 impl Pipeline {
-    fn run_job(&self, id: u64, worker: &mut Option<Process>) -> Result<(), Fault> {
+    fn run_job(&self, id: u64, worker: &mut Option<Process>) -> Result<Turn, Fault> {
         let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
-            return Ok(());
+            return Ok(Turn::Over);
         };
         let _study = self.span(&job.study).entered();
         if self.is_refused(&job.study)? {
             // Taken up again when the study is as it should be.
-            return Ok(());
+            return Ok(Turn::Over);
         }
         if let Some(reason) = job.not_applicable.clone() {
             let fault = Fault::new("not-applicable", Blame::Study, reason);
-            return self.conclude(&job, Outcome::NotApplicable, Err(fault));
+            return self.over(&job, Outcome::NotApplicable, Err(fault));
         }
         if job.deadline.is_some_and(|deadline| deadline < SystemTime::now()) {
-            return self.conclude(&job, Outcome::TooLate, Err(too_late()));
+            return self.over(&job, Outcome::TooLate, Err(too_late()));
         }
         let engine = match self.package(&job).and_then(|package| self.serving(package, worker)) {
             Ok(Some(engine)) => engine,
             // The agent drains; the next start takes the job up.
-            Ok(None) => return Ok(()),
-            Err(fault) => return self.conclude(&job, Outcome::Failed, Err(fault)),
+            Ok(None) => return Ok(Turn::Over),
+            Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
+            Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
         };
+        match launched(worker, &self.site.launcher) {
+            Ok(process) => *worker = Some(process),
+            Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
+            Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
+        }
         crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
         tracing::info!(job = id, model = job.package.name, version = job.package.version, %engine, "a job runs");
         self.note_running(&job)?;
@@ -72,16 +101,17 @@ impl Pipeline {
                     let late = job.deadline.is_some_and(|deadline| deadline < SystemTime::now());
                     let (outcome, answer) =
                         if late { (Outcome::TooLate, Err(too_late())) } else { (inference.outcome, Ok(inference)) };
-                    return self.conclude(&job, outcome, answer);
+                    return self.over(&job, outcome, answer);
                 }
                 Err(TaskError::Refused(fault)) => {
                     // A study that is whole, and not what the model is for; everything else should have run.
                     let is_unfit = fault.blame == Blame::Study;
                     let outcome = if is_unfit { Outcome::NotApplicable } else { Outcome::Failed };
-                    return self.conclude(&job, outcome, Err(fault));
+                    return self.over(&job, outcome, Err(fault));
                 }
+                Err(TaskError::WorkerLost(fault)) if self.waits(&job, &fault) => return self.wait(&job, fault),
                 Err(TaskError::WorkerLost(fault)) => {
-                    let JobState::Waiting { attempts } = &mut job.state else { return Ok(()) };
+                    let JobState::Waiting { attempts } = &mut job.state else { return Ok(Turn::Over) };
                     *attempts += 1;
                     crate::metrics::worker_restart(match fault.code.as_ref() {
                         "worker-timeout" => "timeout",
@@ -90,14 +120,36 @@ impl Pipeline {
                     });
                     tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, since = ?begun, "a worker was lost");
                     if *attempts >= ATTEMPTS {
-                        return self.conclude(&job, Outcome::Failed, Err(fault));
+                        return self.over(&job, Outcome::Failed, Err(fault));
                     }
                     if !self.record_loss(&job)? {
-                        return Ok(());
+                        return Ok(Turn::Over);
                     }
                 }
             }
         }
+    }
+
+    fn over(&self, job: &Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<Turn, Fault> {
+        self.conclude(job, outcome, answer).map(|()| Turn::Over)
+    }
+
+    /// True where a job is to wait because no worker can be had; counted from the start where it is older than the agent.
+    fn waits(&self, job: &Job, fault: &Fault) -> bool {
+        let waited = job.created.max(self.started).elapsed().unwrap_or_default();
+        fault.code == "worker-not-started" && waited < self.site.bounds.wait
+    }
+
+    /// Has a job wait for a worker; its timeline says so once.
+    fn wait(&self, job: &Job, fault: Fault) -> Result<Turn, Fault> {
+        let is_told = self.study_record(&job.study)?.is_none_or(|record| {
+            let since = |moment: &&Moment| moment.at >= job.created.max(self.started);
+            record.timeline.iter().filter(since).any(|moment| moment.step == "waiting")
+        });
+        if !is_told {
+            self.note(&job.study, "waiting", &fault.reason, Some(&fault.code))?;
+        }
+        Ok(Turn::Waits(fault))
     }
 
     /// Counts a lost worker, so that a job that ends workers does not begin anew with each start of the agent. False where

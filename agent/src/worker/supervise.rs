@@ -23,6 +23,8 @@ pub struct Bounds {
     pub memory: u64,
     /// Wall time of one task.
     pub time: Duration,
+    /// How long a job waits while no worker can be had.
+    pub wait: Duration,
 }
 
 /// How often the watchdog looks at the worker's memory.

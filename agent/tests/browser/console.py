@@ -5,29 +5,17 @@ Prints `NEXT name` when it is ready for that change of the node's state, and end
 
 import base64
 import json
-import shutil
 import sys
 from pathlib import Path
 
+from chromium import browser
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 PLAIN, TLS, USER, PASSWORD, SHOTS = sys.argv[1:]
 DESK, PHONE = (1280, 900), (390, 844)
-
-
-def browser():
-    options = webdriver.ChromeOptions()
-    for flag in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en", "--hide-scrollbars",
-                 "--disable-background-networking", "--disable-component-update"]:
-        options.add_argument(flag)
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome")
-    options.accept_insecure_certs = True
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
 
 
 def until(what, condition):
