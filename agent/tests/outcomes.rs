@@ -33,6 +33,9 @@ async fn a_blank_frame_gives_a_report_of_no_finding_at_the_archive() {
         assert_eq!(report.text(tags::PATIENT_ID), "DEMO-0001");
     }
     assert_ne!(reports[0].arrival.series, reports[1].arrival.series, "each in a series of its own");
+    let outcome: Vec<_> = reports.iter().filter(|report| report.text(tags::SERIES_NUMBER) == "9004").collect();
+    assert_eq!(outcome.len(), 1, "the outcome's series has its number");
+    assert!(outcome[0].text(tags::SERIES_DESCRIPTION).starts_with("AI outcome"));
     let study = node.study("it is delivered", |study| study.state == "delivered").await;
     assert_eq!(study.results[0].outcome, Outcome::NoFinding);
     let counted = &node.status().models[0].outcomes;
