@@ -28,6 +28,9 @@ pub struct Job {
     pub deadline: Option<SystemTime>,
     /// The job whose results this one supersedes.
     pub supersedes: Option<u64>,
+    /// What the study lacked when the job was decided; its results say so.
+    #[serde(default)]
+    pub partial: Option<String>,
     /// Why the model does not run, where it is not meant for the study.
     pub not_applicable: Option<String>,
     /// Where it stands.

@@ -2,6 +2,8 @@
 //!
 //! A study flows `association → spool → study → route → decode → preprocess → infer → postprocess → results → deliver`;
 //! only [`pipeline`] knows that order.
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod association;
 pub mod audit;

@@ -10,6 +10,8 @@ pub mod association {
     pub const MAX_ASSOCIATE_PDU: u32 = 128 * 1024;
     /// Most presentation contexts of a request: there are no more odd numbers in a byte (PS3.8 9.3.2.2).
     pub const MAX_CONTEXTS: usize = 128;
+    /// Presentation contexts that were not accepted, and transfer syntaxes of one, that log and audit trail name.
+    pub const MAX_CONTEXTS_TOLD: usize = 8;
     /// Longest command set; a fragmented command could grow without end.
     pub const MAX_COMMAND: usize = 16 * 1024;
     /// Most elements of a command set; each costs an allocation.
@@ -100,6 +102,8 @@ pub mod study {
     pub const MAX_COMPLETING: usize = 2;
     /// Most studies of which it is remembered that instances were refused, until their timelines say so.
     pub const MAX_LACKING: usize = 1000;
+    /// Most refused instances of a study that are known by their UIDs, to see whether they come after all.
+    pub const MAX_LACKING_INSTANCES: usize = 1000;
     /// Most entries on a study's timeline; older ones stay in the audit trail.
     pub const MAX_TIMELINE: usize = 200;
 }
@@ -166,7 +170,7 @@ pub mod deliver {
     /// Longest pause between two attempts.
     pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
     /// Attempts after which a result is put aside with its reason, for a person to look at.
-    pub const MAX_ATTEMPTS: u32 = 288;
+    pub const MAX_ATTEMPTS: u32 = 2016;
     /// Most results on one association, so that a slow destination gives way to newer results.
     pub const MAX_BATCH: usize = 64;
     /// From the order to stop to the end of a transfer that is under way: a result whose answer does not come by then is

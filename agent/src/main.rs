@@ -1,4 +1,6 @@
 //! `sund`: parse, run, exit code.
+#![forbid(unsafe_code)]
+
 use clap::Parser;
 use std::process::ExitCode;
 use sund_agent::cli::{Arguments, run};

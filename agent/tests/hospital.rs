@@ -279,7 +279,7 @@ impl Archive {
 impl Intake for Archive {
     type Instance = Arriving;
 
-    fn begin(&self, _: &Association, _: &str) -> Result<Arriving, Fault> {
+    fn begin(&self, _: &Association, _: &str, _: &str) -> Result<Arriving, Fault> {
         match self.refusal.lock().unwrap().clone() {
             Some(fault) => Err(fault),
             None => {

@@ -107,6 +107,7 @@ fn with_context<T>(sources: &[SourceHeader], mode: Mode, act: impl FnOnce(&Resul
         device: "test",
         parameters: "",
         predecessor: None,
+        partial: None,
     })
 }
 

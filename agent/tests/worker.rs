@@ -172,7 +172,9 @@ async fn a_codec_that_crashes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_worker_that_hangs() {
-    costs_one_job(HANGS, SHORT, "worker-timeout", false).await;
+    for unit in LAUNCHERS {
+        costs_one_job(HANGS, SHORT, "worker-timeout", unit).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -187,8 +189,24 @@ async fn a_worker_that_closes_its_connection_and_lives_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_worker_that_allocates_without_end() {
-    // A unit's memory is bounded by its cgroup.
     costs_one_job(ALLOCATES, BOUNDS, "worker-out-of-memory", false).await;
+}
+
+/// Nobody but itself sees a unit's memory; behind it stands its cgroup.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_units_worker_that_takes_more_memory_than_is_allowed_says_so_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::new(folder.path(), WELL, 0);
+    let archive = Archive::open().await;
+    let systemd = Systemd::new(folder.path(), program.path.clone());
+    let launcher = Launcher::Unit { socket: systemd.socket.clone() };
+    let node = node(&archive, launcher, Bounds { memory: 1 << 20, ..BOUNDS }).await;
+    // Whole: there is time to look at the memory.
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let failed = node.ended(1).await;
+    assert_eq!(codes(&failed), ["worker-out-of-memory"], "{:?}", failed.timeline);
+    assert_eq!(program.starts().len(), 2, "tried once more on a fresh worker, and no more");
+    until("no unit runs any more", || (systemd.running() == 0).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

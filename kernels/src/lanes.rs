@@ -1,7 +1,7 @@
 //! The innermost loops, eight values at a time where the processor has AVX2, one by one elsewhere: the same operations in the
 //! same order, without fused multiply-add, so that the bits are the same everywhere.
 //!
-//! The only `unsafe` of the crate is here. It buys what compilers do not find: picking eight values out of sixteen with
+//! But for a hint to the system in `room.rs`, the only `unsafe` of the crate is here. It buys what compilers do not find: picking eight values out of sixteen with
 //! permutations (a third of the time of a resampling), and conversion to 16 bits without leaving the registers.
 use crate::across::Block;
 use half::f16;

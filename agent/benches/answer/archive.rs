@@ -61,7 +61,7 @@ struct Dropped {
 impl Intake for Door {
     type Instance = Dropped;
 
-    fn begin(&self, _: &Association, _: &str) -> std::result::Result<Dropped, Fault> {
+    fn begin(&self, _: &Association, _: &str, _: &str) -> std::result::Result<Dropped, Fault> {
         self.0.send_modify(|seen| _ = seen.first.get_or_insert_with(Instant::now));
         Ok(Dropped { seen: self.0.clone(), length: 0 })
     }

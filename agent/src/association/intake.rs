@@ -23,11 +23,15 @@ pub trait Intake: Send + Sync + 'static {
     /// An instance on its way.
     type Instance: IntakeInstance;
 
-    /// Begins an instance of a study.
-    fn begin(&self, association: &Association, study: &str) -> Result<Self::Instance, Fault>;
-    /// An association was accepted.
-    fn opened(&self, association: &Association) {
-        let _ = association;
+    /// Begins an instance of a study; `sop_instance` is what its command calls it, and empty where that says nothing.
+    fn begin(&self, association: &Association, study: &str, sop_instance: &str) -> Result<Self::Instance, Fault>;
+    /// A connection was closed at once: there are too many.
+    fn turned_away(&self, peer: SocketAddr) {
+        let _ = peer;
+    }
+    /// An association was accepted; `lacking` says which of the presentation contexts that it asked for were not.
+    fn opened(&self, association: &Association, lacking: Option<Fault>) {
+        let _ = (association, lacking);
     }
     /// An association was rejected.
     fn rejected(&self, association: &Association, fault: &Fault) {
@@ -38,8 +42,8 @@ pub trait Intake: Send + Sync + 'static {
     fn stored(&self, association: &Association, instance: &StoredInstance, took: Duration) {
         let _ = (association, instance, took);
     }
-    /// An instance was refused, or broke off before its end.
-    fn not_stored(&self, association: &Association, fault: &Fault) {
+    /// A request was refused: an instance that is not kept or broke off before its end, or an operation that is not known.
+    fn refused(&self, association: &Association, fault: &Fault) {
         let _ = (association, fault);
     }
     /// An association has ended.

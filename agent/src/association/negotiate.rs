@@ -2,7 +2,7 @@
 use super::intake::Association;
 use super::policy::{Policy, refusal};
 use crate::fault::Fault;
-use crate::limits::association::{MAX_CONTEXTS, MAX_PDU};
+use crate::limits::association::{MAX_CONTEXTS, MAX_CONTEXTS_TOLD, MAX_PDU};
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{
     AssociationAC, AssociationRJ, AssociationRJResult, AssociationRJServiceProviderASCEReason,
@@ -49,8 +49,17 @@ pub(super) struct Context {
 
 /// The answer to a request.
 pub(super) enum Answer {
-    Accept { ac: AssociationAC, contexts: BTreeMap<u8, Context>, max_pdu: u32 },
-    Reject { rj: AssociationRJ, fault: Fault },
+    /// `lacking`: which of the contexts that were asked for are not accepted.
+    Accept {
+        ac: AssociationAC,
+        contexts: BTreeMap<u8, Context>,
+        max_pdu: u32,
+        lacking: Option<Fault>,
+    },
+    Reject {
+        rj: AssociationRJ,
+        fault: Fault,
+    },
 }
 
 /// Judges a request.
@@ -108,11 +117,14 @@ pub(super) fn negotiate(
     }
     let mut contexts = BTreeMap::new();
     let mut results = Vec::with_capacity(request.presentation_contexts.len());
+    let mut lacking = Vec::new();
     for proposed in request.presentation_contexts {
         let (id, (reason, transfer_syntax)) = (proposed.id, judge(&proposed));
         if reason == PresentationContextResultReason::Acceptance {
             let abstract_syntax = proposed.abstract_syntax;
             contexts.insert(id, Context { abstract_syntax, transfer_syntax: transfer_syntax.clone() });
+        } else {
+            lacking.push(why_not(&proposed, &reason));
         }
         results.push(PresentationContextResult { id, reason, transfer_syntax });
     }
@@ -124,7 +136,30 @@ pub(super) fn negotiate(
         presentation_contexts: results,
         user_variables,
     };
-    Answer::Accept { ac, contexts, max_pdu }
+    Answer::Accept { ac, contexts, max_pdu, lacking: contexts_not_accepted(&lacking) }
+}
+
+/// What a person at the modality must know of a context that is not accepted. UIDs alone: a peer's text does not get into
+/// logs.
+fn why_not(proposed: &PresentationContextProposed, reason: &PresentationContextResultReason) -> String {
+    let uid = |text: &str| text.chars().filter(|c| c.is_ascii_digit() || *c == '.').take(64).collect::<String>();
+    let class = uid(&proposed.abstract_syntax);
+    if *reason == PresentationContextResultReason::TransferSyntaxesNotSupported {
+        let syntaxes: Vec<String> =
+            proposed.transfer_syntaxes.iter().take(MAX_CONTEXTS_TOLD).map(|text| uid(text)).collect();
+        return format!("{class} in {} alone", syntaxes.join(" or "));
+    }
+    format!("{class}, which is not stored here")
+}
+
+fn contexts_not_accepted(lacking: &[String]) -> Option<Fault> {
+    let told = lacking.get(..MAX_CONTEXTS_TOLD).unwrap_or(lacking);
+    let more = match lacking.len() - told.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let reason = format!("presentation contexts were not accepted: {}{more}", told.join("; "));
+    (!lacking.is_empty()).then(|| refusal("contexts-not-accepted", reason))
 }
 
 /// The result for one context, and the first transfer syntax in the peer's order that is taken.

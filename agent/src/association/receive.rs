@@ -68,7 +68,8 @@ impl<T: IntakeInstance> Receiving<T> {
             // Elements come in the order of their tags: what the data set is stands before the study that it belongs to.
             // Where they do not, this is found at the end.
             matches(uids, &self.announced)?;
-            let instance = self.instance.insert(intake.begin(association, &study)?);
+            let named = self.announced.sop_instance.as_deref().filter(|uid| is_uid(uid)).unwrap_or_default();
+            let instance = self.instance.insert(intake.begin(association, &study, named)?);
             instance.write(&std::mem::take(&mut self.held))?;
             return instance.write(bytes);
         }

@@ -55,7 +55,10 @@ pub async fn serve<I: Intake>(listener: Listener, policy: Policy, intake: Arc<I>
             continue;
         };
         // Without a place it is closed at once: an answer would cost what the limit is to save.
-        let Some(place) = places.connect(peer.ip()) else { continue };
+        let Some(place) = places.connect(peer.ip()) else {
+            intake.turned_away(peer);
+            continue;
+        };
         number += 1;
         let association = Association { id: number, calling_ae: String::new(), called_ae: String::new(), peer };
         let node = Node { policy: Arc::clone(&policy), intake: Arc::clone(&intake), stop: stop.clone() };
@@ -133,11 +136,11 @@ impl<I: Intake> Node<I> {
                 let reason = format!("`{}` finds all associations of this node in use", association.calling_ae);
                 (local_limit(), refusal("too-many-associations", reason))
             }
-            Answer::Accept { ac, contexts, max_pdu } => {
+            Answer::Accept { ac, contexts, max_pdu, lacking } => {
                 if wire.send(&Pdu::AssociationAC(ac)).await.is_err() {
                     return;
                 }
-                self.intake.opened(&association);
+                self.intake.opened(&association, lacking);
                 let stop = self.stop.clone();
                 let mut session = Session::new(wire, association, contexts, max_pdu, self.intake.as_ref(), stop);
                 tokio::select! {

@@ -3,7 +3,7 @@ use super::command::{C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, Command, RESPONSE};
 use super::intake::{Association, Intake};
 use super::negotiate::{Context, VERIFICATION};
 use super::receive::{Announced, Receiving};
-use super::status::{SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNRECOGNIZED_OPERATION, comment_of, status_of};
+use super::status::{SUCCESS, comment_of, status_of};
 use super::wire::{DataValue, Received, Wire, WireError};
 use crate::fault::{Blame, Fault};
 use crate::limits::association::{DRAIN_IDLE, FRAGMENT, IDLE, MAX_COMMAND, MAX_DATASET, MESSAGE};
@@ -84,7 +84,7 @@ where
             WireError::OutOfStep(_) => "message-out-of-step",
         };
         self.message = None;
-        self.intake.not_stored(&self.association, &Fault::new(code, Blame::Peer, error.to_string()));
+        self.intake.refused(&self.association, &Fault::new(code, Blame::Peer, error.to_string()));
     }
 
     async fn converse(&mut self) -> Result<(), WireError> {
@@ -187,13 +187,18 @@ where
             C_CANCEL_RQ => return Ok(()),
             C_ECHO_RQ => match self.contexts.get(&context) {
                 Some(known) if known.abstract_syntax == VERIFICATION => SUCCESS,
-                _ => SOP_CLASS_NOT_SUPPORTED,
+                _ => {
+                    let reason = "a C-ECHO came in a presentation context that is not that of Verification";
+                    return self
+                        .refuse(context, command, &Fault::new("context-not-accepted", Blame::Peer, reason))
+                        .await;
+                }
             },
             C_STORE_RQ => {
                 let fault = Fault::new("dataset-absent", Blame::Peer, "a C-STORE came without a data set");
                 return self.refuse(context, command, &fault).await;
             }
-            _ => UNRECOGNIZED_OPERATION,
+            _ => return self.refuse(context, command, &unknown(command)).await,
         };
         self.answer(context, &command.response(status, None)).await
     }
@@ -204,7 +209,7 @@ where
             return Ok(());
         };
         let Dataset::Store(receiving) = dataset else {
-            return self.answer(context, &command.response(UNRECOGNIZED_OPERATION, None)).await;
+            return self.refuse(context, &command, &unknown(&command)).await;
         };
         match receiving.store(&self.association, self.intake).await {
             Ok(()) => self.answer(context, &command.response(SUCCESS, None)).await,
@@ -213,13 +218,19 @@ where
     }
 
     async fn refuse(&mut self, context: u8, command: &Command, fault: &Fault) -> Result<(), WireError> {
-        self.intake.not_stored(&self.association, fault);
+        self.intake.refused(&self.association, fault);
         self.answer(context, &command.response(status_of(fault), Some(comment_of(fault)))).await
     }
 
     async fn answer(&mut self, context: u8, response: &Command) -> Result<(), WireError> {
         self.wire.send_message(context, &response.write(), None, self.max_pdu).await
     }
+}
+
+/// This node verifies and stores; it answers no query and moves nothing.
+fn unknown(command: &Command) -> Fault {
+    let reason = format!("command {:04x}H is none that this node serves: it takes C-ECHO and C-STORE", command.field());
+    Fault::new("operation-unknown", Blame::Peer, reason)
 }
 
 impl<T: super::intake::IntakeInstance> Dataset<T> {

@@ -4,17 +4,18 @@ use crate::fault::{Blame, Fault};
 pub(super) const SUCCESS: u16 = 0x0000;
 pub(super) const PROCESSING_FAILURE: u16 = 0x0110;
 pub(super) const DUPLICATE_INSTANCE: u16 = 0x0111;
-pub(super) const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
-pub(super) const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
+const UNRECOGNIZED_OPERATION: u16 = 0x0211;
 const OUT_OF_RESOURCES: u16 = 0xa700;
 const DOES_NOT_MATCH_SOP_CLASS: u16 = 0xa900;
 const CANNOT_UNDERSTAND: u16 = 0xc000;
 
-/// The status of a C-STORE that was refused.
+/// The status of a request that was refused.
 pub(super) fn status_of(fault: &Fault) -> u16 {
     match fault.code.as_ref() {
         "sop-mismatch" => DOES_NOT_MATCH_SOP_CLASS,
         "context-not-accepted" => SOP_CLASS_NOT_SUPPORTED,
+        "operation-unknown" => UNRECOGNIZED_OPERATION,
         // What this box lacks now, it may have later: senders try A7xx again.
         _ if fault.blame == Blame::Box => OUT_OF_RESOURCES,
         _ if fault.blame == Blame::Peer => CANNOT_UNDERSTAND,
@@ -26,6 +27,7 @@ pub(super) fn status_of(fault: &Fault) -> u16 {
 pub(super) fn comment_of(fault: &Fault) -> &str {
     match fault.code.as_ref() {
         "spool-full" => "no room for instances now",
+        "operation-unknown" => "this node takes C-ECHO and C-STORE",
         "sop-mismatch" => "SOP class or instance of command and data set differ",
         "dataset-truncated" => "the data set ends within an element",
         "dataset-without-uid" => "a UID is absent or malformed",

@@ -66,6 +66,8 @@ pub enum Event {
         called_ae: String,
         /// Number of the association since the start.
         association: u64,
+        /// Which of the presentation contexts that it asked for were not accepted.
+        lacking: Option<Fault>,
     },
     /// An association was refused.
     AssociationRefused {
@@ -85,7 +87,25 @@ pub enum Event {
         /// How many.
         instances: u64,
     },
-    /// A study, or an instance of it, was refused.
+    /// Requests of an association were refused: instances that were not kept, or operations that are not known.
+    RequestsRefused {
+        /// The study of the instance, where that is known.
+        study: Option<Study>,
+        /// The caller.
+        peer: Peer,
+        /// How many.
+        requests: u64,
+        /// Why.
+        fault: Fault,
+    },
+    /// No model runs on a study: no route listens to its sender, or there is no image in it.
+    StudyNotRouted {
+        /// The study.
+        study: Study,
+        /// Why.
+        fault: Fault,
+    },
+    /// A study was refused.
     StudyRefused {
         /// The study.
         study: Study,
@@ -235,4 +255,22 @@ pub enum Event {
         /// SHA-256 of them, in hex.
         digest: String,
     },
+}
+
+impl Event {
+    /// What `sund_refusals_total` counts of it. Requests are counted as they come: their event stands for several.
+    pub fn refusal(&self) -> Option<&Fault> {
+        match self {
+            Self::AssociationOpened { lacking: fault, .. } | Self::JobEnded { fault, .. } => fault.as_ref(),
+            Self::AssociationRefused { fault, .. }
+            | Self::StudyNotRouted { fault, .. }
+            | Self::StudyRefused { fault, .. }
+            | Self::StudyPutOff { fault, .. }
+            | Self::DeliveryFailed { fault, .. }
+            | Self::LoginRefused { fault, .. }
+            | Self::PackageRefused { fault, .. }
+            | Self::SpoolDamaged { fault } => Some(fault),
+            _ => None,
+        }
+    }
 }

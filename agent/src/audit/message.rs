@@ -152,11 +152,17 @@ fn say(event: &Event) -> Says<'_> {
             .of("reason", clip(reason))
             .of("approved-by", clip(approved_by))
             .of("until", clip(until)),
-        Event::AssociationOpened { peer, called_ae, association } => Says::new("association-opened", ALERT, "E")
-            .kind("110126", "Node Authentication")
-            .by(node(peer, true, SOURCE))
-            .of("called-ae", clip(called_ae))
-            .of("association", *association),
+        Event::AssociationOpened { peer, called_ae, association, lacking } => {
+            let says = Says::new("association-opened", ALERT, "E")
+                .kind("110126", "Node Authentication")
+                .by(node(peer, true, SOURCE))
+                .of("called-ae", clip(called_ae))
+                .of("association", *association);
+            match lacking {
+                Some(fault) => says.failed(MINOR, fault),
+                None => says,
+            }
+        }
         Event::AssociationRefused { peer, called_ae, fault } => Says::new("association-refused", ALERT, "E")
             .kind("110126", "Node Authentication")
             .failed(MINOR, fault)
@@ -166,6 +172,19 @@ fn say(event: &Event) -> Says<'_> {
             .by(node(peer, true, SOURCE))
             .study(study)
             .of("instances", *instances),
+        Event::RequestsRefused { study, peer, requests, fault } => {
+            let says = Says::new("requests-refused", TRANSFERRED, "C")
+                .failed(MINOR, fault)
+                .by(node(peer, true, SOURCE))
+                .of("requests", *requests);
+            match study {
+                Some(study) => says.study(study),
+                None => says,
+            }
+        }
+        Event::StudyNotRouted { study, fault } => {
+            Says::new("study-not-routed", PROCEDURE, "U").failed(MINOR, fault).study(study)
+        }
         Event::StudyRefused { study, fault } => {
             Says::new("study-refused", TRANSFERRED, "C").failed(MINOR, fault).study(study)
         }

@@ -33,7 +33,7 @@ pub struct Writing {
 impl Intake for Folder {
     type Instance = Writing;
 
-    fn begin(&self, _: &Association, _: &str) -> Result<Writing, Fault> {
+    fn begin(&self, _: &Association, _: &str, _: &str) -> Result<Writing, Fault> {
         Ok(Writing {
             folder: self.path.clone(),
             number: self.count.fetch_add(1, Ordering::Relaxed),

@@ -278,6 +278,7 @@ impl Pipeline {
             package_digest: package.digest.clone(),
             engine: engine.clone(),
             golden: Some(case.name.clone()),
+            memory: self.site.bounds.memory,
             instances: Vec::new(),
         };
         let mut attempts = 0;

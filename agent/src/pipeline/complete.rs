@@ -1,6 +1,7 @@
 //! study → route: everything that follows from a study's completion, in one durable step.
 use super::Pipeline;
 use super::conclude::Ended;
+use super::intake::named;
 use super::runner::model;
 use crate::audit;
 use crate::counted::counted;
@@ -33,8 +34,8 @@ impl Pipeline {
     }
 
     /// Opens a complete study, checks whose it is, routes it, and makes its jobs. Called again when instances come late: what
-    /// was inferred on the very same input is not inferred again.
-    pub(super) fn complete(&self, study: &str) -> Result<(), Fault> {
+    /// was inferred on the very same input is not inferred again. `is_cut`: it was still arriving, and was not waited for.
+    pub(super) fn complete(&self, study: &str, is_cut: bool) -> Result<(), Fault> {
         // Reading and decrypting a whole study holds up no other one.
         let known = match self.study_record(study)? {
             Some(record) => record,
@@ -60,9 +61,14 @@ impl Pipeline {
             }
         }
         self.refused.note(&mut record);
+        for instance in &received {
+            record.lacking.remove(&instance.arrival.sop_instance);
+        }
         let mut opened = match opened {
             Ok(opened) => opened,
-            Err(fault) if matches!(fault.blame, Blame::Peer | Blame::Study) => return self.refuse(record, &fault),
+            Err(fault) if matches!(fault.blame, Blame::Peer | Blame::Study) => {
+                return self.refuse(record, &fault, self.audit_study(study));
+            }
             // A disk that did not answer says nothing about the study: it is tried again.
             Err(fault) => return Err(fault),
         };
@@ -70,23 +76,16 @@ impl Pipeline {
         // in what was found, and no study may go round for ever. Nor do they say who the patient is.
         opened.retain(|instance| !is_result(&instance.header));
         if opened.is_empty() {
-            record.note(
-                "complete",
-                "results came back, and no image: there is nothing to run on",
-                Some("results-alone"),
-            );
-            let mut batch = Batch::new();
-            batch.put(Table::Studies, study, &record, Some(study))?;
-            self.spool.write_blocking(batch)?;
-            self.recorder.changed();
-            return Ok(());
+            return self.nothing_to_run_on(record);
         }
         record.revision += 1;
         record.note("complete", counted(opened.len(), "instance", "instances"), None);
         remember(&mut record, &opened);
+        let newest = opened.last().map(|instance| Identity::from_header(&instance.header)).unwrap_or_default();
         let patients: Vec<Patient> = opened.iter().map(|instance| Patient::of(&instance.header)).collect();
         if let Err(fault) = self.recorder.stage("identity", &id, || one_patient(&patients)) {
-            return self.refuse(record, &fault);
+            // The identity record keeps the patient that the study was of; the trail has to name the one that came.
+            return self.refuse(record, &fault, named(study, &newest));
         }
         let was_refused = record.refused.take().is_some();
         let candidates = candidates(&self.packages);
@@ -96,8 +95,11 @@ impl Pipeline {
         let corrected = self.update_identity(&mut record, &opened, &plan, &mut batch)?;
 
         let earlier = self.jobs_of(study)?;
-        let jobs = self.new_jobs(&record, &opened, &plan, &earlier);
-        describe(&mut record, &plan, &jobs);
+        let partial = lacks(&record, is_cut);
+        let jobs = self.new_jobs(&record, &opened, &plan, &earlier, partial.as_deref());
+        if let Some(fault) = describe(&mut record, &plan, &jobs) {
+            self.recorder.audit(audit::Event::StudyNotRouted { study: named(study, &newest), fault });
+        }
         for job in &jobs {
             batch.put(Table::Jobs, &Job::key(job.id), job, Some(study))?;
         }
@@ -145,12 +147,25 @@ impl Pipeline {
         Ok(self.study_record(study)?.is_some_and(|record| record.refused.is_some()))
     }
 
+    /// Results alone came: kept and shown, and no model's input.
+    fn nothing_to_run_on(&self, mut record: StudyRecord) -> Result<(), Fault> {
+        let fault =
+            Fault::new("results-alone", Blame::Study, "results came back, and no image: there is nothing to run on");
+        record.note("complete", fault.reason.clone(), Some(&fault.code));
+        let study = self.audit_study(&record.study);
+        self.recorder.audit(audit::Event::StudyNotRouted { study, fault });
+        let mut batch = Batch::new();
+        batch.put(Table::Studies, &record.study, &record, Some(&record.study))?;
+        self.spool.write_blocking(batch)?;
+        self.recorder.changed();
+        Ok(())
+    }
+
     /// A study that no model may run on: kept, shown, audited; nothing runs, and nothing of it is sent.
-    fn refuse(&self, mut record: StudyRecord, fault: &Fault) -> Result<(), Fault> {
+    fn refuse(&self, mut record: StudyRecord, fault: &Fault, study: audit::Study) -> Result<(), Fault> {
         record.refused = Some(fault.clone());
         record.note("refused", fault.reason.clone(), Some(&fault.code));
-        self.recorder
-            .audit(audit::Event::StudyRefused { study: self.audit_study(&record.study), fault: fault.clone() });
+        self.recorder.audit(audit::Event::StudyRefused { study, fault: fault.clone() });
         let mut batch = Batch::new();
         batch.put(Table::Studies, &record.study, &record, Some(&record.study))?;
         self.spool.write_blocking(batch)?;
@@ -187,7 +202,14 @@ impl Pipeline {
     }
 
     /// The jobs of a plan that have not been decided on the very same input before.
-    fn new_jobs(&self, record: &StudyRecord, opened: &[OpenedInstance], plan: &Plan<'_>, earlier: &[Job]) -> Vec<Job> {
+    fn new_jobs(
+        &self,
+        record: &StudyRecord,
+        opened: &[OpenedInstance],
+        plan: &Plan<'_>,
+        earlier: &[Job],
+        partial: Option<&str>,
+    ) -> Vec<Job> {
         let not_applicable = plan.not_applicable();
         let decisions = plan.runs().map(|d| (d, true)).chain(not_applicable.into_iter().map(|d| (d, false)));
         let created = SystemTime::now();
@@ -227,6 +249,7 @@ impl Pipeline {
                 input_digests,
                 created,
                 deadline: decision.route.deadline.map(|limit| created + limit),
+                partial: partial.map(str::to_owned),
                 not_applicable: (!runs).then(|| reasons.join("; ")),
                 state: JobState::Waiting { attempts: 0 },
             });
@@ -295,11 +318,26 @@ pub(super) fn views(opened: &[OpenedInstance]) -> Vec<SeriesView<'_>> {
     series.into_values().collect()
 }
 
-/// Says on the timeline what was decided, and why not.
-fn describe(record: &mut StudyRecord, plan: &Plan<'_>, jobs: &[Job]) {
+/// What a study lacks, as its results say it: 64 characters of a report (PS3.3 C.17.2.1, Completion Flag Description).
+fn lacks(record: &StudyRecord, is_cut: bool) -> Option<String> {
+    let refused = counted(record.lacking.len(), "instance", "instances");
+    match (record.lacking.is_empty(), is_cut) {
+        (true, false) => None,
+        (true, true) => Some("the study was still arriving".to_owned()),
+        (false, false) => Some(format!("{refused} of the study refused at receipt")),
+        (false, true) => Some(format!("still arriving; {refused} refused at receipt")),
+    }
+}
+
+/// Says on the timeline what was decided, and why not. A fault where no model was even asked about the study, or none
+/// wants it.
+fn describe(record: &mut StudyRecord, plan: &Plan<'_>, jobs: &[Job]) -> Option<Fault> {
+    let unrouted = |record: &mut StudyRecord, code: &'static str, reason: String| {
+        record.note("routed", reason.clone(), Some(code));
+        Some(Fault::new(code, Blame::Configuration, reason))
+    };
     if plan.decisions.is_empty() {
-        record.note("routed", "no route listens to this sender and AE title", Some("no-route"));
-        return;
+        return unrouted(record, "no-route", "no route listens to this sender and AE title".to_owned());
     }
     for job in jobs.iter().filter(|job| job.not_applicable.is_none()) {
         record.note("routed", format!("{} {} on route {}", job.package.title, job.package.version, job.route), None);
@@ -310,8 +348,10 @@ fn describe(record: &mut StudyRecord, plan: &Plan<'_>, jobs: &[Job]) {
         .map(|d| format!("{}: {}", d.model, d.unfit.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
         .collect();
     if plan.runs().next().is_none() {
-        record.note("routed", format!("no model wants this study. {}", reasons.join(". ")), Some("no-model"));
-    } else if !jobs.iter().any(|job| job.not_applicable.is_none()) {
+        return unrouted(record, "no-model", format!("no model wants this study. {}", reasons.join(". ")));
+    }
+    if !jobs.iter().any(|job| job.not_applicable.is_none()) {
         record.note("routed", "the same input was answered before; nothing runs again", None);
     }
+    None
 }

@@ -190,6 +190,7 @@ impl Pipeline {
             device: &self.site.device,
             parameters: &job.route,
             predecessor,
+            partial: job.partial.as_deref(),
         };
         let mut objects = match answer {
             Ok(inference) => make(&context, inference)?,
@@ -312,14 +313,18 @@ impl Pipeline {
         job: u64,
         event: LedgerEvent,
     ) -> Result<(), Fault> {
+        let at = SystemTime::now();
         let name = match &event {
             LedgerEvent::Ended { .. } => "ended".to_owned(),
             LedgerEvent::Corrected { identity, .. } => format!("corrected/{identity:010}"),
             LedgerEvent::Delivered { result, destination } => format!("delivered/{destination}/{result}"),
-            LedgerEvent::Dead { result, destination, .. } => format!("dead/{destination}/{result}"),
+            // A result that a person queued again may be given up once more.
+            LedgerEvent::Dead { result, destination, .. } => {
+                let at = humantime::format_rfc3339_nanos(at);
+                format!("dead/{destination}/{result}/{at}")
+            }
         };
-        let entry =
-            LedgerEntry { at: SystemTime::now(), package: package.to_owned(), study: study.to_owned(), job, event };
+        let entry = LedgerEntry { at, package: package.to_owned(), study: study.to_owned(), job, event };
         Ok(batch.put(Table::Ledger, &format!("{}/{name}", Job::key(job)), &entry, Some(study))?)
     }
 
@@ -394,6 +399,7 @@ mod tests {
             created: SystemTime::UNIX_EPOCH,
             deadline: None,
             supersedes: None,
+            partial: None,
             not_applicable: None,
             state: JobState::Waiting { attempts: 0 },
         }

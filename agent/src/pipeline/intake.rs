@@ -3,6 +3,7 @@ use super::Pipeline;
 use super::recorder::blocking;
 use crate::association::{Association, Intake};
 use crate::audit;
+use crate::counted::counted;
 use crate::dataset::scan::scan;
 use crate::fault::{Blame, Fault};
 use crate::instance::StoredInstance;
@@ -10,9 +11,10 @@ use crate::limits::study::MAX_COMPLETING;
 use crate::privacy::Private;
 use crate::results::Identity;
 use crate::spool::Incoming;
-use crate::study::assembly::{Assembler, AssemblyRules};
+use crate::study::assembly::{Assembler, AssemblyRules, Due};
 use dicom_dictionary_std::tags;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,10 @@ use tokio::task::{JoinError, JoinSet};
 
 /// Before a study that could not be completed is tried again.
 const RETRY: Duration = Duration::from_secs(30);
+/// Connections that find no place are told together, no more often than this.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+const TOO_MANY_CONNECTIONS: &str = "too-many-connections";
 
 /// What an association did.
 #[derive(Debug)]
@@ -38,6 +44,15 @@ pub struct SpoolIntake {
     events: mpsc::UnboundedSender<Happened>,
     /// What the audit is told of each open association at its end: a line for each instance would cost a sync each.
     sums: Mutex<HashMap<u64, Sums>>,
+    turned_away: Mutex<TurnedAway>,
+}
+
+/// Connections that found no place.
+#[derive(Default)]
+struct TurnedAway {
+    told: Option<Instant>,
+    /// Since then.
+    connections: u64,
 }
 
 /// What an association has brought.
@@ -45,11 +60,11 @@ pub struct SpoolIntake {
 struct Sums {
     /// Instances by study, and the first of them, which says whose it is.
     stored: BTreeMap<String, (StoredInstance, u64)>,
-    /// The study of the instance that is on its way.
-    sending: Option<String>,
-    /// Instances that were refused, by code: log and audit have had the first of each.
-    refused: BTreeMap<String, u64>,
-    /// Studies that they belong to, where that is known.
+    /// Study and SOP Instance UID of the instance that is on its way.
+    sending: Option<(String, String)>,
+    /// Requests that were refused, by code: why, and how many. Log and audit have had the first of each.
+    refused: BTreeMap<String, (Fault, u64)>,
+    /// Studies of which instances were refused, where that is known.
     lacking: BTreeSet<String>,
 }
 
@@ -61,7 +76,7 @@ impl SpoolIntake {
     pub fn new(pipeline: Arc<Pipeline>) -> (Self, AssemblyFeed) {
         // Unbounded by itself, bounded by what it describes: an instance that is stored, or an association.
         let (events, feed) = mpsc::unbounded_channel();
-        (Self { pipeline, events, sums: Mutex::default() }, AssemblyFeed(feed))
+        (Self { pipeline, events, sums: Mutex::default(), turned_away: Mutex::default() }, AssemblyFeed(feed))
     }
 
     fn sums<T>(&self, association: &Association, change: impl FnOnce(&mut Sums) -> T) -> T {
@@ -83,26 +98,47 @@ fn peer(association: &Association) -> audit::Peer {
 impl Intake for SpoolIntake {
     type Instance = Incoming;
 
-    fn begin(&self, association: &Association, study: &str) -> Result<Incoming, Fault> {
-        self.sums(association, |sums| sums.sending = Some(study.to_owned()));
+    fn begin(&self, association: &Association, study: &str, sop_instance: &str) -> Result<Incoming, Fault> {
+        self.sums(association, |sums| sums.sending = Some((study.to_owned(), sop_instance.to_owned())));
         let incoming = self.pipeline.spool.begin(study)?;
         self.tell(Happened::Sending(association.id, study.to_owned()));
         Ok(incoming)
     }
 
-    fn opened(&self, association: &Association) {
+    fn turned_away(&self, peer: SocketAddr) {
+        let mut turned_away = self.turned_away.lock().unwrap_or_else(PoisonError::into_inner);
+        turned_away.connections += 1;
+        if turned_away.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return crate::metrics::refusal(TOO_MANY_CONNECTIONS);
+        }
+        let connections = counted(std::mem::take(&mut turned_away.connections), "connection was", "connections were");
+        turned_away.told = Some(Instant::now());
+        drop(turned_away);
+        let reason = format!("{connections} closed at once, the last from {}: too many are open", peer.ip());
+        tracing::warn!(code = TOO_MANY_CONNECTIONS, reason, "connections find no place");
+        self.pipeline.recorder.audit(audit::Event::AssociationRefused {
+            peer: audit::Peer { ae_title: String::new(), address: peer.to_string() },
+            called_ae: String::new(),
+            fault: Fault::new(TOO_MANY_CONNECTIONS, Blame::Peer, reason),
+        });
+    }
+
+    fn opened(&self, association: &Association, lacking: Option<Fault>) {
         crate::metrics::association(true);
         crate::metrics::associations_open(self.pipeline.traffic.open.fetch_add(1, Ordering::Relaxed) + 1);
         self.pipeline.recorder.audit(audit::Event::AssociationOpened {
             peer: peer(association),
             called_ae: association.called_ae.clone(),
             association: association.id,
+            lacking: lacking.inspect(|fault| {
+                let (caller, address) = (&association.calling_ae, association.peer);
+                tracing::info!(caller, %address, code = %fault.code, reason = %fault.reason, "not all contexts are accepted");
+            }),
         });
     }
 
     fn rejected(&self, association: &Association, fault: &Fault) {
         crate::metrics::association(false);
-        crate::metrics::refusal(&fault.code);
         let (caller, address) = (&association.calling_ae, association.peer);
         tracing::warn!(caller, %address, code = %fault.code, reason = %fault.reason, "an association was rejected");
         self.pipeline.recorder.audit(audit::Event::AssociationRefused {
@@ -123,25 +159,25 @@ impl Intake for SpoolIntake {
         self.tell(Happened::Stored(association.id, instance.arrival.study.clone()));
     }
 
-    fn not_stored(&self, association: &Association, fault: &Fault) {
+    fn refused(&self, association: &Association, fault: &Fault) {
         crate::metrics::refusal(&fault.code);
-        let (is_first, study) = self.sums(association, |sums| {
-            let study = sums.sending.take();
-            sums.lacking.extend(study.clone());
-            let count = sums.refused.entry(fault.code.to_string()).or_default();
-            *count += 1;
-            (*count == 1, study)
+        let (is_first, sending) = self.sums(association, |sums| {
+            let sending = sums.sending.take();
+            sums.lacking.extend(sending.as_ref().map(|(study, _)| study.clone()));
+            let (_, requests) = sums.refused.entry(fault.code.to_string()).or_insert_with(|| (fault.clone(), 0));
+            *requests += 1;
+            (*requests == 1, sending)
         });
-        if let Some(study) = study {
-            self.pipeline.refused.add(&study, fault);
+        if let Some((study, sop_instance)) = &sending {
+            self.pipeline.refused.add(study, sop_instance, fault);
         }
         // The first is news; the ones after it are counted.
         if is_first {
             let (caller, address) = (&association.calling_ae, association.peer);
-            tracing::warn!(caller, %address, code = %fault.code, reason = %fault.reason, "an instance was refused");
-            // Whose it is, is not known: it was not kept.
-            let study = audit::Study::default();
-            self.pipeline.recorder.audit(audit::Event::StudyRefused { study, fault: fault.clone() });
+            tracing::warn!(caller, %address, code = %fault.code, reason = %fault.reason, "a request was refused");
+            let study = sending.map(|(study, _)| self.pipeline.audit_study(&study));
+            let (peer, fault) = (peer(association), fault.clone());
+            self.pipeline.recorder.audit(audit::Event::RequestsRefused { study, peer, requests: 1, fault });
         }
         self.tell(Happened::NotStored(association.id));
     }
@@ -149,9 +185,12 @@ impl Intake for SpoolIntake {
     fn closed(&self, association: &Association) {
         crate::metrics::associations_open(self.pipeline.traffic.open.fetch_sub(1, Ordering::Relaxed) - 1);
         let sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner).remove(&association.id).unwrap_or_default();
-        for (code, instances) in sums.refused.iter().filter(|(_, instances)| **instances > 1) {
+        for (fault, requests) in sums.refused.into_values().filter(|(_, requests)| *requests > 1) {
             let (caller, address) = (&association.calling_ae, association.peer);
-            tracing::warn!(caller, %address, code, instances, "so many instances of one association were refused");
+            tracing::warn!(caller, %address, code = %fault.code, requests, "so many requests of one association were refused");
+            // Of whichever studies: the first, with its own, has been told.
+            let (peer, requests) = (peer(association), requests - 1);
+            self.pipeline.recorder.audit(audit::Event::RequestsRefused { study: None, peer, requests, fault });
         }
         for study in sums.lacking.iter().filter(|study| !sums.stored.contains_key(*study)) {
             if let Err(fault) = blocking(|| self.pipeline.note_refused(study)) {
@@ -174,8 +213,8 @@ pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, feed: Assem
         assembler.resume(&study, Instant::now());
     }
     let troubled = Mutex::new(BTreeSet::new());
-    let complete = move |study: &str| {
-        let ended = attempt(|| pipeline.complete(study));
+    let complete = move |Due { study, is_cut }: &Due| {
+        let ended = attempt(|| pipeline.complete(study, *is_cut));
         let mut troubled = troubled.lock().unwrap_or_else(PoisonError::into_inner);
         match &ended {
             Ok(()) => _ = troubled.remove(study),
@@ -192,7 +231,7 @@ pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, feed: Assem
 async fn run(
     mut assembler: Assembler,
     mut feed: AssemblyFeed,
-    complete: impl Fn(&str) -> bool + Send + Sync + 'static,
+    complete: impl Fn(&Due) -> bool + Send + Sync + 'static,
 ) {
     let complete = Arc::new(complete);
     let mut completions: JoinSet<(String, bool)> = JoinSet::new();
@@ -220,11 +259,11 @@ async fn run(
         while let Some(ended) = completions.try_join_next() {
             note_completed(&mut assembler, ended);
         }
-        for study in assembler.due(Instant::now(), MAX_COMPLETING - completions.len()) {
+        for due in assembler.due(Instant::now(), MAX_COMPLETING - completions.len()) {
             let complete = Arc::clone(&complete);
             completions.spawn_blocking(move || {
-                let is_complete = complete(&study);
-                (study, is_complete)
+                let is_complete = complete(&due);
+                (due.study, is_complete)
             });
         }
     }
@@ -260,12 +299,12 @@ fn attempt(complete: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
 impl Pipeline {
     /// A study could not be completed, and is tried again: its instances are safe. A full disk, most likely.
     fn put_off(&self, study: &str, fault: &Fault, is_news: bool) {
-        crate::metrics::refusal(&fault.code);
         tracing::error!(code = %fault.code, reason = %fault.reason, "a study could not be completed");
-        if is_news {
-            let study = self.audit_study(study);
-            self.recorder.audit(audit::Event::StudyPutOff { study, fault: fault.clone() });
+        if !is_news {
+            return crate::metrics::refusal(&fault.code);
         }
+        let study = self.audit_study(study);
+        self.recorder.audit(audit::Event::StudyPutOff { study, fault: fault.clone() });
     }
 
     /// Studies with instances that no completion has considered.
@@ -294,7 +333,8 @@ impl Pipeline {
     }
 }
 
-fn named(study: &str, identity: &Identity) -> audit::Study {
+/// How the audit names a study of this identity.
+pub(super) fn named(study: &str, identity: &Identity) -> audit::Study {
     audit::Study {
         uid: Private::new(study.to_owned()),
         patient_id: identity.value(tags::PATIENT_ID),
@@ -315,7 +355,8 @@ mod tests {
         let rules = AssemblyRules { quiet: Duration::ZERO, complete_on_association_end: true };
         let (mut assembler, now) = (Assembler::new(rules), Instant::now());
         assembler.stored(1, "s", now);
-        assert_eq!(assembler.due(now, 1), ["s"]);
+        assembler.closed(1);
+        assert_eq!(assembler.due(now, 1)[0].study, "s");
         note_completed(&mut assembler, Ok(("s".to_owned(), false)));
         assert!(assembler.next_due().is_some_and(|due| due >= now + RETRY));
     }
@@ -327,19 +368,23 @@ mod tests {
         let (begun, mut begins) = mpsc::unbounded_channel();
         let (release, held) = blocking::channel::<()>();
         let held = Mutex::new(held);
-        let complete = move |study: &str| {
-            begun.send(study.to_owned()).unwrap();
+        let complete = move |Due { study, .. }: &Due| {
+            begun.send(study.clone()).unwrap();
             study != "long" || held.lock().unwrap().recv().is_ok()
         };
         // Complete as soon as nothing is on its way.
         let rules = AssemblyRules { quiet: Duration::ZERO, complete_on_association_end: false };
         let running = tokio::spawn(run(Assembler::new(rules), AssemblyFeed(feed), complete));
         let mut next = async || tokio::time::timeout(PATIENCE, begins.recv()).await.expect("it goes on").unwrap();
-        let stored = |association, study: &str| happens.send(Happened::Stored(association, study.to_owned())).unwrap();
+        let stored = |association, study: &str| {
+            happens.send(Happened::Stored(association, study.to_owned())).unwrap();
+            // Who has not said that it sends more goes.
+            happens.send(Happened::Closed(association)).unwrap();
+        };
 
         stored(1, "long");
         assert_eq!(next().await, "long");
-        stored(2, "sent for");
+        happens.send(Happened::Stored(2, "sent for".to_owned())).unwrap();
         happens.send(Happened::Sending(2, "sent for".to_owned())).unwrap();
         stored(3, "third");
         assert_eq!(next().await, "third");

@@ -50,7 +50,6 @@ impl Recorder {
         let done = run();
         metrics::stage(stage, begun.elapsed());
         if let Err(fault) = &done {
-            metrics::refusal(&fault.code);
             tracing::warn!(code = %fault.code, reason = %fault.reason, "stage refused");
         }
         done
@@ -64,6 +63,9 @@ impl Recorder {
 
     /// Writes an audit event before what it announces; on an error that must not happen, and the agent ends.
     pub fn audit_first(&self, event: audit::Event) -> Result<(), Fault> {
+        if let Some(fault) = event.refusal() {
+            metrics::refusal(&fault.code);
+        }
         let Some(log) = &self.audit else { return Ok(()) };
         blocking(|| log.append(event)).map(|_| ()).inspect_err(|fault| {
             tracing::error!(code = %fault.code, reason = %fault.reason, "an audit event could not be written");

@@ -2,18 +2,26 @@
 use super::Pipeline;
 use crate::counted::counted;
 use crate::fault::Fault;
-use crate::limits::study::MAX_LACKING;
+use crate::limits::study::{MAX_LACKING, MAX_LACKING_INSTANCES};
 use crate::spool::{Batch, Table};
 use crate::study::record::StudyRecord;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 /// What was refused of studies whose timelines do not say so yet. In memory alone: the audit trail has it for good.
 #[derive(Default)]
-pub(super) struct Refused(Mutex<HashMap<String, BTreeMap<String, Lacking>>>);
+pub(super) struct Refused(Mutex<HashMap<String, Lacking>>);
+
+/// What was refused of one study.
+#[derive(Default)]
+struct Lacking {
+    reasons: BTreeMap<String, Reason>,
+    /// SOP Instance UIDs.
+    instances: BTreeSet<String>,
+}
 
 /// Instances that were refused for one reason.
-struct Lacking {
+struct Reason {
     instances: u64,
     reason: String,
 }
@@ -21,20 +29,27 @@ struct Lacking {
 impl Refused {
     /// One more instance of a study was refused. Of too many studies at a time, those that come last go without: a sender
     /// that is refused altogether makes no list here.
-    pub(super) fn add(&self, study: &str, fault: &Fault) {
+    pub(super) fn add(&self, study: &str, sop_instance: &str, fault: &Fault) {
         let mut studies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if studies.len() >= MAX_LACKING && !studies.contains_key(study) {
             return;
         }
-        let lacking = || Lacking { instances: 0, reason: fault.reason.clone() };
-        let reasons = studies.entry(study.to_owned()).or_default();
-        reasons.entry(fault.code.to_string()).or_insert_with(lacking).instances += 1;
+        let lacking = studies.entry(study.to_owned()).or_default();
+        let reason = || Reason { instances: 0, reason: fault.reason.clone() };
+        lacking.reasons.entry(fault.code.to_string()).or_insert_with(reason).instances += 1;
+        if lacking.instances.len() < MAX_LACKING_INSTANCES {
+            lacking.instances.insert(sop_instance.to_owned());
+        }
     }
 
-    /// Puts what was refused of a study on its timeline.
+    /// Puts what was refused of a study into its record: on the timeline, and by name, until it comes after all.
     pub(super) fn note(&self, record: &mut StudyRecord) {
-        let lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.study);
-        for (code, Lacking { instances, reason }) in lacking.unwrap_or_default() {
+        let lacking = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&record.study).unwrap_or_default();
+        record.lacking.extend(lacking.instances);
+        while record.lacking.len() > MAX_LACKING_INSTANCES {
+            record.lacking.pop_last();
+        }
+        for (code, Reason { instances, reason }) in lacking.reasons {
             let what = counted(instances, "instance was", "instances were");
             record.note("lacking", format!("{what} refused: {reason}"), Some(&code));
         }

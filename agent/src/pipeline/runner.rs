@@ -200,7 +200,8 @@ impl Pipeline {
             });
         }
         let (package_digest, engine) = (package.digest.clone(), engine.clone());
-        let task = Task { job: job.id, package_digest, engine, golden: None, instances };
+        let memory = self.site.bounds.memory;
+        let task = Task { job: job.id, package_digest, engine, golden: None, memory, instances };
         let files: Vec<BorrowedFd<'_>> =
             std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
         let process = launched(worker, &self.site.launcher).map_err(TaskError::WorkerLost)?;

@@ -28,6 +28,9 @@ pub(super) fn make(context: &ResultContext<'_>, inference: &Inference, summary: 
         summary.to_owned(),
         format!("AI result, not verified  {date} {time} UTC"),
     ];
+    if let Some(partial) = context.partial {
+        lines.push(format!("PARTIAL: {partial}"));
+    }
     if context.mode != Mode::Clinical {
         lines.push(RESEARCH.to_owned());
     }

@@ -69,6 +69,8 @@ pub struct ResultContext<'a> {
     pub parameters: &'a str,
     /// The report that is superseded.
     pub predecessor: Option<&'a Predecessor>,
+    /// What the study lacked when the job was decided.
+    pub partial: Option<&'a str>,
 }
 
 /// A result: the very bytes that are stored and sent.

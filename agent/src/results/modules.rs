@@ -29,7 +29,7 @@ pub(super) struct Uids {
 
 /// UIDs over all that a result is made of and says: the sources and their sorted digests, the package, the engine, the
 /// parameters, the mode, patient and study as they are written, the time that is written, the document that is named as
-/// its predecessor, the device, our version, and the kind of result. A job keeps its time, so that the same job done again
+/// its predecessor, what the study lacked, the device, our version, and the kind of result. A job keeps its time, so that the same job done again
 /// gives the same UIDs with the same bytes; whatever differs has other ones, a study that was erased and came again among it.
 pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &str, kind: &str) -> Uids {
     let key = context.uid_key;
@@ -46,7 +46,8 @@ pub(super) fn uids(context: &ResultContext<'_>, package: &PackageRef, engine: &s
     let (sources, digests, identity) = (key.uid(sources), key.uid(digests), context.identity.digest(key));
     let predecessor = context.predecessor.map_or("", |document| &document.sop_instance);
     let origin = [&package.digest as &str, engine, context.parameters, mode, context.device, VERSION];
-    let content = [&sources as &str, &digests, &identity, &at, predecessor, kind];
+    let partial = context.partial.unwrap_or_default();
+    let content = [&sources as &str, &digests, &identity, &at, predecessor, partial, kind];
     let uid = |what| key.uid(origin.into_iter().chain(content).chain([what]));
     Uids { instance: uid("instance"), series: uid("series") }
 }

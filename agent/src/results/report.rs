@@ -43,8 +43,8 @@ pub(super) fn make(
         content.push(container("CONTAINS", &Code::new("126010", "DCM", "Imaging Measurements"), groups));
     }
     content.push(evaluations(context, inference.outcome, &format!("{summary}. {}", engine_text(&inference.engine))));
-    let partial = inference.partial.as_deref();
-    let dataset = document(context, &inference.package, (&ids, REPORT), content, partial, seg)?;
+    let partial: Vec<&str> = context.partial.into_iter().chain(inference.partial.as_deref()).collect();
+    let dataset = document(context, &inference.package, (&ids, REPORT), content, &partial, seg)?;
     Ok(object(ids, "SR", dataset, summary))
 }
 
@@ -58,7 +58,8 @@ pub(super) fn outcome(
     let ids = uids(context, package, &format!("{}: {reason}", outcome.sentence()), "OUTCOME");
     let mut content = head(context, package);
     content.push(evaluations(context, outcome, reason));
-    let dataset = document(context, package, (&ids, OUTCOME), content, None, None)?;
+    let partial: Vec<&str> = context.partial.into_iter().collect();
+    let dataset = document(context, package, (&ids, OUTCOME), content, &partial, None)?;
     Ok(object(ids, "OUTCOME", dataset, outcome.sentence().to_owned()))
 }
 
@@ -99,7 +100,7 @@ fn document(
     package: &PackageRef,
     (ids, series): (&Uids, ResultSeries),
     content: Vec<Set>,
-    partial: Option<&str>,
+    partial: &[&str],
     seg: Option<&ResultObject>,
 ) -> Result<Vec<u8>, Fault> {
     let template =
@@ -107,7 +108,7 @@ fn document(
     let mut set = common(context, package, SOP_CLASS, ids, "SR", series)
         .sequence(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, vec![])
         .sequence(tags::PERFORMED_PROCEDURE_CODE_SEQUENCE, vec![])
-        .text(tags::COMPLETION_FLAG, VR::CS, if partial.is_some() { "PARTIAL" } else { "COMPLETE" })
+        .text(tags::COMPLETION_FLAG, VR::CS, if partial.is_empty() { "COMPLETE" } else { "PARTIAL" })
         .text(tags::VERIFICATION_FLAG, VR::CS, "UNVERIFIED")
         .text(tags::VALUE_TYPE, VR::CS, "CONTAINER")
         .code(tags::CONCEPT_NAME_CODE_SEQUENCE, &Code::new("126000", "DCM", "Imaging Measurement Report"))
@@ -115,8 +116,8 @@ fn document(
         .sequence(tags::CONTENT_TEMPLATE_SEQUENCE, vec![template])
         .sequence(tags::CONTENT_SEQUENCE, content)
         .sequence(tags::CURRENT_REQUESTED_PROCEDURE_EVIDENCE_SEQUENCE, vec![evidence(context, seg)]);
-    if let Some(partial) = partial {
-        let partial: String = partial.chars().take(64).collect();
+    if !partial.is_empty() {
+        let partial: String = partial.join("; ").chars().take(64).collect();
         set = set.text(tags::COMPLETION_FLAG_DESCRIPTION, VR::LO, &partial);
     }
     if let Some(predecessor) = context.predecessor {

@@ -1,10 +1,12 @@
 //! When is a study complete? A state machine over what associations do, with the clock handed in.
 //!
-//! A study is due when no association that sent for it is still open, or when it has been quiet for the configured
-//! time while such an association stands idle on something else. It is not due while an association is in the middle of
-//! sending for it, with one bound: after [`MAX_OPEN`] it is completed with what is on stable storage, so that a sender that
-//! drips, or that never pauses, cannot keep results back for ever. What comes after that is a late instance: the study is
-//! completed again, and its newer answer supersedes. A study is completed once at a time.
+//! A study is due once it has been quiet for the configured time, or at the end of the last association that sent for it,
+//! and not while an association still sends for it: one that is in the middle of an instance, or whose last instance was of
+//! this study and that has not been silent for [`IDLE`], when the node would end it. There is one bound: after [`MAX_OPEN`]
+//! a study is completed with what is on stable storage, and its results say so, so that a sender that drips, or that never
+//! pauses, cannot keep results back for ever. What comes after that is a late instance: the study is completed again, and
+//! its newer answer supersedes. A study is completed once at a time.
+use crate::limits::association::IDLE;
 use crate::limits::study::MAX_OPEN;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -23,10 +25,28 @@ pub struct AssemblyRules {
 pub struct Assembler {
     rules: AssemblyRules,
     open: BTreeMap<String, OpenStudy>,
-    /// The study that an association is sending for right now, from the first byte of an instance to its response.
-    sending: BTreeMap<u64, String>,
+    /// What each open association was last heard of.
+    senders: BTreeMap<u64, Sender>,
     /// Studies whose completion is under way.
     completing: BTreeSet<String>,
+}
+
+/// An association that sends.
+#[derive(Debug)]
+struct Sender {
+    /// The study of its last instance.
+    study: String,
+    /// True from the first byte of an instance to its response.
+    is_sending: bool,
+}
+
+/// A study that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Study Instance UID.
+    pub study: String,
+    /// True where it was still arriving, and has been for as long as is waited.
+    pub is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -48,12 +68,12 @@ impl OpenStudy {
 impl Assembler {
     /// An assembler with no open study.
     pub fn new(rules: AssemblyRules) -> Self {
-        Self { rules, open: BTreeMap::new(), sending: BTreeMap::new(), completing: BTreeSet::new() }
+        Self { rules, open: BTreeMap::new(), senders: BTreeMap::new(), completing: BTreeSet::new() }
     }
 
     /// An instance of `study` has begun to arrive on `association`.
     pub fn sending(&mut self, association: u64, study: &str, now: Instant) {
-        self.sending.insert(association, study.to_owned());
+        self.senders.insert(association, Sender { study: study.to_owned(), is_sending: true });
         if let Some(open) = self.open.get_mut(study) {
             open.last = now;
             open.senders.insert(association);
@@ -62,7 +82,7 @@ impl Assembler {
 
     /// An instance of `study` is on stable storage.
     pub fn stored(&mut self, association: u64, study: &str, now: Instant) {
-        self.sending.remove(&association);
+        self.senders.insert(association, Sender { study: study.to_owned(), is_sending: false });
         let open = self.open.entry(study.to_owned()).or_insert_with(|| OpenStudy::new(now));
         open.last = now;
         open.senders.insert(association);
@@ -70,7 +90,9 @@ impl Assembler {
 
     /// The instance that was arriving on `association` was refused or broke off.
     pub fn not_stored(&mut self, association: u64) {
-        self.sending.remove(&association);
+        if let Some(sender) = self.senders.get_mut(&association) {
+            sender.is_sending = false;
+        }
     }
 
     /// A study that was open when the agent stopped, or that could not be completed: it is due after its quiet time.
@@ -80,7 +102,7 @@ impl Assembler {
 
     /// An association has ended, in whatever way.
     pub fn closed(&mut self, association: u64) {
-        self.sending.remove(&association);
+        self.senders.remove(&association);
         for open in self.open.values_mut() {
             open.ended |= open.senders.remove(&association) && open.senders.is_empty();
         }
@@ -88,19 +110,23 @@ impl Assembler {
 
     /// Takes the studies that are complete at `now`, those first that have been due for longest, `most` of them. Until
     /// [`Self::completed`] they are not due again.
-    pub fn due(&mut self, now: Instant, most: usize) -> Vec<String> {
-        let mut due: Vec<(Instant, String)> = self
+    pub fn due(&mut self, now: Instant, most: usize) -> Vec<Due> {
+        let is_sent_for = |study: &str| self.senders.values().any(|sender| sender.study == study);
+        let mut due: Vec<(Instant, String, bool)> = self
             .open
             .iter()
-            .filter_map(|(study, open)| Some((self.due_at(study, open).filter(|at| *at <= now)?, study.clone())))
+            .filter_map(|(study, open)| {
+                let at = self.due_at(study, open).filter(|at| *at <= now)?;
+                Some((at, study.clone(), at == open.first + MAX_OPEN && is_sent_for(study)))
+            })
             .collect();
         due.sort();
         due.truncate(most);
-        for (_, study) in &due {
+        for (_, study, _) in &due {
             self.open.remove(study);
             self.completing.insert(study.clone());
         }
-        due.into_iter().map(|(_, study)| study).collect()
+        due.into_iter().map(|(_, study, is_cut)| Due { study, is_cut }).collect()
     }
 
     /// The completion of a study has ended, in whatever way.
@@ -119,8 +145,10 @@ impl Assembler {
             return None;
         }
         let latest = open.first + MAX_OPEN;
-        if self.sending.values().any(|s| s == study) {
-            return Some(latest);
+        let mut senders = self.senders.values().filter(|sender| sender.study == study).peekable();
+        if senders.peek().is_some() {
+            let is_sending = senders.any(|sender| sender.is_sending);
+            return Some(if is_sending { latest } else { (open.last + self.rules.quiet.max(IDLE)).min(latest) });
         }
         if self.rules.complete_on_association_end && open.ended && open.senders.is_empty() {
             return Some(open.last.min(latest));
@@ -140,7 +168,7 @@ mod tests {
     }
 
     fn due(assembler: &mut Assembler, now: Instant) -> Vec<String> {
-        let due = assembler.due(now, usize::MAX);
+        let due: Vec<String> = assembler.due(now, usize::MAX).into_iter().map(|due| due.study).collect();
         for study in &due {
             assembler.completed(study);
         }
@@ -151,10 +179,24 @@ mod tests {
     fn a_study_is_due_after_its_quiet_time() {
         let (mut a, t) = assembler(false);
         a.stored(1, "s", t);
+        a.closed(1);
         assert!(due(&mut a, (t + QUIET).checked_sub(Duration::from_millis(1)).unwrap()).is_empty());
         assert_eq!(a.next_due(), Some(t + QUIET));
         assert_eq!(due(&mut a, t + QUIET), ["s"]);
         assert_eq!(a.next_due(), None);
+    }
+
+    /// A sender that fetches each image from a slow store is not done because it pauses.
+    #[test]
+    fn a_sender_that_pauses_holds_its_study_until_the_node_would_end_it() {
+        for at_end in [false, true] {
+            let (mut a, t) = assembler(at_end);
+            a.stored(1, "s", t);
+            assert!(due(&mut a, t + QUIET * 2).is_empty());
+            assert_eq!(a.next_due(), Some(t + IDLE));
+            a.stored(1, "s", t + QUIET * 3);
+            assert_eq!(a.due(t + QUIET * 3 + IDLE, 1), [Due { study: "s".to_owned(), is_cut: false }]);
+        }
     }
 
     #[test]
@@ -198,14 +240,14 @@ mod tests {
             a.stored(1, "s", now);
             now += QUIET / 2;
         }
-        assert_eq!(due(&mut a, now), ["s"]);
+        assert_eq!(a.due(now, 1), [Due { study: "s".to_owned(), is_cut: true }]);
     }
 
     #[test]
     fn two_associations_that_overlap_without_end_and_one_that_drips_cannot_hold_a_study_for_ever() {
         for associations in [1, 2] {
             let (mut a, t) = assembler(true);
-            a.stored(1, "s", t);
+            a.stored(0, "s", t);
             let mut now = t;
             // At every moment an instance is on its way.
             for n in 0.. {
@@ -233,12 +275,13 @@ mod tests {
         let (mut a, t) = assembler(false);
         a.stored(1, "s", t);
         a.stored(1, "other", t + QUIET);
-        assert_eq!(a.due(t + QUIET, 1), ["s"]);
+        assert_eq!(a.due(t + QUIET, 1)[0].study, "s");
         a.stored(1, "s", t + QUIET);
-        assert_eq!(a.due(t + 2 * QUIET, 2), ["other"]);
+        a.closed(1);
+        assert_eq!(a.due(t + 2 * QUIET, 2)[0].study, "other");
         assert_eq!(a.next_due(), None);
         a.completed("s");
-        assert_eq!(a.due(t + 2 * QUIET, 2), ["s"]);
+        assert_eq!(a.due(t + 2 * QUIET, 2)[0].study, "s");
     }
 
     #[test]

@@ -3,7 +3,7 @@ use crate::fault::Fault;
 use crate::limits::study::MAX_TIMELINE;
 use crate::status::Moment;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 /// A study, as the table of studies keeps it under its Study Instance UID.
@@ -25,6 +25,9 @@ pub struct StudyRecord {
     pub identity_version: u32,
     /// Why no model may run on it, where that is so.
     pub refused: Option<Fault>,
+    /// SOP Instance UIDs of instances that were refused and have not come since; an empty one stands for those without.
+    #[serde(default)]
+    pub lacking: BTreeSet<String>,
     /// The steps so far, oldest first.
     pub timeline: Vec<Moment>,
 }
@@ -54,6 +57,7 @@ impl StudyRecord {
             modalities: Vec::new(),
             identity_version: 0,
             refused: None,
+            lacking: BTreeSet::new(),
             timeline: Vec::new(),
         }
     }

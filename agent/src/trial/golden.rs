@@ -38,6 +38,7 @@ impl Bench {
             package_digest: package.digest.clone(),
             engine: engine.clone(),
             golden: Some(case.name.clone()),
+            memory: DEFAULT_BOUNDS.memory,
             instances: Vec::new(),
         };
         let worker = match self.worker.take() {

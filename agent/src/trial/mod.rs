@@ -99,14 +99,14 @@ async fn play(
             called_ae: FILES.to_owned(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         };
-        intake.opened(&association);
+        intake.opened(&association, None);
         let mut is_there = false;
         for file in found.files.iter().filter(|file| file.study == *study) {
             match take_in(intake, &association, file).await {
                 Ok(()) => is_there = true,
                 // A file that is damaged is no reason to give up the others; a spool that cannot be written is.
                 Err(fault) if fault.blame == Blame::Peer || fault.code == "file-unreadable" => {
-                    intake.not_stored(&association, &fault);
+                    intake.refused(&association, &fault);
                     progress.skipped(&file.path, &fault.reason);
                 }
                 Err(fault) => return Err(fault),
@@ -137,7 +137,7 @@ async fn play(
 async fn take_in(intake: &SpoolIntake, association: &Association, file: &SourceFile) -> Result<(), Fault> {
     let began = Instant::now();
     let image = part10::read_file(&file.path)?;
-    let mut instance = intake.begin(association, &file.study)?;
+    let mut instance = intake.begin(association, &file.study, &image.sop_instance)?;
     instance.write(&image.dataset)?;
     let arrival = Arrival {
         sop_class: image.sop_class,

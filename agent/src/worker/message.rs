@@ -17,6 +17,8 @@ pub struct Task {
     pub engine: EngineKind,
     /// The golden case of the package that is the input, by its name; the instances otherwise.
     pub golden: Option<String>,
+    /// Resident memory that the worker may take, in bytes.
+    pub memory: u64,
     /// The series, in no particular order.
     pub instances: Vec<TaskInstance>,
 }
@@ -50,4 +52,9 @@ pub enum Said {
     },
     /// The job cannot be done; the worker itself is well.
     Failed(Fault),
+    /// The worker has taken more memory than the task allows, and ends.
+    Overgrown {
+        /// Resident memory, in bytes.
+        bytes: u64,
+    },
 }

@@ -2,6 +2,7 @@
 use super::bulk;
 use super::channel::{Channel, ChannelError};
 use super::message::{Said, Task};
+use super::supervise::{WATCH_EVERY, resident_bytes};
 use crate::bracket;
 use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
@@ -15,11 +16,18 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Serves tasks on the socket that standard input is.
 pub fn serve() -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     end_with_the_agent(socket.try_clone()?);
+    let mouth = Arc::new(Mutex::new(Channel::new(socket.try_clone()?)));
+    let allowed = Arc::new(AtomicU64::new(u64::MAX));
+    end_when_overgrown(Arc::clone(&mouth), Arc::clone(&allowed));
+    let say =
+        |said: &Said, files: &[BorrowedFd<'_>]| mouth.lock().unwrap_or_else(PoisonError::into_inner).send(said, files);
     let mut channel = Channel::new(socket);
     let mut kept = Kept::default();
     loop {
@@ -28,18 +36,19 @@ pub fn serve() -> Result<(), ChannelError> {
             Err(ChannelError::Closed) => return Ok(()),
             Err(error) => return Err(error),
         };
+        allowed.store(task.memory, Ordering::Relaxed);
         let mut said = Ok(());
         let done = work(&task, &files, &mut kept, &mut |step| {
             if said.is_ok() {
-                said = channel.send(&Said::Step(step.clone()), &[]);
+                said = say(&Said::Step(step.clone()), &[]);
             }
         });
         said?;
         match done {
-            Err(fault) => channel.send(&Said::Failed(fault), &[])?,
+            Err(fault) => say(&Said::Failed(fault), &[])?,
             Ok(mut inference) => {
                 let (layout, file) = bulk::seal(&mut inference)?;
-                channel.send(&Said::Done { inference, layout }, &[file.as_fd()])?;
+                say(&Said::Done { inference, layout }, &[file.as_fd()])?;
             }
         }
     }
@@ -52,6 +61,21 @@ fn end_with_the_agent(socket: UnixStream) {
         let mut watched = [PollFd::new(&socket, PollFlags::RDHUP)];
         while poll(&mut watched, None) == Err(Errno::INTR) {}
         std::process::exit(0);
+    });
+}
+
+/// Ends this process once it has taken more memory than its task allows, and says so: the agent cannot look into a unit.
+fn end_when_overgrown(mouth: Arc<Mutex<Channel>>, allowed: Arc<AtomicU64>) {
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(WATCH_EVERY);
+            let Some(bytes) = resident_bytes("self") else { continue };
+            if bytes > allowed.load(Ordering::Relaxed) {
+                // Fails only where the agent is gone.
+                let _ = mouth.lock().unwrap_or_else(PoisonError::into_inner).send(&Said::Overgrown { bytes }, &[]);
+                std::process::exit(1);
+            }
+        }
     });
 }
 

@@ -28,7 +28,7 @@ pub struct Bounds {
 }
 
 /// How often the watchdog looks at the worker's memory.
-const WATCH_EVERY: Duration = Duration::from_millis(100);
+pub(super) const WATCH_EVERY: Duration = Duration::from_millis(100);
 
 /// Why a task gave no inference.
 #[derive(Debug)]
@@ -91,6 +91,7 @@ fn watched(
         (_, Some(fault)) => Err(TaskError::WorkerLost(fault)),
         (Ok(Said::Failed(fault)), None) if is_sound(&fault) => Err(TaskError::Refused(fault)),
         (Ok(Said::Done { inference, .. }), None) if is_answer(&inference, task) => Ok(inference),
+        (Ok(Said::Overgrown { bytes }), None) => Err(TaskError::WorkerLost(overgrown(bytes, bounds))),
         (Ok(_), None) => Err(garbled("it is no answer to the task")),
         (Err(ChannelError::Closed), None) => Err(died(worker.verdict().as_deref().unwrap_or("closed the connection"))),
         (Err(ChannelError::Io(error)), None) => Err(died(&error.to_string())),
@@ -114,7 +115,7 @@ fn exchange(
         let (said, files) = channel.receive::<Said>()?;
         match said {
             Said::Step(step) => on_step(&step),
-            Said::Failed(fault) => return Ok(Said::Failed(fault)),
+            ended @ (Said::Failed(_) | Said::Overgrown { .. }) => return Ok(ended),
             Said::Done { mut inference, layout } => {
                 let file = files.into_iter().next().ok_or_else(|| ChannelError::Bulk(ErrorKind::NotFound.into()))?;
                 bulk::unseal(&mut inference, &layout, file).map_err(ChannelError::Bulk)?;
@@ -136,16 +137,22 @@ fn watch(pid: Option<i32>, bounds: Bounds, ended: &Receiver<()>) -> Option<Fault
             let reason = format!("the worker gave no answer within {:?} and was ended", bounds.time);
             return Some(Fault::new("worker-timeout", Blame::Package, reason));
         }
-        if let Some(bytes) = pid.and_then(resident_bytes).filter(|bytes| *bytes > bounds.memory) {
-            let (took, allowed) = (bytes >> 20, bounds.memory >> 20);
-            let reason = format!("the worker took {took} MiB of memory, {allowed} are allowed, and was ended");
-            return Some(Fault::new("worker-out-of-memory", Blame::Package, reason));
+        // A unit's worker is nobody that the agent may look at: that one watches itself, and its cgroup stands behind it.
+        let resident = pid.and_then(|pid| resident_bytes(&pid.to_string()));
+        if let Some(bytes) = resident.filter(|bytes| *bytes > bounds.memory) {
+            return Some(overgrown(bytes, bounds));
         }
     }
 }
 
-/// Resident set of a process, in bytes (proc(5), statm, second field, in pages).
-fn resident_bytes(pid: i32) -> Option<u64> {
+fn overgrown(bytes: u64, bounds: Bounds) -> Fault {
+    let (took, allowed) = (bytes >> 20, bounds.memory >> 20);
+    let reason = format!("the worker took {took} MiB of memory, {allowed} are allowed, and was ended");
+    Fault::new("worker-out-of-memory", Blame::Package, reason)
+}
+
+/// Resident set of a process, or of `self`, in bytes (proc(5), statm, second field, in pages).
+pub(super) fn resident_bytes(pid: &str) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)

@@ -25,7 +25,7 @@ pub struct Recording {
 impl Intake for Recording {
     type Instance = Incoming;
 
-    fn begin(&self, _: &Association, study: &str) -> Result<Incoming, Fault> {
+    fn begin(&self, _: &Association, study: &str, _: &str) -> Result<Incoming, Fault> {
         Ok(self.spool.begin(study)?)
     }
 
@@ -33,7 +33,7 @@ impl Intake for Recording {
         self.faults.lock().unwrap().push(fault.clone());
     }
 
-    fn not_stored(&self, _: &Association, fault: &Fault) {
+    fn refused(&self, _: &Association, fault: &Fault) {
         self.faults.lock().unwrap().push(fault.clone());
     }
 }
