@@ -192,6 +192,7 @@ async fn kills_under_load_lose_nothing_and_repeats_are_identical() {
     };
     let sending = tokio::spawn(sender.run(archive.clone()));
 
+    let mut lost = 0;
     for n in 1..=kills {
         let daemon = tokio::task::block_in_place(|| site.serve());
         *line.daemon.lock().unwrap() = Some(daemon.pid());
@@ -213,7 +214,10 @@ async fn kills_under_load_lose_nothing_and_repeats_are_identical() {
                 tokio::time::sleep(wait).await;
                 line.kill();
             }
-            Moment::AnswerLost | Moment::AnswerGiven => *line.armed.lock().unwrap() = Some(moment),
+            Moment::AnswerLost | Moment::AnswerGiven => {
+                lost += usize::from(moment == Moment::AnswerLost);
+                *line.armed.lock().unwrap() = Some(moment);
+            }
         }
         let killed = tokio::time::timeout(PATIENCE, line.killed.notified()).await;
         killed.unwrap_or_else(|_| panic!("no result came after kill {}", n - 1));
@@ -259,6 +263,7 @@ async fn kills_under_load_lose_nothing_and_repeats_are_identical() {
         let instance = instance.expect("an instance that was acknowledged is there");
         assert!(spool.read(instance).unwrap() == object.dataset, "its bytes are those that were sent");
     }
+    assert!(repeats >= lost, "{lost} answers were lost on their way, and {repeats} results came again");
     let chain = audit::verify(&site.folder("audit"), &audit::Anchors::default()).unwrap();
     let offered: u64 = *offered.lock().unwrap();
     tell(

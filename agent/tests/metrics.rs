@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 /// Told only where something goes wrong, or somebody logs in.
 const RARE: [&str; 3] = ["sund_worker_restarts_total", "sund_refusals_total", "sund_console_logins_total"];
 
-async fn scraped(node: &Node) -> String {
+pub async fn scraped(node: &Node) -> String {
     let address = node.agent().console().unwrap();
     let mut socket = TcpStream::connect(address).await.unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -1,7 +1,9 @@
 //! What a person is told, once and where they look.
 use crate::hospital::{Archive, Image, Node, destination, frame, new_uid, until};
+use crate::metrics::scraped;
 use dicom_dictionary_std::tags;
 use sund_agent::association::{ObjectToSend, Sent, send};
+use sund_agent::config::Config;
 use sund_agent::limits::association::MAX_HALF_OPEN_PER_CALLER;
 
 /// An image that ends within an element.
@@ -26,7 +28,11 @@ fn lacking(node: &Node) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn instances_that_were_refused_are_on_the_timeline_of_their_study() {
     let archive = Archive::open().await;
-    let node = Node::open(|config| config.destinations = vec![destination("archive", &archive.address)]).await;
+    let node = Node::open(|config| {
+        config.console = Config::embedded(config.spool.directory.parent().unwrap()).unwrap().console;
+        config.destinations = vec![destination("archive", &archive.address)];
+    })
+    .await;
     let study = new_uid();
     let image = |n: &str| frame().rows(64).in_study(&study, n);
     let sent = [image("1").object(), cut(&image("2")), cut(&image("3")), image("4").object()];
@@ -50,6 +56,8 @@ async fn instances_that_were_refused_are_on_the_timeline_of_their_study() {
     };
     assert_eq!(refusals().len(), 3);
     assert!(refusals().iter().all(|line| line.to_string().contains("requests-refused")));
+    let metrics = scraped(&node).await;
+    assert!(metrics.contains("sund_refusals_total{code=\"dataset-truncated\"} 3"), "{metrics}");
 
     // What comes after all is lacking no more.
     assert_eq!(offer(&node, &["2", "3", "5"].map(|n| image(n).object())).await, [true; 3]);

@@ -1,4 +1,5 @@
 //! What a vendor and a PACS administrator type: `sund model`, `sund route`, `sund hash-password`.
+use crate::results::conforms;
 use crate::serve::Site;
 use std::fs;
 use std::io::Write as _;
@@ -228,9 +229,7 @@ fn a_run_on_a_folder_gives_results_and_says_why_there_are_none() {
     ];
     assert_eq!(files, expected);
     for file in files.iter().filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "dcm")) {
-        let checked = Command::new("dciodvfy").arg(folder.path().join("out").join(file)).output();
-        let complaints = stderr(&checked.expect("dciodvfy, from Debian's dicom3tools"));
-        assert!(!complaints.lines().any(|line| line.starts_with("Error")), "{file}: {complaints}");
+        conforms(&folder.path().join("out").join(file));
     }
     let index = fs::read(folder.path().join("out/results.json")).unwrap();
     let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
@@ -239,6 +238,20 @@ fn a_run_on_a_folder_gives_results_and_says_why_there_are_none() {
     assert_eq!(mixed.status.code(), Some(64), "results of two runs are not mixed");
     let nothing = sund(folder.path(), &["model", "run", model.to_str().unwrap(), "--on", "out/none"]);
     assert_ne!(nothing.status.code(), Some(0));
+}
+
+#[test]
+fn on_a_terminal_a_run_shows_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = format!("{MODELS}/text-detection");
+    let run = format!("{SUND} model run {model} --on {model}/golden --out {}", folder.path().join("out").display());
+    // script(1) gives a command a terminal.
+    let ran = Command::new("script").args(["-qec", &run, "/dev/null"]).output().expect("script, of util-linux");
+    let shown = stdout(&ran);
+    assert!(ran.status.success(), "{shown}");
+    for bar in ["looking for DICOM files", "1/1 files", "1/1 studies", "Burned-in text: 10 places"] {
+        assert!(shown.contains(bar), "not shown: {bar}\n{shown}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 mod case;
 mod pacs;
 mod story;
+mod verify;
 
 pub use case::Case;
 pub use story::{Options, run};

@@ -1,15 +1,16 @@
 //! What the demonstration does, told line by line with times.
 use super::case::Case;
 use super::pacs::Folder;
+use super::verify;
 use crate::agent::Agent;
 use crate::association::{Listener, ObjectToSend, Peer, Policy, Sent, send, serve};
 use crate::config::Config;
 use crate::counted::counted;
 use crate::dataset::part10;
-use crate::decode::SourceInstance;
 use crate::deliver::Destination;
 use crate::limits::association::MAX_ASSOCIATIONS;
 use crate::model::Package;
+use crate::model::manifest::Golden;
 use crate::outcome::Outcome;
 use crate::results::preview_png;
 use crate::route::{Mode, Route, Selection};
@@ -66,6 +67,7 @@ pub async fn run(options: Options) -> Result<()> {
     let mut config = Config::embedded(&folder)?;
     NODE.clone_into(&mut config.node.ae_title);
     configure(&mut config, &folder, &pacs_address)?;
+    let goldens: Vec<Golden> = config.packages.iter().flat_map(|package| package.manifest.golden.clone()).collect();
     let agent = Agent::start(config).await?;
     let node_address = agent.node().to_string();
 
@@ -73,9 +75,10 @@ pub async fn run(options: Options) -> Result<()> {
     if let Some(console) = agent.console() {
         story.tell(format!("console http://{console}/"));
     }
-    let cases = options.case.map_or(Case::ALL.to_vec(), |case| vec![case]);
-    for case in cases {
-        play(&story, case, &agent, &mut arrivals).await?;
+    for (case, golden) in Case::ALL.into_iter().zip(&goldens) {
+        if options.case.is_none_or(|only| only == case) {
+            play(&story, (case, golden), &agent, &mut arrivals).await?;
+        }
     }
     story.tell(format!("the results lie in {}", received.display()));
     if !options.once {
@@ -132,7 +135,12 @@ fn configure(config: &mut Config, folder: &Path, pacs_address: &str) -> Result<(
 }
 
 /// Sends a case and waits for its results, each of which is checked.
-async fn play(story: &Story, case: Case, agent: &Agent, arrivals: &mut mpsc::UnboundedReceiver<PathBuf>) -> Result<()> {
+async fn play(
+    story: &Story,
+    (case, golden): (Case, &Golden),
+    agent: &Agent,
+    arrivals: &mut mpsc::UnboundedReceiver<PathBuf>,
+) -> Result<()> {
     let images = case.images()?;
     let objects: Vec<ObjectToSend> = images
         .iter()
@@ -166,7 +174,6 @@ async fn play(story: &Story, case: Case, agent: &Agent, arrivals: &mut mpsc::Unb
             bail!("the stand-in PACS ended");
         };
         let result = part10::read_file(&path)?;
-        check(&result, &images[0])?;
         let failed = agent.status().studies.into_iter().flat_map(|study| study.timeline).find(|m| m.step == "failed");
         if let Some(moment) = failed {
             bail!("{}", moment.text);
@@ -174,6 +181,7 @@ async fn play(story: &Story, case: Case, agent: &Agent, arrivals: &mut mpsc::Unb
         let modality = result.header.text(tags::MODALITY).unwrap_or_default();
         let place = missing.iter().position(|kind| *kind == modality);
         missing.remove(place.with_context(|| format!("an unexpected {modality} came"))?);
+        let says = verify::check(&result, &images, golden)?;
         let picture = if modality == "OT" {
             let png = path.with_extension("png");
             std::fs::write(&png, preview_png(&result.dataset)?)?;
@@ -182,16 +190,7 @@ async fn play(story: &Story, case: Case, agent: &Agent, arrivals: &mut mpsc::Unb
             path
         };
         let name = picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = result.header.text(tags::SERIES_DESCRIPTION).unwrap_or_default();
-        story.tell(format!("the PACS received {name}  ({modality}, {text}, in the right study)"));
-    }
-    Ok(())
-}
-
-/// A result belongs to the study and the patient that were sent.
-fn check(result: &SourceInstance, image: &SourceInstance) -> Result<()> {
-    for tag in [tags::STUDY_INSTANCE_UID, tags::PATIENT_ID, tags::PATIENT_NAME, tags::ACCESSION_NUMBER] {
-        ensure!(result.header.text(tag) == image.header.text(tag), "a result differs from its study in {tag}");
+        story.tell(format!("the PACS received {name}  ({modality}, {says}, in the right study)"));
     }
     Ok(())
 }

@@ -95,22 +95,34 @@ pub fn expected(case: &Golden) -> String {
 /// the overlap (intersection over union); further boxes are no fault.
 pub fn judge(case: &Golden, inference: &Inference) -> Verdict {
     let (found, holds) = match (case.volume_ml, &inference.findings) {
-        (Some(expected), _) => match inference.measurements.first() {
+        (Some(_), _) => match inference.measurements.first() {
             Some(measured) => {
-                let holds = (measured.value - expected).abs() <= case.tolerance_ml;
-                (format!("{:.1} {}", measured.value, measured.unit.value), holds)
+                (format!("{:.1} {}", measured.value, measured.unit.value), meets(case, Some(measured.value), &[]))
             }
             None => ("no measurement".to_owned(), false),
         },
         (None, Findings::Images { boxes: all, .. }) => {
-            let met: Vec<f32> = case.boxes.iter().map(|expected| best_overlap(expected, all)).collect();
-            let holds = met.iter().all(|overlap| *overlap >= case.least_overlap);
-            let least = met.iter().copied().fold(1.0, f32::min);
-            (format!("{}, worst overlap {least:.2}", boxes(all.len())), holds)
+            let all: Vec<[f32; 4]> = all.iter().map(|one| one.corners).collect();
+            let least = worst_overlap(case, &all);
+            (format!("{}, worst overlap {least:.2}", boxes(all.len())), meets(case, None, &all))
         }
         (None, Findings::Volume { .. }) => ("a volume".to_owned(), false),
     };
     Verdict { expected: expected(case), found, holds }
+}
+
+/// True where numbers, of an answer or of the report that tells it, are those that a case asks for. `boxes`: left, top,
+/// right, bottom.
+pub fn meets(case: &Golden, volume_ml: Option<f64>, boxes: &[[f32; 4]]) -> bool {
+    match case.volume_ml {
+        Some(expected) => volume_ml.is_some_and(|ml| (ml - expected).abs() <= case.tolerance_ml),
+        None => worst_overlap(case, boxes) >= case.least_overlap,
+    }
+}
+
+/// How well the expected box is met that is met worst.
+fn worst_overlap(case: &Golden, found: &[[f32; 4]]) -> f32 {
+    case.boxes.iter().map(|expected| best_overlap(expected, found)).fold(1.0, f32::min)
 }
 
 fn boxes(n: usize) -> String {
@@ -120,7 +132,8 @@ fn boxes(n: usize) -> String {
 /// The expected boxes that none met, and what was found instead.
 fn missed_boxes(case: &Golden, found: &[FoundBox]) -> String {
     let shown = |corners: &[f32; 4]| format!("{:?}", corners.map(|place| place.round() as i32));
-    let missed = case.boxes.iter().filter(|expected| best_overlap(expected, found) < case.least_overlap);
+    let all: Vec<[f32; 4]> = found.iter().map(|one| one.corners).collect();
+    let missed = case.boxes.iter().filter(|expected| best_overlap(expected, &all) < case.least_overlap);
     let missed: Vec<String> = missed.take(MAX_SHOWN).map(shown).collect();
     let mut there: Vec<String> = found.iter().take(MAX_SHOWN).map(|one| shown(&one.corners)).collect();
     if found.len() > there.len() {
@@ -130,8 +143,8 @@ fn missed_boxes(case: &Golden, found: &[FoundBox]) -> String {
     format!("; left, top, right, bottom of what was missed: {}; of what is there: {there}", missed.join(", "))
 }
 
-fn best_overlap(expected: &[f32; 4], found: &[FoundBox]) -> f32 {
-    found.iter().map(|one| overlap(&one.corners, expected)).fold(0.0, f32::max)
+fn best_overlap(expected: &[f32; 4], found: &[[f32; 4]]) -> f32 {
+    found.iter().map(|one| overlap(one, expected)).fold(0.0, f32::max)
 }
 
 /// Intersection over union.

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 /// Marks a result that must not be used for a diagnosis.
 pub(super) const RESEARCH: &str = "RESEARCH - NOT FOR DIAGNOSIS";
 pub(super) const MANUFACTURER: &str = "Sund";
-const MODEL: &str = "Sund inference appliance";
+pub(super) const MODEL: &str = "Sund inference appliance";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// True where an instance was made by a node of this product, here or elsewhere.

@@ -1,6 +1,6 @@
 //! Structured reports: TID 1500 with what was measured, and the outcome of a job (PS3.16 TID 1500, PS3.3 A.35.13).
 use super::build::{EXPLICIT, Set};
-use super::modules::{MANUFACTURER, OUTCOME, REPORT, RESEARCH, ResultSeries, Uids, common, engine_text, uids};
+use super::modules::{MANUFACTURER, MODEL, OUTCOME, REPORT, RESEARCH, ResultSeries, Uids, common, engine_text, uids};
 use super::{Mode, Predecessor, ResultContext, ResultObject};
 use crate::code::Code;
 use crate::fault::Fault;
@@ -158,6 +158,7 @@ fn evidence(context: &ResultContext<'_>, seg: Option<&ResultObject>) -> Set {
 /// Language, observer and procedure (TID 1204, 1001, 1500).
 fn head(context: &ResultContext<'_>, package: &PackageRef) -> Vec<Set> {
     let device = context.uid_key.uid(["device", context.device]);
+    let observer = format!("{} {}", package.title, package.version);
     vec![
         code_item(
             "HAS CONCEPT MOD",
@@ -170,9 +171,9 @@ fn head(context: &ResultContext<'_>, package: &PackageRef) -> Vec<Set> {
             &Code::new("121007", "DCM", "Device"),
         ),
         uid_item("HAS OBS CONTEXT", &Code::new("121012", "DCM", "Device Observer UID"), &device),
-        text_item("HAS OBS CONTEXT", &Code::new("121013", "DCM", "Device Observer Name"), &package.title),
+        text_item("HAS OBS CONTEXT", &Code::new("121013", "DCM", "Device Observer Name"), &observer),
         text_item("HAS OBS CONTEXT", &Code::new("121014", "DCM", "Device Observer Manufacturer"), MANUFACTURER),
-        text_item("HAS OBS CONTEXT", &Code::new("121015", "DCM", "Device Observer Model Name"), &package.version),
+        text_item("HAS OBS CONTEXT", &Code::new("121015", "DCM", "Device Observer Model Name"), MODEL),
         code_item(
             "HAS CONCEPT MOD",
             &Code::new("121058", "DCM", "Procedure reported"),

@@ -1,0 +1,30 @@
+//! The units under which systemd runs the daemon and its workers.
+use crate::hospital::SUND;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn systemd_analyze(verb: &[&str], folder: &Path, units: &[&str]) -> Output {
+    let mut command = Command::new("systemd-analyze");
+    command.args(verb).args(units.iter().map(|unit| folder.join(unit))).env("SYSTEMD_LOG_COLOR", "0");
+    command.output().expect("systemd-analyze, from Debian's systemd")
+}
+
+/// systemd ignores a key that it does not know: a misspelt limit would be none.
+#[test]
+fn systemd_knows_every_key_of_the_units_and_calls_them_safe() {
+    let folder = tempfile::tempdir().unwrap();
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
+    for entry in fs::read_dir(units).unwrap().map(Result::unwrap) {
+        let text = fs::read_to_string(entry.path()).unwrap().replace("/usr/bin/sund", SUND);
+        fs::write(folder.path().join(entry.file_name()), text).unwrap();
+    }
+    let all = ["sund.service", "sund-worker.socket", "sund-worker@.service"];
+    let verified = systemd_analyze(&["verify", "--man=no"], folder.path(), &all);
+    let said = String::from_utf8(verified.stderr).unwrap();
+    assert!(verified.status.success() && !said.contains("sund"), "{said}");
+
+    // An exposure of 0 to 10, in tenths; below 2 is what systemd calls safe.
+    let judged = systemd_analyze(&["security", "--offline=true", "--threshold=19"], folder.path(), &[all[0], all[2]]);
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stdout));
+}
