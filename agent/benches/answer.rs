@@ -10,7 +10,7 @@
 //! instead, that time (`study.quiet`) comes on top. `--program` measures another build of sund.
 #[path = "answer/archive.rs"]
 mod archive;
-mod disk;
+mod machine;
 #[path = "answer/node.rs"]
 mod node;
 #[path = "answer/study.rs"]
@@ -21,7 +21,7 @@ use node::{Figures, Node, PATIENCE, Setup};
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use study::Study;
 use sund_agent::infer::ONNXRUNTIME_VARIABLE;
 
@@ -86,17 +86,10 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
-#[expect(clippy::print_stdout, reason = "the tables are the output")]
 fn main() -> Result<()> {
     let options = options()?;
     let directory = tempfile::tempdir_in(&options.directory)?;
-    disk::refuse_tmpfs(directory.path())?;
-    let load = std::fs::read_to_string("/proc/loadavg")?;
-    let (load, threads) = (load.split(' ').next().unwrap_or("unknown"), std::thread::available_parallelism()?);
-    println!("{}", humantime::format_rfc3339_seconds(SystemTime::now()));
-    println!("{}, {threads} threads, load {load} at the start", processor());
-    let (direct, cached) = disk::sync_latency(directory.path(), 40_960)?;
-    println!("disk, 40960 bytes made durable: O_DIRECT|O_DSYNC {direct:.1?}, write + fdatasync {cached:.1?}");
+    machine::describe(directory.path())?;
     let onnxruntime = std::env::var_os(ONNXRUNTIME_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -205,10 +198,4 @@ fn split(before: &Figures, after: &Figures, total: Duration) -> BTreeMap<String,
         }
     }
     took
-}
-
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
-    model.trim_matches([' ', '\t', ':']).to_owned()
 }

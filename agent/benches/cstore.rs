@@ -6,7 +6,7 @@
 //! The servers run all the time, each in a process of its own, and take turns; each run sends the same bytes with the same
 //! sender, and between runs everything received is removed and the disk brought to rest, outside the measured time. The
 //! sink shows how fast the sender is: far faster than each server, or the table would be about the sender.
-mod disk;
+mod machine;
 #[path = "cstore/node.rs"]
 mod node;
 #[path = "cstore/sender.rs"]
@@ -15,7 +15,7 @@ mod sender;
 mod server;
 
 use sender::Messages;
-use server::{Family, Server};
+use server::{Dcmtk, Family, Server};
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,12 +68,8 @@ fn options(arguments: &[&str]) -> Result<Options> {
 #[expect(clippy::print_stdout, reason = "the tables are the output")]
 fn compare(options: &Options) -> Result<()> {
     let directory = tempfile::tempdir_in(&options.directory)?;
-    disk::refuse_tmpfs(directory.path())?;
-    println!("{}, {} threads", processor(), std::thread::available_parallelism()?);
-    for length in [40_960, 524_288] {
-        let (direct, cached) = disk::sync_latency(directory.path(), length)?;
-        println!("disk, {length} bytes made durable: O_DIRECT|O_DSYNC {direct:.1?}, write + fdatasync {cached:.1?}");
-    }
+    machine::describe(directory.path())?;
+    println!("median, least and most of {} rounds, in which the servers take turns", options.rounds);
     let mut servers = servers(options, directory.path())?;
     for server in &servers {
         println!("{} is process {}", server.name, server.process());
@@ -151,8 +147,9 @@ fn servers(options: &Options, directory: &Path) -> Result<Vec<Server>> {
         servers.push(Server::ours(directory)?);
     }
     if wanted("dcmtk") {
-        servers.push(Server::dcmtk(directory, false, sender::PDU)?);
-        servers.push(Server::dcmtk(directory, true, sender::PDU)?);
+        servers.push(Server::dcmtk(directory, Dcmtk::Plain, sender::PDU)?);
+        servers.push(Server::dcmtk(directory, Dcmtk::AsRead, sender::PDU)?);
+        servers.push(Server::dcmtk(directory, Dcmtk::AsReadForked, sender::PDU)?);
     }
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers").join("bin/dicom-storescp");
     if wanted("dicom-rs") {
@@ -168,10 +165,4 @@ fn servers(options: &Options, directory: &Path) -> Result<Vec<Server>> {
         }
     }
     Ok(servers)
-}
-
-fn processor() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
-    model.trim_matches([' ', '\t', ':']).to_owned()
 }

@@ -2,7 +2,7 @@
 //!
 //! Prints medians of one waiter and the rate of several, for slices of 40 KB and 512 KB. A tmpfs is refused: it has no
 //! stable storage to wait for.
-mod disk;
+mod machine;
 
 use std::hint::black_box;
 use std::io::{Error, Result};
@@ -16,11 +16,7 @@ fn main() -> Result<()> {
     let given = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let parent = given.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let directory = tempfile::tempdir_in(&parent)?;
-    disk::refuse_tmpfs(directory.path())?;
-    for length in [40_960, 524_288] {
-        let (direct, cached) = disk::sync_latency(directory.path(), length)?;
-        println!("disk, {length} bytes: O_DIRECT|O_DSYNC {direct:.1?}, write + fdatasync {cached:.1?}");
-    }
+    machine::describe(directory.path())?;
     let options = SpoolOptions {
         // One segment for all of it, and no thread that makes the next ones beside the measurement.
         segment_bytes: 1 << 30,

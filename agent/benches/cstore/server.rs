@@ -33,6 +33,17 @@ pub enum Family {
     DicomRs,
 }
 
+/// How DCMTK's storescp runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Dcmtk {
+    /// As it comes: each data set is parsed and written anew.
+    Plain,
+    /// Each data set is written as it is read.
+    AsRead,
+    /// The same, with a process for each association.
+    AsReadForked,
+}
+
 /// How to ask what it holds.
 enum Held {
     Nothing,
@@ -58,13 +69,15 @@ impl Server {
         Ok(Self { name: "sund, durable", family: Family::Ours, address, child, held })
     }
 
-    /// DCMTK's storescp, with the options that it is fastest with.
-    pub fn dcmtk(directory: &Path, fork: bool, pdu: usize) -> Result<Self> {
-        let (name, folder) = if fork { ("storescp --fork +B", "fork") } else { ("storescp +B", "dcmtk") };
-        let mut arguments = vec!["+B".to_owned(), "--max-pdu".to_owned(), pdu.to_string()];
-        if fork {
-            arguments.push("--fork".to_owned());
-        }
+    /// DCMTK's storescp.
+    pub fn dcmtk(directory: &Path, how: Dcmtk, pdu: usize) -> Result<Self> {
+        let (name, folder, options): (_, _, &[&str]) = match how {
+            Dcmtk::Plain => ("storescp", "plain", &[]),
+            Dcmtk::AsRead => ("storescp +B", "dcmtk", &["+B"]),
+            Dcmtk::AsReadForked => ("storescp --fork +B", "fork", &["--fork", "+B"]),
+        };
+        let mut arguments: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        arguments.extend(["--max-pdu".to_owned(), pdu.to_string()]);
         let folder = directory.join(folder);
         arguments.extend(["-od".to_owned(), folder.to_string_lossy().into_owned()]);
         Self::peer(name, Family::Dcmtk, Path::new("storescp"), arguments, &[], folder)
