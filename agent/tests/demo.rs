@@ -33,7 +33,9 @@ fn the_brain_case_ends_with_results_that_were_checked_and_conform() {
     }
     assert!(!story.contains("ultrasound"), "the other case was not asked for:\n{story}");
     assert_eq!(received(folder.path(), ".dcm").len(), 3);
-    received(folder.path(), ".dcm").iter().for_each(|file| conforms(file));
+    for file in received(folder.path(), ".dcm") {
+        conforms(&file);
+    }
 }
 
 /// The line that the story gives to copy is executed to the letter.
@@ -59,5 +61,7 @@ async fn the_demonstration_takes_a_study_by_the_line_that_it_gives_and_serves_un
     let rest: Vec<String> = tokio::task::block_in_place(|| story.collect());
     assert!(rest.first().unwrap().contains("draining") && rest.last().unwrap().contains("drained"), "{rest:?}");
     assert_eq!(tokio::task::block_in_place(|| child.wait()).unwrap().code(), Some(0));
-    received(folder.path(), ".dcm").iter().for_each(|file| conforms(file));
+    for file in received(folder.path(), ".dcm") {
+        conforms(&file);
+    }
 }
