@@ -43,6 +43,10 @@ pub mod association {
     pub const WRITE: Duration = Duration::from_secs(30);
     /// From a C-STORE request of ours to its response: an archive may be slow, but not dead.
     pub const RESPONSE: Duration = Duration::from_mins(2);
+    /// Most matches to a query for one study, which is unique: a peer that answers with more did not look at the key.
+    pub const MAX_MATCHES: usize = 16;
+    /// Longest match: a few names and numbers of a study.
+    pub const MAX_IDENTIFIER: usize = 64 * 1024;
     /// From the order to stop to the end of the associations that still run.
     pub const DRAIN: Duration = Duration::from_secs(20);
     /// The same for associations on which nothing is being sent: senders that keep one open do not hold up a restart.

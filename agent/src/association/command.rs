@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 /// C-STORE-RQ and the other command fields that are spoken here (PS3.7 E.1).
 pub(super) const C_STORE_RQ: u16 = 0x0001;
+pub(super) const C_FIND_RQ: u16 = 0x0020;
 pub(super) const C_ECHO_RQ: u16 = 0x0030;
 pub(super) const C_CANCEL_RQ: u16 = 0x0fff;
 /// The bit of a command field that tells a response from its request.
@@ -75,6 +76,16 @@ impl Command {
             .with(PRIORITY, 0)
             .with(DATASET_TYPE, 1)
             .with_uid(AFFECTED_SOP_INSTANCE, sop_instance)
+    }
+
+    /// C-FIND-RQ (PS3.7 9.3.2.1).
+    pub(super) fn find(message: u16, sop_class: &str) -> Self {
+        Self::default()
+            .with_uid(AFFECTED_SOP_CLASS, sop_class)
+            .with(COMMAND_FIELD, C_FIND_RQ)
+            .with(MESSAGE_ID, message)
+            .with(PRIORITY, 0)
+            .with(DATASET_TYPE, 1)
     }
 
     /// C-ECHO-RQ (PS3.7 9.3.5.1).

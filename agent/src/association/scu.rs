@@ -1,41 +1,15 @@
 //! The service class user: sends objects to a peer, one by one, on one association.
+use super::client::{Client, Peer, SendError, proposal};
 use super::command::Command;
-use super::negotiate::{VERIFICATION, max_pdu, request};
+use super::negotiate::VERIFICATION;
 use super::status::{DUPLICATE_INSTANCE, PROCESSING_FAILURE};
 use super::transcode::{can_be_implicit, implicit};
-use super::wire::{Received, Wire, WireError};
-use crate::limits::association::{ARTIM, LINGER, MAX_COMMAND, MAX_CONTEXTS, RESPONSE};
+use crate::limits::association::MAX_CONTEXTS;
 use bytes::Bytes;
 use dicom_dictionary_std::uids;
-use dicom_ul::pdu::{
-    AbortRQSource, AssociationRJResult, Pdu, PresentationContextProposed, PresentationContextResultReason,
-};
+use dicom_ul::pdu::PresentationContextProposed;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-
-/// A node to call.
-#[derive(Clone)]
-pub struct Peer {
-    /// Our AE title.
-    pub calling_ae: String,
-    /// Its AE title.
-    pub called_ae: String,
-    /// `host:port`.
-    pub address: String,
-    /// TLS, with the name that its certificate must carry.
-    pub tls: Option<(Arc<TlsConnector>, ServerName<'static>)>,
-}
-
-impl std::fmt::Debug for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at {}", self.called_ae, self.address)
-    }
-}
 
 /// An object to send: a data set as it is to arrive.
 #[derive(Clone, Debug)]
@@ -62,28 +36,6 @@ pub enum Sent {
     Later(String),
     /// Never.
     Refused(String),
-}
-
-/// Why nothing, or no more, could be sent. All of it may pass: a peer that is set up otherwise now takes what it refused.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError {
-    /// No connection.
-    #[error("no connection to {address}: {source}")]
-    Connect {
-        /// `host:port`.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The peer rejected the association.
-    #[error("the association was rejected: {0}")]
-    Rejected(String),
-    /// The conversation broke off.
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    /// The peer said something that PS3.8 does not allow here.
-    #[error("the peer answered with {0}")]
-    Unexpected(String),
 }
 
 /// C-ECHO.
@@ -235,112 +187,6 @@ fn judge(response: &Command) -> Sent {
         0xa700..=0xa7ff | PROCESSING_FAILURE | 0x0213 => Sent::Later(text),
         _ => Sent::Refused(text),
     }
-}
-
-fn proposal(id: u8, abstract_syntax: &str, transfer_syntax: &str) -> PresentationContextProposed {
-    PresentationContextProposed {
-        id,
-        abstract_syntax: abstract_syntax.to_owned(),
-        transfer_syntaxes: vec![transfer_syntax.to_owned()],
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
-
-struct Client {
-    wire: Wire<Box<dyn Stream>>,
-    accepted: BTreeSet<u8>,
-    max_pdu: u32,
-    /// For a response.
-    patience: Duration,
-}
-
-impl Client {
-    async fn open(peer: &Peer, contexts: Vec<PresentationContextProposed>) -> Result<Self, SendError> {
-        let failed = |source| SendError::Connect { address: peer.address.clone(), source };
-        let connect = async {
-            let stream = TcpStream::connect(&peer.address).await?;
-            stream.set_nodelay(true)?;
-            Ok(match &peer.tls {
-                None => Box::new(stream) as Box<dyn Stream>,
-                Some((tls, name)) => Box::new(tls.connect(name.clone(), stream).await?),
-            })
-        };
-        let stream = tokio::time::timeout(ARTIM, connect)
-            .await
-            .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?
-            .map_err(failed)?;
-        let mut wire = Wire::new(stream);
-        wire.send(&Pdu::AssociationRQ(request(&peer.calling_ae, &peer.called_ae, contexts))).await?;
-        let Received::Other(pdu) = wire.receive(ARTIM).await? else {
-            return Err(WireError::OutOfStep("data before the association was accepted").into());
-        };
-        match *pdu {
-            Pdu::AssociationAC(ac) => {
-                let is_accepted = |reason| reason == PresentationContextResultReason::Acceptance;
-                let accepted =
-                    ac.presentation_contexts.into_iter().filter(|context| is_accepted(context.reason.clone()));
-                let accepted = accepted.map(|context| context.id).collect();
-                Ok(Self { wire, accepted, max_pdu: max_pdu(&ac.user_variables), patience: RESPONSE })
-            }
-            Pdu::AssociationRJ(rj) => {
-                let when = if rj.result == AssociationRJResult::Transient { ", for now" } else { "" };
-                Err(SendError::Rejected(format!("{}{when}", rj.source)))
-            }
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Sends a request and waits for its response.
-    async fn request(&mut self, context: u8, command: &Command, dataset: Option<&[u8]>) -> Result<Command, SendError> {
-        let sent = self.wire.send_message(context, &command.write(), dataset, self.max_pdu).await;
-        // A peer that aborts in the middle of a data set says why, if it is asked; the broken pipe says nothing.
-        let wait = if sent.is_err() { LINGER } else { self.patience };
-        match (self.response(wait).await, sent) {
-            (Ok(response), Ok(())) if response.answers(command) => Ok(response),
-            (Ok(_), Ok(())) => Err(SendError::Unexpected("a response to another request".to_owned())),
-            (Err(SendError::Unexpected(reason)), _) => Err(SendError::Unexpected(reason)),
-            (_, Err(error)) => Err(error.into()),
-            (Err(error), Ok(())) => Err(error),
-        }
-    }
-
-    async fn response(&mut self, wait: Duration) -> Result<Command, SendError> {
-        let mut set = Vec::new();
-        loop {
-            let value = match self.wire.receive(wait).await? {
-                Received::Data(value) => value,
-                Received::Other(pdu) => return Err(unexpected(&pdu)),
-            };
-            if !value.is_command {
-                return Err(WireError::OutOfStep("a data set where a response is due").into());
-            }
-            set.extend_from_slice(self.wire.bytes(&value));
-            if set.len() > MAX_COMMAND {
-                return Err(WireError::TooLong { what: "a command set", length: set.len() as u64 }.into());
-            }
-            if value.is_last {
-                return Ok(Command::read(&set).map_err(WireError::Malformed)?);
-            }
-        }
-    }
-
-    async fn close(mut self) {
-        // What was answered stands; a peer that does not answer the release changes nothing.
-        if self.wire.send(&Pdu::ReleaseRQ).await.is_ok() {
-            let _ = self.wire.receive(LINGER).await;
-        }
-    }
-}
-
-fn unexpected(pdu: &Pdu) -> SendError {
-    SendError::Unexpected(match pdu {
-        Pdu::AbortRQ { source: AbortRQSource::ServiceUser } => "an abort by its application".to_owned(),
-        Pdu::AbortRQ { source: AbortRQSource::ServiceProvider(reason) } => format!("an abort: {reason:?}"),
-        Pdu::AbortRQ { .. } => "an abort".to_owned(),
-        other => other.short_description().to_string(),
-    })
 }
 
 #[cfg(test)]
