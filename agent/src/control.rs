@@ -28,7 +28,7 @@ pub enum Request {
         /// Study Instance UID.
         study: String,
     },
-    /// Queue again what was given up.
+    /// Queue again what was given up or is held.
     Requeue {
         /// Name of the destination; `None` for all of them.
         destination: Option<String>,

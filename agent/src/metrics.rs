@@ -67,7 +67,7 @@ pub const ALL: [Metric; 20] = [
     metric("sund_first_result_seconds", Kind::Histogram, Unit::Seconds, &[], "From a study's last C-STORE response to its first result's C-STORE request."),
     metric("sund_outcomes_total", Kind::Counter, Unit::Count, &["model", "outcome"], "Jobs that ended, by model and outcome."),
     metric("sund_worker_restarts_total", Kind::Counter, Unit::Count, &["cause"], "Workers started anew, by cause."),
-    metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead."),
+    metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead, held."),
     metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
     metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md)."),
     metric("sund_audit_events_total", Kind::Counter, Unit::Count, &[], "Events in the audit log since the start."),
@@ -185,6 +185,8 @@ pub enum Delivery {
     Failed,
     /// It was given up.
     Dead,
+    /// It is held: the destination has the study under another patient.
+    Held,
 }
 
 /// An attempt to deliver a result. `destination` is its name in the configuration.
@@ -193,6 +195,7 @@ pub fn delivery(destination: &str, result: Delivery) {
         Delivery::Delivered => "delivered",
         Delivery::Failed => "failed",
         Delivery::Dead => "dead",
+        Delivery::Held => "held",
     };
     counter!("sund_delivery_total", "destination" => destination.to_owned(), "result" => result).increment(1);
 }

@@ -21,6 +21,7 @@ mod requeue;
 mod retention;
 mod runner;
 mod view;
+mod whose;
 
 pub use activate::Activation;
 pub use delivery::deliver;

@@ -116,6 +116,8 @@ pub struct DestinationStatus {
     pub delivered: u64,
     /// Results given up.
     pub dead: u64,
+    /// Results that are held, because their study is another patient's there.
+    pub held: u64,
     /// Last failure, for people, while it lasts.
     pub trouble: Option<String>,
 }
@@ -188,7 +190,7 @@ pub struct ResultStatus {
     pub summary: String,
     /// Path of the preview picture (PNG) on the console, where there is one.
     pub preview: Option<String>,
-    /// `waiting`, `delivered`, `superseded`, `held`, `dead`, by destination.
+    /// `waiting`, `delivered`, `superseded`, `kept` (a shadow run), `held`, `dead`, by destination.
     pub delivery: Vec<(String, String)>,
 }
 

@@ -1,16 +1,18 @@
 //! The node behaves towards other people's software, honest and hostile, as PS3.7 and PS3.8 say.
 mod hostile;
 pub mod node;
-mod peers;
+pub mod peers;
 pub mod raw;
 mod sample;
 
+use dicom_dictionary_std::tags;
 use node::{Node, Pki};
 use peers::{Server, dcmtk, http, pynetdicom, pynetdicom_ends};
 use sample::{BIG_ENDIAN, CT, DEFLATED, EXPLICIT, IMPLICIT, TRANSFER_SYNTAXES, datasets, file, object, sized};
 use std::io::Read;
 use std::path::PathBuf;
-use sund_agent::association::{Caller, ObjectToSend, Peer, SendError, Sent, echo, send};
+use std::time::Duration;
+use sund_agent::association::{Caller, Found, ObjectToSend, Peer, Query, SendError, Sent, WireError, echo, send};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
@@ -323,4 +325,46 @@ fn orthanc_takes_what_we_send_and_sends_what_we_take() {
     assert!(node.stored().iter().all(|stored| stored.instance.arrival.sop_class == CT));
     let (answers, ended) = deliver(&Peer { called_ae: "PACS".into(), ..peer }, &[object(EXPLICIT, 9)]);
     assert!(answers.is_empty() && matches!(ended, Err(SendError::Rejected(_))), "{ended:?}");
+}
+
+/// What a pynetdicom SCP with these options says of a study.
+fn asked(options: &[&str]) -> Result<Found, SendError> {
+    let folder = folder();
+    let server = Server::pynetdicom(folder.path(), options);
+    block_on(async {
+        let mut query = Query::open(&peer("PEER", server.address.port()), Duration::from_secs(30)).await?;
+        let found = query.study("1.2.3", &[tags::PATIENT_ID, tags::PATIENT_NAME]).await?;
+        query.close().await;
+        Ok(found)
+    })
+}
+
+#[test]
+fn a_query_is_answered_by_matches_or_by_what_the_peer_says_of_it() {
+    let is_none = |found: &Result<Found, _>| matches!(found, Ok(Found::Matches(matches)) if matches.is_empty());
+    let found = asked(&[
+        "--matches",
+        r#"[{"PatientID": "1", "SpecificCharacterSet": "ISO_IR 100", "PatientName": "Ærø^Åse"}]"#,
+    ]);
+    let Ok(Found::Matches(matches)) = found else { panic!("{found:?}") };
+    let texts = [tags::PATIENT_ID, tags::PATIENT_NAME].map(|tag| matches[0].text(tag).unwrap());
+    assert_eq!((matches.len(), texts), (1, ["1".to_owned(), "Ærø^Åse".to_owned()]));
+    let none = asked(&["--matches", "[]"]);
+    assert!(is_none(&none), "{none:?}");
+    let other = asked(&["--matches", r#"[{"StudyInstanceUID": "1.2.4", "PatientID": "1"}]"#]);
+    assert!(is_none(&other), "it is about another study: {other:?}");
+    let failed = asked(&["--matches", "[]", "--find-status", "A700", "--comment", "too busy"]);
+    assert!(matches!(&failed, Ok(Found::Failed(said)) if said == "status A700H: too busy"), "{failed:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_find_or_says_too_much_is_told_from_one_that_has_nothing() {
+    let no_context = asked(&[]);
+    assert!(matches!(&no_context, Err(SendError::Rejected(said)) if said.contains("FIND")), "{no_context:?}");
+    let many = format!("[{}]", vec![r#"{"PatientID": "1"}"#; 17].join(","));
+    let many = asked(&["--matches", &many]);
+    assert!(matches!(&many, Err(SendError::Unexpected(said)) if said.contains("more than 16 matches")), "{many:?}");
+    let long = format!(r#"[{{"TextValue": "{}"}}]"#, "x".repeat(70_000));
+    let long = asked(&["--matches", &long]);
+    assert!(matches!(long, Err(SendError::Wire(WireError::TooLong { .. }))), "{long:?}");
 }

@@ -31,4 +31,5 @@ mod unfit;
 mod units;
 mod vendor;
 mod watched;
+mod whose;
 mod worker;

@@ -182,10 +182,10 @@ async fn a_shadow_run_sends_nothing_corrected_or_not() {
     .await;
     let study = new_uid();
     node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Per")]).await;
-    node.study("results are held", |study| study.results.iter().any(|r| r.delivery[0].1 == "held")).await;
+    node.study("results are kept", |study| study.results.iter().any(|r| r.delivery[0].1 == "kept")).await;
     node.receives(&[named(frame().in_study(&study, "1"), "Hansen^Peer")]).await;
     let study = node.study("corrected", |s| s.timeline.iter().any(|m| m.step == "identity")).await;
-    assert_eq!(study.results[0].delivery, [("archive".to_owned(), "held".to_owned())]);
+    assert_eq!(study.results[0].delivery, [("archive".to_owned(), "kept".to_owned())]);
     assert_eq!((archive.held().len(), node.destination("archive").waiting), (0, 0));
 }
 

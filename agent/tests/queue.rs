@@ -61,7 +61,7 @@ async fn a_destination_that_was_away_gets_everything_in_order() {
 }
 
 /// The way to an archive that takes associations, and on the first `times` of them nothing more: no answer ever comes.
-async fn silent_line(to: String, times: usize) -> String {
+pub async fn silent_line(to: String, times: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {

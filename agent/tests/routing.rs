@@ -104,7 +104,7 @@ async fn the_called_ae_title_of_an_association_chooses_the_route() {
     archive.holds(2).await;
 
     calls("SUND_TRIAL").await.unwrap();
-    let held = |study: &StudyStatus| study.results.first().is_some_and(|result| result.delivery[0].1 == "held");
+    let held = |study: &StudyStatus| study.results.first().is_some_and(|result| result.delivery[0].1 == "kept");
     let trial = node.study("its results are kept", held).await;
     assert!(routed(&trial) && says(&trial, "on route trial") && !says(&trial, "ward"), "{:?}", trial.timeline);
 

@@ -115,7 +115,12 @@ impl Client {
     }
 
     /// Sends a request and waits for its response; for the first, where it has several.
-    pub(super) async fn request(&mut self, context: u8, command: &Command, dataset: Option<&[u8]>) -> Result<Command, SendError> {
+    pub(super) async fn request(
+        &mut self,
+        context: u8,
+        command: &Command,
+        dataset: Option<&[u8]>,
+    ) -> Result<Command, SendError> {
         let sent = self.wire.send_message(context, &command.write(), dataset, self.max_pdu).await;
         // A peer that aborts in the middle of a data set says why, if it is asked; the broken pipe says nothing.
         let wait = if sent.is_err() { LINGER } else { self.patience };

@@ -116,12 +116,11 @@ mod tests {
         let bytes = identifier("1.2.3", &[tags::PATIENT_ID, tags::ACCESSION_NUMBER]);
         let read = scan(&bytes, SYNTAX).unwrap();
         let tags: Vec<Tag> = read.elements.keys().copied().collect();
-        let expected =
-            [tags::ACCESSION_NUMBER, tags::QUERY_RETRIEVE_LEVEL, tags::PATIENT_ID, tags::STUDY_INSTANCE_UID];
+        let expected = [tags::ACCESSION_NUMBER, tags::QUERY_RETRIEVE_LEVEL, tags::PATIENT_ID, tags::STUDY_INSTANCE_UID];
         assert_eq!(tags, expected, "in ascending order (PS3.5 7.1)");
         assert_eq!(read.text(tags::QUERY_RETRIEVE_LEVEL).as_deref(), Some("STUDY"));
         assert_eq!(read.text(tags::STUDY_INSTANCE_UID).as_deref(), Some("1.2.3"));
         assert_eq!(read.text(tags::PATIENT_ID), None);
-        assert!(bytes.ends_with(b"1.2.3\0") && bytes.len() % 2 == 0, "values of even length (PS3.5 6.2)");
+        assert!(bytes.ends_with(b"1.2.3\0") && bytes.len().is_multiple_of(2), "values of even length (PS3.5 6.2)");
     }
 }

@@ -32,6 +32,17 @@ pub struct Model {
     pub digest: String,
 }
 
+/// What becomes of a result that was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// It is tried again.
+    Waits,
+    /// It is kept until a person decides.
+    Held,
+    /// It is not tried again.
+    GivenUp,
+}
+
 /// One event. Texts are cut at `limits::audit::MAX_TEXT`.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -178,10 +189,10 @@ pub enum Event {
         instance: Private<String>,
         /// Why.
         fault: Fault,
-        /// True when it will not be tried again.
-        dead: bool,
+        /// What becomes of it.
+        then: Undelivered,
     },
-    /// A person had results queued again that were given up.
+    /// A person had results queued again that were given up or held.
     ResultsRequeued {
         /// The study.
         study: Study,

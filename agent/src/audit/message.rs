@@ -1,5 +1,5 @@
 //! Events as audit messages of PS3.15 A.5, in JSON with the element names of that schema.
-use super::event::{Event, Model, Peer, Study};
+use super::event::{Event, Model, Peer, Study, Undelivered};
 use crate::fault::Fault;
 use crate::limits::audit::MAX_TEXT;
 use crate::outcome::Outcome;
@@ -215,10 +215,14 @@ fn say(event: &Event) -> Says<'_> {
             .by(node(destination, false, DESTINATION))
             .study(study)
             .instance(instance.reveal()),
-        Event::DeliveryFailed { study, destination, instance, fault, dead } => {
-            let name = if *dead { "delivery-given-up" } else { "delivery-failed" };
+        Event::DeliveryFailed { study, destination, instance, fault, then } => {
+            let (name, outcome) = match then {
+                Undelivered::Waits => ("delivery-failed", MINOR),
+                Undelivered::Held => ("delivery-held", SERIOUS),
+                Undelivered::GivenUp => ("delivery-given-up", SERIOUS),
+            };
             Says::new(name, TRANSFERRED, "R")
-                .failed(if *dead { SERIOUS } else { MINOR }, fault)
+                .failed(outcome, fault)
                 .by(node(destination, false, DESTINATION))
                 .study(study)
                 .instance(instance.reveal())

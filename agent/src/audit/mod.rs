@@ -19,7 +19,7 @@ mod message;
 mod seal;
 mod verify;
 
-pub use event::{Event, Model, Peer, Study};
+pub use event::{Event, Model, Peer, Study, Undelivered};
 pub use line::{GENESIS, Head, files};
 pub use log::{Log, Options};
 pub use seal::{Key, identifiers};

@@ -58,7 +58,7 @@ enum Command {
         /// Study Instance UID.
         study: String,
     },
-    /// Queues again what the agent on this machine has given up to send.
+    /// Queues again what the agent on this machine has given up to send, or holds.
     Requeue {
         #[command(flatten)]
         config: ConfigFile,

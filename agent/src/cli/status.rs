@@ -34,7 +34,7 @@ pub(super) async fn erase(config: &Path, study: &str) -> Exit {
     }
 }
 
-/// Queues again what was given up.
+/// Queues again what was given up or is held.
 pub(super) async fn requeue(config: &Path, destination: Option<String>) -> Exit {
     match request(config, &Request::Requeue { destination }).await {
         Ok(Answer::Requeued { results }) => {
@@ -83,7 +83,7 @@ fn table(status: &Status) -> String {
         let _ = writeln!(text, "             {}", model.explanation);
     }
     for to in &status.destinations {
-        let counts = format!("{} waiting, {} delivered, {} dead", to.waiting, to.delivered, to.dead);
+        let counts = format!("{} waiting, {} delivered, {} dead, {} held", to.waiting, to.delivered, to.dead, to.held);
         let _ = writeln!(text, "destination  {} ({} on {}): {counts}", to.name, to.ae_title, to.address);
         if let Some(trouble) = &to.trouble {
             let _ = writeln!(text, "             {trouble}");
@@ -91,7 +91,7 @@ fn table(status: &Status) -> String {
     }
     let running = status.queue.iter().filter(|job| job.state == "running").count();
     let _ = writeln!(text, "queue        {running} running, {} waiting", status.queue.len() - running);
-    for state in ["receiving", "running", "done", "delivered", "refused", "failed"] {
+    for state in ["receiving", "running", "done", "delivered", "held", "refused", "failed"] {
         let count = status.studies.iter().filter(|study| study.state == state).count();
         if count > 0 {
             let _ = writeln!(text, "studies      {count} {state}");

@@ -31,8 +31,9 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("identity", &["uid_key_file"]),
     ("audit", &["directory", "key_file"]),
     ("models", &["folder"]),
-    ("destinations", &["name", "ae_title", "address", "tls"]),
+    ("destinations", &["name", "ae_title", "address", "tls", "patient_check"]),
     ("destinations.tls", &["authorities", "server_name", "certificate", "key"]),
+    ("destinations.patient_check", &["ae_title", "address"]),
     (
         "routes",
         &["name", "called_ae", "callers", "models", "mode", "destinations", "outcome_reports", "deadline", "rules"],

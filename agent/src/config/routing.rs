@@ -57,9 +57,22 @@ pub(super) fn destinations(root: &Section<'_, '_>, calling_ae: &str) -> Vec<Dest
             section.complain("name", &format!("another destination is named `{name}`"), "each needs a name of its own");
         }
         let peer = Peer { calling_ae: calling_ae.to_owned(), called_ae, address, tls };
-        destinations.push(Destination::new(name, peer));
+        let patient_check =
+            section.section("patient_check", "destinations.patient_check").map(|check| patient_check(&check, &peer));
+        destinations.push(Destination { patient_check, ..Destination::new(name, peer) });
     }
     destinations
+}
+
+/// The node to ask: the destination itself, where nothing else is said.
+fn patient_check(section: &Section<'_, '_>, destination: &Peer) -> Peer {
+    let called_ae = section.value::<AeTitle>("ae_title").map(|title| title.0);
+    let address = section.value::<HostPort>("address").map(|address| address.0);
+    Peer {
+        called_ae: called_ae.unwrap_or_else(|| destination.called_ae.clone()),
+        address: address.unwrap_or_else(|| destination.address.clone()),
+        ..destination.clone()
+    }
 }
 
 fn client_tls(section: &Section<'_, '_>) -> Option<(Arc<TlsConnector>, ServerName<'static>)> {

@@ -10,13 +10,15 @@ pub struct Destination {
     pub name: String,
     /// The node.
     pub peer: Peer,
-    /// Longest wait for its answer to a result.
+    /// Longest wait for its answer to a result, and to a question.
     pub patience: Duration,
+    /// Whom to ask, before a result is sent, whose the study is there; `None` where that is not required.
+    pub patient_check: Option<Peer>,
 }
 
 impl Destination {
     /// A destination that may take its time, as archives do.
     pub fn new(name: String, peer: Peer) -> Self {
-        Self { name, peer, patience: RESPONSE }
+        Self { name, peer, patience: RESPONSE, patient_check: None }
     }
 }

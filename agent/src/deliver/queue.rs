@@ -55,8 +55,12 @@ pub enum DeliveryState {
         /// When.
         at: SystemTime,
     },
-    /// Kept back: never sent, by policy (a shadow run) or until a person decides.
+    /// Kept here by policy: a shadow run.
+    Kept,
+    /// Held: the destination has the study under another patient. A person can have it asked again (`sund requeue`).
     Held {
+        /// When.
+        at: SystemTime,
         /// Why.
         reason: String,
     },
@@ -75,6 +79,10 @@ pub enum Attempt {
     BrokeOff(String),
     /// Never: the destination will not take this object.
     Refused(String),
+    /// Not sent: the destination does not say yet whose the study is.
+    NotChecked(String),
+    /// Not sent: the destination has the study under another patient.
+    OtherPatient(String),
 }
 
 impl Delivery {
@@ -123,9 +131,14 @@ impl Delivery {
         self.state = match (attempt, self.state) {
             (Attempt::Confirmed, _) => DeliveryState::Delivered { at: now },
             (Attempt::Refused(reason), _) => DeliveryState::Dead { at: now, reason },
-            (Attempt::Away(reason) | Attempt::Later(reason) | Attempt::BrokeOff(reason), _)
-                if self.attempts + 1 >= MAX_ATTEMPTS =>
-            {
+            (Attempt::OtherPatient(reason), _) => DeliveryState::Held { at: now, reason },
+            (
+                Attempt::Away(reason)
+                | Attempt::Later(reason)
+                | Attempt::BrokeOff(reason)
+                | Attempt::NotChecked(reason),
+                _,
+            ) if self.attempts + 1 >= MAX_ATTEMPTS => {
                 self.attempts += 1;
                 let reason = format!("given up after {} attempts; the last one: {reason}", self.attempts);
                 DeliveryState::Dead { at: now, reason }
@@ -135,7 +148,13 @@ impl Delivery {
                 self.attempts += 1;
                 DeliveryState::Waiting { not_before, trouble: Some(reason) }
             }
-            (Attempt::Away(reason) | Attempt::Later(reason) | Attempt::BrokeOff(reason), _) => {
+            (
+                Attempt::Away(reason)
+                | Attempt::Later(reason)
+                | Attempt::BrokeOff(reason)
+                | Attempt::NotChecked(reason),
+                _,
+            ) => {
                 self.attempts += 1;
                 DeliveryState::Waiting { not_before: now + pause(self.attempts), trouble: Some(reason) }
             }
@@ -236,6 +255,11 @@ mod tests {
         assert!(broke_off.may_have_arrived());
         assert!(broke_off.taken_up().after(later(), now).may_have_arrived());
         assert!(delivery().taken_up().after(Attempt::Confirmed, now).may_have_arrived());
+        for unsent in [Attempt::NotChecked("no such study".into()), Attempt::OtherPatient("Patient ID".into())] {
+            assert!(!delivery().after(unsent.clone(), now).may_have_arrived());
+            let broke_off = delivery().taken_up().after(Attempt::BrokeOff("closed".into()), now);
+            assert!(broke_off.after(unsent, now).may_have_arrived(), "that it was not sent now takes nothing back");
+        }
     }
 
     #[test]

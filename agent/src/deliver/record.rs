@@ -78,4 +78,13 @@ pub enum LedgerEvent {
         /// Why.
         reason: String,
     },
+    /// A result is held: the destination has the study under another patient.
+    Held {
+        /// SOP Instance UID.
+        result: String,
+        /// Name of the destination.
+        destination: String,
+        /// Why.
+        reason: String,
+    },
 }

@@ -285,7 +285,7 @@ impl Pipeline {
         let Some(route) = self.site.routes.iter().find(|route| route.name == job.route) else { return Ok(()) };
         for destination in &route.destinations {
             let state = if route.mode == Mode::Shadow {
-                DeliveryState::Held { reason: "a shadow run: its results stay on the box".to_owned() }
+                DeliveryState::Kept
             } else {
                 DeliveryState::Waiting { not_before: SystemTime::now(), trouble: None }
             };
@@ -318,10 +318,14 @@ impl Pipeline {
             LedgerEvent::Ended { .. } => "ended".to_owned(),
             LedgerEvent::Corrected { identity, .. } => format!("corrected/{identity:010}"),
             LedgerEvent::Delivered { result, destination } => format!("delivered/{destination}/{result}"),
-            // A result that a person queued again may be given up once more.
+            // A result that a person queued again may be given up, or held, once more.
             LedgerEvent::Dead { result, destination, .. } => {
                 let at = humantime::format_rfc3339_nanos(at);
                 format!("dead/{destination}/{result}/{at}")
+            }
+            LedgerEvent::Held { result, destination, .. } => {
+                let at = humantime::format_rfc3339_nanos(at);
+                format!("held/{destination}/{result}/{at}")
             }
         };
         let entry = LedgerEntry { at, package: package.to_owned(), study: study.to_owned(), job, event };

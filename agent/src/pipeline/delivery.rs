@@ -1,7 +1,7 @@
 //! results → deliver: each destination has a queue and a task of its own, so that one that is away holds up no other.
 use super::Pipeline;
 use crate::association::{Kind, ObjectToSend, SendError, Sender, Sent, WireError};
-use crate::audit;
+use crate::audit::{self, Undelivered};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Attempt, Delivery, DeliveryState, Line};
 use crate::deliver::quote;
@@ -16,6 +16,9 @@ use crate::spool::{Batch, SpoolError, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+/// The destination has the study under another patient, or of another order.
+const OTHER_PATIENT: &str = "delivery-patient-mismatch";
 
 /// Delivers what is queued for one destination until the pipeline drains.
 pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {
@@ -83,6 +86,7 @@ impl Pipeline {
     /// Sends what is due on one association, one result after the other. Each is looked at again right before it goes:
     /// while the one before it went, its study may have been corrected, refused or erased.
     async fn attempt(&self, destination: &Destination, due: Vec<Delivery>, line: &mut Line) -> Result<(), Fault> {
+        let due = self.verified(destination, due, line).await?;
         let mut kinds = Vec::with_capacity(due.len());
         for delivery in &due {
             match self.spool.instance(delivery.instance) {
@@ -102,8 +106,7 @@ impl Pipeline {
         let mut sender = match opened {
             Ok(sender) => sender.answered_within(destination.patience),
             Err(error) => {
-                let is_news = lost(destination, line, &error);
-                return self.not_reached(destination, &due, &error, is_news);
+                return self.not_reached(destination, &due, &error, &error.to_string(), line);
             }
         };
         let mut measured = BTreeSet::new();
@@ -139,9 +142,10 @@ impl Pipeline {
                     // The first time, an archive that hangs is taken to hang whatever it is sent: the line keeps its order.
                     // Silence over the same result once more may be its own doing, and the others go past it.
                     let hangs = is_silent && delivery.unanswered == 1;
-                    let is_news = if answers == 0 || hangs { lost(destination, line, &error) } else { true };
+                    let text = error.to_string();
+                    let is_news = if answers == 0 || hangs { lost(destination, line, &text) } else { true };
                     let attempt = if hangs { Attempt::Away } else { Attempt::BrokeOff };
-                    return self.attempted(destination, &delivery, attempt(error.to_string()), is_news || !hangs);
+                    return self.attempted(destination, &delivery, attempt(text), is_news || !hangs);
                 }
             };
             answers += 1;
@@ -159,20 +163,22 @@ impl Pipeline {
     }
 
     /// What a destination says of a result of this study, as it may stand in logs and tickets.
-    fn quoted(&self, said: &str, study: &str) -> String {
+    pub(super) fn quoted(&self, said: &str, study: &str) -> String {
         let identity = self.identity(study).unwrap_or_default();
         quote::without_identifiers(said, identity.attributes().map(|(_, text)| text))
     }
 
-    /// Records that no association came about. Where nothing is there, or nothing is taken from us, that is no fault of
-    /// the results, and is said once; what broke off otherwise may be the first one's doing.
-    fn not_reached(
+    /// Records that no association came about, and the text that says why. Where nothing is there, or nothing is taken from
+    /// us, that is no fault of the results, and is said once; what broke off otherwise may be the first one's doing.
+    pub(super) fn not_reached(
         &self,
         destination: &Destination,
         due: &[Delivery],
         error: &SendError,
-        is_news: bool,
+        text: &str,
+        line: &mut Line,
     ) -> Result<(), Fault> {
+        let is_news = lost(destination, line, text);
         let (concerned, attempt): (_, fn(String) -> Attempt) = match error {
             SendError::Connect { .. } | SendError::Rejected(_) => (due, Attempt::Away),
             SendError::Wire(_) | SendError::Unexpected(_) => (&due[..due.len().min(1)], Attempt::BrokeOff),
@@ -180,12 +186,12 @@ impl Pipeline {
         let is_away = concerned.len() == due.len();
         concerned.iter().enumerate().try_for_each(|(n, delivery)| {
             let is_news = !is_away || is_news && n == 0;
-            self.attempted(destination, delivery, attempt(error.to_string()), is_news)
+            self.attempted(destination, delivery, attempt(text.to_owned()), is_news)
         })
     }
 
     /// Ends so long after the order to drain.
-    async fn drained(&self, grace: Duration) {
+    pub(super) async fn drained(&self, grace: Duration) {
         // The other end is this pipeline's own.
         let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
         tokio::time::sleep(grace).await;
@@ -230,7 +236,7 @@ impl Pipeline {
     }
 
     /// What an attempt came to. `is_news` is false where log and audit trail have it already, of the destination as a whole.
-    fn attempted(
+    pub(super) fn attempted(
         &self,
         destination: &Destination,
         delivery: &Delivery,
@@ -278,6 +284,12 @@ impl Pipeline {
                 let text = format!("a result was given up for {}: {reason}", destination.name);
                 self.noted(&mut batch, &delivery.study, "failed", &text, Some("delivery-dead"))?;
             }
+            DeliveryState::Held { reason, .. } => {
+                let event = LedgerEvent::Held { result, destination: name, reason: reason.clone() };
+                Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
+                let text = format!("a result is held for {}: {reason}", destination.name);
+                self.noted(&mut batch, &delivery.study, "held", &text, Some(OTHER_PATIENT))?;
+            }
             _ => {}
         }
         self.spool.write_blocking(batch)?;
@@ -301,8 +313,15 @@ impl Pipeline {
                 metrics::delivery(&destination.name, metrics::Delivery::Dead);
                 tracing::error!(job = delivery.job, destination = destination.name, reason, "a result was given up");
                 let fault = failed("delivery-dead", reason);
-                let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: true };
-                self.recorder.audit(event);
+                let then = Undelivered::GivenUp;
+                self.recorder.audit(audit::Event::DeliveryFailed { study, destination: peer, instance, fault, then });
+            }
+            DeliveryState::Held { reason, .. } => {
+                metrics::delivery(&destination.name, metrics::Delivery::Held);
+                tracing::error!(job = delivery.job, destination = destination.name, reason, "a result is held");
+                let fault = failed(OTHER_PATIENT, reason);
+                let then = Undelivered::Held;
+                self.recorder.audit(audit::Event::DeliveryFailed { study, destination: peer, instance, fault, then });
             }
             DeliveryState::Waiting { trouble: Some(reason), .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Failed);
@@ -310,7 +329,8 @@ impl Pipeline {
                 if is_news && delivery.attempts == 1 {
                     tracing::warn!(destination = destination.name, reason, "a delivery is put off");
                     let fault = failed("delivery-failed", reason);
-                    let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, dead: false };
+                    let then = Undelivered::Waits;
+                    let event = audit::Event::DeliveryFailed { study, destination: peer, instance, fault, then };
                     self.recorder.audit(event);
                 }
             }
@@ -321,10 +341,9 @@ impl Pipeline {
 }
 
 /// The destination could not be reached, or hangs: said when it begins, and again when it answers. True where it is news.
-fn lost(destination: &Destination, line: &mut Line, error: &SendError) -> bool {
+pub(super) fn lost(destination: &Destination, line: &mut Line, reason: &str) -> bool {
     let is_news = line.failed(Instant::now());
     if is_news {
-        let reason = error.to_string();
         tracing::warn!(
             destination = destination.name,
             reason,

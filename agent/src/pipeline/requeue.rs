@@ -1,4 +1,4 @@
-//! What was given up for a destination, queued again when a person asks for it.
+//! What was given up or is held for a destination, queued again when a person asks for it.
 use super::Pipeline;
 use crate::audit;
 use crate::deliver::Destination;
@@ -10,7 +10,7 @@ use std::sync::PoisonError;
 use std::time::SystemTime;
 
 impl Pipeline {
-    /// Queues again what was given up for the destination of this name, or for any; how many results.
+    /// Queues again what was given up or is held for the destination of this name, or for any; how many results.
     pub fn requeue(&self, name: Option<&str>) -> Result<u64, Fault> {
         let meant: Vec<&Destination> = self
             .site
@@ -37,7 +37,7 @@ impl Pipeline {
         Ok(results)
     }
 
-    /// Queues what was given up of one study, in one step.
+    /// Queues what was given up or is held of one study, in one step.
     fn requeue_study(&self, destination: &Destination, study: &str, deliveries: &[Delivery]) -> Result<u64, Fault> {
         let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch::new();
@@ -45,15 +45,16 @@ impl Pipeline {
         for delivery in deliveries {
             // Erased, or superseded by now, it stays where it is.
             let current: Option<Delivery> = self.spool.get(Table::Deliveries, &delivery.key())?;
-            let Some(dead) = current.filter(|d| matches!(d.state, DeliveryState::Dead { .. })) else { continue };
-            let again = dead.queued_again(SystemTime::now());
+            let rests = |d: &Delivery| matches!(d.state, DeliveryState::Dead { .. } | DeliveryState::Held { .. });
+            let Some(resting) = current.filter(rests) else { continue };
+            let again = resting.queued_again(SystemTime::now());
             batch.put(Table::Deliveries, &again.key(), &again, Some(study))?;
             results += 1;
         }
         if results == 0 {
             return Ok(0);
         }
-        let text = format!("results that were given up are queued again for {}: {results}", destination.name);
+        let text = format!("results that were given up or held are queued again for {}: {results}", destination.name);
         self.noted(&mut batch, study, "waiting", &text, None)?;
         self.spool.write_blocking(batch)?;
         drop(one_at_a_time);

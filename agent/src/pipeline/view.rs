@@ -172,6 +172,7 @@ impl Pipeline {
                 deliveries.iter().filter(|d| d.destination == destination.name).find_map(|d| match &d.state {
                     DeliveryState::Waiting { trouble, .. } => trouble.clone(),
                     DeliveryState::Dead { reason, .. } => Some(format!("given up: {reason}")),
+                    DeliveryState::Held { reason, .. } => Some(format!("held: {reason}")),
                     _ => None,
                 });
             DestinationStatus {
@@ -181,6 +182,7 @@ impl Pipeline {
                 waiting: of(|state| matches!(state, DeliveryState::Waiting { .. })),
                 delivered: of(|state| matches!(state, DeliveryState::Delivered { .. })),
                 dead: of(|state| matches!(state, DeliveryState::Dead { .. })),
+                held: of(|state| matches!(state, DeliveryState::Held { .. })),
                 trouble,
             }
         };
@@ -258,6 +260,8 @@ fn state_of(record: &StudyRecord, own: &[&Job], deliveries: &[&Delivery]) -> &'s
         "running"
     } else if own.iter().any(failed) || deliveries.iter().any(|d| matches!(d.state, DeliveryState::Dead { .. })) {
         "failed"
+    } else if deliveries.iter().any(|d| matches!(d.state, DeliveryState::Held { .. })) {
+        "held"
     } else if sent.peek().is_some() && sent.all(|d| matches!(d.state, DeliveryState::Delivered { .. })) {
         "delivered"
     } else {
@@ -269,10 +273,11 @@ fn state_of(record: &StudyRecord, own: &[&Job], deliveries: &[&Delivery]) -> &'s
 fn delivered<'a>(deliveries: impl Iterator<Item = &'a &'a Delivery>) -> Vec<(String, String)> {
     let mut worst: BTreeMap<&str, &DeliveryState> = BTreeMap::new();
     let concern = |state: &DeliveryState| match state {
-        DeliveryState::Dead { .. } => 4,
-        DeliveryState::Held { .. } => 3,
-        DeliveryState::Waiting { .. } => 2,
-        DeliveryState::Delivered { .. } => 1,
+        DeliveryState::Dead { .. } => 5,
+        DeliveryState::Held { .. } => 4,
+        DeliveryState::Waiting { .. } => 3,
+        DeliveryState::Delivered { .. } => 2,
+        DeliveryState::Kept => 1,
         DeliveryState::Superseded { .. } => 0,
     };
     for delivery in deliveries {
@@ -289,6 +294,7 @@ fn state_text(state: &DeliveryState) -> &'static str {
         DeliveryState::Waiting { .. } => "waiting",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Superseded { .. } => "superseded",
+        DeliveryState::Kept => "kept",
         DeliveryState::Held { .. } => "held",
         DeliveryState::Dead { .. } => "dead",
     }

@@ -1,6 +1,7 @@
 //! Do all instances of a study name one patient? And has who it is changed since?
 use crate::dataset::Header;
 use crate::privacy::Private;
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 /// What tells one patient from another. Compared by [`Patient::agrees_with`], not by equality: a name may be spelled
@@ -16,11 +17,15 @@ pub struct Patient {
 impl Patient {
     /// The patient that a header names.
     pub fn of(header: &Header) -> Self {
-        let text = |tag| Private::new(header.text(tag).unwrap_or_default());
+        Self::named(|tag| Private::new(header.text(tag).unwrap_or_default()))
+    }
+
+    /// The patient that these texts name, empty ones where there are none.
+    pub fn named(text: impl Fn(Tag) -> Private<String>) -> Self {
         Self {
             id: text(tags::PATIENT_ID),
             issuer: text(tags::ISSUER_OF_PATIENT_ID),
-            name: Private::new(plain_name(&header.text(tags::PATIENT_NAME).unwrap_or_default())),
+            name: Private::new(plain_name(text(tags::PATIENT_NAME).reveal())),
             birth_date: text(tags::PATIENT_BIRTH_DATE),
         }
     }
@@ -28,13 +33,24 @@ impl Patient {
     /// True where nothing says that these are two people. The ID and its issuer must be equal; a name and a birth date
     /// must not contradict each other, but may be absent on one side.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let no_contradiction =
-            |a: &Private<String>, b: &Private<String>| a.reveal().is_empty() || b.reveal().is_empty() || a == b;
-        self.id == other.id
-            && no_contradiction(&self.issuer, &other.issuer)
-            && no_contradiction(&self.name, &other.name)
-            && no_contradiction(&self.birth_date, &other.birth_date)
+        self.contradictions(other).next().is_none()
     }
+
+    /// Names of the attributes that say that these are two people.
+    pub fn contradictions(&self, other: &Self) -> impl Iterator<Item = &'static str> {
+        let compared = [
+            ("Patient ID", self.id != other.id),
+            ("Issuer of Patient ID", contradict(&self.issuer, &other.issuer)),
+            ("Patient's Name", contradict(&self.name, &other.name)),
+            ("Patient's Birth Date", contradict(&self.birth_date, &other.birth_date)),
+        ];
+        compared.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
+    }
+}
+
+/// True where both are there and say different things.
+pub fn contradict(a: &Private<String>, b: &Private<String>) -> bool {
+    !a.reveal().is_empty() && !b.reveal().is_empty() && a != b
 }
 
 /// True where all of them name one patient.

@@ -81,7 +81,12 @@ impl Server {
 
     /// Orthanc, with its REST interface on the second address; `node` is known to it as `sund`.
     pub fn orthanc(folder: &Path, node: SocketAddr) -> (Self, SocketAddr) {
-        let (dicom, http) = (free_port(), free_port());
+        Self::orthanc_at(folder, free_port(), node)
+    }
+
+    /// The same, at an address.
+    pub fn orthanc_at(folder: &Path, dicom: SocketAddr, node: SocketAddr) -> (Self, SocketAddr) {
+        let http = free_port();
         let configuration = format!(
             r#"{{ "Name": "test", "StorageDirectory": "{0}", "IndexDirectory": "{0}", "Plugins": [],
                   "DicomAet": "ORTHANC", "DicomPort": {1}, "HttpPort": {2}, "RemoteAccessAllowed": false,
@@ -111,7 +116,7 @@ impl Server {
 }
 
 /// A port that nobody had a moment ago: these servers cannot choose one by themselves.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

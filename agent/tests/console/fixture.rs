@@ -201,6 +201,7 @@ fn destination(name: &str, trouble: Option<&str>) -> DestinationStatus {
         waiting: 0,
         delivered: 0,
         dead: 0,
+        held: 0,
         trouble: trouble.map(Into::into),
     }
 }

@@ -57,7 +57,7 @@ export function chip() {
 const WORDS = new Map([
   ["receiving", "Receiving"], ["received", "Received"], ["complete", "Complete"], ["routed", "Routed"],
   ["running", "Running"], ["done", "Done"], ["delivered", "Delivered"], ["refused", "Refused"], ["lacking", "Instances refused"], ["failed", "Failed"],
-  ["held", "Held"], ["waiting", "Waiting"], ["dead", "Given up"], ["superseded", "Superseded"], ["active", "Active"], ["checking", "Checking"],
+  ["held", "Held"], ["kept", "Kept here"], ["waiting", "Waiting"], ["dead", "Given up"], ["superseded", "Superseded"], ["active", "Active"], ["checking", "Checking"],
   ["off", "Off"], ["shadow", "Shadow"], ["research", "Research"], ["clinical", "Clinical"], ["finding", "Finding"],
   ["no-finding", "No finding"], ["not-applicable", "Not applicable"], ["too-late", "Too late"],
 ]);

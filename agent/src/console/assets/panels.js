@@ -70,6 +70,7 @@ export function drawDestinations(list, destinations) {
       state.set(destination.trouble ? "Trouble" : "Working", destination.trouble ? "bad" : "good");
       if (!destination.trouble && destination.delivered === 0) state.set("Not used yet", "plain");
       say(tally, [`${destination.delivered.toLocaleString("en")} delivered`, `${destination.waiting.toLocaleString("en")} waiting`,
+        destination.held > 0 && count(destination.held, "held", "held"),
         destination.dead > 0 && count(destination.dead, "given up", "given up")].filter(Boolean).join(" · "));
       say(trouble, destination.trouble ?? "");
       trouble.hidden = !destination.trouble;
