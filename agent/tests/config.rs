@@ -116,6 +116,24 @@ fn the_example_holds_as_it_stands() {
     assert!(config.node.tls.is_some() && config.console.unwrap().login.is_some());
 }
 
+/// The node that is asked is the destination, but for what is said of it.
+#[test]
+fn a_destination_is_asked_where_it_says_so_or_where_another_node_is_named() {
+    let site = site();
+    let path = site.path().join("sund.toml");
+    let text = example(site.path(), false);
+    let asked = |section: &str| {
+        fs::write(&path, text.replace("[[routes]]", &format!("{section}\n[[routes]]"))).unwrap();
+        let destination = config::check(&path).unwrap().destinations.remove(0);
+        destination.patient_check.map(|node| (node.called_ae, node.address, node.tls.is_some()))
+    };
+    let node = |ae_title: &str, address: &str| Some((ae_title.to_owned(), address.to_owned(), true));
+    assert_eq!(asked(""), None);
+    assert_eq!(asked("[destinations.patient_check]"), node("PACS", "pacs.example.org:2762"));
+    let other = "[destinations.patient_check]\nae_title = \"PACS_QR\"\naddress = \"qr.example.org:2763\"";
+    assert_eq!(asked(other), node("PACS_QR", "qr.example.org:2763"));
+}
+
 #[test]
 fn the_example_documents_every_key_and_no_other() {
     let site = site();

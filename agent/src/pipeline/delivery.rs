@@ -17,9 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// The destination has the study under another patient, or of another order.
-const OTHER_PATIENT: &str = "delivery-patient-mismatch";
-
 /// Delivers what is queued for one destination until the pipeline drains.
 pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {
     let mut draining = pipeline.draining.subscribe();
@@ -288,7 +285,7 @@ impl Pipeline {
                 let event = LedgerEvent::Held { result, destination: name, reason: reason.clone() };
                 Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
                 let text = format!("a result is held for {}: {reason}", destination.name);
-                self.noted(&mut batch, &delivery.study, "held", &text, Some(OTHER_PATIENT))?;
+                self.noted(&mut batch, &delivery.study, "held", &text, Some("delivery-patient-mismatch"))?;
             }
             _ => {}
         }
@@ -319,7 +316,7 @@ impl Pipeline {
             DeliveryState::Held { reason, .. } => {
                 metrics::delivery(&destination.name, metrics::Delivery::Held);
                 tracing::error!(job = delivery.job, destination = destination.name, reason, "a result is held");
-                let fault = failed(OTHER_PATIENT, reason);
+                let fault = failed("delivery-patient-mismatch", reason);
                 let then = Undelivered::Held;
                 self.recorder.audit(audit::Event::DeliveryFailed { study, destination: peer, instance, fault, then });
             }
