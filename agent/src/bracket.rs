@@ -209,7 +209,6 @@ fn infer(
     network: &str,
 ) -> Result<Value, Fault> {
     let absent = || Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`"));
-    let bytes = package.networks.get(network).ok_or_else(absent)?;
     let declared = package.manifest.networks.iter().find(|known| known.name == network).ok_or_else(absent)?;
     let (input, grid, source) = match values.get(from)? {
         Value::Image(planes) => {
@@ -226,7 +225,7 @@ fn infer(
     if !declared.input.admits(&input.shape, &mut lengths) {
         return Err(wrong_shape(declared, "takes", &declared.input, &input.shape));
     }
-    let tensor = engine.run(network, bytes, input)?;
+    let tensor = engine.run(network, &|| package.network(network), input)?;
     if !declared.output.admits(&tensor.shape, &mut lengths) {
         return Err(wrong_shape(declared, "gives", &declared.output, &tensor.shape));
     }

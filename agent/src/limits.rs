@@ -136,6 +136,22 @@ pub mod model {
     pub const MAX_VOXELS: usize = 1 << 30;
     /// Most files of a golden case.
     pub const MAX_FILES: usize = 5_000;
+    /// Longest document of a package: model card, licence, bill of materials.
+    pub const MAX_DOCUMENT: u64 = 16 * 1024 * 1024;
+    /// Largest packed package.
+    pub const MAX_PACKED: u64 = 16 * 1024 * 1024 * 1024;
+    /// Most files of a package.
+    pub const MAX_MEMBERS: usize = 20_000;
+    /// Longest name of one, in bytes: what a ustar header takes.
+    pub const MAX_MEMBER_NAME: usize = 100;
+    /// Longest list of members.
+    pub const MAX_LIST: usize = MAX_MEMBERS * (64 + 2 + MAX_MEMBER_NAME + 1);
+    /// Longest envelope of signatures.
+    pub const MAX_ENVELOPE: u64 = 64 * 1024;
+    /// Longest file of a key.
+    pub const MAX_KEY: u64 = 16 * 1024;
+    /// Most signatures in it.
+    pub const MAX_SIGNATURES: usize = 16;
     /// Most network sessions for different image shapes that are kept.
     pub const MAX_SESSIONS: usize = 8;
     /// Longest side of an image that is given to a network.

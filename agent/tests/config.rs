@@ -1,4 +1,5 @@
 //! The configuration: every defect is told with its line, all at once, and nothing starts that stands open by mistake.
+use crate::hospital::signed;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,6 +43,9 @@ fn site() -> tempfile::TempDir {
         write(&format!("{name}.pem"), &node.pem(), 0o644);
         write(&format!("{name}.key"), &node_key.serialize_pem(), 0o600);
     }
+    let brain = signed("brain-extraction", &at("models"));
+    fs::create_dir(at("vendors")).unwrap();
+    fs::copy(brain.public_key, at("vendors/packaged-by-sund.pem")).unwrap();
     for package in ["text-detection", "brain-extraction"] {
         symlink(Path::new(AGENT).join("demo/models").join(package), at("models").join(package)).unwrap();
     }

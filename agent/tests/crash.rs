@@ -4,12 +4,12 @@
 //! Among the kills are those between the archive's answer and our record of it: once with the answer lost, once with the
 //! answer on its way. Continuous integration makes a dozen; `SUND_KILLS=1000 cargo test --release -- crash --nocapture`
 //! makes as many as it is told, and tests/data/crash/kills.log is such a run.
-use crate::hospital::{Archive, Image, frame, new_uid};
+use crate::hospital::{Archive, Image, Signed, frame, new_uid, signed};
 use crate::serve::Site;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 use sund_agent::association::{ObjectToSend, Peer, Sent, send};
 use sund_agent::audit;
@@ -149,14 +149,19 @@ fn answered(archive: &Archive) -> BTreeMap<String, Vec<String>> {
 
 /// A node with the text model, a route in clinical use, and an archive.
 pub fn configuration(line: &str) -> String {
-    let model = crate::hospital::models().join("text-detection");
+    // It outlives whom it is for: they start again and again.
+    static MODEL: LazyLock<(tempfile::TempDir, Signed)> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let model = signed("text-detection", folder.path());
+        (folder, model)
+    });
     format!(
         "[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n[worker]\nlauncher = \"child\"\n\
-         [[models]]\nfolder = \"{}\"\n\
+         {}\
          [[destinations]]\nname = \"archive\"\nae_title = \"PACS\"\naddress = \"{line}\"\n\
          [[routes]]\nname = \"everything\"\nmodels = [\"text-detection\"]\nmode = \"clinical\"\n\
          destinations = [\"archive\"]\n",
-        model.display()
+        MODEL.1.configured()
     )
 }
 

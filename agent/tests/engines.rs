@@ -1,4 +1,5 @@
 //! A model serves once its golden cases hold, on the engine that they hold on, and not before.
+use crate::hospital::copy_of;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,10 +29,8 @@ fn text_detection() -> PathBuf {
 /// A copy of the text model whose manifest was changed.
 fn altered(folder: &Path, from: &str, to: &str) -> PathBuf {
     let copy = folder.join("model");
-    fs::create_dir_all(copy.join("golden/ultrasound")).unwrap();
-    for file in ["detect.onnx", "golden/ultrasound/frame.dcm"] {
-        fs::copy(text_detection().join(file), copy.join(file)).unwrap();
-    }
+    fs::create_dir_all(folder).unwrap();
+    copy_of("text-detection", &copy);
     let manifest = fs::read_to_string(text_detection().join("model.toml")).unwrap();
     assert!(manifest.contains(from));
     fs::write(copy.join("model.toml"), manifest.replace(from, to)).unwrap();

@@ -36,6 +36,49 @@ pub fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models")
 }
 
+/// A copy of a packaged model, to be changed.
+pub fn copy_of(model: &str, to: &Path) {
+    let copied = std::process::Command::new("cp").arg("-r").arg(models().join(model)).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+/// A packaged model as its vendor would hand it over: packed, and signed.
+pub struct Signed {
+    pub package: PathBuf,
+    pub vendor: String,
+    pub public_key: PathBuf,
+}
+
+impl Signed {
+    /// The sections of a configuration that name it and whose it is.
+    pub fn configured(&self) -> String {
+        format!(
+            "[[vendors]]\nname = \"{}\"\nkey = \"{}\"\n[[models]]\npackage = \"{}\"\n",
+            self.vendor,
+            self.public_key.display(),
+            self.package.display()
+        )
+    }
+}
+
+/// Packs and signs a packaged model, into a folder that is there.
+pub fn signed(model: &str, folder: &Path) -> Signed {
+    let sund = |arguments: &[&str]| {
+        let done = std::process::Command::new(SUND).args(["model"]).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let at = |name: String| folder.join(name);
+    let (package, private_key) = (at(format!("{model}.sund")), at(format!("{model}.key")));
+    let public_key = at(format!("{model}.pub"));
+    std::fs::write(&private_key, key.serialize_pem()).unwrap();
+    std::fs::write(&public_key, key.public_key_pem()).unwrap();
+    let (from, to) = (models().join(model), package.to_str().unwrap());
+    sund(&["pack", from.to_str().unwrap(), "--to", to]);
+    sund(&["sign", to, "--key", private_key.to_str().unwrap()]);
+    Signed { vendor: Package::open(&from).unwrap().manifest.vendor, package, public_key }
+}
+
 /// The packaged text-detection model.
 pub fn text_detection() -> Package {
     Package::open(&models().join("text-detection")).unwrap()

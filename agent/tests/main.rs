@@ -15,6 +15,7 @@ mod metrics;
 mod model;
 mod notices;
 mod outcomes;
+mod packed;
 mod patient;
 mod phantom;
 mod queue;

@@ -1,4 +1,5 @@
 //! The packaged models give their known answers on every engine.
+use crate::hospital::copy_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use sund_agent::infer::{OnnxRuntimeEngine, TractEngine};
@@ -82,12 +83,12 @@ fn a_library_that_is_not_onnx_runtime_is_refused_and_harms_nothing() {
 }
 
 fn altered(change: impl Fn(String) -> String) -> Result<Package, sund_agent::fault::Fault> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection");
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(source.join("detect.onnx"), dir.path().join("detect.onnx")).unwrap();
-    let manifest = change(std::fs::read_to_string(source.join("model.toml")).unwrap());
-    std::fs::write(dir.path().join("model.toml"), manifest).unwrap();
-    Package::open(dir.path())
+    let copy = dir.path().join("model");
+    copy_of("text-detection", &copy);
+    let manifest = change(std::fs::read_to_string(copy.join("model.toml")).unwrap());
+    std::fs::write(copy.join("model.toml"), manifest).unwrap();
+    Package::open(&copy)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The daemon, as systemd and an administrator meet it.
 use crate::association::raw::Raw;
-use crate::hospital::{Archive, frame, new_uid, until};
+use crate::hospital::{Archive, frame, new_uid, signed, until};
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use dicom_dictionary_std::uids;
@@ -233,11 +233,9 @@ fn a_configuration_that_is_wrong_is_told_line_by_line_and_nothing_starts() {
 /// A package that was damaged on its way serves nobody: the daemon says which one, and does not start without it.
 #[test]
 fn a_corrupt_package_is_named_and_nothing_starts() {
-    let site = Site::new("[[models]]\nfolder = \"text-detection\"\n");
-    let package = crate::hospital::models().join("text-detection");
-    fs::create_dir(site.folder("text-detection")).unwrap();
-    fs::copy(package.join("model.toml"), site.folder("text-detection/model.toml")).unwrap();
-    let mut network = fs::read(package.join("detect.onnx")).unwrap();
+    let site = Site::new("[[models]]\npackage = \"text-detection\"\n");
+    crate::hospital::copy_of("text-detection", &site.folder("text-detection"));
+    let mut network = fs::read(site.folder("text-detection/detect.onnx")).unwrap();
     let middle = network.len() / 2;
     network[middle] ^= 1;
     fs::write(site.folder("text-detection/detect.onnx"), network).unwrap();
@@ -245,7 +243,7 @@ fn a_corrupt_package_is_named_and_nothing_starts() {
         let output = site.sund(&[command]);
         assert_eq!(output.status.code(), Some(64));
         let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
-        assert!(told.contains("models.folder") && told.contains("package-altered"), "{told}");
+        assert!(told.contains("models.package") && told.contains("package-altered"), "{told}");
         assert!(told.contains("detect.onnx"), "{told}");
     }
     assert!(!site.folder("spool/control.sock").exists());
@@ -329,10 +327,11 @@ fn resident(process: i32) -> u64 {
 #[test]
 fn one_span_holds_all_that_is_done_for_a_study_and_names_no_patient() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection");
+    let packed = tempfile::tempdir().unwrap();
     let site = Site::new(&format!(
-        "[study]\ncomplete_on_association_end = true\n[log]\nformat = \"json\"\n[[models]]\nfolder = \"{}\"\n\
+        "[study]\ncomplete_on_association_end = true\n[log]\nformat = \"json\"\n{}\
          [[routes]]\nname = \"all\"\nmodels = [\"text-detection\"]\n",
-        folder.display()
+        signed("text-detection", packed.path()).configured()
     ));
     let _daemon = site.serve();
     let address = site.status()["node"]["address"].as_str().unwrap().to_owned();

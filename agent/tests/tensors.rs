@@ -60,6 +60,8 @@ fn package(folder: &Path, network: &[u8], input: &str, output: &str, steps: &str
     let sha256 = hex(digest(&SHA256, network).as_ref());
     let manifest = fs::read_to_string(models.join("model.toml")).unwrap();
     let head = manifest.split("[[networks]]").next().unwrap();
+    let (begin, end) = (head.find("[documents]").unwrap(), head.find("[selection]").unwrap());
+    let head = [&head[..begin], &head[end..]].concat();
     let tail = &manifest[manifest.find("[[segments]]").unwrap()..];
     let text = format!(
         "{head}[[networks]]\nname = 'n'\nfile = 'n.onnx'\nsha256 = '{sha256}'\ninput = {input}\noutput = {output}\n{steps}\

@@ -1,4 +1,5 @@
 //! What a vendor and a PACS administrator type: `sund model`, `sund route`, `sund hash-password`.
+use crate::hospital::{copy_of, signed};
 use crate::results::conforms;
 use crate::serve::Site;
 use std::fs;
@@ -155,9 +156,7 @@ fn the_packages_of_the_demonstration_hold() {
 fn a_golden_case_that_does_not_hold_fails_the_check() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("m");
-    let copied =
-        Command::new("cp").arg("-r").arg(Path::new(MODELS).join("text-detection")).arg(&copy).status().unwrap();
-    assert!(copied.success());
+    copy_of("text-detection", &copy);
     let path = copy.join("model.toml");
     let text = fs::read_to_string(&path).unwrap().replace("[20.0, 17.0, 189.0, 32.0]", "[20.0, 217.0, 189.0, 232.0]");
     fs::write(&path, text).unwrap();
@@ -175,9 +174,7 @@ fn a_golden_case_that_does_not_hold_fails_the_check() {
 fn a_golden_case_that_the_model_would_not_be_run_on_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("m");
-    let copied =
-        Command::new("cp").arg("-r").arg(Path::new(MODELS).join("text-detection")).arg(&copy).status().unwrap();
-    assert!(copied.success());
+    copy_of("text-detection", &copy);
     let (manifest, case) = (copy.join("model.toml"), copy.join("golden/ultrasound"));
     let text = fs::read_to_string(&manifest).unwrap();
     let refused = |expected: &str| {
@@ -256,8 +253,10 @@ fn on_a_terminal_a_run_shows_how_far_it_is() {
 
 #[test]
 fn route_explain_says_what_runs_and_every_reason_against() {
+    let packed = tempfile::tempdir().unwrap();
+    let [text, brain] = ["text-detection", "brain-extraction"].map(|model| signed(model, packed.path()).configured());
     let models = format!(
-        "[[models]]\nfolder = \"{MODELS}/text-detection\"\n[[models]]\nfolder = \"{MODELS}/brain-extraction\"\n\
+        "{text}{brain}\
          [[routes]]\nname = \"all\"\nmodels = [\"text-detection\", \"brain-extraction\"]\n\
          [[routes]]\nname = \"neuro\"\ncalled_ae = [\"NEURO\"]\nmodels = [\"brain-extraction\"]\n\
          rules = {{ require = [{{ attribute = \"SliceThickness\", at_most = 2.0 }}] }}\n"
@@ -286,9 +285,9 @@ fn route_explain_says_what_runs_and_every_reason_against() {
 
 #[test]
 fn a_study_that_no_model_wants_says_so() {
-    let site = Site::new(&format!(
-        "[[models]]\nfolder = \"{MODELS}/text-detection\"\n[[routes]]\nname = \"all\"\nmodels = [\"text-detection\"]\n"
-    ));
+    let packed = tempfile::tempdir().unwrap();
+    let model = signed("text-detection", packed.path()).configured();
+    let site = Site::new(&format!("{model}[[routes]]\nname = \"all\"\nmodels = [\"text-detection\"]\n"));
     let explained = site.sund(&["route", "explain", &format!("{MODELS}/brain-extraction/golden")]);
     assert!(explained.status.success(), "{}", stderr(&explained));
     assert!(stdout(&explained).contains("study 1: no model wants it"), "{}", stdout(&explained));

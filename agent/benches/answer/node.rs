@@ -153,7 +153,7 @@ fn configuration(setup: &Setup<'_>, dicom: SocketAddr, console: SocketAddr) -> S
     let served = setup.model.map_or_else(String::new, |model| {
         let package = Study::package(model);
         format!(
-            "[[models]]\nfolder = \"{}\"\n[[routes]]\nname = \"all\"\nmodels = [\"{model}\"]\nmode = \"research\"\n\
+            "[[models]]\npackage = \"{}\"\n[[routes]]\nname = \"all\"\nmodels = [\"{model}\"]\nmode = \"research\"\n\
              destinations = [\"pacs\"]\n",
             package.display()
         )

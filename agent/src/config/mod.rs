@@ -191,7 +191,7 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
     let assembly = storage::study(root);
     let uid_key = storage::uid_key(root);
     let audit = storage::audit(root, node.as_ref().map_or("", |node| &node.ae_title));
-    let packages = routing::packages(root);
+    let packages = routing::packages(root, &routing::vendors(root));
     let destinations = routing::destinations(root, node.as_ref().map_or("", |node| &node.ae_title));
     let routes = routing::routes(root, &packages, &callers);
     let worker = service::worker(root);

@@ -5,7 +5,10 @@ use super::reader::Section;
 use super::value::{AeTitle, HostPort, Name, Time};
 use crate::association::{Caller, Peer};
 use crate::deliver::Destination;
+use crate::fault::Fault;
 use crate::model::Package;
+use crate::model::manifest::Manifest;
+use crate::model::signed::Verifier;
 use crate::outcome::Outcome;
 use crate::route::{Mode, Route, Selection};
 use rustls::crypto::ring;
@@ -16,24 +19,55 @@ use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 use toml::de::ValueDeserializer;
 
-/// Reads `[[models]]`: each package is opened and its networks' digests are compared.
-pub(super) fn packages(root: &Section<'_, '_>) -> Vec<Package> {
+/// Whose packages serve: what a vendor calls itself in a manifest, and a key of its.
+pub(super) struct Vendor {
+    name: String,
+    key: Verifier,
+}
+
+/// Reads `[[vendors]]`; several entries of one name are several keys.
+pub(super) fn vendors(root: &Section<'_, '_>) -> Vec<Vendor> {
+    let mut vendors = Vec::new();
+    for section in root.sections("vendors", "vendors") {
+        let name = section.require::<String>("name");
+        section.require::<PathBuf>("key");
+        let Some(path) = section.path("key") else { continue };
+        match (name, Verifier::read(&path)) {
+            (Some(name), Ok(key)) => vendors.push(Vendor { name, key }),
+            (None, Ok(_)) => {}
+            (_, Err(fault)) => section.complain("key", &fault.to_string(), ""),
+        }
+    }
+    vendors
+}
+
+/// Reads `[[models]]`: each package is opened, its digests are compared, and the signature of its vendor is looked for.
+pub(super) fn packages(root: &Section<'_, '_>, vendors: &[Vendor]) -> Vec<Package> {
     let mut packages: Vec<Package> = Vec::new();
     for section in root.sections("models", "models") {
-        section.require::<PathBuf>("folder");
-        let Some(folder) = section.path("folder") else { continue };
-        match Package::open(&folder) {
+        section.require::<PathBuf>("package");
+        let Some(path) = section.path("package") else { continue };
+        match Package::open(&path).and_then(|package| signed(package, vendors)) {
             Ok(package) if packages.iter().any(|known| known.manifest.name == package.manifest.name) => {
                 let message = format!("a package named `{}` stands above already", package.manifest.name);
-                section.complain("folder", &message, "one version of a model is loaded at a time");
+                section.complain("package", &message, "one version of a model is loaded at a time");
             }
             Ok(package) => packages.push(package),
             Err(fault) => {
-                section.complain("folder", &fault.to_string(), &format!("see: sund model check {}", folder.display()));
+                section.complain("package", &fault.to_string(), &format!("see: sund model check {}", path.display()));
             }
         }
     }
     packages
+}
+
+/// The package, with the key of its vendor that has signed it.
+fn signed(mut package: Package, vendors: &[Vendor]) -> Result<Package, Fault> {
+    let envelope = package.envelope()?;
+    let name = package.manifest.vendor.as_str();
+    let mut keys = vendors.iter().filter(|vendor| vendor.name == name).map(|vendor| vendor.key);
+    package.signed_by = envelope.and_then(|envelope| keys.find(|key| envelope.is_signed_by(key)));
+    Ok(package)
 }
 
 /// Reads `[[destinations]]`.
@@ -107,6 +141,7 @@ fn client_tls(section: &Section<'_, '_>) -> Option<(Arc<TlsConnector>, ServerNam
 
 /// Reads `[[routes]]`.
 pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Caller]) -> Vec<Route> {
+    let unsigned: Vec<&Package> = packages.iter().filter(|package| package.signed_by.is_none()).collect();
     let models: Vec<&str> = packages.iter().map(|package| package.manifest.name.as_str()).collect();
     // By their names alone: one with problems of its own is told where it stands.
     let sections = root.sections_quietly("destinations", "destinations");
@@ -117,6 +152,9 @@ pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Ca
     let mut routes: Vec<Route> = Vec::new();
     for section in root.sections("routes", "routes") {
         let name = section.require::<Name>("name");
+        let mode = section.value::<Mode>("mode");
+        // One that is no mode is told already.
+        let is_told = mode.is_none() && section.entry("mode").is_some();
         let titles = |key| section.value_or::<Vec<AeTitle>>(key, Vec::new()).into_iter().map(|ae| ae.0).collect();
         let route = Route {
             name: name.map_or_else(String::new, |name| name.0),
@@ -124,7 +162,7 @@ pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Ca
             callers: titles("callers"),
             selection: rules(&section),
             models: section.require("models").unwrap_or_default(),
-            mode: section.value_or("mode", Mode::Shadow),
+            mode: mode.unwrap_or(Mode::Shadow),
             destinations: section.value_or("destinations", Vec::new()),
             outcome_reports: section.value_or("outcome_reports", vec![Outcome::Failed, Outcome::TooLate]),
             deadline: section.value::<Time>("deadline").map(|time| time.0),
@@ -135,6 +173,14 @@ pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Ca
         known(&section, "destinations", &route.destinations, &nodes, "destination");
         if !callers.is_empty() {
             known(&section, "callers", &route.callers, &may_call, "caller");
+        }
+        if route.mode != Mode::Research && !is_told {
+            for package in unsigned.iter().filter(|package| route.models.contains(&package.manifest.name)) {
+                let Manifest { name, vendor, .. } = &package.manifest;
+                let message = format!("`{name}` is not signed by a key of its vendor, \"{vendor}\" [package-unsigned]");
+                let help = "name the vendor's key in [[vendors]] and sign the package (sund model sign), or write mode = \"research\"";
+                section.complain("models", &message, help);
+            }
         }
         if section.entry("models").is_some() && route.models.is_empty() {
             section.complain("models", "names no model", "name at least one");

@@ -28,9 +28,12 @@ pub trait Engine {
     /// Forgets the networks that it has loaded: the next ones are another package's, under whatever names.
     fn unload(&mut self);
 
-    /// Runs the network `name` on one input; its first output.
-    fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault>;
+    /// Runs the network `name` on one input; its first output. `network` gives its bytes, where they are not loaded yet.
+    fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault>;
 }
+
+/// Gives the bytes of a network.
+pub type Network<'a> = dyn Fn() -> Result<Vec<u8>, Fault> + 'a;
 
 /// A network that cannot be loaded or run, and why in one line: libraries answer with many.
 fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {

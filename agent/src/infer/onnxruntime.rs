@@ -1,5 +1,5 @@
 //! ONNX Runtime on the CPU: opened at run time where it is installed. Faster than tract on large volumes, and its oracle.
-use super::{Engine, Tensor, checked, failed};
+use super::{Engine, Network, Tensor, checked, failed};
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_SESSIONS;
@@ -48,7 +48,7 @@ impl OnnxRuntimeEngine {
         Ok(Self { environment, version, sessions: Vec::new() })
     }
 
-    fn session(&mut self, name: &str, network: &[u8]) -> ort::Result<&mut Session> {
+    fn session(&mut self, name: &str, network: &Network<'_>) -> Result<&mut Session, Fault> {
         let at = match self.sessions.iter().position(|(known, _)| known == name) {
             Some(at) => at,
             None => {
@@ -56,8 +56,11 @@ impl OnnxRuntimeEngine {
                     self.sessions.remove(0);
                 }
                 let threads = std::thread::available_parallelism().map_or(1, usize::from);
-                let session =
-                    Session::builder(&self.environment)?.with_intra_threads(threads)?.commit_from_memory(network)?;
+                let bytes = network()?;
+                let load = || -> ort::Result<Session> {
+                    Session::builder(&self.environment)?.with_intra_threads(threads)?.commit_from_memory(&bytes)
+                };
+                let session = load().map_err(|error| failed(name, "cannot be loaded", &error))?;
                 self.sessions.push((name.to_owned(), session));
                 self.sessions.len() - 1
             }
@@ -65,9 +68,9 @@ impl OnnxRuntimeEngine {
         Ok(&mut self.sessions[at].1)
     }
 
-    fn run_session(&mut self, name: &str, network: &[u8], input: Tensor) -> ort::Result<Option<Tensor>> {
+    fn run_session(session: &mut Session, input: Tensor) -> ort::Result<Option<Tensor>> {
         let input = OrtTensor::from_array((input.shape, input.values))?;
-        let outputs = self.session(name, network)?.run(ort::inputs![input])?;
+        let outputs = session.run(ort::inputs![input])?;
         let Some((_, output)) = outputs.iter().next() else { return Ok(None) };
         let (shape, values) = output.try_extract_tensor::<f32>()?;
         let shape = shape.iter().map(|length| usize::try_from(*length).unwrap_or(0)).collect();
@@ -84,8 +87,9 @@ impl Engine for OnnxRuntimeEngine {
         self.sessions.clear();
     }
 
-    fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
-        let output = self.run_session(name, network, input).map_err(|error| failed(name, "failed", &error))?;
+    fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault> {
+        let session = self.session(name, network)?;
+        let output = Self::run_session(session, input).map_err(|error| failed(name, "failed", &error))?;
         checked(name, output.ok_or_else(|| failed(name, "failed", &"it gives no output"))?)
     }
 }

@@ -1,7 +1,7 @@
 //! tract: ONNX on the CPU, in Rust, on every machine.
 mod softmax;
 
-use super::{Engine, Tensor, checked, failed};
+use super::{Engine, Network, Tensor, checked, failed};
 use crate::fault::Fault;
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_SESSIONS;
@@ -28,13 +28,13 @@ impl Engine for TractEngine {
         self.plans.clear();
     }
 
-    fn run(&mut self, name: &str, network: &[u8], input: Tensor) -> Result<Tensor, Fault> {
+    fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault> {
         let failed = |what: &str, error: TractError| failed(name, what, &format!("{error:#}"));
         let key = (name.to_owned(), input.shape.clone());
         let plan = match self.plans.iter().find(|(known, _)| *known == key) {
             Some((_, plan)) => Arc::clone(plan),
             None => {
-                let plan = plan(network, &input.shape).map_err(|error| failed("cannot be loaded", error))?;
+                let plan = plan(&network()?, &input.shape).map_err(|error| failed("cannot be loaded", error))?;
                 if self.plans.len() >= MAX_SESSIONS {
                     self.plans.remove(0);
                 }

@@ -8,7 +8,9 @@ use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engine;
 use crate::inference::{Findings, FoundBox, Inference};
+use crate::limits::dataset::MAX_FILE;
 use crate::route;
+use bytes::Bytes;
 use dicom_dictionary_std::tags;
 use std::collections::BTreeSet;
 
@@ -43,10 +45,12 @@ pub fn check(package: &Package, engine: &mut dyn Engine) -> Result<Vec<Inference
 /// The images of a case: one series, which the package's selection rule takes. An answer to anything else would prove
 /// nothing about what the model is run on.
 pub fn series(package: &Package, case: &Golden) -> Result<Vec<SourceInstance>, Fault> {
-    let files = package.golden_files(&case.folder)?;
-    let series = files.iter().map(|file| {
-        let shown = file.strip_prefix(&package.folder).unwrap_or(file);
-        part10::read_file_as(file, shown)
+    let unreadable = |reason: String| Fault::new("package-invalid", Blame::Package, reason);
+    let files = package.contents.dicom_files(&case.folder).map_err(unreadable)?;
+    let series = files.iter().map(|name| {
+        let bytes = package.contents.read(name, MAX_FILE).map_err(unreadable)?;
+        part10::read(&Bytes::from(bytes))
+            .map_err(|fault| Fault { reason: format!("{name}: {}", fault.reason), ..fault })
     });
     let series = series.collect::<Result<Vec<_>, _>>()?;
     let unfit = |reason: String| Fault::new("golden-case-unfit", Blame::Package, format!("{} {reason}", case.folder));

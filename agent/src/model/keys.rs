@@ -89,8 +89,14 @@ pub const KEYS: &[Keys] = &[
             key("networks", Type::Sections),
             key("steps", Type::Sections),
         ],
-        &[key("segments", Type::Sections), key("boxes", Type::Section), key("golden", Type::Sections)],
+        &[
+            key("documents", Type::Section),
+            key("segments", Type::Sections),
+            key("boxes", Type::Section),
+            key("golden", Type::Sections),
+        ],
     ),
+    section("documents", &[text("card"), text("licence"), text("sbom")], &[]),
     section("engines", &[text("class"), text("precision")], &[]),
     section(
         "selection",
@@ -188,7 +194,7 @@ pub fn steps() -> impl Iterator<Item = &'static str> {
 mod tests {
     use super::*;
     use crate::code::Code;
-    use crate::model::manifest::{BoxSpec, Golden, Manifest, Network, SegmentSpec, ValidatedEngine};
+    use crate::model::manifest::{BoxSpec, Documents, Golden, Manifest, Network, SegmentSpec, ValidatedEngine};
     use crate::model::step::Step;
     use crate::model::tensors::TensorSpec;
     use crate::route::{Requirement, Selection};
@@ -211,6 +217,7 @@ mod tests {
         for keys in KEYS {
             let mut expected = match keys.section {
                 "" => fields::<Manifest>(none),
+                "documents" => fields::<Documents>(none),
                 "engines" => fields::<ValidatedEngine>(none),
                 "selection" => fields::<Selection>(none),
                 "selection.require" => fields::<Requirement>(none),

@@ -25,6 +25,9 @@ pub struct Manifest {
     pub regulatory_status: String,
     /// Licence of the weights (SPDX).
     pub licence: String,
+    /// Documents that travel with it; packing needs them.
+    #[serde(default)]
+    pub documents: Option<Documents>,
     /// `declared`: the steps below run here. `external` is reserved.
     pub runtime: Runtime,
     /// Engine classes and precisions that it is validated for; nothing else serves it.
@@ -46,6 +49,18 @@ pub struct Manifest {
     /// Known answers that an engine must give before it serves.
     #[serde(default)]
     pub golden: Vec<Golden>,
+}
+
+/// Documents of a package: paths in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Documents {
+    /// Model card: training and test data, performance, limits, for people.
+    pub card: String,
+    /// Text of the licence.
+    pub licence: String,
+    /// Software bill of materials, machine-readable.
+    pub sbom: String,
 }
 
 /// How a package is run.

@@ -1,17 +1,20 @@
-//! Opens and checks a package folder.
+//! Opens and checks a package: a folder, or a packed file.
 use super::check;
+use super::contents::Contents;
 use super::golden;
 use super::manifest::Manifest;
+use super::packed::List;
 use super::place::Manuscript;
+use super::signed::{Envelope, Verifier, statement};
 use super::tensors;
 use crate::config::Problem;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
-use crate::limits::model::{MAX_FILES, MAX_MANIFEST, MAX_NETWORK};
+use crate::limits::model::{MAX_DOCUMENT, MAX_MANIFEST, MAX_NETWORK};
 use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
-use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// The manifest's file in the folder of a package.
 pub const MANIFEST: &str = "model.toml";
@@ -21,14 +24,16 @@ const MAX_TOLD: usize = 8;
 /// A package whose manifest holds and whose networks have the digests that it names.
 #[derive(Clone, Debug)]
 pub struct Package {
-    /// Its folder.
-    pub folder: PathBuf,
+    /// Its files.
+    pub contents: Contents,
     /// Its manifest.
     pub manifest: Manifest,
-    /// `sha256:` over the manifest; the networks are fixed by their digests in it.
+    /// Its files with their digests.
+    pub list: List,
+    /// `sha256:` over that list.
     pub digest: String,
-    /// The networks' bytes, by name.
-    pub networks: BTreeMap<String, Vec<u8>>,
+    /// The key of its vendor that has signed it, where one that the configuration names has.
+    pub signed_by: Option<Verifier>,
 }
 
 /// What is wrong with a package, in the order of the manifest's lines.
@@ -58,22 +63,25 @@ impl From<Defects> for Fault {
 }
 
 impl Package {
-    /// Opens a folder. A fault names what is wrong with the manifest, each with its line.
-    pub fn open(folder: &Path) -> Result<Self, Fault> {
-        Self::read(folder, false).map_err(Fault::from)
+    /// Opens a folder or a packed file. A fault names what is wrong with the manifest, each with its line.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        Self::read(Contents::open(path)?, false).map_err(Fault::from)
     }
 
-    /// Opens a folder as its vendor does: there must be golden cases, and each must have its files.
-    pub fn inspect(folder: &Path) -> Result<Self, Defects> {
-        Self::read(folder, true)
+    /// Opens what a descriptor is of.
+    pub fn of_descriptor(descriptor: &OwnedFd) -> Result<Self, Fault> {
+        Self::read(Contents::of_descriptor(descriptor)?, false).map_err(Fault::from)
     }
 
-    fn read(folder: &Path, with_golden: bool) -> Result<Self, Defects> {
-        let whole = |message: String, help: &str| Defects {
-            problems: vec![Problem { line: 1, column: 1, key: String::new(), message, help: help.to_owned() }],
-            is_altered: false,
-        };
-        let bytes = read(folder, MANIFEST, MAX_MANIFEST)
+    /// Opens a package as its vendor does: there must be golden cases, and each must have its files.
+    pub fn inspect(path: &Path) -> Result<Self, Defects> {
+        let contents = Contents::open(path).map_err(|fault| whole(fault.reason, ""))?;
+        Self::read(contents, true)
+    }
+
+    fn read(contents: Contents, with_golden: bool) -> Result<Self, Defects> {
+        let bytes = contents
+            .read(MANIFEST, MAX_MANIFEST)
             .map_err(|reason| whole(reason, "a package is a folder with a model.toml; see: sund model new"))?;
         let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned(), "save it as UTF-8"))?;
         let first = |problem| Defects { problems: vec![problem], is_altered: false };
@@ -93,32 +101,44 @@ impl Package {
         };
         check::check(&manifest, &mut script);
         let is_whole = script.holds();
-        let mut is_altered = false;
-        let mut networks = BTreeMap::new();
-        for (n, network) in manifest.networks.iter().enumerate() {
-            match read(folder, &network.file, MAX_NETWORK) {
-                Err(reason) => script.complain(&format!("networks.{n}.file"), reason, ""),
-                Ok(bytes) => {
-                    let found = hex(digest(&SHA256, &bytes).as_ref());
-                    if found == network.sha256 {
-                        tensors::compare(n, network, &bytes, &mut script);
-                    } else {
-                        is_altered = true;
-                        let help = format!("if this is the network that you mean, write sha256 = \"{found}\"");
-                        let message = format!("is not the SHA-256 of {}", network.file);
-                        script.complain(&format!("networks.{n}.sha256"), message, help);
-                    }
-                    networks.insert(network.name.clone(), bytes);
-                }
-            }
-        }
-        is_altered &= is_whole && networks.len() == manifest.networks.len();
-        let digest = format!("sha256:{}", hex(digest(&SHA256, text.as_bytes()).as_ref()));
-        let package = Self { folder: folder.to_owned(), manifest, digest, networks };
+        let read = compare_networks(&contents, &manifest, &mut script);
+        let is_altered = is_whole && read.all_read && read.altered;
+        let mut package = Self { contents, manifest, list: List::default(), digest: String::new(), signed_by: None };
+        package.sum(&mut script);
         if with_golden {
             package.inspect_golden(&mut script);
         }
         if script.holds() { Ok(package) } else { Err(Defects { problems: script.into_problems(), is_altered }) }
+    }
+
+    /// Sums its files, where nothing is wrong with them so far.
+    fn sum(&mut self, script: &mut Manuscript<'_>) {
+        let mut names = vec![MANIFEST.to_owned()];
+        names.extend(self.manifest.networks.iter().map(|network| network.file.clone()));
+        if let Some(documents) = &self.manifest.documents {
+            for (key, name) in [("card", &documents.card), ("licence", &documents.licence), ("sbom", &documents.sbom)] {
+                match self.contents.read(name, MAX_DOCUMENT) {
+                    Ok(_) => names.push(name.clone()),
+                    Err(reason) => script.complain(&format!("documents.{key}"), reason, ""),
+                }
+            }
+        }
+        for (n, case) in self.manifest.golden.iter().enumerate() {
+            match self.contents.dicom_files(&case.folder) {
+                Ok(files) => names.extend(files),
+                Err(reason) => script.complain(&format!("golden.{n}.folder"), reason, ""),
+            }
+        }
+        if !script.holds() {
+            return;
+        }
+        match self.contents.list(names.into_iter()) {
+            Ok(list) => {
+                self.digest = list.digest();
+                self.list = list;
+            }
+            Err(reason) => script.complain("", reason, ""),
+        }
     }
 
     fn inspect_golden(&self, script: &mut Manuscript<'_>) {
@@ -128,8 +148,9 @@ impl Package {
         }
         for (n, case) in self.manifest.golden.iter().enumerate() {
             let path = format!("golden.{n}.folder");
-            match self.golden_files(&case.folder) {
-                Err(fault) => script.complain(&path, fault.reason, ""),
+            match self.contents.dicom_files(&case.folder) {
+                // Told above.
+                Err(_) => {}
                 Ok(files) if files.is_empty() => {
                     let help = "put a de-identified DICOM series there, files ending in .dcm";
                     script.complain(&path, format!("{} has no file that ends in .dcm", case.folder), help);
@@ -143,10 +164,26 @@ impl Package {
         }
     }
 
-    /// Its folder, open: a worker needs no right on the path.
-    pub fn open_folder(&self) -> Result<std::fs::File, Fault> {
-        std::fs::File::open(&self.folder)
-            .map_err(|error| broken(format!("the package's folder cannot be opened: {error}")))
+    /// The signatures of a packed package, which are of this one; `None` where there are none.
+    pub fn envelope(&self) -> Result<Option<Envelope>, Fault> {
+        match &self.contents {
+            Contents::Packed(archive, _) => {
+                archive.envelope().map(|json| Envelope::read(json, &statement(self))).transpose()
+            }
+            Contents::Folder(_) => Ok(None),
+        }
+    }
+
+    /// The bytes of a network, which are those that the manifest names.
+    pub fn network(&self, name: &str) -> Result<Vec<u8>, Fault> {
+        let network = self.manifest.networks.iter().find(|known| known.name == name);
+        let network = network.ok_or_else(|| broken(format!("there is no network `{name}`")))?;
+        let bytes = self.contents.read(&network.file, MAX_NETWORK).map_err(broken)?;
+        if hex(digest(&SHA256, &bytes).as_ref()) == network.sha256 {
+            return Ok(bytes);
+        }
+        let reason = format!("{} is not the file that was activated", network.file);
+        Err(Fault::new("package-altered", Blame::Package, reason))
     }
 
     /// How results name it.
@@ -159,50 +196,46 @@ impl Package {
             digest: self.digest.clone(),
         }
     }
+}
 
-    /// The files of a golden case.
-    pub fn golden_files(&self, folder: &str) -> Result<Vec<PathBuf>, Fault> {
-        let path = inside(&self.folder, folder).map_err(broken)?;
-        let unreadable = |error: std::io::Error| broken(format!("{folder} cannot be read: {error}"));
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&path).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|extension| extension == "dcm") {
-                files.push(path);
+/// What came of comparing the networks with the manifest.
+struct Compared {
+    /// Each could be read.
+    all_read: bool,
+    /// One is another file than the manifest names.
+    altered: bool,
+}
+
+fn compare_networks(contents: &Contents, manifest: &Manifest, script: &mut Manuscript<'_>) -> Compared {
+    let mut compared = Compared { all_read: true, altered: false };
+    for (n, network) in manifest.networks.iter().enumerate() {
+        match contents.read(&network.file, MAX_NETWORK) {
+            Err(reason) => {
+                compared.all_read = false;
+                script.complain(&format!("networks.{n}.file"), reason, "");
             }
-            if files.len() > MAX_FILES {
-                return Err(broken(format!("{folder} has more than {MAX_FILES} files")));
+            Ok(bytes) => {
+                let found = hex(digest(&SHA256, &bytes).as_ref());
+                if found == network.sha256 {
+                    tensors::compare(n, network, &bytes, script);
+                } else {
+                    compared.altered = true;
+                    let help = format!("if this is the network that you mean, write sha256 = \"{found}\"");
+                    let message = format!("is not the SHA-256 of {}", network.file);
+                    script.complain(&format!("networks.{n}.sha256"), message, help);
+                }
             }
         }
-        files.sort();
-        Ok(files)
     }
+    compared
+}
+
+/// A defect of the package as a whole.
+fn whole(message: String, help: &str) -> Defects {
+    let problem = Problem { line: 1, column: 1, key: String::new(), message, help: help.to_owned() };
+    Defects { problems: vec![problem], is_altered: false }
 }
 
 fn broken(reason: String) -> Fault {
     Fault::new("package-invalid", Blame::Package, reason)
-}
-
-/// A path in the package, which neither leaves it nor follows a link.
-fn inside(folder: &Path, name: &str) -> Result<PathBuf, String> {
-    let relative = Path::new(name);
-    if relative.components().any(|part| !matches!(part, Component::Normal(_))) {
-        return Err(format!("`{name}` is not a path inside the package"));
-    }
-    let path = folder.join(relative);
-    let link = relative
-        .ancestors()
-        .filter(|part| !part.as_os_str().is_empty())
-        .any(|part| folder.join(part).symlink_metadata().is_ok_and(|meta| meta.file_type().is_symlink()));
-    if link { Err(format!("`{name}` is a symbolic link")) } else { Ok(path) }
-}
-
-fn read(folder: &Path, name: &str, limit: u64) -> Result<Vec<u8>, String> {
-    let path = inside(folder, name)?;
-    let unreadable = |error: std::io::Error| format!("{name} cannot be read: {error}");
-    let length = std::fs::metadata(&path).map_err(unreadable)?.len();
-    if length > limit {
-        return Err(format!("{name} has {length} bytes, at most {limit} are taken"));
-    }
-    std::fs::read(&path).map_err(unreadable)
 }

@@ -272,7 +272,7 @@ impl Pipeline {
         case: &Golden,
         worker: &mut Option<Process>,
     ) -> Result<Inference, Fault> {
-        let folder = package.open_folder()?;
+        let files = package.contents.descriptor()?;
         let task = Task {
             job: 0,
             package_digest: package.digest.clone(),
@@ -289,7 +289,7 @@ impl Pipeline {
             if *self.draining.borrow() {
                 self.models.interrupt();
             }
-            let (process, answer) = run(process, &task, &[folder.as_fd()], self.site.bounds, &mut |_| {});
+            let (process, answer) = run(process, &task, &[files.as_fd()], self.site.bounds, &mut |_| {});
             self.models.watch(None);
             *worker = process;
             match answer {

@@ -185,7 +185,7 @@ impl Pipeline {
     fn infer(&self, job: &Job, engine: &EngineKind, worker: &mut Option<Process>) -> Result<Inference, TaskError> {
         let begun = Instant::now();
         let package = self.package(job).map_err(TaskError::Refused)?;
-        let folder = package.open_folder().map_err(TaskError::Refused)?;
+        let folder = package.contents.descriptor().map_err(TaskError::Refused)?;
         let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
         let mut instances = Vec::with_capacity(job.inputs.len());
         for id in &job.inputs {
@@ -215,7 +215,9 @@ impl Pipeline {
             };
             crate::metrics::stage(stage, step.took);
             // What a worker says becomes a label only where it is a name of the package's.
-            if let Some(network) = step.network.as_deref().filter(|name| package.networks.contains_key(*name)) {
+            if let Some(network) =
+                step.network.as_deref().filter(|name| package.manifest.networks.iter().any(|known| known.name == *name))
+            {
                 crate::metrics::network(&job.package.name, network, step.took);
             }
             in_steps = in_steps.saturating_add(step.took);

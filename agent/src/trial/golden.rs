@@ -7,7 +7,6 @@ use crate::inference::Inference;
 use crate::model::Package;
 use crate::model::manifest::Golden;
 use crate::worker::{Launcher, Process, Task, TaskError, run};
-use std::fs::File;
 use std::os::fd::AsFd;
 
 /// A worker for golden cases.
@@ -28,10 +27,7 @@ impl Bench {
 
     /// What a worker answers to a case on an engine. Blocks the calling thread.
     pub fn run(&mut self, package: &Package, engine: &EngineKind, case: &Golden) -> Result<Inference, Fault> {
-        let folder = File::open(&package.folder).map_err(|error| {
-            let reason = format!("{} cannot be opened: {error}", package.folder.display());
-            Fault::new("package-invalid", Blame::Package, reason)
-        })?;
+        let files = package.contents.descriptor()?;
         self.ran += 1;
         let task = Task {
             job: self.ran,
@@ -45,7 +41,7 @@ impl Bench {
             Some(worker) => worker,
             None => self.launcher.launch()?,
         };
-        let (worker, answer) = run(worker, &task, &[folder.as_fd()], DEFAULT_BOUNDS, &mut |_| {});
+        let (worker, answer) = run(worker, &task, &[files.as_fd()], DEFAULT_BOUNDS, &mut |_| {});
         self.worker = worker;
         answer.map_err(TaskError::fault)
     }

@@ -13,9 +13,8 @@ use crate::model::{Package, golden};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,8 +102,7 @@ impl Kept {
         if !self.package.as_ref().is_some_and(fits) {
             self.package = None;
             self.engines.iter_mut().for_each(|(_, engine)| engine.unload());
-            // The folder is opened by its descriptor: the worker's user needs no right on the path.
-            let package = Package::open(&PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())))?;
+            let package = Package::of_descriptor(folder)?;
             self.package = Some((package, task.engine.clone()));
         }
         let (package, _) = self.package.as_ref().filter(|package| fits(package)).ok_or_else(|| {

@@ -26,6 +26,13 @@ impl Bars {
     }
 }
 
+/// How much of so many bytes was looked at.
+pub(super) fn reading(length: u64) -> ProgressBar {
+    let reading = bar("reading  {bar:30} {bytes}/{total_bytes}");
+    reading.set_length(length);
+    reading
+}
+
 /// Says what is under way.
 pub(super) fn spinner(what: String) -> ProgressBar {
     let spinner = bar("{spinner} {msg}  {elapsed}").with_message(what);

@@ -2,13 +2,13 @@
 use super::super::table::table;
 use super::super::{fail, print};
 use super::bars::spinner;
-use crate::config::render;
+use super::defective;
 use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::infer::{Engines, ONNXRUNTIME_VARIABLE};
 use crate::model::manifest::Golden;
-use crate::model::{MANIFEST, Package, golden};
+use crate::model::{Package, golden};
 use crate::trial::Bench;
 use std::path::Path;
 use std::time::Instant;
@@ -16,12 +16,7 @@ use std::time::Instant;
 pub(super) fn check(folder: &Path) -> Result<Exit, Fault> {
     let package = match Package::inspect(folder) {
         Ok(package) => package,
-        Err(defects) => {
-            let n = counted(defects.problems.len(), "problem", "problems");
-            let text = render(&folder.join(MANIFEST), &defects.problems);
-            print(&format!("{text}{n}; every key is specified in agent/MODELS.md\n"));
-            return Ok(Exit::Data);
-        }
+        Err(defects) => return Ok(defective(folder, &defects)),
     };
     let manifest = &package.manifest;
     print(&format!(

@@ -1,14 +1,22 @@
 //! `sund model`: what a vendor types.
 mod bars;
 mod check;
+mod inspect;
+mod pack;
 mod run;
+mod sign;
+mod verify;
 
 use super::{fail, on_runtime, print};
+use crate::config::render;
+use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
-use crate::model::template;
+use crate::model::packed::Archive;
+use crate::model::{Contents, Defects, MANIFEST, Package, template};
 use clap::Subcommand;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelCommand {
@@ -30,9 +38,55 @@ pub(super) enum ModelCommand {
     /// Each case runs in a worker, on each engine that the package is validated for and that is on this machine. Ends with
     /// 0 where everything holds, with 65 where anything does not.
     Check {
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
+    },
+    /// Packs a package folder into one file: the same folder gives the same bytes.
+    ///
+    /// Packed are the files that the manifest names, and no other. Golden cases are not run: `sund model check` does that.
+    Pack {
         /// The package folder.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// The file to make; NAME-VERSION.sund here otherwise.
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+    /// Signs a packed package, in its file.
+    ///
+    /// Others may sign it too: a vendor, then a test centre.
+    Sign {
+        /// The packed package.
+        file: PathBuf,
+        #[command(flatten)]
+        by: sign::By,
+    },
+    /// Compares every file in a packed package with its digest, and the signatures with keys.
+    ///
+    /// Ends with 0 where all holds, with 65 where the package was changed or a key that was named has not signed it.
+    Verify {
+        /// The packed package.
+        file: PathBuf,
+        /// A public key that must have signed it (Ed25519, PEM).
+        #[arg(long = "key", value_name = "PEM")]
+        keys: Vec<PathBuf>,
+    },
+    /// Says what is in a package.
+    Inspect {
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says in what two packages differ: keys of the manifest, and files.
+    ///
+    /// Ends with 0 where they are the same, with 1 where they differ.
+    Diff {
+        /// A package: a folder, or a packed file.
+        a: PathBuf,
+        /// Another.
+        b: PathBuf,
     },
     /// Runs a package on a folder of DICOM files, with the very pipeline of the daemon.
     ///
@@ -40,9 +94,8 @@ pub(super) enum ModelCommand {
     /// model ran on, a report where it is not meant for a study or failed, and results.json, which says what belongs to what.
     /// Ends with 0 where every study was answered, with 1 where a study was refused or the model failed.
     Run {
-        /// The package folder.
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
         /// The folder with the DICOM files.
         #[arg(long, value_name = "FOLDER")]
         on: PathBuf,
@@ -55,12 +108,55 @@ pub(super) enum ModelCommand {
 pub(super) fn run(command: ModelCommand) -> Exit {
     let done = match command {
         ModelCommand::New { name, folder, kind } => new(&name, folder, kind),
-        ModelCommand::Check { folder } => check::check(&folder),
-        ModelCommand::Run { folder, on, out } => {
-            return on_runtime(async { run::run(&folder, &on, out).await.unwrap_or_else(|fault| fail(&fault)) });
+        ModelCommand::Check { package } => check::check(&package),
+        ModelCommand::Pack { folder, to } => pack::pack(&folder, to),
+        ModelCommand::Sign { file, by } => sign::sign(&file, &by),
+        ModelCommand::Verify { file, keys } => verify::verify(&file, &keys),
+        ModelCommand::Inspect { package, json } => inspect::inspect(&package, json),
+        ModelCommand::Diff { a, b } => inspect::diff(&a, &b),
+        ModelCommand::Run { package, on, out } => {
+            return on_runtime(async { run::run(&package, &on, out).await.unwrap_or_else(|fault| fail(&fault)) });
         }
     };
     done.unwrap_or_else(|fault| fail(&fault))
+}
+
+/// Tells what is wrong with a package, line by line.
+fn defective(package: &Path, defects: &Defects) -> Exit {
+    let n = counted(defects.problems.len(), "problem", "problems");
+    let manifest = if package.is_dir() { package.join(MANIFEST) } else { package.to_owned() };
+    let text = render(&manifest, &defects.problems);
+    match print(&format!("{text}{n}; every key is specified in agent/MODELS.md\n")) {
+        Exit::Ok => Exit::Data,
+        closed => closed,
+    }
+}
+
+/// A packed package, open.
+fn packed_at(file: &Path) -> Result<(Package, Arc<Archive>), Fault> {
+    let package = Package::open(file)?;
+    match &package.contents {
+        Contents::Packed(archive, _) => {
+            let archive = Arc::clone(archive);
+            Ok((package, archive))
+        }
+        Contents::Folder(_) => {
+            let reason = format!("{} is a folder; pack it first: sund model pack {0}", file.display());
+            Err(Fault::new("package-invalid", Blame::Package, reason))
+        }
+    }
+}
+
+/// The length of a file.
+fn bytes(file: &Path) -> Result<u64, Fault> {
+    std::fs::metadata(file).map(|meta| meta.len()).map_err(|error| {
+        Fault::new("package-invalid", Blame::Package, format!("{} cannot be read: {error}", file.display()))
+    })
+}
+
+/// A length for people.
+fn megabytes(bytes: u64) -> String {
+    if bytes < 100_000 { format!("{:.1} kB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) }
 }
 
 fn new(name: &str, folder: Option<PathBuf>, kind: template::Kind) -> Result<Exit, Fault> {
