@@ -1,9 +1,11 @@
 //! Engines: what runs a network. tract is always there; ONNX Runtime where it is installed.
 mod choose;
+mod gpu;
 mod onnxruntime;
 mod tract;
 
-pub use choose::{Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE};
+pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, Plans, kept_name};
+pub use gpu::{Gpu, TensorRtLibrary};
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use tract::TractEngine;
 
@@ -25,11 +27,28 @@ pub trait Engine {
     /// Class, precision and version.
     fn used(&self) -> EngineUsed;
 
+    /// What it takes for a network: the bytes that [`Engine::run`] is given.
+    fn takes(&self) -> Form {
+        Form::Onnx
+    }
+
     /// Forgets the networks that it has loaded: the next ones are another package's, under whatever names.
     fn unload(&mut self);
 
     /// Runs the network `name` on one input; its first output. `network` gives its bytes, where they are not loaded yet.
     fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault>;
+}
+
+/// What an engine takes for a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Its ONNX file.
+    Onnx,
+    /// What this engine's library has compiled of it.
+    Compiled {
+        /// The GPU that it is for: `sm89`.
+        architecture: String,
+    },
 }
 
 /// Gives the bytes of a network.

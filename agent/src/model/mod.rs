@@ -1,6 +1,9 @@
 //! Model packages, format 1: what a vendor declares, checked before anything runs, in a folder or packed in one file.
+mod anonymous;
 mod check;
+pub mod compiled;
 mod contents;
+mod floors;
 pub mod golden;
 pub mod keys;
 mod kinds;
@@ -18,4 +21,5 @@ mod types;
 
 pub use check::{ENGINES, PRECISIONS, is_name};
 pub use contents::Contents;
+pub use floors::Floors;
 pub use package::{Defects, MANIFEST, Package};

@@ -1,8 +1,9 @@
 //! Opens and checks a package: a folder, or a packed file.
 use super::check;
+use super::compiled::{self, Compiled};
 use super::contents::Contents;
 use super::golden;
-use super::manifest::Manifest;
+use super::manifest::{Golden, Manifest};
 use super::packed::List;
 use super::place::Manuscript;
 use super::signed::{Envelope, Verifier, statement};
@@ -10,7 +11,7 @@ use super::tensors;
 use crate::config::Problem;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
-use crate::limits::model::{MAX_DOCUMENT, MAX_MANIFEST, MAX_NETWORK};
+use crate::limits::model::{MAX_DOCUMENT, MAX_MANIFEST, MAX_MASK, MAX_NETWORK};
 use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use std::os::fd::OwnedFd;
@@ -102,9 +103,11 @@ impl Package {
         check::check(&manifest, &mut script);
         let is_whole = script.holds();
         let read = compare_networks(&contents, &manifest, &mut script);
-        let is_altered = is_whole && read.all_read && read.altered;
+        let mut is_altered = is_whole && read.all_read && read.altered;
         let mut package = Self { contents, manifest, list: List::default(), digest: String::new(), signed_by: None };
         package.sum(&mut script);
+        let was_whole = script.holds();
+        is_altered |= compiled::compare(&package.manifest, &package.list, &mut script) && was_whole;
         if with_golden {
             package.inspect_golden(&mut script);
         }
@@ -115,6 +118,19 @@ impl Package {
     fn sum(&mut self, script: &mut Manuscript<'_>) {
         let mut names = vec![MANIFEST.to_owned()];
         names.extend(self.manifest.networks.iter().map(|network| network.file.clone()));
+        for (n, compiled) in self.manifest.compiled.iter().enumerate() {
+            match self.contents.length(&compiled.file) {
+                Some(length) if length <= MAX_NETWORK => names.push(compiled.file.clone()),
+                Some(length) => {
+                    let message = format!("{} has {length} bytes, at most {MAX_NETWORK} are taken", compiled.file);
+                    script.complain(&format!("compiled.{n}.file"), message, "");
+                }
+                None => {
+                    let message = format!("{} cannot be read", compiled.file);
+                    script.complain(&format!("compiled.{n}.file"), message, "make it: sund model compile");
+                }
+            }
+        }
         if let Some(documents) = &self.manifest.documents {
             for (key, name) in [("card", &documents.card), ("licence", &documents.licence), ("sbom", &documents.sbom)] {
                 match self.contents.read(name, MAX_DOCUMENT) {
@@ -127,6 +143,12 @@ impl Package {
             match self.contents.dicom_files(&case.folder) {
                 Ok(files) => names.extend(files),
                 Err(reason) => script.complain(&format!("golden.{n}.folder"), reason, ""),
+            }
+            if let Some(mask) = &case.mask {
+                match self.contents.read(mask, MAX_MASK) {
+                    Ok(_) => names.push(mask.clone()),
+                    Err(reason) => script.complain(&format!("golden.{n}.mask"), reason, ""),
+                }
             }
         }
         if !script.holds() {
@@ -184,6 +206,36 @@ impl Package {
         }
         let reason = format!("{} is not the file that was activated", network.file);
         Err(Fault::new("package-altered", Blame::Package, reason))
+    }
+
+    /// What was compiled of a network by this version of a library, for a GPU of this architecture.
+    pub fn plan(
+        &self,
+        network: &str,
+        engine: (&str, &str),
+        version: &str,
+        architecture: &str,
+    ) -> Result<Vec<u8>, Fault> {
+        let fits = |one: &&Compiled| {
+            one.network == network
+                && (one.class.as_str(), one.precision.as_str()) == engine
+                && one.version == version
+                && one.architectures.iter().any(|name| name == architecture)
+        };
+        let compiled = self.manifest.compiled.iter().find(fits).ok_or_else(|| {
+            broken(format!("no engine of network `{network}` is for {} {version} and {architecture}", engine.0))
+        })?;
+        let bytes = self.contents.read(&compiled.file, MAX_NETWORK).map_err(broken)?;
+        if hex(digest(&SHA256, &bytes).as_ref()) == compiled.sha256 {
+            return Ok(bytes);
+        }
+        let reason = format!("{} is not the file that was activated", compiled.file);
+        Err(Fault::new("package-altered", Blame::Package, reason))
+    }
+
+    /// The mask that a golden case asks for, a bit for each voxel; `None` where it asks for none.
+    pub fn mask(&self, case: &Golden) -> Result<Option<Vec<u8>>, Fault> {
+        case.mask.as_ref().map(|name| self.contents.read(name, MAX_MASK).map_err(broken)).transpose()
     }
 
     /// How results name it.

@@ -1,10 +1,12 @@
 //! `sund model`: what a vendor types.
 mod bars;
+mod bench;
 mod check;
 mod inspect;
 mod pack;
 mod run;
 mod sign;
+mod test;
 mod verify;
 
 use super::{fail, on_runtime, print};
@@ -40,6 +42,32 @@ pub(super) enum ModelCommand {
     Check {
         /// The package: a folder, or a packed file.
         package: PathBuf,
+    },
+    /// Runs the golden cases of a package on every engine of this machine that it is validated for.
+    ///
+    /// Says how far each answer is from the expected one. `sund model check` does the same, after it has looked at the
+    /// manifest. Ends with 0 where all hold, with 65 where any does not.
+    Test {
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measures a package on every engine of this machine that it is validated for.
+    ///
+    /// Each round is a golden case in a worker: the time of each network, and of all from decode to postprocess.
+    Bench {
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
+        /// The golden case; the first one otherwise.
+        #[arg(long, value_name = "NAME")]
+        case: Option<String>,
+        #[command(flatten)]
+        rounds: bench::Rounds,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Packs a package folder into one file: the same folder gives the same bytes.
     ///
@@ -109,6 +137,8 @@ pub(super) fn run(command: ModelCommand) -> Exit {
     let done = match command {
         ModelCommand::New { name, folder, kind } => new(&name, folder, kind),
         ModelCommand::Check { package } => check::check(&package),
+        ModelCommand::Test { package, json } => test::test(&package, json),
+        ModelCommand::Bench { package, case, rounds, json } => bench::bench(&package, case.as_deref(), rounds, json),
         ModelCommand::Pack { folder, to } => pack::pack(&folder, to),
         ModelCommand::Sign { file, by } => sign::sign(&file, &by),
         ModelCommand::Verify { file, keys } => verify::verify(&file, &keys),
