@@ -5,6 +5,7 @@ pub mod compiled;
 mod contents;
 mod floors;
 pub mod golden;
+pub mod half;
 pub mod keys;
 mod kinds;
 pub mod manifest;
