@@ -50,22 +50,6 @@ private:
     char first[SUND_WHY] = {};
 };
 
-void write(SundWhy& why, std::string_view otherwise) const noexcept;
-    // Whether one of them says that there is no driver or no GPU: TensorRT has no code for it.
-    bool speak_of_no_device() const noexcept;
-
-private:
-    static constexpr int32_t MOST = 4;
-    struct Reported {
-        nvinfer1::ErrorCode code;
-        char text[kMAX_DESC_LENGTH * 4 + 1];
-    };
-    mutable std::mutex mutex;
-    Reported reported[MOST];
-    int32_t count = 0;
-    bool overflowed = false;
-};
-
 void write(SundWhy& why, std::string_view text) noexcept;
 
 nvinfer1::Dims to_dims(const SundDims& dims) noexcept;
