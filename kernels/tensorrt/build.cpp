@@ -17,7 +17,8 @@ std::string parser_errors(const nvonnxparser::IParser& parser) {
         const char* op = error->nodeOperator();
         text += text.empty() ? "" : "; ";
         if (op != nullptr && *op != '\0') {
-            text.append(op).append(" ").append(node != nullptr ? node : "").append(": ");
+            text.append("operator ").append(op).append(" of node ").append(std::to_string(error->node()));
+            text.append(node != nullptr && *node != '\0' ? " " : "").append(node != nullptr ? node : "").append(": ");
         }
         text += description != nullptr ? description : "no description";
     }
@@ -157,6 +158,10 @@ SundStatus built(const SundEntries& entries, const SundBuild& request, SundBlob&
     // whole, and nothing else of this machine is read for it.
     if (!parser->parse(request.onnx, request.onnx_size, "/dev/null/network.onnx")) {
         write(why, parser_errors(*parser));
+        return SUND_NETWORK;
+    }
+    if (network->getNbInputs() == 0 || network->getNbOutputs() == 0) {
+        write(why, "it has no input or no output");
         return SUND_NETWORK;
     }
     // 32-bit reals are 32-bit reals: TensorFloat-32 has 10 bits of mantissa, and the package was not validated with them.

@@ -139,15 +139,8 @@ pub(super) struct Table {
     pub(super) log_to: unsafe extern "C" fn(Log),
     pub(super) free_blob: unsafe extern "C" fn(*mut c_void),
     pub(super) build: unsafe extern "C" fn(*const Entries, *const Build, *mut Blob, *mut Why) -> i32,
-    pub(super) open: unsafe extern "C" fn(
-        *const Entries,
-        *const u8,
-        usize,
-        *const u8,
-        usize,
-        *mut *mut Session,
-        *mut Why,
-    ) -> i32,
+    pub(super) open:
+        unsafe extern "C" fn(*const Entries, *const u8, usize, *const u8, usize, *mut *mut Session, *mut Why) -> i32,
     pub(super) close: unsafe extern "C" fn(*mut Session),
     pub(super) tensor_count: unsafe extern "C" fn(*const Session) -> i32,
     pub(super) tensor: unsafe extern "C" fn(*const Session, i32, *mut Tensor, *mut Why) -> i32,

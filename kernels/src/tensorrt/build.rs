@@ -59,18 +59,14 @@ pub fn build(library: &Library, onnx: &[u8], options: &BuildOptions) -> Result<V
     let (mut blob, mut why) = (Blob::empty(), Why::new());
     // SAFETY: the entries are of a library of the version that the shim was built for; every pointer in `request` is that of
     // a slice or a string above which lives until after the call, with its length.
-    let status = unsafe { (library.table().build)(&raw const entries, &raw const request, &raw mut blob, &raw mut why) };
+    let status =
+        unsafe { (library.table().build)(&raw const entries, &raw const request, &raw mut blob, &raw mut why) };
     TensorRtError::check(library.kind(), status, &why)?;
     take(library, blob, "the plan's length", MAX_PLAN)
 }
 
 /// Copies what TensorRT made and gives its memory back.
-pub(super) fn take(
-    library: &Library,
-    blob: Blob,
-    what: &'static str,
-    limit: usize,
-) -> Result<Vec<u8>, TensorRtError> {
+pub(super) fn take(library: &Library, blob: Blob, what: &'static str, limit: usize) -> Result<Vec<u8>, TensorRtError> {
     if blob.owner.is_null() {
         return Ok(Vec::new());
     }

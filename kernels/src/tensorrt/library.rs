@@ -96,13 +96,9 @@ impl Library {
         let runtime = handle.symbol(c"createInferRuntime_INTERNAL")?;
         // SAFETY: a TensorRT of this major version declares both so (NvInfer.h, NvInferRuntime.h).
         let (builder, runtime) = unsafe {
-            (
-                std::mem::transmute::<*mut c_void, Create>(builder),
-                std::mem::transmute::<*mut c_void, Create>(runtime),
-            )
+            (std::mem::transmute::<*mut c_void, Create>(builder), std::mem::transmute::<*mut c_void, Create>(runtime))
         };
-        let entries =
-            Entries { builder: Some(builder), runtime: Some(runtime), parser: None };
+        let entries = Entries { builder: Some(builder), runtime: Some(runtime), parser: None };
         Ok(Self { kind, path: handle.path, version, entries })
     }
 

@@ -169,9 +169,8 @@ impl Session {
         }
         let mut why = Why::new();
         // SAFETY: the session lives; the caller vouches for the stream.
-        let status = unsafe {
-            (self.library.table().set_profile)(self.raw.as_ptr(), profile as i32, stream, &raw mut why)
-        };
+        let status =
+            unsafe { (self.library.table().set_profile)(self.raw.as_ptr(), profile as i32, stream, &raw mut why) };
         TensorRtError::check(self.library.kind(), status, &why)
     }
 
@@ -188,9 +187,8 @@ impl Session {
             dims.ok_or_else(|| shape(format!("{} is of shape {:?}, not {lengths:?}", tensor.name, tensor.shape)))?;
         let mut why = Why::new();
         // SAFETY: the session lives; the shim reads `dims` and keeps nothing.
-        let status = unsafe {
-            (self.library.table().set_shape)(self.raw.as_ptr(), index as i32, &raw const dims, &raw mut why)
-        };
+        let status =
+            unsafe { (self.library.table().set_shape)(self.raw.as_ptr(), index as i32, &raw const dims, &raw mut why) };
         TensorRtError::check(self.library.kind(), status, &why)
     }
 
@@ -199,9 +197,8 @@ impl Session {
         let name = self.tensor(index)?.name.clone();
         let (mut dims, mut why) = (Dims::empty(), Why::new());
         // SAFETY: the session lives; the shim writes `dims` and keeps nothing.
-        let status = unsafe {
-            (self.library.table().shape)(self.raw.as_ptr(), index as i32, &raw mut dims, &raw mut why)
-        };
+        let status =
+            unsafe { (self.library.table().shape)(self.raw.as_ptr(), index as i32, &raw mut dims, &raw mut why) };
         TensorRtError::check(self.library.kind(), status, &why)?;
         let lengths = dims.shape().and_then(|shape| shape.iter().map(|l| usize::try_from(*l).ok()).collect());
         lengths.ok_or_else(|| shape(format!("the shape of {name} depends on more than the shapes of the inputs")))
@@ -233,9 +230,8 @@ impl Session {
             let address = buffer.address as *mut c_void;
             let mut why = Why::new();
             // SAFETY: the session lives; the caller vouches for the address, and its length was checked.
-            let status = unsafe {
-                (self.library.table().set_address)(self.raw.as_ptr(), index as i32, address, &raw mut why)
-            };
+            let status =
+                unsafe { (self.library.table().set_address)(self.raw.as_ptr(), index as i32, address, &raw mut why) };
             TensorRtError::check(self.library.kind(), status, &why)?;
         }
         let mut why = Why::new();
@@ -278,18 +274,12 @@ impl Session {
 
     fn read_tensor(&self, index: usize) -> Result<Tensor, TensorRtError> {
         let kind = self.library.kind();
-        let mut raw = boundary::Tensor {
-            name: [0; boundary::NAME],
-            is_input: 0,
-            kind: 0,
-            on_device: 0,
-            dims: Dims::empty(),
-        };
+        let mut raw =
+            boundary::Tensor { name: [0; boundary::NAME], is_input: 0, kind: 0, on_device: 0, dims: Dims::empty() };
         let mut why = Why::new();
         // SAFETY: the session lives; the shim writes `raw` and keeps nothing.
-        let status = unsafe {
-            (self.library.table().tensor)(self.raw.as_ptr(), index as i32, &raw mut raw, &raw mut why)
-        };
+        let status =
+            unsafe { (self.library.table().tensor)(self.raw.as_ptr(), index as i32, &raw mut raw, &raw mut why) };
         TensorRtError::check(kind, status, &why)?;
         let name = raw.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = String::from_utf8_lossy(name).into_owned();
@@ -307,13 +297,8 @@ impl Session {
 
     fn read_range(&self, index: usize, profile: usize) -> Result<Range, TensorRtError> {
         let (kind, none) = (self.library.kind(), Dims::empty());
-        let mut raw = boundary::Range {
-            input: std::ptr::null(),
-            profile: 0,
-            shortest: none,
-            usual: none,
-            longest: none,
-        };
+        let mut raw =
+            boundary::Range { input: std::ptr::null(), profile: 0, shortest: none, usual: none, longest: none };
         let mut why = Why::new();
         // SAFETY: the session lives; the shim writes `raw` and keeps nothing.
         let status = unsafe {

@@ -25,22 +25,22 @@ pub fn network(shape: &[u64], nodes: &[Node]) -> Vec<u8> {
     model
 }
 
-/// `y = x + w`, where `w` lies in another file.
-pub fn with_external_file(file: &str) -> Vec<u8> {
-    let mut entry = Vec::new();
-    field(&mut entry, 1, b"location");
-    field(&mut entry, 2, file.as_bytes());
+/// `y = max(x, 0)`, with weights beside it that lie in another file.
+pub fn with_weights_in(file: &str, bytes: u64) -> Vec<u8> {
+    let mut place = Vec::new();
+    field(&mut place, 1, b"location");
+    field(&mut place, 2, file.as_bytes());
     let mut tensor = Vec::new();
-    number(&mut tensor, 1, 4); // dims
-    number(&mut tensor, 2, 1); // FLOAT
+    number(&mut tensor, 1, bytes); // dims
+    number(&mut tensor, 2, 2); // UINT8
     field(&mut tensor, 8, b"w");
-    field(&mut tensor, 13, &entry);
+    field(&mut tensor, 13, &place);
     number(&mut tensor, 14, 1); // EXTERNAL
-    let mut initializer = Vec::new();
-    field(&mut initializer, 5, &tensor);
-    let mut model = network(&[4], &[Node("Add", &["x", "w"], "y")]);
-    // A message that is given twice is merged: the graph gains the initialiser.
-    field(&mut model, 7, &initializer);
+    let mut graph = Vec::new();
+    field(&mut graph, 5, &tensor);
+    let mut model = network(&[4], &[Node("Relu", &["x"], "y")]);
+    // A message that is given twice is merged: the graph gains the weights.
+    field(&mut model, 7, &graph);
     model
 }
 
@@ -48,7 +48,11 @@ fn value(name: &str, shape: &[u64]) -> Vec<u8> {
     let mut dims = Vec::new();
     for length in shape {
         let mut dim = Vec::new();
-        if *length == 0 { field(&mut dim, 2, b"batch") } else { number(&mut dim, 1, *length) }
+        if *length == 0 {
+            field(&mut dim, 2, b"batch")
+        } else {
+            number(&mut dim, 1, *length)
+        }
         field(&mut dims, 1, &dim);
     }
     let mut tensor = Vec::new();
