@@ -1,18 +1,22 @@
 //! TensorRT: NVIDIA's engine compiler and runtime, both TensorRT-RTX and enterprise TensorRT, opened at run time.
 //!
 //! [`Library::open`] opens one of the two and checks that it is what it is said to be; [`build`] makes a plan of ONNX; a
-//! [`Session`] runs a plan. See TENSORRT.md for how the C++ shim below is built.
+//! [`Session`] runs a plan on memory and a stream of the caller's, a [`Runner`] on its own. See TENSORRT.md for how the C++ shim below is built.
 mod boundary;
 mod build;
 mod error;
+mod gpu;
 mod library;
 mod log;
+mod runner;
 mod session;
 
 pub use build::{BuildOptions, ProfileInput, RTX_TARGETS, build};
 pub use error::TensorRtError;
+pub use gpu::Gpu;
 pub use library::{Kind, Library, Version};
 pub use log::{Severity, log_to};
+pub use runner::{Runner, Values};
 pub use session::{Buffer, DataType, Range, Session, Tensor};
 
 /// Longest ONNX: protobuf knows no longer message.

@@ -2,7 +2,7 @@
 use super::boundary::{self, Blob, Dims, Why};
 use super::build::take;
 use super::error::TensorRtError;
-use super::library::Library;
+use super::library::{Kind, Library};
 use super::{MAX_CACHE, MAX_PLAN, MAX_PROFILES, MAX_TENSORS};
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -135,6 +135,11 @@ impl Session {
     /// Inputs and outputs, in the plan's order.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
+    }
+
+    /// Which TensorRT.
+    pub fn kind(&self) -> Kind {
+        self.library.kind()
     }
 
     /// How many optimisation profiles there are; at least one.

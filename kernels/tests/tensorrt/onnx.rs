@@ -49,9 +49,9 @@ fn value(name: &str, shape: &[u64]) -> Vec<u8> {
     for length in shape {
         let mut dim = Vec::new();
         if *length == 0 {
-            field(&mut dim, 2, b"batch")
+            field(&mut dim, 2, b"batch");
         } else {
-            number(&mut dim, 1, *length)
+            number(&mut dim, 1, *length);
         }
         field(&mut dims, 1, &dim);
     }

@@ -1,7 +1,7 @@
 //! What a session says of plans where there is no GPU.
 use super::stand_in::{Source, stand_in};
 use super::{rtx, small_plan};
-use sund_kernels::tensorrt::{Kind, Library, Session, TensorRtError};
+use sund_kernels::tensorrt::{Gpu, Kind, Library, Session, TensorRtError};
 
 fn refused(library: &Library, plan: &[u8]) -> TensorRtError {
     Session::open(library, plan, &[]).map(|session| session.tensors().to_vec()).expect_err("there is no GPU here")
@@ -13,6 +13,14 @@ fn a_plan_needs_a_gpu() {
     let error = refused(&library, &small_plan(&library));
     assert!(matches!(&error, TensorRtError::Device { why, .. } if why.contains("cudaError")), "{error}");
     assert!(error.to_string().starts_with("TensorRT-RTX finds no GPU that it can use: "), "{error}");
+}
+
+#[test]
+fn a_gpu_needs_a_driver_and_to_be_there() {
+    for kind in [Kind::Rtx, Kind::Enterprise] {
+        let error = Gpu::open(kind, 0).map(|gpu| format!("{gpu:?}")).expect_err("there is no GPU here");
+        assert!(matches!(&error, TensorRtError::Device { why, .. } if why.contains("CUDA driver")), "{error}");
+    }
 }
 
 #[test]

@@ -21,16 +21,19 @@ impl Source {
     }
 
     fn code(&self) -> String {
-        let mut code = "#include <new>\n#include <stdexcept>\nextern \"C\" {\n".to_owned();
-        for (name, number) in ["Major", "Minor", "Patch"].iter().zip(self.version) {
-            code += &format!("int getInferLib{name}Version() {{ return {number}; }}\n");
-        }
-        for (name, body) in [("Builder", self.builder), ("Runtime", self.runtime)] {
-            if let Some(body) = body {
-                code += &format!("void* createInfer{name}_INTERNAL(void*, int) {{ {body} }}\n");
-            }
-        }
-        code + "}\n"
+        let [major, minor, patch] = self.version;
+        let create = |name, body: Option<&str>| {
+            body.map(|body| format!("void* createInfer{name}_INTERNAL(void*, int) {{ {body} }}")).unwrap_or_default()
+        };
+        format!(
+            "#include <new>\n#include <stdexcept>\nextern \"C\" {{\n\
+             int getInferLibMajorVersion() {{ return {major}; }}\n\
+             int getInferLibMinorVersion() {{ return {minor}; }}\n\
+             int getInferLibPatchVersion() {{ return {patch}; }}\n\
+             {}\n{}\n}}\n",
+            create("Builder", self.builder),
+            create("Runtime", self.runtime)
+        )
     }
 }
 
