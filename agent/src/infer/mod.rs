@@ -1,10 +1,14 @@
-//! Engines: what runs a network. tract is always there; ONNX Runtime where it is installed.
+//! Engines: what runs a network. tract is always there; ONNX Runtime and TensorRT where they are installed.
 mod choose;
 mod onnxruntime;
+#[cfg(feature = "tensorrt")]
+mod tensorrt;
 mod tract;
 
 pub use choose::{Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE};
 pub use onnxruntime::OnnxRuntimeEngine;
+#[cfg(feature = "tensorrt")]
+pub use tensorrt::TensorRtEngine;
 pub use tract::TractEngine;
 
 use crate::fault::{Blame, Fault};
