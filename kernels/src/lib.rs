@@ -18,6 +18,8 @@ mod room;
 mod rows;
 mod sample;
 mod scores;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 
 pub use boxes::{BoxRule, ScoredBox, boxes};
 pub use component::{Component, components, fill_holes, largest_component};

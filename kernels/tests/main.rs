@@ -3,3 +3,5 @@
 mod geometry;
 mod properties;
 mod scipy;
+#[cfg(feature = "tensorrt")]
+mod tensorrt;

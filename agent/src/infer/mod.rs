@@ -1,12 +1,16 @@
-//! Engines: what runs a network. tract is always there; ONNX Runtime where it is installed.
+//! Engines: what runs a network. tract is always there; ONNX Runtime and TensorRT where they are installed.
 mod choose;
 mod gpu;
 mod onnxruntime;
+#[cfg(feature = "tensorrt")]
+mod tensorrt;
 mod tract;
 
 pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, Plans, kept_name};
 pub use gpu::{Gpu, TensorRtLibrary};
 pub use onnxruntime::OnnxRuntimeEngine;
+#[cfg(feature = "tensorrt")]
+pub use tensorrt::TensorRtEngine;
 pub use tract::TractEngine;
 
 use crate::fault::{Blame, Fault};
