@@ -136,6 +136,8 @@ pub mod model {
     pub const MAX_VOXELS: usize = 1 << 30;
     /// Most files of a golden case.
     pub const MAX_FILES: usize = 5_000;
+    /// Most GPU architectures that an engine is compiled for at once.
+    pub const MAX_ARCHITECTURES: usize = 16;
     /// Longest mask of a golden case: a bit for each voxel that a step may make.
     pub const MAX_MASK: u64 = (MAX_VOXELS / 8) as u64;
     /// Longest document of a package: model card, licence, bill of materials.

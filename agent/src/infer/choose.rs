@@ -73,6 +73,8 @@ pub enum EngineKind {
         gpu: Gpu,
         /// Where the compiled networks are.
         plans: Plans,
+        /// The folder in which TensorRT-RTX's kernels stay from one start to the next.
+        kernels: Option<PathBuf>,
     },
 }
 
@@ -125,11 +127,12 @@ impl EngineKind {
         match self {
             EngineKind::Tract => Ok(Box::<TractEngine>::default()),
             EngineKind::OnnxRuntime { library } => Ok(Box::new(OnnxRuntimeEngine::open(library)?)),
-            EngineKind::TensorRt { .. } => Err(Fault::new(
-                "engine-unavailable",
-                Blame::Configuration,
-                "this sund was built without TensorRT: cargo build --release --features tensorrt",
-            )),
+            #[cfg(feature = "tensorrt")]
+            EngineKind::TensorRt { library, precision, plans, kernels, .. } => {
+                super::tensorrt::open(library, precision, plans, kernels.as_deref())
+            }
+            #[cfg(not(feature = "tensorrt"))]
+            EngineKind::TensorRt { .. } => Err(super::without_tensorrt()),
         }
     }
 }
@@ -174,16 +177,16 @@ impl Engines {
                     let name = format!("{class} {precision}, {source}");
                     let engine = self.on_gpu(class, precision).and_then(|(library, gpu)| {
                         let (library, gpu, precision) = (library.clone(), gpu.clone(), precision.to_owned());
-                        plans.map(|plans| EngineKind::TensorRt { library, precision, gpu, plans })
+                        let kernels = self.kept.clone();
+                        plans.map(|plans| EngineKind::TensorRt { library, precision, gpu, plans, kernels })
                     });
                     all.push(Candidate { name, engine });
                 }
             }
         }
         let onnxruntime = self.onnxruntime.clone().map(|library| EngineKind::OnnxRuntime { library });
-        let unnamed = || {
-            format!("no library of ONNX Runtime is named, by [worker] onnxruntime or {ONNXRUNTIME_VARIABLE}")
-        };
+        let unnamed =
+            || format!("no library of ONNX Runtime is named, by [worker] onnxruntime or {ONNXRUNTIME_VARIABLE}");
         for (class, engine) in [("onnxruntime", onnxruntime.ok_or_else(unnamed)), ("tract", Ok(EngineKind::Tract))] {
             let engine = match engine {
                 Ok(_) if !is_validated(validated, class, "fp32") => Err(NOT_VALIDATED.to_owned()),
@@ -196,7 +199,9 @@ impl Engines {
         // What no release of Sund runs, such as tract fp16.
         let is_told = |one: &ValidatedEngine| all.iter().any(|known| known.name.starts_with(&name(one)));
         let untold: Vec<String> = validated.iter().filter(|one| !is_told(one)).map(name).collect();
-        all.extend(untold.into_iter().map(|name| Candidate { name, engine: Err("no such engine is known here".to_owned()) }));
+        all.extend(
+            untold.into_iter().map(|name| Candidate { name, engine: Err("no such engine is known here".to_owned()) }),
+        );
         all
     }
 
@@ -250,9 +255,8 @@ impl Engines {
     fn packaged(&self, package: &Package, class: &str, precision: &str) -> Result<Plans, String> {
         let (library, gpu) = self.on_gpu(class, precision)?;
         for network in &package.manifest.networks {
-            let of_network = |one: &&Compiled| {
-                one.network == network.name && one.class == class && one.precision == precision
-            };
+            let of_network =
+                |one: &&Compiled| one.network == network.name && one.class == class && one.precision == precision;
             let compiled: Vec<&Compiled> = package.manifest.compiled.iter().filter(of_network).collect();
             let of_version: Vec<&&Compiled> = compiled.iter().filter(|one| one.version == library.version).collect();
             if compiled.is_empty() {
@@ -261,7 +265,10 @@ impl Engines {
             if of_version.is_empty() {
                 let versions: Vec<&str> = compiled.iter().map(|one| one.version.as_str()).collect();
                 let versions = versions.join(", ");
-                return Err(format!("network {} is compiled by {versions}, the library here is {}", network.name, library.version));
+                return Err(format!(
+                    "network {} is compiled by {versions}, the library here is {}",
+                    network.name, library.version
+                ));
             }
             let architecture = gpu.architecture();
             if !of_version.iter().any(|one| one.architectures.contains(&architecture)) {
@@ -395,13 +402,16 @@ mod tests {
             against(&engines, &fits, name)
         };
         assert!(other(&|here| here.gpu = None).contains("no GPU"));
-        assert!(other(&|here| here.gpu = Some(gpu((9, 0)))).contains("compiled for sm86, sm89, the NVIDIA L4 here is sm90"));
+        assert!(
+            other(&|here| here.gpu = Some(gpu((9, 0)))).contains("compiled for sm86, sm89, the NVIDIA L4 here is sm90")
+        );
         assert!(other(&|here| here.tensorrt.clear()).contains("SUND_TENSORRT_RTX"));
         let newer = other(&|here| here.tensorrt = vec![library(RTX, "1.8.0")]);
         assert!(newer.contains("compiled by 1.7.1, the library here is 1.8.0"), "{newer}");
         assert!(against(&full(), &fits, "tensorrt-rtx fp16, packaged").contains("holds none for network detect"));
         // The faster of two that fit.
-        let both: &[(&str, &str, &str, &[&str])] = &[(RTX, "fp32", "1.7.1", &["sm89"]), (RTX, "fp16", "1.7.1", &["sm89"])];
+        let both: &[(&str, &str, &str, &[&str])] =
+            &[(RTX, "fp32", "1.7.1", &["sm89"]), (RTX, "fp16", "1.7.1", &["sm89"])];
         assert_eq!(chosen(&full(), &package(&validated, both)), "tensorrt-rtx fp16");
         // What is in the package and not in `engines` counts for nothing.
         assert_eq!(chosen(&full(), &package(&validated[2..], both)), "onnxruntime fp32");

@@ -10,7 +10,7 @@ pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, P
 pub use gpu::{Gpu, TensorRtLibrary};
 pub use onnxruntime::OnnxRuntimeEngine;
 #[cfg(feature = "tensorrt")]
-pub use tensorrt::TensorRtEngine;
+pub use tensorrt::{TensorRtCompiler, TensorRtEngine};
 pub use tract::TractEngine;
 
 use crate::fault::{Blame, Fault};
@@ -57,6 +57,14 @@ pub enum Form {
 
 /// Gives the bytes of a network.
 pub type Network<'a> = dyn Fn() -> Result<Vec<u8>, Fault> + 'a;
+
+/// What TensorRT is asked for, where it was not built in.
+#[cfg(not(feature = "tensorrt"))]
+pub fn without_tensorrt() -> Fault {
+    let reason =
+        "this sund was built without TensorRT: cargo build --release --features tensorrt (kernels/TENSORRT.md)";
+    Fault::new("engine-unavailable", Blame::Configuration, reason)
+}
 
 /// A network that cannot be loaded or run, and why in one line: libraries answer with many.
 fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {

@@ -85,7 +85,8 @@ pub(super) fn check(manifest: &Manifest, script: &mut Manuscript<'_>) {
         // Two of one purpose: nobody could say which one serves.
         for architecture in &one.architectures {
             if !purposes.insert((&one.network, &one.class, &one.precision, &one.version, architecture)) {
-                let message = format!("another engine of this network, class, precision and version is for {architecture}");
+                let message =
+                    format!("another engine of this network, class, precision and version is for {architecture}");
                 script.complain(&at("architectures"), message, "");
             }
         }

@@ -48,7 +48,10 @@ impl Floors {
             if let Some(percent) = self.most_tolerance_ml_percent {
                 let most = if ml > 0.0 { ml * percent / 100.0 } else { MOST_ML_OF_NOTHING };
                 let is_within = case.tolerance_ml <= most + f64::EPSILON;
-                must(is_within, format!("takes {:.1} ml more or less, at most {most:.1} are allowed", case.tolerance_ml));
+                must(
+                    is_within,
+                    format!("takes {:.1} ml more or less, at most {most:.1} are allowed", case.tolerance_ml),
+                );
             }
             if let Some(least) = self.least_dice {
                 match case.mask {
@@ -72,7 +75,10 @@ impl Floors {
             if case.scores.is_empty() {
                 must(false, format!("has no scores, and a tolerance of at most {most} is asked"));
             } else {
-                must(f64::from(found) <= most + slack, format!("takes scores {found} apart, at most {most} is allowed"));
+                must(
+                    f64::from(found) <= most + slack,
+                    format!("takes scores {found} apart, at most {most} is allowed"),
+                );
             }
         }
         reasons

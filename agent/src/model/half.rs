@@ -19,8 +19,7 @@ const IR_WITH_FREE_WEIGHTS: i64 = 4;
 
 /// The same network in 16-bit floats; a sentence where it has an operation that is not known here.
 pub fn converted(network: &[u8]) -> Result<Vec<u8>, String> {
-    let mut model =
-        onnx().proto_model_for_read(&mut { network }).map_err(|_| "is not an ONNX file".to_owned())?;
+    let mut model = onnx().proto_model_for_read(&mut { network }).map_err(|_| "is not an ONNX file".to_owned())?;
     let graph = model.graph.take().ok_or("is not an ONNX file: it holds no graph")?;
     model.ir_version = model.ir_version.max(IR_WITH_FREE_WEIGHTS);
     model.graph = Some(in_half(graph)?);
@@ -138,7 +137,8 @@ mod tests {
     fn what_is_no_network_or_has_an_unknown_operation_is_told() {
         assert!(converted(b"hello").is_err());
         let mut model = onnx().proto_model_for_read(&mut demo("text-detection/detect.onnx").as_slice()).unwrap();
-        model.graph.as_mut().unwrap().node.iter_mut().find(|node| node.op_type == "Conv").unwrap().op_type = "Loop".into();
+        model.graph.as_mut().unwrap().node.iter_mut().find(|node| node.op_type == "Conv").unwrap().op_type =
+            "Loop".into();
         assert!(converted(&model.encode_to_vec()).unwrap_err().contains("Loop"));
     }
 }

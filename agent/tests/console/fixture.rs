@@ -6,7 +6,8 @@ use sund_agent::console::{Readiness, StatusSource, preview_path};
 use sund_agent::outcome::Outcome;
 use sund_agent::privacy::Private;
 use sund_agent::status::{
-    DestinationStatus, EngineStatus, JobStatus, ModelStatus, Moment, Node, ResultStatus, SpoolStatus, Status, StudyStatus,
+    DestinationStatus, EngineStatus, JobStatus, ModelStatus, Moment, Node, ResultStatus, SpoolStatus, Status,
+    StudyStatus,
 };
 use tokio::sync::watch;
 

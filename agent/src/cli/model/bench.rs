@@ -73,7 +73,8 @@ pub(super) fn bench(path: &Path, case: Option<&str>, rounds: Rounds, as_json: bo
         }
     }
     if as_json {
-        let not_run: Vec<_> = not_run.iter().map(|(engine, reason)| json!({"engine": engine, "reason": reason})).collect();
+        let not_run: Vec<_> =
+            not_run.iter().map(|(engine, reason)| json!({"engine": engine, "reason": reason})).collect();
         let told = json!({
             "format": 1,
             "package": package.reference(),

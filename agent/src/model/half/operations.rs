@@ -91,8 +91,7 @@ const SENSITIVE: [&str; 26] = [
     "Softplus",
     "Sqrt",
 ];
-const BOOLEAN: [&str; 9] =
-    ["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"];
+const BOOLEAN: [&str; 9] = ["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"];
 const INTEGER: [&str; 5] = ["ArgMax", "ArgMin", "NonZero", "Shape", "Size"];
 
 /// How a node works, and the type of what it makes; a sentence where nobody knows.
