@@ -17,6 +17,7 @@ use crate::limits::model::MAX_NETWORK;
 use crate::model::compiled::{Compiled, FOLDER};
 use crate::model::{Contents, Package, half};
 use crate::study::open::hex;
+use crate::worker::Launcher;
 use ring::digest::{SHA256, digest};
 use std::path::Path;
 
@@ -47,6 +48,7 @@ pub fn compile(
     precision: &str,
     compiler: &dyn Compiler,
     here: &Engines,
+    launcher: &Launcher,
     on_network: &mut dyn FnMut(&str),
 ) -> Result<Vec<Compiled>, Fault> {
     let package = Package::inspect(folder)?;
@@ -77,7 +79,7 @@ pub fn compile(
         }
         let converted = networks.iter().map(|(name, network, _)| (name.as_str(), network.as_slice())).collect();
         on_network("golden cases in fp16");
-        prove(&package, &converted, here)?;
+        prove(&package, &converted, here, launcher)?;
     }
     let version = compiler.version();
     let mut made = Vec::new();

@@ -5,10 +5,16 @@ use crate::infer::{Engines, ONNXRUNTIME_VARIABLE};
 use crate::limits::dataset::MAX_FILE;
 use crate::model::{MANIFEST, Package};
 use crate::trial::Trials;
+use crate::worker::Launcher;
 use std::collections::BTreeMap;
 
 /// A fault where a golden case does not hold with these networks. They run in a copy of the package, in a worker.
-pub fn prove(package: &Package, networks: &BTreeMap<&str, &[u8]>, here: &Engines) -> Result<(), Fault> {
+pub fn prove(
+    package: &Package,
+    networks: &BTreeMap<&str, &[u8]>,
+    here: &Engines,
+    launcher: &Launcher,
+) -> Result<(), Fault> {
     if here.onnxruntime.is_none() {
         let reason = format!(
             "golden cases in fp16 are run on ONNX Runtime: {ONNXRUNTIME_VARIABLE} names its library, libonnxruntime.so"
@@ -36,7 +42,7 @@ pub fn prove(package: &Package, networks: &BTreeMap<&str, &[u8]>, here: &Engines
     put(MANIFEST, entries::on_onnxruntime(package, networks)?.as_bytes())?;
     let trial = Package::inspect(scratch.path())?;
     let here = Engines { onnxruntime: here.onnxruntime.clone(), ..Engines::default() };
-    match Trials::run(&trial, &here, &mut |_, _| ())?.missed() {
+    match Trials::run(&trial, &here, launcher, &mut |_, _| ())?.missed() {
         None => Ok(()),
         Some(fault) => {
             let reason = format!("in this precision its golden cases do not hold: {}", fault.reason);

@@ -47,9 +47,6 @@ pub fn is_name(text: &str) -> bool {
 }
 
 fn identity(manifest: &Manifest, script: &mut Manuscript<'_>) {
-    if manifest.format != 1 {
-        script.complain("format", format!("format {} is not known here", manifest.format), "write 1");
-    }
     if !is_name(&manifest.name) {
         let help = "a name has 1 to 64 lower-case letters, digits and hyphens";
         script.complain("name", format!("`{}` cannot be a name", manifest.name), help);

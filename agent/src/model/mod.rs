@@ -23,4 +23,4 @@ mod types;
 pub use check::{ENGINES, PRECISIONS, is_name};
 pub use contents::Contents;
 pub use floors::Floors;
-pub use package::{Defects, MANIFEST, Package};
+pub use package::{Defects, FORMATS, MANIFEST, Package};

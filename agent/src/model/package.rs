@@ -19,6 +19,9 @@ use std::path::Path;
 
 /// The manifest's file in the folder of a package.
 pub const MANIFEST: &str = "model.toml";
+/// Formats that are read here.
+pub const FORMATS: &[u32] = &[1];
+const INVALID: &str = "package-invalid";
 /// Problems that a fault names; `sund model check` tells the rest.
 const MAX_TOLD: usize = 8;
 
@@ -38,12 +41,13 @@ pub struct Package {
 }
 
 /// What is wrong with a package, in the order of the manifest's lines.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Defects {
     /// Each with its place in the manifest.
     pub problems: Vec<Problem>,
-    /// True where the only thing wrong is that networks are not those that the manifest names.
-    pub is_altered: bool,
+    /// What they come to: `package-invalid`; `package-altered` where the only thing wrong is that files are not those that the
+    /// manifest names; `package-format-unknown`.
+    pub code: &'static str,
 }
 
 impl From<Defects> for Fault {
@@ -58,8 +62,7 @@ impl From<Defects> for Fault {
         if let Some(more) = defects.problems.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
             told.push(format!("and {more} more"));
         }
-        let code = if defects.is_altered { "package-altered" } else { "package-invalid" };
-        Fault::new(code, Blame::Package, told.join("; "))
+        Fault::new(defects.code, Blame::Package, told.join("; "))
     }
 }
 
@@ -85,10 +88,14 @@ impl Package {
             .read(MANIFEST, MAX_MANIFEST)
             .map_err(|reason| whole(reason, "a package is a folder with a model.toml; see: sund model new"))?;
         let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned(), "save it as UTF-8"))?;
-        let first = |problem| Defects { problems: vec![problem], is_altered: false };
+        let first = |problem| Defects { problems: vec![problem], code: INVALID };
         let mut script = Manuscript::parse(&text).map_err(first)?;
+        // MODELS.md 1, "Formats": what another format says is not looked at.
+        if !script.is_of_format(FORMATS) {
+            return Err(Defects { problems: script.into_problems(), code: "package-format-unknown" });
+        }
         script.check_keys();
-        let refused = |script: Manuscript<'_>| Defects { problems: script.into_problems(), is_altered: false };
+        let refused = |script: Manuscript<'_>| Defects { problems: script.into_problems(), code: INVALID };
         // Where keys are wrong, serde would tell the first of them again.
         if !script.holds() {
             return Err(refused(script));
@@ -111,7 +118,8 @@ impl Package {
         if with_golden {
             package.inspect_golden(&mut script);
         }
-        if script.holds() { Ok(package) } else { Err(Defects { problems: script.into_problems(), is_altered }) }
+        let code = if is_altered { "package-altered" } else { INVALID };
+        if script.holds() { Ok(package) } else { Err(Defects { problems: script.into_problems(), code }) }
     }
 
     /// Sums its files, where nothing is wrong with them so far.
@@ -285,7 +293,7 @@ fn compare_networks(contents: &Contents, manifest: &Manifest, script: &mut Manus
 /// A defect of the package as a whole.
 fn whole(message: String, help: &str) -> Defects {
     let problem = Problem { line: 1, column: 1, key: String::new(), message, help: help.to_owned() };
-    Defects { problems: vec![problem], is_altered: false }
+    Defects { problems: vec![problem], code: INVALID }
 }
 
 fn broken(reason: String) -> Fault {

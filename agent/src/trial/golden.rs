@@ -18,6 +18,14 @@ pub struct Rig {
     ran: u64,
 }
 
+/// Workers that are this very program.
+pub fn this_program() -> Result<Launcher, Fault> {
+    let program = std::env::current_exe().map_err(|error| {
+        Fault::new("worker-not-started", Blame::Box, format!("this program cannot be found: {error}"))
+    })?;
+    Ok(Launcher::Child { program })
+}
+
 /// What came of a golden case on an engine.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trial {
@@ -59,11 +67,12 @@ impl Trials {
     pub fn run<T>(
         package: &Package,
         here: &Engines,
+        launcher: &Launcher,
         on_case: &mut dyn FnMut(&Golden, &str) -> T,
     ) -> Result<Self, Fault> {
         // Refused where no engine of this machine may serve the package.
         here.choose(package)?;
-        let mut rig = Rig::new()?;
+        let mut rig = Rig::new(launcher.clone());
         let (mut trials, mut not_run) = (Vec::new(), Vec::new());
         for Candidate { name, engine } in here.candidates(package) {
             match engine {
@@ -87,11 +96,8 @@ impl Trials {
 
 impl Rig {
     /// A rig without a worker yet.
-    pub fn new() -> Result<Self, Fault> {
-        let program = std::env::current_exe().map_err(|error| {
-            Fault::new("worker-not-started", Blame::Box, format!("this program cannot be found: {error}"))
-        })?;
-        Ok(Self { launcher: Launcher::Child { program }, worker: None, ran: 0 })
+    pub fn new(launcher: Launcher) -> Self {
+        Self { launcher, worker: None, ran: 0 }
     }
 
     /// Runs a case on an engine, and compares its answer. Blocks the calling thread.

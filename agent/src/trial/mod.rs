@@ -5,7 +5,7 @@ mod golden;
 
 pub use answers::{SeriesSeen, TrialAnswer};
 pub use files::{Found, SourceFile, find};
-pub use golden::{NotRun, Rig, Trial, Trials};
+pub use golden::{NotRun, Rig, Trial, Trials, this_program};
 
 use crate::association::{Association, Intake, IntakeInstance};
 use crate::config::Config;

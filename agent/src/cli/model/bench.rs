@@ -9,7 +9,7 @@ use crate::inference::EngineUsed;
 use crate::limits::trial::MAX_ROUNDS;
 use crate::model::Package;
 use crate::model::manifest::Golden;
-use crate::trial::Rig;
+use crate::trial::{Rig, this_program};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -59,7 +59,7 @@ pub(super) fn bench(path: &Path, case: Option<&str>, rounds: Rounds, as_json: bo
     })?;
     let here = Engines::here(None);
     here.choose(&package)?;
-    let mut rig = Rig::new()?;
+    let mut rig = Rig::new(this_program()?);
     let (mut measured, mut not_run) = (Vec::new(), Vec::new());
     for Candidate { name, engine } in here.candidates(&package) {
         match engine {

@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::model::compiled;
+use crate::trial::this_program;
 use std::path::{Path, PathBuf};
 
 /// In which numbers an engine computes.
@@ -36,9 +37,17 @@ pub(super) fn compile(
         Precision::Fp16 => "fp16",
     };
     let waiting = spinner(format!("compiling for {}", target.class));
-    let made = compile_package(folder, target, precision, compiler.as_ref(), &Engines::here(None), &mut |what| {
-        waiting.set_message(what.to_owned());
-    });
+    let made = compile_package(
+        folder,
+        target,
+        precision,
+        compiler.as_ref(),
+        &Engines::here(None),
+        &this_program()?,
+        &mut |what| {
+            waiting.set_message(what.to_owned());
+        },
+    );
     waiting.finish_and_clear();
     let mut rows = Vec::new();
     for entry in made? {

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::infer::Engines;
 use crate::model::Package;
 use crate::model::golden::Compared;
-use crate::trial::{Trial, Trials};
+use crate::trial::{Trial, Trials, this_program};
 use serde_json::json;
 use std::path::Path;
 
@@ -31,7 +31,9 @@ pub(super) fn test(path: &Path, as_json: bool) -> Result<Exit, Fault> {
 
 /// Runs the golden cases; a spinner says which one.
 pub(super) fn run(package: &Package) -> Result<Trials, Fault> {
-    Trials::run(package, &Engines::here(None), &mut |case, engine| Shown(spinner(format!("{} on {engine}", case.name))))
+    Trials::run(package, &Engines::here(None), &this_program()?, &mut |case, engine| {
+        Shown(spinner(format!("{} on {engine}", case.name)))
+    })
 }
 
 /// Prints what came of them; `all_hold` follows where nothing is wrong.
