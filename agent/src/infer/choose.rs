@@ -27,6 +27,8 @@ pub struct Engines {
     pub onnxruntime: Option<PathBuf>,
     /// The GPU.
     pub gpu: Option<Gpu>,
+    /// Why there is none, where somebody looked for it.
+    pub gpu_trouble: Option<String>,
     /// Libraries of TensorRT.
     pub tensorrt: Vec<TensorRtLibrary>,
     /// Where engines lie that were compiled on this box.
@@ -163,6 +165,22 @@ impl Engines {
         Self { onnxruntime: configured.map(Path::to_owned).or(named), ..Self::default() }
     }
 
+    /// The same, with the GPU and the libraries of TensorRT that environment variables name. Both are opened: only in a process
+    /// that may be lost, as a command of a vendor is.
+    #[must_use]
+    pub fn with_gpu(self) -> Self {
+        #[cfg(feature = "tensorrt")]
+        {
+            let (gpu, tensorrt, troubles) = super::tensorrt::found(&compiled::named);
+            Self { gpu, tensorrt, gpu_trouble: (!troubles.is_empty()).then(|| troubles.join("; ")), ..self }
+        }
+        #[cfg(not(feature = "tensorrt"))]
+        {
+            let trouble = super::without_tensorrt().reason;
+            Self { gpu_trouble: Some(trouble), ..self }
+        }
+    }
+
     /// Every engine that the package is validated for, and every one that is here: the preferred one first, each with the
     /// reason against it where there is one.
     pub fn candidates(&self, package: &Package) -> Vec<Candidate> {
@@ -240,11 +258,12 @@ impl Engines {
 
     /// What runs compiled networks of a class here.
     fn on_gpu(&self, class: &str, precision: &str) -> Result<(&TensorRtLibrary, &Gpu), String> {
-        let gpu = self.gpu.as_ref().ok_or("there is no GPU that can be used in this machine")?;
-        let library = self.tensorrt.iter().find(|library| library.class == class);
-        let library = library.ok_or_else(|| {
-            format!("no library of it is named, by [worker] {} or {}", compiled::key(class), compiled::variable(class))
+        let gpu = self.gpu.as_ref().ok_or_else(|| {
+            self.gpu_trouble.clone().unwrap_or_else(|| "no GPU is known that it could use".to_owned())
         })?;
+        let library = self.tensorrt.iter().find(|library| library.class == class);
+        let library =
+            library.ok_or_else(|| format!("no library of it is here: {} names one", compiled::variable(class)))?;
         if precision == "fp16" && gpu.capability < (7, 5) {
             return Err(format!("{gpu} has no fast arithmetic of 16 bits"));
         }
@@ -358,6 +377,7 @@ mod tests {
         Engines {
             onnxruntime: Some("/lib/onnx.so".into()),
             gpu: Some(gpu((8, 9))),
+            gpu_trouble: None,
             tensorrt: vec![library(RTX, "1.7.1"), library("tensorrt", "11.4.0")],
             kept: None,
         }
@@ -402,6 +422,8 @@ mod tests {
             against(&engines, &fits, name)
         };
         assert!(other(&|here| here.gpu = None).contains("no GPU"));
+        let trouble = "there is no CUDA driver".to_owned();
+        assert!(other(&|here| (here.gpu, here.gpu_trouble) = (None, Some(trouble.clone()))).contains("no CUDA driver"));
         assert!(
             other(&|here| here.gpu = Some(gpu((9, 0)))).contains("compiled for sm86, sm89, the NVIDIA L4 here is sm90")
         );

@@ -57,7 +57,7 @@ pub(super) fn bench(path: &Path, case: Option<&str>, rounds: Rounds, as_json: bo
         let reason = format!("there is no golden case `{}`; there is: {}", case.unwrap_or_default(), known.join(", "));
         Fault::new("golden-case-unknown", Blame::Configuration, reason)
     })?;
-    let here = Engines::here(None);
+    let here = Engines::here(None).with_gpu();
     here.choose(&package)?;
     let mut rig = Rig::new(this_program()?);
     let (mut measured, mut not_run) = (Vec::new(), Vec::new());

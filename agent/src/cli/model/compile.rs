@@ -26,7 +26,7 @@ pub(super) fn compile(
     precision: Precision,
     library: Option<PathBuf>,
 ) -> Result<Exit, Fault> {
-    let library = library.or_else(|| named(target.class)).ok_or_else(|| {
+    let library = library.or_else(|| compiled::named(target.class)).ok_or_else(|| {
         let reason =
             format!("no library of {} is named: --library PATH, or {}", target.class, compiled::variable(target.class));
         Fault::new("engine-unavailable", Blame::Configuration, reason)
@@ -57,10 +57,6 @@ pub(super) fn compile(
     }
     print(&table(&["network", "engine", "for", "file", "size"], &rows));
     Ok(print(&format!("\nmodel.toml names them; next: sund model pack {}\n", folder.display())))
-}
-
-fn named(class: &str) -> Option<PathBuf> {
-    std::env::var_os(compiled::variable(class)).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(feature = "tensorrt")]

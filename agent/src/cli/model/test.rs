@@ -31,7 +31,7 @@ pub(super) fn test(path: &Path, as_json: bool) -> Result<Exit, Fault> {
 
 /// Runs the golden cases; a spinner says which one.
 pub(super) fn run(package: &Package) -> Result<Trials, Fault> {
-    Trials::run(package, &Engines::here(None), &this_program()?, &mut |case, engine| {
+    Trials::run(package, &Engines::here(None).with_gpu(), &this_program()?, &mut |case, engine| {
         Shown(spinner(format!("{} on {engine}", case.name)))
     })
 }
