@@ -100,7 +100,7 @@ def focused():
 def live_without_reload():
     driver.get(PLAIN)
     js("window.sameDocument = true")
-    until("the empty state", lambda: "storescu +sd +r -aec SUND 127.0.0.1 11112" in text("#storescu"))
+    until("the empty state", lambda: "dcmsend -nh +sd +r -aec SUND 127.0.0.1 11112" in text("#dcmsend"))
     shoot("empty-light-1280")
     change("receiving", "the first study", lambda: text(".study-name") == "Sørensen, Åse Ægidia")
     assert text(".study-state .chip") == "Receiving"
