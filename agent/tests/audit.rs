@@ -79,7 +79,7 @@ fn an_event_is_a_message_of_ps3_15_with_its_identifiers_sealed() {
 #[test]
 fn a_refusal_carries_its_stable_code() {
     let dir = tempfile::tempdir().unwrap();
-    let fault = Fault::new("study-two-patients", Blame::Peer, "The study names two patients.");
+    let fault = Fault::new("two-patients-in-one-study", Blame::Peer, "The study names two patients.");
     open(dir.path(), 1 << 20).unwrap().append(Event::StudyRefused { study: study(), fault }).unwrap();
     let line: Value = serde_json::from_str(&lines(&files(dir.path())[0])[0]).unwrap();
     let event = &line["message"]["EventIdentification"];
@@ -88,7 +88,7 @@ fn a_refusal_carries_its_stable_code() {
     let place = "message.EventIdentification.EventOutcomeDescription.code";
     assert!(include_str!("../REFUSALS.md").contains(&format!("`{place}`")));
     let code = line.pointer(&format!("/{}", place.replace('.', "/"))).unwrap();
-    assert_eq!(code, "study-two-patients");
+    assert_eq!(code, "two-patients-in-one-study");
 }
 
 #[test]
