@@ -5,13 +5,13 @@
 mod across;
 mod boxes;
 mod component;
-mod ct;
 mod grid;
 mod image;
 mod intensity;
 mod lanes;
 mod orient;
 mod placement;
+mod preprocess;
 mod region;
 mod resample;
 mod room;
@@ -21,11 +21,11 @@ mod scores;
 
 pub use boxes::{BoxRule, ScoredBox, boxes};
 pub use component::{Component, components, fill_holes, largest_component};
-pub use ct::preprocess_ct;
 pub use grid::{Grid, Volume};
 pub use image::{planes, resize_image};
 pub use intensity::{clip_range, quantiles, scale_offset, window, z_score};
 pub use orient::{Orientation, orient};
+pub use preprocess::{Contrast, Element, Preparation, preprocess};
 pub use region::{Region, crop, occupied_region, pad, paste};
 pub use resample::{Interpolation, grid_with_spacing, resample, resize, resized};
 pub use sample::{Sample, rescale};
