@@ -5,6 +5,7 @@
 mod across;
 mod boxes;
 mod component;
+pub mod cuda;
 mod grid;
 mod image;
 mod intensity;

@@ -1,6 +1,6 @@
 //! preprocess: rescale, sample, contrast and normalise in one pass over the samples, from what is stored to what a network takes.
 use crate::grid::voxels_of;
-use crate::intensity::window_foot;
+use crate::intensity::{STEP, window_foot};
 use crate::lanes;
 use crate::placement::Placement;
 use crate::room::room;
@@ -60,7 +60,7 @@ impl Preparation {
     pub(crate) fn tone(&self) -> Tone {
         let (low, span) = match self.contrast {
             Contrast::Window { center, width } => window_foot(center, width),
-            Contrast::Range { low, high } if high > low => (low, high - low),
+            Contrast::Range { low, high } if high > low => (low, (high - low).max(STEP)),
             // 0 throughout.
             Contrast::Range { .. } => (self.intercept, f32::INFINITY),
             Contrast::Whole => (0.0, 1.0),
@@ -204,6 +204,15 @@ mod tests {
         let range = Contrast::Range { low: 5.0, high: 5.0 };
         assert_eq!(prepared(2.0, &Preparation { contrast: range, ..ct }), [0.0; 3]);
         assert_eq!(prepared(2.0, &Preparation { contrast: Contrast::Whole, ..ct }), [3.0; 3]);
+    }
+
+    #[test]
+    fn the_narrowest_window_is_a_step_behind_its_foot() {
+        let ct = Preparation { slope: 0.25, ..Preparation::ct(1.0, -1024.0, -1018.5, 1.0) };
+        assert_eq!(prepared(0.0, &ct), [0.0; 3]);
+        assert_eq!(prepared(2.0, &ct), [0.0, 1.0, 0.0], "5, 7.5 and beyond, over a foot of 5");
+        let narrow = Contrast::Range { low: -1019.0, high: (-1019.0f32).next_up() };
+        assert_eq!(prepared(2.0, &Preparation { contrast: narrow, ..ct }), [0.0, 1.0, 0.0]);
     }
 
     #[test]
