@@ -20,6 +20,8 @@ mod room;
 mod rows;
 mod sample;
 mod scores;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
 mod tiles;
 
 pub use boxes::{BoxRule, ScoredBox, boxes};

@@ -4,3 +4,5 @@ mod cuda;
 mod geometry;
 mod properties;
 mod scipy;
+#[cfg(feature = "tensorrt")]
+mod tensorrt;
