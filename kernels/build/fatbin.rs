@@ -1,0 +1,30 @@
+//! The CUDA kernels as one image: machine code for each card that Sund knows, and PTX for newer ones.
+use std::env;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+/// Compute capabilities, 75 for 7.5; a card of 8.7 runs what was built for 8.6.
+const CAPABILITIES: [&str; 7] = ["75", "80", "86", "89", "90", "100", "120"];
+
+pub fn compile() {
+    println!("cargo:rerun-if-changed=build/fatbin.rs");
+    println!("cargo:rerun-if-changed=cuda");
+    println!("cargo:rerun-if-env-changed=SUND_NVCC");
+    let nvcc = env::var_os("SUND_NVCC").unwrap_or_else(|| OsString::from("nvcc"));
+    let Some(folder) = env::var_os("OUT_DIR") else { panic!("cargo names no OUT_DIR") };
+    let image = Path::new(&folder).join("kernels.fatbin");
+    let newest = CAPABILITIES[CAPABILITIES.len() - 1];
+    let built = Command::new(&nvcc)
+        // No fused multiply-add: the same bits as the reference. See KERNELS.md.
+        .args(["-std=c++20", "-O3", "-fmad=false", "--compress-mode=size", "--threads=0", "-fatbin"])
+        .args(CAPABILITIES.map(|capability| format!("-gencode=arch=compute_{capability},code=sm_{capability}")))
+        .arg(format!("-gencode=arch=compute_{newest},code=compute_{newest}"))
+        .args([Path::new("cuda/kernels.cu"), Path::new("-o"), &image])
+        .status();
+    match built {
+        Ok(status) if status.success() => (),
+        Ok(status) => panic!("{} did not compile the kernels: {status}", nvcc.display()),
+        Err(error) => panic!("{} cannot be run ({error}): set SUND_NVCC to the nvcc of CUDA 13", nvcc.display()),
+    }
+}
