@@ -113,6 +113,24 @@ fn the_chain_goes_on_across_files_and_restarts() {
     assert_eq!(rest.lines, report.lines - gone.len() as u64);
 }
 
+/// `sund audit verify` is no false alarm on a node that works.
+#[test]
+fn a_log_that_is_written_meanwhile_holds() {
+    const EVENTS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 1, 100_000);
+    let log = open(dir.path(), 100_000).unwrap();
+    let writing = std::thread::spawn(move || (1..EVENTS).for_each(|n| drop(log.append(stored(n)).unwrap())));
+    let mut seen = 1;
+    while !writing.is_finished() {
+        let report = verify(dir.path(), &Anchors::default()).unwrap();
+        assert!(report.lines >= seen, "{report:?}");
+        seen = report.lines;
+    }
+    writing.join().unwrap();
+    assert_eq!(verify(dir.path(), &Anchors::default()).unwrap().lines, EVENTS);
+}
+
 #[test]
 fn every_edit_removal_swap_and_cut_is_found() {
     let dir = tempfile::tempdir().unwrap();
