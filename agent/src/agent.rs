@@ -71,6 +71,7 @@ impl Agent {
             uid_key: config.uid_key,
             device: config.device,
             engines: Engines::here(config.worker.onnxruntime.as_deref()),
+            floors: config.floors,
             launcher: config.worker.launcher,
             bounds: config.worker.bounds,
             activation: config.worker.activation,

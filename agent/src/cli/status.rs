@@ -77,6 +77,10 @@ fn table(status: &Status) -> String {
         let _ =
             writeln!(text, "model        {} {}: {}, {}, {engine}", model.name, model.version, model.state, model.mode);
         let _ = writeln!(text, "             {}", model.explanation);
+        for engine in &model.engines {
+            let mark = if engine.serves { "*" } else { "-" };
+            let _ = writeln!(text, "             {mark} {}: {}", engine.name, engine.reason);
+        }
     }
     for to in &status.destinations {
         let counts = format!("{} waiting, {} delivered, {} dead, {} held", to.waiting, to.delivered, to.dead, to.held);
