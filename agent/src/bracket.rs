@@ -13,7 +13,7 @@ use crate::model::step::Step;
 use crate::model::tensors::{Lengths, wrong_shape};
 use crate::outcome::Outcome;
 use crate::postprocess::{boxes, preview};
-use crate::preprocess::{Value, Values, image, volume};
+use crate::preprocess::{Value, Values, image, operation_failed, volume};
 use std::time::{Duration, Instant};
 use sund_kernels::Volume;
 
@@ -109,7 +109,7 @@ fn on_volume(
             mask: mask.voxels.clone(),
         });
     }
-    let preview = preview::mosaic(source, &segments);
+    let preview = preview::mosaic(source, &segments).map_err(operation_failed)?;
     clock.book("postprocess", begun.elapsed());
     Ok(Inference {
         package: package.reference(),

@@ -168,6 +168,13 @@ impl Pipeline {
         }
     }
 
+    /// Writes down that what a person asked for was not done.
+    pub fn operation_refused(&self, operation: &'static str, study: Option<&str>, fault: Fault) -> Fault {
+        let study = study.map(|study| self.audit_study(study));
+        self.recorder.audit(crate::audit::Event::OperationRefused { operation, study, fault: fault.clone() });
+        fault
+    }
+
     /// Says where the DICOM node listens, for the console.
     pub fn listens_on(&self, address: &str) {
         address.clone_into(&mut self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

@@ -296,7 +296,7 @@ fn refused() -> StudyStatus {
         step: "refused".into(),
         at: at(121_500),
         text: "Two patients in one Study Instance UID. Nothing was analysed; correct the identity at the sender and send again.".into(),
-        code: Some("study-two-patients".into()),
+        code: Some("two-patients-in-one-study".into()),
     });
     study
 }
