@@ -33,6 +33,11 @@ pub struct Compiled {
     pub sha256: String,
 }
 
+/// The key of `[worker]` that names the library of a class.
+pub fn key(class: &str) -> &'static str {
+    if class == "tensorrt-rtx" { "tensorrt_rtx" } else { "tensorrt" }
+}
+
 /// The environment variable that names the library of a class.
 pub fn variable(class: &str) -> &'static str {
     if class == "tensorrt-rtx" { "SUND_TENSORRT_RTX" } else { "SUND_TENSORRT" }

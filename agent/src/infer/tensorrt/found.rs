@@ -1,34 +1,24 @@
 //! Looks for a GPU and for libraries of TensorRT, and opens both: only in a process that may be lost.
 use super::compiler::kind;
-use crate::infer::{Gpu, TensorRtLibrary};
-use crate::model::compiled::CLASSES;
+use crate::infer::{Found, Gpu, TensorRtLibrary};
 use std::path::PathBuf;
 use sund_kernels::tensorrt::{Gpu as Device, Kind, Library, TensorRtError};
 
-/// The first GPU that the process may see, and the libraries among these that can be opened; each trouble with them in a sentence.
-pub fn found(named: &dyn Fn(&str) -> Option<PathBuf>) -> (Option<Gpu>, Vec<TensorRtLibrary>, Vec<String>) {
-    let (mut libraries, mut troubles) = (Vec::new(), Vec::new());
-    for class in CLASSES {
-        let Some(path) = named(class) else { continue };
-        match Library::open(kind(class), &path) {
+/// The first GPU that the process may see, and the libraries among these, by their classes, that can be opened.
+pub fn found(named: &[(String, PathBuf)]) -> Found {
+    let (mut tensorrt, mut troubles) = (Vec::new(), Vec::new());
+    for (class, path) in named {
+        match Library::open(kind(class), path) {
             Ok(library) => {
                 let version = library.version().to_string();
-                libraries.push(TensorRtLibrary { class: class.to_owned(), path, version });
+                tensorrt.push(TensorRtLibrary { class: class.clone(), path: path.clone(), version });
             }
             Err(error) => troubles.push(error.to_string()),
         }
     }
-    // Nothing would run on it.
-    if libraries.is_empty() {
-        return (None, libraries, troubles);
-    }
-    match gpu() {
-        Ok(gpu) => (Some(gpu), libraries, troubles),
-        Err(error) => {
-            troubles.push(error.to_string());
-            (None, libraries, troubles)
-        }
-    }
+    // Without a library nothing would run on it.
+    let gpu = if tensorrt.is_empty() { None } else { gpu().map_err(|error| troubles.push(error.to_string())).ok() };
+    Found { gpu, tensorrt, trouble: (!troubles.is_empty()).then(|| troubles.join("; ")) }
 }
 
 fn gpu() -> Result<Gpu, TensorRtError> {
@@ -63,8 +53,8 @@ mod tests {
 
     #[test]
     fn a_library_that_is_none_is_a_trouble_and_no_gpu_is_looked_for() {
-        let (gpu, libraries, troubles) = found(&|class| (class == "tensorrt").then(|| "/no/such/library.so".into()));
-        assert!(gpu.is_none() && libraries.is_empty());
-        assert!(troubles.len() == 1 && troubles[0].contains("/no/such/library.so"), "{troubles:?}");
+        let found = found(&[("tensorrt".to_owned(), "/no/such/library.so".into())]);
+        assert!(found.gpu.is_none() && found.tensorrt.is_empty());
+        assert!(found.trouble.as_ref().is_some_and(|trouble| trouble.contains("/no/such/library.so")), "{found:?}");
     }
 }
