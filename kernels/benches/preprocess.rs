@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
-use sund_kernels::{Grid, grid_with_spacing, preprocess_ct};
+use sund_kernels::{Grid, Preparation, grid_with_spacing, preprocess};
 
 const DIMS: [usize; 3] = [300, 512, 512];
 const SLOPE: f32 = 1.0;
@@ -141,7 +141,7 @@ fn phantom() -> Vec<i16> {
 
 fn ours(samples: &[i16], case: &Case) -> Result<(Took, Vec<f16>), Box<dyn Error>> {
     let (wall, cpu) = (Instant::now(), processor_ms()?);
-    let out = preprocess_ct(samples, &case.source, &case.onto, SLOPE, INTERCEPT, CENTER, WIDTH)?;
+    let out = preprocess(samples, &case.source, &case.onto, &Preparation::ct(SLOPE, INTERCEPT, CENTER, WIDTH))?;
     Ok(([wall.elapsed().as_secs_f64() * 1e3, processor_ms()? - cpu], out))
 }
 

@@ -12,11 +12,13 @@ pub fn window(values: &mut [f32], center: f32, width: f32) {
     }
 }
 
+/// The span of a step, 2^-60: with 0 the foot itself would be 0 / 0, with less a stored value over the span could be infinite.
+pub(crate) const STEP: f32 = 1.0 / (1u64 << 60) as f32;
+
 /// The value at which a window leaves 0 and how far it is from there to 1: `x` becomes `(x - low) / span`.
 pub(crate) fn window_foot(center: f32, width: f32) -> (f32, f32) {
     let span = (width - 1.0).max(0.0);
-    // The smallest normal number instead of 0: at the foot itself 0 / 0 would be NaN.
-    (center - 0.5 - span / 2.0, span.max(f32::MIN_POSITIVE))
+    (center - 0.5 - span / 2.0, span.max(STEP))
 }
 
 /// `clip((x - low) / (high - low), 0, 1)`; 0 throughout where high is not above low. Worked: low 10, high 20: 15 → 0.5.

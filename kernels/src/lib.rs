@@ -5,13 +5,15 @@
 mod across;
 mod boxes;
 mod component;
-mod ct;
+pub mod cuda;
 mod grid;
 mod image;
 mod intensity;
 mod lanes;
 mod orient;
+mod overlay;
 mod placement;
+mod preprocess;
 mod region;
 mod resample;
 mod room;
@@ -20,18 +22,21 @@ mod sample;
 mod scores;
 #[cfg(feature = "tensorrt")]
 pub mod tensorrt;
+mod tiles;
 
 pub use boxes::{BoxRule, ScoredBox, boxes};
 pub use component::{Component, components, fill_holes, largest_component};
-pub use ct::preprocess_ct;
 pub use grid::{Grid, Volume};
 pub use image::{planes, resize_image};
 pub use intensity::{clip_range, quantiles, scale_offset, window, z_score};
 pub use orient::{Orientation, orient};
+pub use overlay::overlay;
+pub use preprocess::{Contrast, Element, Preparation, preprocess};
 pub use region::{Region, crop, occupied_region, pad, paste};
 pub use resample::{Interpolation, grid_with_spacing, resample, resize, resized};
 pub use sample::{Sample, rescale};
 pub use scores::{argmax, softmax, threshold};
+pub use tiles::{Blend, accumulate_tile, normalise_tiles, tile_starts, tile_weights};
 
 /// Why an operation cannot be done on what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -177,6 +177,11 @@ struct Walk {
 /// Bits behind the point: 2^-33 voxel of rounding in a step adds up to a millionth of a voxel after 4,096 steps.
 const FRACTION: u32 = 32;
 
+/// In fixed point.
+pub fn fixed(v: f64) -> i64 {
+    (v * (1u64 << FRACTION) as f64).round() as i64
+}
+
 impl Walk {
     fn at(&self, i: usize) -> [f64; 3] {
         std::array::from_fn(|a| self.start[a] + self.step[a] * i as f64)
@@ -184,7 +189,6 @@ impl Walk {
 
     /// Place at `i` and step in fixed point.
     fn fixed(&self, i: usize) -> ([i64; 3], [i64; 3]) {
-        let fixed = |v: f64| (v * (1u64 << FRACTION) as f64).round() as i64;
         (self.at(i).map(fixed), self.step.map(fixed))
     }
 

@@ -52,7 +52,8 @@ pub fn threshold(scores: &[f32], above: f32) -> Vec<u8> {
     scores.iter().map(|score| u8::from(*score > above)).collect()
 }
 
-fn per_channel(length: usize, channels: usize) -> Result<usize, KernelError> {
+/// How many positions each channel has.
+pub(crate) fn per_channel(length: usize, channels: usize) -> Result<usize, KernelError> {
     if channels == 0 || channels > 256 || !length.is_multiple_of(channels) {
         return Err(KernelError::Shape { expected: channels, found: length });
     }

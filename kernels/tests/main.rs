@@ -1,5 +1,6 @@
 //! The operations together: geometry that moves nothing, properties, and what scipy and numpy say.
 #![allow(clippy::float_cmp, reason = "worked numbers are exact")]
+mod cuda;
 mod geometry;
 mod properties;
 mod scipy;

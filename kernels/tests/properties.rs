@@ -2,8 +2,8 @@
 use crate::geometry::oblique;
 use proptest::prelude::*;
 use sund_kernels::{
-    Grid, Interpolation, Orientation, Volume, crop, fill_holes, grid_with_spacing, largest_component, orient, paste,
-    preprocess_ct, quantiles, resample, rescale, resize, window,
+    Grid, Interpolation, Orientation, Preparation, Volume, crop, fill_holes, grid_with_spacing, largest_component,
+    orient, paste, preprocess, quantiles, resample, rescale, resize, window,
 };
 
 fn dims() -> impl Strategy<Value = [usize; 3]> {
@@ -108,7 +108,8 @@ proptest! {
             .map(|n| ((n ^ seed).wrapping_mul(2_654_435_761) >> 20) as i16 - 1024)
             .collect();
         let onto = target(&grid, turn, mm);
-        let fused = preprocess_ct(&samples, &grid, &onto, slope, intercept, center, width).unwrap();
+        let ct = Preparation::ct(slope, intercept, center, width);
+        let fused: Vec<half::f16> = preprocess(&samples, &grid, &onto, &ct).unwrap();
 
         let real = Volume { grid, voxels: rescale(&samples, slope, intercept) };
         let mut composed = resample(&real, &onto, Interpolation::Linear, f32::MIN).unwrap().voxels;

@@ -1,9 +1,15 @@
 //! TensorRT on the GPU. What it is given for a network is a plan: the network as this very version of TensorRT has compiled it
 //! for this GPU.
 mod cache;
+mod compiler;
+mod kept;
+
+pub use compiler::TensorRtCompiler;
 
 use self::cache::Cache;
-use super::{Engine, Network, Tensor, checked, failed};
+use self::compiler::kind;
+use self::kept::KeptEngine;
+use super::{Engine, Form, Network, Plans, Tensor, TensorRtLibrary, checked, failed};
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_SESSIONS;
@@ -11,10 +17,25 @@ use half::f16;
 use std::path::Path;
 use sund_kernels::tensorrt::{DataType, Gpu, Kind, Library, Runner, Severity, TensorRtError, Values, log_to};
 
+/// Opens what runs these plans.
+pub(super) fn open(
+    library: &TensorRtLibrary,
+    precision: &str,
+    plans: &Plans,
+    kernels: Option<&Path>,
+) -> Result<Box<dyn Engine>, Fault> {
+    let engine = TensorRtEngine::open(kind(&library.class), &library.path, precision, kernels)?;
+    Ok(match plans {
+        Plans::Packaged => Box::new(engine),
+        Plans::Kept(plans) => Box::new(KeptEngine::new(engine, plans.clone())),
+    })
+}
+
 /// Networks with their runners, the newest last.
 pub struct TensorRtEngine {
     library: Library,
     gpu: Gpu,
+    architecture: String,
     precision: String,
     cache: Option<Cache>,
     runners: Vec<(String, Runner)>,
@@ -30,7 +51,8 @@ impl TensorRtEngine {
         let capability = gpu.capability(kind).map_err(unavailable)?;
         let cache = kernels.filter(|_| kind == Kind::Rtx);
         let cache = cache.map(|folder| Cache::new(folder, &format!("{}-sm{capability}", library.version())));
-        Ok(Self { library, gpu, precision: precision.to_owned(), cache, runners: Vec::new() })
+        let architecture = format!("sm{capability}");
+        Ok(Self { library, gpu, architecture, precision: precision.to_owned(), cache, runners: Vec::new() })
     }
 
     /// Loads the plan and runs it once on zeros: kernels that are still to be compiled are compiled now.
@@ -72,6 +94,10 @@ impl Engine for TensorRtEngine {
             precision: self.precision.clone(),
             version: self.library.version().to_string(),
         }
+    }
+
+    fn takes(&self) -> Form {
+        Form::Compiled { architecture: self.architecture.clone() }
     }
 
     fn unload(&mut self) {

@@ -1,7 +1,7 @@
 //! The colour preview: what was given, with what was found drawn over it.
 use super::boxes::ScoredBox;
 use crate::inference::{Picture, Segment};
-use sund_kernels::Volume;
+use sund_kernels::{KernelError, Volume};
 
 /// Most tiles of a mosaic.
 const TILES: usize = 12;
@@ -9,7 +9,7 @@ const TILES: usize = 12;
 /// Slices of a volume, evenly chosen, three or four to a row, with each segment tinted and outlined.
 ///
 /// A tile shows a slice as it is stored: row 0 at the top, column 0 at the left.
-pub fn mosaic(volume: &Volume<f32>, segments: &[Segment]) -> Picture {
+pub fn mosaic(volume: &Volume<f32>, segments: &[Segment]) -> Result<Picture, KernelError> {
     let [slices, rows, columns] = volume.grid.dims;
     let range = sund_kernels::quantiles(&volume.voxels, &[0.005, 0.995]).unwrap_or_else(|_| vec![0.0, 1.0]);
     let tiles = slices.min(TILES);
@@ -22,29 +22,17 @@ pub fn mosaic(volume: &Volume<f32>, segments: &[Segment]) -> Picture {
         let at = slice * rows * columns;
         let mut grey = volume.voxels[at..at + rows * columns].to_vec();
         sund_kernels::clip_range(&mut grey, range[0], range[1]);
-        for (n, value) in grey.into_iter().enumerate() {
-            let (row, column) = (n / columns, n % columns);
-            let mut colour = [(value * 255.0) as u8; 3];
-            for segment in segments {
-                let mask = &segment.mask[at..at + rows * columns];
-                if mask[n] == 0 {
-                    continue;
-                }
-                let is_edge = row == 0
-                    || column == 0
-                    || row + 1 == rows
-                    || column + 1 == columns
-                    || [n - 1, n + 1, n - columns, n + columns].iter().any(|m| mask[*m] == 0);
-                let share = if is_edge { 0.9 } else { 0.28 };
-                for (channel, tint) in colour.iter_mut().zip(segment.colour) {
-                    *channel = (f32::from(*channel) * (1.0 - share) + f32::from(tint) * share) as u8;
-                }
-            }
-            let place = 3 * (((tile / across) * rows + row) * width + (tile % across) * columns + column);
-            rgb[place..place + 3].copy_from_slice(&colour);
+        let mut picture: Vec<u8> = grey.into_iter().flat_map(|value| [(value * 255.0) as u8; 3]).collect();
+        for segment in segments {
+            let mask = &segment.mask[at..at + rows * columns];
+            sund_kernels::overlay(&mut picture, mask, [rows, columns], segment.colour)?;
+        }
+        for (row, line) in picture.chunks_exact((3 * columns).max(1)).enumerate() {
+            let place = 3 * (((tile / across) * rows + row) * width + (tile % across) * columns);
+            rgb[place..place + 3 * columns].copy_from_slice(line);
         }
     }
-    Picture { width: width as u32, height: height as u32, rgb }
+    Ok(Picture { width: width as u32, height: height as u32, rgb })
 }
 
 /// An image with its boxes outlined.

@@ -1,0 +1,10 @@
+// All kernels in one unit, for one image.
+#include "accumulate_tile.cu"
+#include "argmax.cu"
+#include "fill_holes.cu"
+#include "largest_component.cu"
+#include "overlay.cu"
+#include "preprocess.cu"
+#include "preprocess_oblique.cu"
+#include "softmax.cu"
+#include "threshold.cu"

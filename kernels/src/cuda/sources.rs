@@ -1,0 +1,81 @@
+//! The kernels' sources, carried along always: where the image built ahead of time is not there, or a card is newer than all that
+//! it was built for, NVRTC compiles them.
+
+/// Headers first, each behind what it needs.
+const FILES: [(&str, &str); 12] = [
+    ("element.cuh", include_str!("../../cuda/element.cuh")),
+    ("tone.cuh", include_str!("../../cuda/tone.cuh")),
+    ("runs.cuh", include_str!("../../cuda/runs.cuh")),
+    ("accumulate_tile.cu", include_str!("../../cuda/accumulate_tile.cu")),
+    ("argmax.cu", include_str!("../../cuda/argmax.cu")),
+    ("fill_holes.cu", include_str!("../../cuda/fill_holes.cu")),
+    ("largest_component.cu", include_str!("../../cuda/largest_component.cu")),
+    ("overlay.cu", include_str!("../../cuda/overlay.cu")),
+    ("preprocess.cu", include_str!("../../cuda/preprocess.cu")),
+    ("preprocess_oblique.cu", include_str!("../../cuda/preprocess_oblique.cu")),
+    ("softmax.cu", include_str!("../../cuda/softmax.cu")),
+    ("threshold.cu", include_str!("../../cuda/threshold.cu")),
+];
+
+/// All of them as one source that includes nothing, its lines named as in their files.
+pub fn program() -> String {
+    let mut program = String::new();
+    for (name, text) in FILES {
+        program += &format!("#line 1 \"{name}\"\n");
+        for line in text.lines() {
+            let is_dropped = line.starts_with("#include \"") || line.starts_with("#pragma once");
+            program += if is_dropped { "" } else { line };
+            program += "\n";
+        }
+    }
+    program
+}
+
+/// The names of all kernels.
+pub fn kernels() -> Vec<String> {
+    let mut names: Vec<String> = [
+        "largest_component_runs",
+        "largest_component_unite",
+        "largest_component_measure",
+        "largest_component_choose",
+        "largest_component_keep",
+        "fill_holes_runs",
+        "fill_holes_unite",
+        "fill_holes_open",
+        "fill_holes_keep",
+        "normalise_tiles",
+        "overlay",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for element in ["f32", "f16"] {
+        names.extend(["softmax", "argmax", "threshold", "accumulate_tile"].map(|name| format!("{name}_{element}")));
+        for sample in ["u8", "i16", "u16", "f32"] {
+            let ways = ["nothing", "plane", "volume", "oblique"];
+            names.extend(ways.map(|way| format!("preprocess_{way}_{sample}_{element}")));
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn every_file_is_carried_along() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda");
+        let mut there: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        there.retain(|name| name != "kernels.cu");
+        let mut carried = FILES.map(|(name, _)| name.to_owned()).to_vec();
+        there.sort();
+        carried.sort();
+        assert_eq!(there, carried);
+        let all = include_str!("../../cuda/kernels.cu");
+        assert!(carried.iter().filter(|n| n.ends_with(".cu")).all(|n| all.contains(&format!("#include \"{n}\""))));
+        assert!(!program().contains("#include"));
+    }
+}

@@ -1,0 +1,29 @@
+//! The CUDA kernels on the processor: their very sources, compiled for the host with sanitizers, behind the very launchers.
+mod host;
+#[cfg(feature = "fatbin")]
+mod image;
+mod parity;
+mod sources;
+
+use host::{Host, Sanitizer};
+
+/// Every operation against its reference, with steps beyond an array, undefined behaviour and leaks caught.
+#[test]
+fn every_operation_is_its_reference_under_address_and_undefined_behaviour_sanitizers() {
+    let mut host = Host::start(Sanitizer::AddressAndUndefined);
+    for operation in parity::OPERATIONS {
+        operation.check(&mut host, 40);
+    }
+    assert_eq!(host.launched(), sund_kernels::cuda::sources::kernels().into_iter().collect());
+    host.end();
+}
+
+/// Every operation again, blocks or threads at once, with unordered access to the same memory caught.
+#[test]
+fn every_operation_is_its_reference_under_the_thread_sanitizer() {
+    let mut host = Host::start(Sanitizer::Thread);
+    for operation in parity::OPERATIONS {
+        operation.check(&mut host, 8);
+    }
+    host.end();
+}
