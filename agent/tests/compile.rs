@@ -16,10 +16,13 @@ use sund_agent::worker::Launcher;
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
 const BOTH: &str = "{ class = \"onnxruntime\", precision = \"fp32\" }";
 
+/// Bytes of a network, GPUs, and lengths of its input.
+type Request = (usize, Vec<String>, Option<Bounds>);
+
 /// Stands in for TensorRT: its plans say what it was asked for.
 #[derive(Default)]
 struct StandIn {
-    asked: RefCell<Vec<(usize, Vec<String>, Option<Bounds>)>>,
+    asked: RefCell<Vec<Request>>,
     /// It compiles so many networks, then it fails.
     fails_after: Option<usize>,
 }
@@ -44,8 +47,9 @@ fn package(folder: &Path, model: &str, precisions: &[&str]) -> PathBuf {
     let copy = folder.join(model);
     copy_of(model, &copy);
     let manifest = fs::read_to_string(copy.join("model.toml")).unwrap();
-    let more: String =
+    let more: Vec<String> =
         precisions.iter().map(|one| format!(", {{ class = \"tensorrt-rtx\", precision = \"{one}\" }}")).collect();
+    let more = more.concat();
     fs::write(copy.join("model.toml"), manifest.replace(BOTH, &format!("{BOTH}{more}"))).unwrap();
     copy
 }

@@ -8,6 +8,7 @@ use sund_agent::association::{Listener, Policy, serve};
 use sund_agent::audit;
 use sund_agent::infer::Engines;
 use sund_agent::limits::association::MAX_ASSOCIATIONS;
+use sund_agent::model::Floors;
 use sund_agent::pipeline::{Activation, Pipeline, Recorder, Site, SpoolIntake, assemble};
 use sund_agent::results::UidKey;
 use sund_agent::spool::{Spool, SpoolOptions};
@@ -27,6 +28,7 @@ pub fn node(directory: &Path) -> Result<()> {
         destinations: Vec::new(),
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
+        floors: Floors::default(),
         launcher: Launcher::Child { program: PathBuf::from("sund") },
         bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
         engines: Engines::here(None),

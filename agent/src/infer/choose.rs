@@ -118,7 +118,8 @@ impl EngineKind {
                 let mut identity = format!("{self} sha256:{} on {gpu}", file(&library.path)?);
                 if let Plans::Kept(plans) = plans {
                     for (network, path) in plans {
-                        identity.push_str(&format!(" {network} sha256:{}", file(path)?));
+                        let digest = file(path)?;
+                        identity = format!("{identity} {network} sha256:{digest}");
                     }
                 }
                 Ok(identity)

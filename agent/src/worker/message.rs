@@ -11,6 +11,7 @@ use std::path::PathBuf;
 /// What the worker is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one message at a time, never held in numbers")]
 pub enum Asked<'a> {
     /// To do a job.
     Task(Cow<'a, Task>),
