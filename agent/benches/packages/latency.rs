@@ -8,8 +8,11 @@ use std::process::Command;
 /// Most times the time that ONNX Runtime takes in Python.
 const ONNXRUNTIME: f64 = 1.05;
 
-/// A packaged model: its networks, by file and the shape that its golden case gives them.
-const CASES: [(&str, &[(&str, &str, &str)]); 2] = [
+/// A network: its name, its file, and the shape that the golden case gives it.
+type Network = (&'static str, &'static str, &'static str);
+
+/// Packaged models with their networks.
+const CASES: [(&str, &[Network]); 2] = [
     ("text-detection", &[("detect", "detect.onnx", "1,3,480,640")]),
     (
         "brain-extraction",

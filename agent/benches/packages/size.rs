@@ -6,6 +6,7 @@ use std::io::{Error, Result};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
+use sund_agent::study::open::hex;
 
 /// Megabytes of weights; of a smoke run.
 const WHOLE: usize = 500;
@@ -130,8 +131,4 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
         }
     }
     None
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
