@@ -32,21 +32,35 @@ pub struct Agent {
     /// Whoever watches can do so until all else has ended.
     dark: watch::Sender<bool>,
     watchers: JoinSet<Result<(), Fault>>,
+    /// Why it stops, where nobody asked for it.
+    broken: Option<Fault>,
 }
 
 impl Agent {
-    /// Opens the spool, the audit log and the ports, in this order, and serves. A fault leaves nothing open.
+    /// Opens the spool, the audit log and the ports, in this order, and serves. A fault leaves nothing open, and is in the
+    /// audit log unless that is another agent's.
     pub async fn start(config: Config) -> Result<Self, Fault> {
+        let spool = Spool::open(config.spool.clone());
+        let audit = audit::Log::open(config.audit.clone()).map(Arc::new);
+        let (spool, audit) = match (spool, audit) {
+            (Ok(spool), audit) => (spool, audit?),
+            (Err(fault), Ok(audit)) => return Err(not_started(&audit, fault.into())),
+            (Err(fault), Err(_)) => return Err(fault.into()),
+        };
+        let started = Self::serve(config, spool, Arc::clone(&audit)).await;
+        started.map_err(|fault| not_started(&audit, fault))
+    }
+
+    async fn serve(config: Config, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
         let policy = config.policy();
-        let directory = config.spool.directory.clone();
-        let spool = Spool::open(config.spool)?;
-        let audit = Arc::new(audit::Log::open(config.audit)?);
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
-        let control = Control::bind(&directory)?;
+        let control = Control::bind(&config.spool.directory)?;
         let console_socket = match &config.console {
             Some(console) => Some(listen(console.listen, "console.listen").await?),
             None => None,
         };
+        // Before the first event: each that tells a refusal is counted.
+        let metrics = config.console.as_ref().map(|_| metrics::install());
 
         say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
         say_what_is_lost(&audit, spool.usage().damaged)?;
@@ -57,6 +71,7 @@ impl Agent {
             uid_key: config.uid_key,
             device: config.device,
             engines: Engines::here(config.worker.onnxruntime.as_deref()),
+            floors: config.floors,
             launcher: config.worker.launcher,
             bounds: config.worker.bounds,
             activation: config.worker.activation,
@@ -80,7 +95,7 @@ impl Agent {
         }
         watchers.spawn(endless(control.serve(Arc::clone(&pipeline), darkened.clone())));
         let console = console_socket.as_ref().map(|(_, address)| *address);
-        if let (Some(settings), Some((socket, _))) = (config.console, console_socket) {
+        if let (Some(settings), Some((socket, _)), Some(metrics)) = (config.console, console_socket, metrics) {
             let options = ConsoleOptions {
                 tls: settings.tls,
                 login: settings.login,
@@ -88,7 +103,7 @@ impl Agent {
                 audit: Some(Arc::clone(&audit)),
             };
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
-            watchers.spawn(console::serve(vec![socket], options, source, metrics::install(), darkened));
+            watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
         }
         services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
         let runner = Arc::clone(&pipeline);
@@ -96,7 +111,7 @@ impl Agent {
             run_jobs(&runner);
             Ok(())
         });
-        Ok(Self { node, console, pipeline, audit, stop, services, dark, watchers })
+        Ok(Self { node, console, pipeline, audit, stop, services, dark, watchers, broken: None })
     }
 
     /// Where the DICOM node listens.
@@ -126,6 +141,12 @@ impl Agent {
 
     /// Waits for a service that ends by itself, which none should.
     pub async fn broken(&mut self) -> Fault {
+        let fault = self.ended().await;
+        self.broken = Some(fault.clone());
+        fault
+    }
+
+    async fn ended(&mut self) -> Fault {
         let ended = tokio::select! {
             ended = self.services.join_next() => ended,
             ended = self.watchers.join_next() => ended,
@@ -148,15 +169,13 @@ impl Agent {
         // A browser that holds its connection holds up nobody.
         let _ = timeout(DARK, async { while self.watchers.join_next().await.is_some() {} }).await;
         self.watchers.abort_all();
-        let said = self.audit.append(audit::Event::AgentStopped).map(|_| ());
-        match ended {
-            Ok(()) => said,
-            Err(_) => {
-                let reason =
-                    format!("not everything ended within {} s; the next start goes on with it", DRAIN.as_secs());
-                Err(Fault::new("drain-incomplete", Blame::Box, reason))
-            }
-        }
+        let late = ended.err().map(|_| {
+            let reason = format!("not everything ended within {} s; the next start goes on with it", DRAIN.as_secs());
+            Fault::new("drain-incomplete", Blame::Box, reason)
+        });
+        let fault = self.broken.take().or(late.clone());
+        let said = self.audit.append(audit::Event::AgentStopped { fault });
+        late.map_or(said.map(|_| ()), Err)
     }
 }
 
@@ -189,6 +208,13 @@ async fn listen(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAd
     let socket = TcpListener::bind(address).await.map_err(unavailable)?;
     let bound = socket.local_addr().map_err(unavailable)?;
     Ok((socket, bound))
+}
+
+/// The audit log is told why the agent does not serve.
+fn not_started(audit: &audit::Log, fault: Fault) -> Fault {
+    // Where it takes nothing either, the fault is told to who started the agent.
+    let _ = audit.append(audit::Event::AgentNotStarted { fault: fault.clone() });
+    fault
 }
 
 /// What the spool could not read back is said before anything is taken on.

@@ -5,7 +5,7 @@
 use crate::code::Code;
 use crate::decode::{self, SourceInstance};
 use crate::fault::{Blame, Fault, StageError};
-use crate::infer::{Engine, Tensor};
+use crate::infer::{Engine, Form, Tensor};
 use crate::inference::{Findings, FoundBox, Inference, Measurement, Segment, StepTime};
 use crate::model::Package;
 use crate::model::manifest::Input;
@@ -225,7 +225,15 @@ fn infer(
     if !declared.input.admits(&input.shape, &mut lengths) {
         return Err(wrong_shape(declared, "takes", &declared.input, &input.shape));
     }
-    let tensor = engine.run(network, &|| package.network(network), input)?;
+    let used = engine.used();
+    let form = engine.takes();
+    let bytes = || match &form {
+        Form::Onnx => package.network(network),
+        Form::Compiled { architecture } => {
+            package.plan(network, (&used.class, &used.precision), &used.version, architecture)
+        }
+    };
+    let tensor = engine.run(network, &bytes, input)?;
     if !declared.output.admits(&tensor.shape, &mut lengths) {
         return Err(wrong_shape(declared, "gives", &declared.output, &tensor.shape));
     }

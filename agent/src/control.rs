@@ -139,11 +139,11 @@ fn answer(pipeline: &Pipeline, request: Request) -> Answer {
         Request::Status => Answer::Status(Box::new(pipeline.snapshot().without_patients())),
         Request::Erase { study } => match pipeline.erase(&study, "on demand") {
             Ok(instances) => Answer::Erased { instances },
-            Err(fault) => Answer::Refused(fault),
+            Err(fault) => Answer::Refused(pipeline.operation_refused("erase", Some(&study), fault)),
         },
         Request::Requeue { destination } => match pipeline.requeue(destination.as_deref()) {
             Ok(results) => Answer::Requeued { results },
-            Err(fault) => Answer::Refused(fault),
+            Err(fault) => Answer::Refused(pipeline.operation_refused("requeue", None, fault)),
         },
     }
 }

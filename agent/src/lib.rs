@@ -10,6 +10,7 @@ pub mod audit;
 pub mod bracket;
 pub mod cli;
 pub mod code;
+pub mod compile;
 pub mod config;
 pub mod console;
 pub mod control;

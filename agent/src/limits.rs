@@ -136,6 +136,10 @@ pub mod model {
     pub const MAX_VOXELS: usize = 1 << 30;
     /// Most files of a golden case.
     pub const MAX_FILES: usize = 5_000;
+    /// Most GPU architectures that an engine is compiled for at once.
+    pub const MAX_ARCHITECTURES: usize = 16;
+    /// Longest mask of a golden case: a bit for each voxel that a step may make.
+    pub const MAX_MASK: u64 = (MAX_VOXELS / 8) as u64;
     /// Longest document of a package: model card, licence, bill of materials.
     pub const MAX_DOCUMENT: u64 = 16 * 1024 * 1024;
     /// Largest packed package.
@@ -214,6 +218,8 @@ pub mod trial {
     pub const MAX_FILES: usize = 200_000;
     /// Deepest nesting of folders.
     pub const MAX_DEPTH: usize = 32;
+    /// Most rounds of `sund model bench`: their times are kept.
+    pub const MAX_ROUNDS: usize = 100_000;
 }
 
 /// The local control socket.

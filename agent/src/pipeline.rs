@@ -35,7 +35,7 @@ use crate::deliver::queue::Delivery;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::job::Job;
-use crate::model::Package;
+use crate::model::{Floors, Package};
 use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::{Spool, SpoolError, Table};
@@ -65,6 +65,8 @@ pub struct Site {
     pub device: String,
     /// The engines of this machine.
     pub engines: Engines,
+    /// What golden cases must ask for.
+    pub floors: Floors,
     /// How workers are started.
     pub launcher: Launcher,
     /// Bounds on one job.
@@ -164,6 +166,13 @@ impl Pipeline {
                 Fault::new("spool-broken", Blame::Box, reason)
             }
         }
+    }
+
+    /// Writes down that what a person asked for was not done.
+    pub fn operation_refused(&self, operation: &'static str, study: Option<&str>, fault: Fault) -> Fault {
+        let study = study.map(|study| self.audit_study(study));
+        self.recorder.audit(crate::audit::Event::OperationRefused { operation, study, fault: fault.clone() });
+        fault
     }
 
     /// Says where the DICOM node listens, for the console.

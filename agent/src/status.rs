@@ -93,12 +93,25 @@ pub struct ModelStatus {
     pub engine: Option<String>,
     /// Why this engine, or why none.
     pub explanation: String,
+    /// Every engine that might serve, the preferred one first.
+    pub engines: Vec<EngineStatus>,
     /// `active`, `checking`, `off`.
     pub state: String,
     /// Intended use, from the manifest.
     pub intended_use: String,
     /// Jobs that ended, by outcome.
     pub outcomes: Vec<(Outcome, u64)>,
+}
+
+/// An engine that might serve a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Class and precision, and where a compiled one comes from: `tensorrt-rtx fp16, packaged`.
+    pub name: String,
+    /// True for the one that serves.
+    pub serves: bool,
+    /// Why, or why not.
+    pub reason: String,
 }
 
 /// A destination.

@@ -79,7 +79,7 @@ fn an_event_is_a_message_of_ps3_15_with_its_identifiers_sealed() {
 #[test]
 fn a_refusal_carries_its_stable_code() {
     let dir = tempfile::tempdir().unwrap();
-    let fault = Fault::new("study-two-patients", Blame::Peer, "The study names two patients.");
+    let fault = Fault::new("two-patients-in-one-study", Blame::Peer, "The study names two patients.");
     open(dir.path(), 1 << 20).unwrap().append(Event::StudyRefused { study: study(), fault }).unwrap();
     let line: Value = serde_json::from_str(&lines(&files(dir.path())[0])[0]).unwrap();
     let event = &line["message"]["EventIdentification"];
@@ -88,7 +88,7 @@ fn a_refusal_carries_its_stable_code() {
     let place = "message.EventIdentification.EventOutcomeDescription.code";
     assert!(include_str!("../REFUSALS.md").contains(&format!("`{place}`")));
     let code = line.pointer(&format!("/{}", place.replace('.', "/"))).unwrap();
-    assert_eq!(code, "study-two-patients");
+    assert_eq!(code, "two-patients-in-one-study");
 }
 
 #[test]
@@ -111,6 +111,24 @@ fn the_chain_goes_on_across_files_and_restarts() {
     let hash = digest.as_ref().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
     let rest = verify(dir.path(), &Anchors { start: Some(Head { seq, hash }), head: Some(head) }).unwrap();
     assert_eq!(rest.lines, report.lines - gone.len() as u64);
+}
+
+/// `sund audit verify` is no false alarm on a node that works.
+#[test]
+fn a_log_that_is_written_meanwhile_holds() {
+    const EVENTS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 1, 100_000);
+    let log = open(dir.path(), 100_000).unwrap();
+    let writing = std::thread::spawn(move || (1..EVENTS).for_each(|n| drop(log.append(stored(n)).unwrap())));
+    let mut seen = 1;
+    while !writing.is_finished() {
+        let report = verify(dir.path(), &Anchors::default()).unwrap();
+        assert!(report.lines >= seen, "{report:?}");
+        seen = report.lines;
+    }
+    writing.join().unwrap();
+    assert_eq!(verify(dir.path(), &Anchors::default()).unwrap().lines, EVENTS);
 }
 
 #[test]

@@ -331,6 +331,10 @@ fn guessing_passwords_has_to_wait() {
     assert_eq!((answer.status, answer.header("retry-after")), (429, Some("60")));
     assert!(guarded.audited().contains("login-throttled"));
     assert!(!guarded.audited().contains("nobody"), "a mistyped name may be a password");
+    let metrics = guarded.get("/metrics", &format!("Authorization: Bearer {TOKEN}\r\n"));
+    for code in ["login-refused", "login-throttled"] {
+        assert!(metrics.text().contains(&format!("sund_refusals_total{{code=\"{code}\"}}")), "{}", metrics.text());
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! twice to the archive is the same, byte for byte.
 //!
 //! Among the kills are those between the archive's answer and our record of it: once with the answer lost, once with the
-//! answer on its way. Continuous integration makes a dozen; `SUND_KILLS=1000 cargo test --release -- crash --nocapture`
+//! answer on its way. Continuous integration makes a dozen, of each kind at least one; `SUND_KILLS=1000 cargo test --release -- crash --nocapture`
 //! makes as many as it is told, and tests/data/crash/kills.log is such a run.
 use crate::hospital::{Archive, Image, Signed, frame, new_uid, signed};
 use crate::serve::Site;
@@ -171,6 +171,17 @@ fn next(seed: &mut u64) -> u64 {
     *seed >> 33
 }
 
+/// When the `n`-th kill is: each moment comes, however few they are.
+fn moment(n: u32, seed: &mut u64) -> Moment {
+    let which = if n <= 4 { u64::from(n) } else { next(seed) };
+    match which % 4 {
+        0 => Moment::AnswerLost,
+        1 => Moment::AnswerGiven,
+        2 => Moment::Storing(Duration::from_micros(next(seed) % 12_000)),
+        _ => Moment::After(Duration::from_millis(next(seed) % 1500)),
+    }
+}
+
 #[expect(clippy::print_stdout, reason = "the log of a long run")]
 fn tell(begun: Instant, text: &str) {
     println!("{:8.2} s  {text}", begun.elapsed().as_secs_f64());
@@ -202,12 +213,7 @@ async fn kills_under_load_lose_nothing_and_repeats_are_identical() {
         let daemon = tokio::task::block_in_place(|| site.serve());
         *line.daemon.lock().unwrap() = Some(daemon.pid());
         *node.lock().unwrap() = Some(tokio::task::block_in_place(|| address_of(&site)));
-        let moment = match next(&mut seed) % 4 {
-            0 => Moment::AnswerLost,
-            1 => Moment::AnswerGiven,
-            2 => Moment::Storing(Duration::from_micros(next(&mut seed) % 12_000)),
-            _ => Moment::After(Duration::from_millis(next(&mut seed) % 1500)),
-        };
+        let moment = moment(n, &mut seed);
         match moment {
             Moment::After(wait) => {
                 tokio::time::sleep(wait).await;

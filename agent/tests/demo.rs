@@ -38,24 +38,44 @@ fn the_brain_case_ends_with_results_that_were_checked_and_conform() {
     }
 }
 
-/// The line that the story gives to copy is executed to the letter.
+/// An ultrasound frame of a study of its own, and the same compressed in another, below a folder with a file that is none.
+fn own_studies(folder: &Path) {
+    const COMPRESS: &str = "import sys, pydicom\nfrom pydicom.uid import RLELossless, generate_uid\n\
+        d = pydicom.dcmread(sys.argv[1])\nd.StudyInstanceUID, d.SeriesInstanceUID = generate_uid(), generate_uid()\n\
+        d.compress(RLELossless)\nd.save_as(sys.argv[2])\n";
+    let image = frame().in_study(&new_uid(), "1").object();
+    let file = part10::write(&image.sop_class, &image.sop_instance, &image.transfer_syntax, &image.dataset);
+    let (plain, compressed) = (folder.join("image.dcm"), folder.join("deep/er/compressed"));
+    fs::write(&plain, file).unwrap();
+    fs::create_dir_all(compressed.parent().unwrap()).unwrap();
+    fs::write(folder.join("README"), "no image").unwrap();
+    let made = Command::new(python()).args(["-c", COMPRESS]).args([plain, compressed]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+fn python() -> String {
+    std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+/// The lines that the story gives to copy are executed to the letter.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_demonstration_takes_a_study_by_the_line_that_it_gives_and_serves_until_ctrl_c() {
+async fn the_demonstration_takes_studies_by_the_lines_that_it_gives_and_serves_until_ctrl_c() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = demo(&["--case", "text"], folder.path());
     let mut story = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let line = tokio::task::block_in_place(|| story.find(|line| line.contains("send your own study:"))).unwrap();
+    let dcmtk = tokio::task::block_in_place(|| story.find(|line| line.contains("send your own study:"))).unwrap();
+    let pynetdicom = story.next().unwrap();
     assert!(story.next().unwrap().contains("serving until Ctrl-C"));
     assert_eq!(received(folder.path(), ".dcm").len(), 2);
 
-    let own = tempfile::tempdir().unwrap();
-    let image = frame().in_study(&new_uid(), "1").object();
-    let file = part10::write(&image.sop_class, &image.sop_instance, &image.transfer_syntax, &image.dataset);
-    fs::write(own.path().join("image.dcm"), file).unwrap();
-    let copied = line.split_once("study:").unwrap().1.replace("FOLDER", own.path().to_str().unwrap());
-    let sent = tokio::task::block_in_place(|| Command::new("sh").arg("-c").arg(&copied).output()).unwrap();
-    assert!(sent.status.success(), "{copied}: {}", String::from_utf8_lossy(&sent.stderr));
-    until("its results are there", || (received(folder.path(), ".dcm").len() == 4).then_some(())).await;
+    for (line, results) in [(dcmtk, 6), (pynetdicom.replace("python3", &python()), 10)] {
+        let own = tempfile::tempdir().unwrap();
+        own_studies(own.path());
+        let copied = line.split_once(":  ").unwrap().1.replace("FOLDER", own.path().to_str().unwrap());
+        let sent = tokio::task::block_in_place(|| Command::new("sh").arg("-c").arg(&copied).output()).unwrap();
+        assert!(sent.status.success(), "{copied}: {}", String::from_utf8_lossy(&sent.stderr));
+        until("its results are there", || (received(folder.path(), ".dcm").len() == results).then_some(())).await;
+    }
 
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let rest: Vec<String> = tokio::task::block_in_place(|| story.collect());

@@ -8,7 +8,7 @@ use sund_agent::agent::Agent;
 use sund_agent::association::{ObjectToSend, Peer, send};
 use sund_agent::config::Config;
 use sund_agent::dataset::part10;
-use sund_agent::model::Package;
+use sund_agent::model::{Floors, Package};
 use sund_agent::outcome::Outcome;
 use sund_agent::pipeline::Activation;
 use sund_agent::route::{Mode, Route, Selection};
@@ -146,8 +146,34 @@ async fn a_package_that_is_validated_for_no_engine_here_is_off_and_says_why() {
     let model = agent.status().models.remove(0);
     assert_eq!(model.state, "off");
     assert!(model.explanation.contains("validated for tensorrt fp16"), "{}", model.explanation);
+    // Every engine is told with the reason against it: the two ways to one that is validated, and what is here.
+    let told: Vec<&str> = model.engines.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(told, ["tensorrt fp16, packaged", "tensorrt fp16, compiled here", "tract fp32"]);
+    assert!(model.engines[0].reason.contains("no GPU") && model.engines[2].reason.contains("not validated"));
     agent.stop().await.unwrap();
     assert!(audit(folder.path()).contains("engine-not-validated"));
+}
+
+/// Its golden cases would hold whatever it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_whose_tolerances_are_wider_than_the_regions_is_off_and_audited() {
+    let folder = tempfile::tempdir().unwrap();
+    let floors = Floors { least_overlap: Some(0.8), most_tolerance_score: Some(0.01), ..Floors::default() };
+    let agent = node(folder.path(), &text_detection(), |config| config.floors = floors).await;
+    let model = agent.status().models.remove(0);
+    assert_eq!((model.state.as_str(), model.engine), ("off", None));
+    assert!(model.explanation.contains("overlap of 0.5, at least 0.8"), "{}", model.explanation);
+    assert!(!model.explanation.contains("scores"), "that bound is kept: {}", model.explanation);
+    // A job that would want it fails visibly.
+    send_frame(&agent).await;
+    let status = until(&agent, "the end of the job", |status| {
+        status.studies.first().is_some_and(|study| study.state == "failed")
+    })
+    .await;
+    let study = &status.studies[0];
+    assert!(study.timeline.iter().any(|moment| moment.code.as_deref() == Some("golden-case-lax")), "{study:?}");
+    agent.stop().await.unwrap();
+    assert!(audit(folder.path()).contains("golden-case-lax"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,6 +185,9 @@ async fn where_the_first_engine_cannot_be_had_the_next_one_is_checked_and_serves
     let model = checked(&agent).await;
     assert_eq!((model.state.as_str(), model.engine.as_deref()), ("active", Some("tract fp32")), "{model:?}");
     assert!(model.explanation.contains("onnxruntime fp32 does not serve it"), "{}", model.explanation);
+    let told: Vec<(&str, bool)> = model.engines.iter().map(|one| (one.name.as_str(), one.serves)).collect();
+    assert_eq!(told, [("onnxruntime fp32", false), ("tract fp32", true)]);
+    assert!(model.engines[0].reason.contains("engine-unavailable"), "{:?}", model.engines);
     agent.stop().await.unwrap();
 }
 

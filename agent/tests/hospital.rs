@@ -492,8 +492,11 @@ impl Node {
         let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();
         for file in files.iter().filter(|file| file.extension().is_some_and(|ext| ext == "jsonl")) {
-            let text = std::fs::read_to_string(file).unwrap();
-            lines.extend(text.lines().map(|line| serde_json::from_str(line).unwrap()));
+            let bytes = std::fs::read(file).unwrap();
+            // A line that is being written is none yet.
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let written = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            lines.extend(written.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()));
         }
         lines
     }

@@ -1,6 +1,7 @@
 //! Integration tests of the agent: one binary, one module for each promise.
 mod association;
 mod audit;
+mod compile;
 mod config;
 mod console;
 mod crash;
@@ -8,11 +9,13 @@ mod decode;
 mod demo;
 mod documents;
 mod engines;
+mod frozen;
 mod hospital;
 mod logs;
 mod marking;
 mod metrics;
 mod model;
+mod mutants;
 mod notices;
 mod outcomes;
 mod packed;

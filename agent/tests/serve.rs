@@ -6,7 +6,8 @@ use dicom_dictionary_std::tags;
 use dicom_dictionary_std::uids;
 use serde_json::Value;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,21 @@ impl Site {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Where the console of the daemon listens that was started last.
+    pub fn console(&self) -> String {
+        let log = fs::read_to_string(self.folder("log")).unwrap();
+        log.rsplit("console=").next().unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+
+    pub fn metrics(&self) -> String {
+        let address = self.console();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     pub fn audit(&self) -> String {
         let files = fs::read_dir(self.folder.path().join("audit")).unwrap();
         let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
@@ -159,6 +175,7 @@ async fn what_was_given_up_is_queued_again_on_demand_and_the_audit_log_says_so()
     let unknown = site.sund(&["requeue", "archiv"]);
     assert_eq!(unknown.status.code(), Some(65));
     assert!(stderr(&unknown).contains("destination-unknown"), "{}", stderr(&unknown));
+    assert!(site.audit().contains("operation-refused") && site.audit().contains("destination-unknown"));
     archive.refuse(None);
     let requeued = site.sund(&["requeue", "archive"]);
     assert_eq!(String::from_utf8_lossy(&requeued.stdout), "queued again: 2 results\n", "{}", stderr(&requeued));
@@ -184,6 +201,7 @@ fn it_says_that_it_serves_lives_and_drains_and_the_audit_log_has_it() {
     assert_eq!(status["draining"], false);
     let text = String::from_utf8(site.sund(&["status"]).stdout).unwrap();
     assert!(text.contains("serving") && text.contains("SUND on 127.0.0.1:"), "{text}");
+    assert!(text.contains(" MiB of 64.0 GiB, 0 instances"), "{text}");
     daemon.signal(rustix::process::Signal::TERM);
     site.hears("STOPPING=1");
     assert_eq!(daemon.exit_code(), Some(0));
@@ -209,11 +227,19 @@ fn a_port_that_is_taken_is_named_and_nothing_is_left_behind() {
     let address = taken.local_addr().unwrap().to_string();
     let site = Site::new("");
     let text = fs::read_to_string(site.config()).unwrap();
-    let on_taken = text.replacen("listen = \"127.0.0.1:0\"", &format!("listen = \"{address}\""), 1);
-    fs::write(site.config(), on_taken).unwrap();
-    let refused = site.sund(&["serve"]);
-    assert_eq!(refused.status.code(), Some(69), "{}", stderr(&refused));
-    assert!(stderr(&refused).contains(&address) && stderr(&refused).contains("node.listen"), "{}", stderr(&refused));
+    for section in ["node", "console"] {
+        let (before, after) = text.split_once(&format!("[{section}]")).unwrap();
+        let on_taken = format!("{before}[{section}]{}", after.replacen("127.0.0.1:0", &address, 1));
+        fs::write(site.config(), on_taken).unwrap();
+        let refused = site.sund(&["serve"]);
+        assert_eq!(refused.status.code(), Some(69), "{}", stderr(&refused));
+        let told = format!("{address} ({section}.listen) cannot be listened on");
+        assert!(stderr(&refused).contains(&told) && stderr(&refused).contains("port-unavailable"), "{refused:?}");
+        let audit = site.audit();
+        assert!(audit.contains(&told) && !audit.contains("agent-started"), "{audit}");
+    }
+    let failed_starts = site.audit().lines().filter(|line| line.contains("agent-not-started")).count();
+    assert_eq!(failed_starts, 2, "{}", site.audit());
     fs::write(site.config(), text).unwrap();
     let _daemon = site.serve();
 }
@@ -283,6 +309,9 @@ fn a_study_is_erased_on_demand_and_the_audit_log_says_so() {
     assert_eq!(site.status()["spool"]["instances"], 0);
     assert!(site.audit().contains("study-erased") && !site.audit().contains(&study));
     assert_eq!(site.sund(&["erase", &study]).status.code(), Some(65));
+    let audit = site.audit();
+    assert!(audit.contains("operation-refused") && audit.contains("study-unknown"), "{audit}");
+    assert!(!audit.contains(&study), "{audit}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -426,4 +455,6 @@ fn the_master_key_can_lie_elsewhere_and_another_one_opens_nothing() {
     key("3d");
     let refused = site.sund(&["serve"]);
     assert!(stderr(&refused).contains("spool-wrong-master-key"), "{}", stderr(&refused));
+    let audit = site.audit();
+    assert!(audit.contains("agent-not-started") && audit.contains("spool-wrong-master-key"), "{audit}");
 }

@@ -227,6 +227,9 @@ fn a_failing_disk_refuses_the_instance_and_ends_the_agent() {
     strace.wait().unwrap();
     let log = std::fs::read_to_string(site.folder("log")).unwrap();
     assert!(log.contains("spool-broken") && log.contains("Check the disk"), "{log}");
+    let audit = site.audit();
+    let stopped = audit.lines().find(|line| line.contains("agent-stopped")).unwrap_or_default();
+    assert!(stopped.contains("spool-broken"), "why it stopped is in the audit log: {audit}");
     // With the disk mended it goes on.
     let daemon = site.serve();
     assert_eq!(site.status()["spool"]["instances"], 0);
@@ -258,6 +261,8 @@ fn a_place_that_does_not_read_back_is_in_the_status_the_log_and_the_audit_trail(
     let told = "1 of its places does not read back";
     assert!(std::fs::read_to_string(site.folder("log")).unwrap().contains(told));
     assert!(site.audit().contains("spool-damaged") && site.audit().contains(told), "{}", site.audit());
+    let metrics = site.metrics();
+    assert!(metrics.contains("sund_refusals_total{code=\"spool-damaged\"} 1\n"), "{metrics}");
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.exit_code(), Some(0));
 }

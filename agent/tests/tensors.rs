@@ -62,7 +62,7 @@ fn package(folder: &Path, network: &[u8], input: &str, output: &str, steps: &str
     let head = manifest.split("[[networks]]").next().unwrap();
     let (begin, end) = (head.find("[documents]").unwrap(), head.find("[selection]").unwrap());
     let head = [&head[..begin], &head[end..]].concat();
-    let tail = &manifest[manifest.find("[[segments]]").unwrap()..];
+    let tail = manifest[manifest.find("[[segments]]").unwrap()..].split("mask = ").next().unwrap();
     let text = format!(
         "{head}[[networks]]\nname = 'n'\nfile = 'n.onnx'\nsha256 = '{sha256}'\ninput = {input}\noutput = {output}\n{steps}\
          [[steps]]\ndo = 'infer'\nfrom = 'given'\ninto = 'answer'\nnetwork = 'n'\n\

@@ -12,8 +12,7 @@ async fn a_study_goes_through_a_running_node_before_the_eyes_of_who_watches() {
     let archive = Archive::open().await;
     let site = Site::new(&crate::crash::configuration(&archive.address));
     let daemon = tokio::task::block_in_place(|| site.serve());
-    let log = std::fs::read_to_string(site.folder("log")).unwrap();
-    let console = log.split("console=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let console = site.console();
     let address = tokio::task::block_in_place(|| site.status())["node"]["address"].as_str().unwrap().to_owned();
     let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
 

@@ -74,8 +74,7 @@ __device__ inline void set_core(Walk *walk, const Placement &placement, int core
     }
 }
 
-/// Compiled once for all kinds of samples, as is `near_edge`: both are seldom run.
-__device__ __noinline__ Walk walk_of(const Placement &placement, const int from[3], int columns, int k, int j) {
+__device__ inline Walk walk_of(const Placement &placement, const int from[3], int columns, int k, int j) {
     Walk walk;
     double low[3], high[3];
     for (int a = 0; a < 3; ++a) {
@@ -120,7 +119,8 @@ __device__ inline double snapped(double place, int from) {
     return fmin(fmax(on, 0.0), from - 1.0);
 }
 
-/// The value at a place up to half a voxel beyond the centres of the edge voxels, whose value holds there.
+/// The value at a place up to half a voxel beyond the centres of the edge voxels, whose value holds there. Seldom run, so its
+/// registers are not taken from what is run all the time.
 template <typename S>
 __device__ __noinline__ float near_edge(const S *source, const int from[3], const Placement &placement, const Walk &walk, int i) {
     int low[3], high[3];

@@ -51,8 +51,16 @@ pub enum Event {
         /// Version of `sund`.
         version: String,
     },
+    /// The agent could not begin to serve.
+    AgentNotStarted {
+        /// Why.
+        fault: Fault,
+    },
     /// The agent drained and stopped.
-    AgentStopped,
+    AgentStopped {
+        /// Why, where nobody asked for it, or what had not ended by then.
+        fault: Option<Fault>,
+    },
     /// A configuration was read and taken.
     ConfigurationLoaded {
         /// SHA-256 of the file, in hex.
@@ -192,6 +200,15 @@ pub enum Event {
         /// What becomes of it.
         then: Undelivered,
     },
+    /// What a person asked for by the control socket was not done.
+    OperationRefused {
+        /// `erase` or `requeue`.
+        operation: &'static str,
+        /// The study, as it was asked for.
+        study: Option<Study>,
+        /// Why.
+        fault: Fault,
+    },
     /// A person had results queued again that were given up or held.
     ResultsRequeued {
         /// The study.
@@ -272,8 +289,12 @@ impl Event {
     /// What `sund_refusals_total` counts of it. Requests are counted as they come: their event stands for several.
     pub fn refusal(&self) -> Option<&Fault> {
         match self {
-            Self::AssociationOpened { lacking: fault, .. } | Self::JobEnded { fault, .. } => fault.as_ref(),
-            Self::AssociationRefused { fault, .. }
+            Self::AssociationOpened { lacking: fault, .. }
+            | Self::JobEnded { fault, .. }
+            | Self::AgentStopped { fault } => fault.as_ref(),
+            Self::AgentNotStarted { fault }
+            | Self::OperationRefused { fault, .. }
+            | Self::AssociationRefused { fault, .. }
             | Self::StudyNotRouted { fault, .. }
             | Self::StudyRefused { fault, .. }
             | Self::StudyPutOff { fault, .. }

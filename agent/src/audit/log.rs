@@ -178,6 +178,9 @@ impl Writer {
         self.length += text.len() as u64;
         self.head = heads.last().cloned();
         metrics::audit_events(events.len());
+        for fault in events.iter().filter_map(|(event, _)| event.refusal()) {
+            metrics::refusal(&fault.code);
+        }
         Ok(heads)
     }
 

@@ -142,7 +142,16 @@ fn say(event: &Event) -> Says<'_> {
         Event::AgentStarted { version } => Says::new("agent-started", APPLICATION, "E")
             .kind("110120", "Application Start")
             .of("version", clip(version)),
-        Event::AgentStopped => Says::new("agent-stopped", APPLICATION, "E").kind("110121", "Application Stop"),
+        Event::AgentNotStarted { fault } => {
+            Says::new("agent-not-started", APPLICATION, "E").kind("110120", "Application Start").failed(SERIOUS, fault)
+        }
+        Event::AgentStopped { fault } => {
+            let says = Says::new("agent-stopped", APPLICATION, "E").kind("110121", "Application Stop");
+            match fault {
+                Some(fault) => says.failed(SERIOUS, fault),
+                None => says,
+            }
+        }
         Event::ConfigurationLoaded { digest } => Says::new("configuration-loaded", ALERT, "E")
             .kind("110131", "Software Configuration")
             .of("sha-256", clip(digest)),
@@ -226,6 +235,16 @@ fn say(event: &Event) -> Says<'_> {
                 .by(node(destination, false, DESTINATION))
                 .study(study)
                 .instance(instance.reveal())
+        }
+        Event::OperationRefused { operation, study, fault } => {
+            let says = Says::new("operation-refused", ALERT, "E")
+                .kind("110132", "Use of Restricted Function")
+                .failed(MINOR, fault)
+                .of("operation", *operation);
+            match study {
+                Some(study) => says.study(study),
+                None => says,
+            }
         }
         Event::ResultsRequeued { study, destination, results } => Says::new("results-requeued", TRANSFERS, "E")
             .by(node(destination, false, DESTINATION))

@@ -4,6 +4,11 @@ use crate::limits::audit::MAX_LINE;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often it is looked whether the last line has come through by now, and how long in between.
+const UNDER_WAY_LOOKS: u32 = 10;
+const UNDER_WAY: Duration = Duration::from_millis(20);
 
 /// What is known of a log from elsewhere.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +44,7 @@ pub enum ChainBreak {
         /// Line from 1.
         line: u64,
     },
-    /// The last line has no newline: a write that a crash cut short, or that is under way.
+    /// The last line has no newline: a write that a crash cut short.
     #[error("{file}, line {line}: incomplete; the agent repairs this when it opens the log")]
     Torn {
         /// File name.
@@ -82,8 +87,19 @@ pub enum ChainBreak {
 }
 
 /// Verifies the log in folder `dir`. Without `anchors.head` a cut at the very end, an edit of the last line, or a chain
-/// that was recomputed as a whole cannot be seen.
+/// that was recomputed as a whole cannot be seen. An agent may write the log meanwhile.
 pub fn verify(dir: &Path, anchors: &Anchors) -> Result<Report, ChainBreak> {
+    // A write that is under way has come through a moment later; one that a crash cut short has not.
+    for _ in 0..UNDER_WAY_LOOKS {
+        match verify_now(dir, anchors) {
+            Err(ChainBreak::Torn { .. }) => std::thread::sleep(UNDER_WAY),
+            done => return done,
+        }
+    }
+    verify_now(dir, anchors)
+}
+
+fn verify_now(dir: &Path, anchors: &Anchors) -> Result<Report, ChainBreak> {
     let files = files(dir)?;
     let mut walk = Walk { head: anchors.start.clone(), lines: 0 };
     let mut anchored = anchors.head.is_none() || anchors.head == anchors.start;

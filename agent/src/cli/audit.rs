@@ -62,7 +62,11 @@ fn show(dir: &Path, key: Option<&Key>) -> Result<Exit, Fault> {
     for (_, path) in audit::files(dir).map_err(unreadable)? {
         let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
         let mut line = String::new();
-        while file.by_ref().take(MAX_LINE as u64).read_line(&mut line).map_err(unreadable)? > 0 {
+        while file.by_ref().take(MAX_LINE as u64 + 1).read_line(&mut line).map_err(unreadable)? > 0 {
+            if !line.ends_with('\n') {
+                // It is being written, or a crash cut it short.
+                break;
+            }
             match print(&format!("{}\n", shown(line.trim_end(), key)?)) {
                 Exit::Ok => line.clear(),
                 closed => return Ok(closed),

@@ -62,16 +62,12 @@ fn table(status: &Status) -> String {
         (false, Some(Lack::Disk)) => "serving, but the spool's disk is full, and C-STORE is answered A700",
         (false, Some(Lack::Stopped)) => "ending: the spool takes no writes any more, see the log",
     };
-    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     // Writing to a String cannot fail.
     let _ = writeln!(text, "sund {}: {state}", status.version);
     let _ = writeln!(text, "node         {} on {}", status.node.ae_title, status.node.address);
-    let (used, quota) = (gib(status.spool.bytes), gib(status.spool.quota));
-    let _ = writeln!(
-        text,
-        "spool        {used:.2} of {quota:.0} GiB, {}",
-        counted(status.spool.instances, "instance", "instances")
-    );
+    let (used, quota) = (size(status.spool.bytes), size(status.spool.quota));
+    let instances = counted(status.spool.instances, "instance", "instances");
+    let _ = writeln!(text, "spool        {used} of {quota}, {instances}");
     if status.spool.damaged > 0 {
         let places = counted(status.spool.damaged, "place does", "places do");
         let _ = writeln!(text, "             damaged: {places} not read back; check the disk [spool-damaged]");
@@ -81,6 +77,10 @@ fn table(status: &Status) -> String {
         let _ =
             writeln!(text, "model        {} {}: {}, {}, {engine}", model.name, model.version, model.state, model.mode);
         let _ = writeln!(text, "             {}", model.explanation);
+        for engine in &model.engines {
+            let mark = if engine.serves { "*" } else { "-" };
+            let _ = writeln!(text, "             {mark} {}: {}", engine.name, engine.reason);
+        }
     }
     for to in &status.destinations {
         let counts = format!("{} waiting, {} delivered, {} dead, {} held", to.waiting, to.delivered, to.dead, to.held);
@@ -98,4 +98,10 @@ fn table(status: &Status) -> String {
         }
     }
     text
+}
+
+/// In GiB, or in MiB where it is less than one.
+fn size(bytes: u64) -> String {
+    let unit = |exponent: u32| bytes as f64 / f64::from(1 << exponent);
+    if bytes < 1 << 30 { format!("{:.1} MiB", unit(20)) } else { format!("{:.1} GiB", unit(30)) }
 }

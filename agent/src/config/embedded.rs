@@ -5,6 +5,7 @@ use super::value::LogFormat;
 use super::{Config, storage};
 use crate::fault::{Blame, Fault};
 use crate::limits::association::MAX_ASSOCIATIONS;
+use crate::model::Floors;
 use crate::pipeline::Activation;
 use crate::results::UidKey;
 use crate::spool::SpoolOptions;
@@ -62,6 +63,7 @@ impl Config {
             assembly: AssemblyRules { quiet: storage::DEFAULT_QUIET, complete_on_association_end: true },
             uid_key: UidKey::new(&random()?),
             packages: Vec::new(),
+            floors: Floors::default(),
             destinations: Vec::new(),
             routes: Vec::new(),
             worker: WorkerSettings {

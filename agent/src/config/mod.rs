@@ -28,7 +28,7 @@ use crate::deliver::Destination;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::limits::config::MAX_FILE;
-use crate::model::Package;
+use crate::model::{Floors, Package};
 use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::SpoolOptions;
@@ -64,6 +64,8 @@ pub struct Config {
     pub audit: crate::audit::Options,
     /// Model packages, opened and checked.
     pub packages: Vec<Package>,
+    /// What golden cases must ask for.
+    pub floors: Floors,
     /// Where results go.
     pub destinations: Vec<Destination>,
     /// Which studies, by which models, to where.
@@ -104,6 +106,7 @@ impl fmt::Debug for Config {
             .field("assembly", &self.assembly)
             .field("audit", &self.audit.dir)
             .field("packages", &self.packages.iter().map(|package| &package.digest).collect::<Vec<_>>())
+            .field("floors", &self.floors)
             .field("destinations", &self.destinations)
             .field("routes", &self.routes)
             .field("worker", &self.worker)
@@ -192,6 +195,7 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
     let uid_key = storage::uid_key(root);
     let audit = storage::audit(root, node.as_ref().map_or("", |node| &node.ae_title));
     let packages = routing::packages(root, &routing::vendors(root));
+    let floors = routing::floors(root);
     let destinations = routing::destinations(root, node.as_ref().map_or("", |node| &node.ae_title));
     let routes = routing::routes(root, &packages, &callers);
     let worker = service::worker(root);
@@ -211,6 +215,7 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
         uid_key: uid_key?,
         audit: audit?,
         packages,
+        floors,
         destinations,
         routes,
         worker: worker?,

@@ -2,13 +2,13 @@
 use super::node::{authorities, certificate_and_key};
 use super::problem::meant;
 use super::reader::Section;
-use super::value::{AeTitle, HostPort, Name, Time};
+use super::value::{AeTitle, HostPort, Name, Percent, Share, Time};
 use crate::association::{Caller, Peer};
 use crate::deliver::Destination;
 use crate::fault::Fault;
-use crate::model::Package;
 use crate::model::manifest::Manifest;
 use crate::model::signed::Verifier;
+use crate::model::{Floors, Package};
 use crate::outcome::Outcome;
 use crate::route::{Mode, Route, Selection};
 use rustls::crypto::ring;
@@ -68,6 +68,18 @@ fn signed(mut package: Package, vendors: &[Vendor]) -> Result<Package, Fault> {
     let mut keys = vendors.iter().filter(|vendor| vendor.name == name).map(|vendor| vendor.key);
     package.signed_by = envelope.and_then(|envelope| keys.find(|key| envelope.is_signed_by(key)));
     Ok(package)
+}
+
+/// Reads `[golden]`.
+pub(super) fn floors(root: &Section<'_, '_>) -> Floors {
+    let Some(section) = root.section("golden", "golden") else { return Floors::default() };
+    let share = |key| section.value::<Share>(key).map(|share| share.0);
+    Floors {
+        most_tolerance_ml_percent: section.value::<Percent>("most_tolerance_ml_percent").map(|percent| percent.0),
+        least_dice: share("least_dice"),
+        least_overlap: share("least_overlap"),
+        most_tolerance_score: share("most_tolerance_score"),
+    }
 }
 
 /// Reads `[[destinations]]`.

@@ -42,6 +42,41 @@ fn text<'v, T: Value>(value: &'v Spanned<DeValue<'_>>) -> Result<&'v str, Compla
     }
 }
 
+/// A number from 0 to 1.
+pub(super) struct Share(pub f64);
+
+/// A number from 0 to 100.
+pub(super) struct Percent(pub f64);
+
+fn number<T: Value>(value: &Spanned<DeValue<'_>>, most: f64) -> Result<f64, Complaint> {
+    let number = match value.get_ref() {
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+        DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+        other => {
+            return Err(complaint::<T>(value, format!("must be a number, this is a {}", other.type_str())));
+        }
+    };
+    number
+        .filter(|number| (0.0..=most).contains(number))
+        .ok_or_else(|| complaint::<T>(value, format!("is not from 0 to {most}")))
+}
+
+impl Value for Share {
+    const EXAMPLE: &'static str = "write a number from 0 to 1, e.g. 0.95";
+
+    fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Complaint> {
+        number::<Self>(value, 1.0).map(Self)
+    }
+}
+
+impl Value for Percent {
+    const EXAMPLE: &'static str = "write a number from 0 to 100, e.g. 2.0";
+
+    fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Complaint> {
+        number::<Self>(value, 100.0).map(Self)
+    }
+}
+
 impl Value for String {
     const EXAMPLE: &'static str = "write a text in quotes";
 

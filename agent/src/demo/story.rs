@@ -82,9 +82,11 @@ pub async fn run(options: Options) -> Result<()> {
     }
     story.tell(format!("the results lie in {}", received.display()));
     if !options.once {
+        let node = node_address.replace(':', " ");
+        // As it is: compressed images too, and past files that are none.
+        story.tell(format!("send your own study:  dcmsend -nh +sd +r -aet ME -aec {NODE} {node} FOLDER"));
         story.tell(format!(
-            "send your own study:  storescu -aet ME -aec {NODE} +sd +r {} FOLDER",
-            node_address.replace(':', " ")
+            "or with pynetdicom:  python3 -m pynetdicom storescu -r -cx -aet ME -aec {NODE} {node} FOLDER"
         ));
         story.tell("the models' golden cases run now; serving until Ctrl-C");
         agent.check_models();

@@ -95,3 +95,60 @@ fn rectangle(item: &Header) -> Option<[f32; 4]> {
     };
     Some([side(0, f64::min)?, side(1, f64::min)?, side(0, f64::max)?, side(1, f64::max)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::part10;
+    use crate::demo::Case;
+    use crate::model::Package;
+    use crate::outcome::Outcome;
+    use crate::results::{Identity, Mode, ResultContext, SourceHeader, UidKey, outcome_report};
+    use bytes::Bytes;
+    use std::time::SystemTime;
+
+    /// A report that says nothing of what was found.
+    fn empty_report(images: &[SourceInstance], package: &Package) -> SourceInstance {
+        let source = |image: &SourceInstance| SourceHeader {
+            sop_class: image.sop_class.clone(),
+            sop_instance: image.sop_instance.clone(),
+            header: image.header.clone(),
+            length: image.dataset.len() as u64,
+        };
+        let context = ResultContext {
+            identity: &Identity::from_header(&images[0].header),
+            sources: &images.iter().map(source).collect::<Vec<_>>(),
+            input_digests: &[],
+            mode: Mode::Research,
+            uid_key: &UidKey::new(&[1; 32]),
+            at: SystemTime::UNIX_EPOCH,
+            device: "test",
+            parameters: "",
+            predecessor: None,
+            partial: None,
+        };
+        let report = outcome_report(&context, Outcome::NoFinding, &package.reference(), "nothing was found").unwrap();
+        part10::read(&Bytes::from(report.part10())).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_as_the_golden_case_says_ends_the_demonstration() {
+        let folder = tempfile::tempdir().unwrap();
+        for (case, said) in [(Case::Brain, "the report says 0 boxes"), (Case::Text, "the report says 0 boxes")] {
+            let package = Package::open(&case.unpack(folder.path()).unwrap()).unwrap();
+            let (images, golden) = (case.images().unwrap(), &package.manifest.golden[0]);
+            let report = empty_report(&images, &package);
+            let refused = check(&report, &images, golden).unwrap_err().to_string();
+            assert!(refused.starts_with(said), "{refused}");
+
+            let other = if case == Case::Brain { Case::Text } else { Case::Brain }.images().unwrap();
+            let refused = check(&report, &other, golden).unwrap_err().to_string();
+            assert!(refused.contains("differs from its study"), "{refused}");
+
+            let mut grey = images[0].clone();
+            grey.header.elements.remove(&tags::PHOTOMETRIC_INTERPRETATION);
+            let refused = check(&grey, &images, golden).unwrap_err().to_string();
+            assert!(refused.contains("not in colour"), "{refused}");
+        }
+    }
+}

@@ -1,10 +1,16 @@
-//! Engines: what runs a network. tract is always there; ONNX Runtime where it is installed.
+//! Engines: what runs a network. tract is always there; ONNX Runtime and TensorRT where they are installed.
 mod choose;
+mod gpu;
 mod onnxruntime;
+#[cfg(feature = "tensorrt")]
+mod tensorrt;
 mod tract;
 
-pub use choose::{Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE};
+pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, Plans, kept_name};
+pub use gpu::{Gpu, TensorRtLibrary};
 pub use onnxruntime::OnnxRuntimeEngine;
+#[cfg(feature = "tensorrt")]
+pub use tensorrt::{TensorRtCompiler, TensorRtEngine};
 pub use tract::TractEngine;
 
 use crate::fault::{Blame, Fault};
@@ -25,6 +31,11 @@ pub trait Engine {
     /// Class, precision and version.
     fn used(&self) -> EngineUsed;
 
+    /// What it takes for a network: the bytes that [`Engine::run`] is given.
+    fn takes(&self) -> Form {
+        Form::Onnx
+    }
+
     /// Forgets the networks that it has loaded: the next ones are another package's, under whatever names.
     fn unload(&mut self);
 
@@ -32,8 +43,28 @@ pub trait Engine {
     fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault>;
 }
 
+/// What an engine takes for a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Its ONNX file.
+    Onnx,
+    /// What this engine's library has compiled of it.
+    Compiled {
+        /// The GPU that it is for: `sm89`.
+        architecture: String,
+    },
+}
+
 /// Gives the bytes of a network.
 pub type Network<'a> = dyn Fn() -> Result<Vec<u8>, Fault> + 'a;
+
+/// What TensorRT is asked for, where it was not built in.
+#[cfg(not(feature = "tensorrt"))]
+pub fn without_tensorrt() -> Fault {
+    let reason =
+        "this sund was built without TensorRT: cargo build --release --features tensorrt (kernels/TENSORRT.md)";
+    Fault::new("engine-unavailable", Blame::Configuration, reason)
+}
 
 /// A network that cannot be loaded or run, and why in one line: libraries answer with many.
 fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {

@@ -1,4 +1,5 @@
 //! What must hold of a manifest beyond its keys and types. Each problem is told at the key that it is about.
+use super::compiled;
 use super::kinds;
 use super::manifest::{Golden, Input, Manifest, Runtime, SegmentSpec};
 use super::place::Manuscript;
@@ -30,6 +31,7 @@ pub(super) fn check(manifest: &Manifest, script: &mut Manuscript<'_>) {
     engines(manifest, script);
     rule::check(&manifest.selection, script);
     networks(manifest, script);
+    compiled::check(manifest, script);
     steps(manifest, script);
     kinds::check(manifest, &mut |path, message| script.complain(&path, message, ""));
     tensors::check(manifest, script);
@@ -45,9 +47,6 @@ pub fn is_name(text: &str) -> bool {
 }
 
 fn identity(manifest: &Manifest, script: &mut Manuscript<'_>) {
-    if manifest.format != 1 {
-        script.complain("format", format!("format {} is not known here", manifest.format), "write 1");
-    }
     if !is_name(&manifest.name) {
         let help = "a name has 1 to 64 lower-case letters, digits and hyphens";
         script.complain("name", format!("`{}` cannot be a name", manifest.name), help);
@@ -266,7 +265,18 @@ fn golden(manifest: &Manifest, n: usize, case: &Golden, script: &mut Manuscript<
             if case.tolerance_ml < 0.0 {
                 script.complain(&format!("golden.{n}.tolerance_ml"), "is below 0", "");
             }
-            if !case.boxes.is_empty() {
+            match (&case.mask, case.least_dice) {
+                (None, 0.0) => {}
+                (None, _) => {
+                    script.complain(&format!("golden.{n}.least_dice"), "there is no mask to compare with", "add mask");
+                }
+                (Some(_), least) if least > 0.0 && least <= 1.0 => {}
+                (Some(_), _) => {
+                    let help = "write e.g. least_dice = 0.99";
+                    script.complain(&format!("golden.{n}.least_dice"), "is not above 0 and at most 1", help);
+                }
+            }
+            if !(case.boxes.is_empty() && case.scores.is_empty()) {
                 script.complain(&format!("golden.{n}.boxes"), "a model on a volume gives no boxes", "");
             }
         }
@@ -281,8 +291,17 @@ fn golden(manifest: &Manifest, n: usize, case: &Golden, script: &mut Manuscript<
             if !(case.least_overlap > 0.0 && case.least_overlap <= 1.0) {
                 script.complain(&format!("golden.{n}.least_overlap"), "is not above 0 and at most 1", "");
             }
-            if case.volume_ml.is_some() {
-                script.complain(&format!("golden.{n}.volume_ml"), "a model on images gives no volume", "");
+            if !(case.scores.is_empty() || case.scores.len() == case.boxes.len()) {
+                let help = "write the score of each box, in their order, or of none";
+                script.complain(&format!("golden.{n}.scores"), "are not as many as boxes", help);
+            }
+            if !(0.0..=1.0).contains(&case.tolerance_score) {
+                script.complain(&format!("golden.{n}.tolerance_score"), "is not between 0 and 1", "");
+            }
+            for (key, is_there) in [("volume_ml", case.volume_ml.is_some()), ("mask", case.mask.is_some())] {
+                if is_there {
+                    script.complain(&format!("golden.{n}.{key}"), "a model on images gives no volume", "");
+                }
             }
         }
     }

@@ -91,6 +91,7 @@ pub const KEYS: &[Keys] = &[
         ],
         &[
             key("documents", Type::Section),
+            key("compiled", Type::Sections),
             key("segments", Type::Sections),
             key("boxes", Type::Section),
             key("golden", Type::Sections),
@@ -127,6 +128,19 @@ pub const KEYS: &[Keys] = &[
     ),
     section("networks.input", TENSOR, &[]),
     section("networks.output", TENSOR, &[]),
+    section(
+        "compiled",
+        &[
+            text("network"),
+            text("class"),
+            text("precision"),
+            text("version"),
+            key("architectures", Type::Texts),
+            text("file"),
+            text("sha256"),
+        ],
+        &[],
+    ),
     step("steps.orient", &[text("axes")]),
     step("steps.resize", &[DIMS, HOW]),
     step("steps.resample", &[key("spacing", Type::Numbers), HOW]),
@@ -176,7 +190,16 @@ pub const KEYS: &[Keys] = &[
     section(
         "golden",
         &[text("name"), text("origin"), text("folder")],
-        &[number("volume_ml"), number("tolerance_ml"), key("boxes", Type::Boxes), number("least_overlap")],
+        &[
+            number("volume_ml"),
+            number("tolerance_ml"),
+            text("mask"),
+            number("least_dice"),
+            key("boxes", Type::Boxes),
+            number("least_overlap"),
+            key("scores", Type::AnyNumbers),
+            number("tolerance_score"),
+        ],
     ),
 ];
 
@@ -194,6 +217,7 @@ pub fn steps() -> impl Iterator<Item = &'static str> {
 mod tests {
     use super::*;
     use crate::code::Code;
+    use crate::model::compiled::Compiled;
     use crate::model::manifest::{BoxSpec, Documents, Golden, Manifest, Network, SegmentSpec, ValidatedEngine};
     use crate::model::step::Step;
     use crate::model::tensors::TensorSpec;
@@ -222,6 +246,7 @@ mod tests {
                 "selection" => fields::<Selection>(none),
                 "selection.require" => fields::<Requirement>(none),
                 "networks" => fields::<Network>(none),
+                "compiled" => fields::<Compiled>(none),
                 "networks.input" | "networks.output" => fields::<TensorSpec>(none),
                 "segments" => fields::<SegmentSpec>(none),
                 "boxes" => fields::<BoxSpec>(none),

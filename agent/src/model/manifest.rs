@@ -1,4 +1,5 @@
 //! The manifest of a model package, format 1, as agent/MODELS.md specifies it. Unknown keys are refused.
+use super::compiled::Compiled;
 use super::step::Step;
 use super::tensors::TensorSpec;
 use crate::code::Code;
@@ -38,6 +39,9 @@ pub struct Manifest {
     pub input: Input,
     /// The networks, by name.
     pub networks: Vec<Network>,
+    /// Networks that are compiled already, for some GPUs.
+    #[serde(default)]
+    pub compiled: Vec<Compiled>,
     /// The declared steps, in order.
     pub steps: Vec<Step>,
     /// Segments that it gives.
@@ -157,10 +161,22 @@ pub struct Golden {
     /// Largest difference to it.
     #[serde(default)]
     pub tolerance_ml: f64,
+    /// File in the package with the mask that the first segment must have: a bit for each voxel of the input.
+    #[serde(default)]
+    pub mask: Option<String>,
+    /// Least Dice coefficient with it.
+    #[serde(default)]
+    pub least_dice: f64,
     /// Boxes (left, top, right, bottom) of which each must be met.
     #[serde(default)]
     pub boxes: Vec<[f32; 4]>,
     /// Least overlap (intersection over union) for a box to be met.
     #[serde(default)]
     pub least_overlap: f32,
+    /// The score that the found box must have which meets the expected one of the same place in `boxes`.
+    #[serde(default)]
+    pub scores: Vec<f32>,
+    /// Largest difference to it.
+    #[serde(default)]
+    pub tolerance_score: f32,
 }

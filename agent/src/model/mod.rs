@@ -1,7 +1,11 @@
 //! Model packages, format 1: what a vendor declares, checked before anything runs, in a folder or packed in one file.
+mod anonymous;
 mod check;
+pub mod compiled;
 mod contents;
+mod floors;
 pub mod golden;
+pub mod half;
 pub mod keys;
 mod kinds;
 pub mod manifest;
@@ -18,4 +22,5 @@ mod types;
 
 pub use check::{ENGINES, PRECISIONS, is_name};
 pub use contents::Contents;
-pub use package::{Defects, MANIFEST, Package};
+pub use floors::Floors;
+pub use package::{Defects, FORMATS, MANIFEST, Package};

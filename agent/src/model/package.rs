@@ -1,8 +1,9 @@
 //! Opens and checks a package: a folder, or a packed file.
 use super::check;
+use super::compiled::{self, Compiled};
 use super::contents::Contents;
 use super::golden;
-use super::manifest::Manifest;
+use super::manifest::{Golden, Manifest};
 use super::packed::List;
 use super::place::Manuscript;
 use super::signed::{Envelope, Verifier, statement};
@@ -10,7 +11,7 @@ use super::tensors;
 use crate::config::Problem;
 use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
-use crate::limits::model::{MAX_DOCUMENT, MAX_MANIFEST, MAX_NETWORK};
+use crate::limits::model::{MAX_DOCUMENT, MAX_MANIFEST, MAX_MASK, MAX_NETWORK};
 use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use std::os::fd::OwnedFd;
@@ -18,6 +19,9 @@ use std::path::Path;
 
 /// The manifest's file in the folder of a package.
 pub const MANIFEST: &str = "model.toml";
+/// Formats that are read here.
+pub const FORMATS: &[u32] = &[1];
+const INVALID: &str = "package-invalid";
 /// Problems that a fault names; `sund model check` tells the rest.
 const MAX_TOLD: usize = 8;
 
@@ -37,12 +41,13 @@ pub struct Package {
 }
 
 /// What is wrong with a package, in the order of the manifest's lines.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Defects {
     /// Each with its place in the manifest.
     pub problems: Vec<Problem>,
-    /// True where the only thing wrong is that networks are not those that the manifest names.
-    pub is_altered: bool,
+    /// What they come to: `package-invalid`; `package-altered` where the only thing wrong is that files are not those that the
+    /// manifest names; `package-format-unknown`.
+    pub code: &'static str,
 }
 
 impl From<Defects> for Fault {
@@ -57,8 +62,7 @@ impl From<Defects> for Fault {
         if let Some(more) = defects.problems.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
             told.push(format!("and {more} more"));
         }
-        let code = if defects.is_altered { "package-altered" } else { "package-invalid" };
-        Fault::new(code, Blame::Package, told.join("; "))
+        Fault::new(defects.code, Blame::Package, told.join("; "))
     }
 }
 
@@ -84,10 +88,14 @@ impl Package {
             .read(MANIFEST, MAX_MANIFEST)
             .map_err(|reason| whole(reason, "a package is a folder with a model.toml; see: sund model new"))?;
         let text = String::from_utf8(bytes).map_err(|_| whole("is not UTF-8".to_owned(), "save it as UTF-8"))?;
-        let first = |problem| Defects { problems: vec![problem], is_altered: false };
+        let first = |problem| Defects { problems: vec![problem], code: INVALID };
         let mut script = Manuscript::parse(&text).map_err(first)?;
+        // MODELS.md 1, "Formats": what another format says is not looked at.
+        if !script.is_of_format(FORMATS) {
+            return Err(Defects { problems: script.into_problems(), code: "package-format-unknown" });
+        }
         script.check_keys();
-        let refused = |script: Manuscript<'_>| Defects { problems: script.into_problems(), is_altered: false };
+        let refused = |script: Manuscript<'_>| Defects { problems: script.into_problems(), code: INVALID };
         // Where keys are wrong, serde would tell the first of them again.
         if !script.holds() {
             return Err(refused(script));
@@ -102,19 +110,35 @@ impl Package {
         check::check(&manifest, &mut script);
         let is_whole = script.holds();
         let read = compare_networks(&contents, &manifest, &mut script);
-        let is_altered = is_whole && read.all_read && read.altered;
+        let mut is_altered = is_whole && read.all_read && read.altered;
         let mut package = Self { contents, manifest, list: List::default(), digest: String::new(), signed_by: None };
         package.sum(&mut script);
+        let was_whole = script.holds();
+        is_altered |= compiled::compare(&package.manifest, &package.list, &mut script) && was_whole;
         if with_golden {
             package.inspect_golden(&mut script);
         }
-        if script.holds() { Ok(package) } else { Err(Defects { problems: script.into_problems(), is_altered }) }
+        let code = if is_altered { "package-altered" } else { INVALID };
+        if script.holds() { Ok(package) } else { Err(Defects { problems: script.into_problems(), code }) }
     }
 
     /// Sums its files, where nothing is wrong with them so far.
     fn sum(&mut self, script: &mut Manuscript<'_>) {
         let mut names = vec![MANIFEST.to_owned()];
         names.extend(self.manifest.networks.iter().map(|network| network.file.clone()));
+        for (n, compiled) in self.manifest.compiled.iter().enumerate() {
+            match self.contents.length(&compiled.file) {
+                Some(length) if length <= MAX_NETWORK => names.push(compiled.file.clone()),
+                Some(length) => {
+                    let message = format!("{} has {length} bytes, at most {MAX_NETWORK} are taken", compiled.file);
+                    script.complain(&format!("compiled.{n}.file"), message, "");
+                }
+                None => {
+                    let message = format!("{} cannot be read", compiled.file);
+                    script.complain(&format!("compiled.{n}.file"), message, "make it: sund model compile");
+                }
+            }
+        }
         if let Some(documents) = &self.manifest.documents {
             for (key, name) in [("card", &documents.card), ("licence", &documents.licence), ("sbom", &documents.sbom)] {
                 match self.contents.read(name, MAX_DOCUMENT) {
@@ -127,6 +151,12 @@ impl Package {
             match self.contents.dicom_files(&case.folder) {
                 Ok(files) => names.extend(files),
                 Err(reason) => script.complain(&format!("golden.{n}.folder"), reason, ""),
+            }
+            if let Some(mask) = &case.mask {
+                match self.contents.read(mask, MAX_MASK) {
+                    Ok(_) => names.push(mask.clone()),
+                    Err(reason) => script.complain(&format!("golden.{n}.mask"), reason, ""),
+                }
             }
         }
         if !script.holds() {
@@ -186,6 +216,36 @@ impl Package {
         Err(Fault::new("package-altered", Blame::Package, reason))
     }
 
+    /// What was compiled of a network by this version of a library, for a GPU of this architecture.
+    pub fn plan(
+        &self,
+        network: &str,
+        engine: (&str, &str),
+        version: &str,
+        architecture: &str,
+    ) -> Result<Vec<u8>, Fault> {
+        let fits = |one: &&Compiled| {
+            one.network == network
+                && (one.class.as_str(), one.precision.as_str()) == engine
+                && one.version == version
+                && one.architectures.iter().any(|name| name == architecture)
+        };
+        let compiled = self.manifest.compiled.iter().find(fits).ok_or_else(|| {
+            broken(format!("no engine of network `{network}` is for {} {version} and {architecture}", engine.0))
+        })?;
+        let bytes = self.contents.read(&compiled.file, MAX_NETWORK).map_err(broken)?;
+        if hex(digest(&SHA256, &bytes).as_ref()) == compiled.sha256 {
+            return Ok(bytes);
+        }
+        let reason = format!("{} is not the file that was activated", compiled.file);
+        Err(Fault::new("package-altered", Blame::Package, reason))
+    }
+
+    /// The mask that a golden case asks for, a bit for each voxel; `None` where it asks for none.
+    pub fn mask(&self, case: &Golden) -> Result<Option<Vec<u8>>, Fault> {
+        case.mask.as_ref().map(|name| self.contents.read(name, MAX_MASK).map_err(broken)).transpose()
+    }
+
     /// How results name it.
     pub fn reference(&self) -> PackageRef {
         PackageRef {
@@ -233,7 +293,7 @@ fn compare_networks(contents: &Contents, manifest: &Manifest, script: &mut Manus
 /// A defect of the package as a whole.
 fn whole(message: String, help: &str) -> Defects {
     let problem = Problem { line: 1, column: 1, key: String::new(), message, help: help.to_owned() };
-    Defects { problems: vec![problem], is_altered: false }
+    Defects { problems: vec![problem], code: INVALID }
 }
 
 fn broken(reason: String) -> Fault {

@@ -25,6 +25,22 @@ impl<'i> Manuscript<'i> {
         }
     }
 
+    /// False, and told, where `format` is a number that is not among these: nothing else of such a manifest is known here.
+    pub fn is_of_format(&mut self, formats: &[u32]) -> bool {
+        let Some(value) = self.table.get("format") else { return true };
+        let number = value.get_ref().as_integer();
+        let Some(number) = number.and_then(|n| u32::from_str_radix(n.as_str(), n.radix()).ok()) else { return true };
+        if formats.contains(&number) {
+            return true;
+        }
+        let known = formats.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        let message =
+            format!("format {number} is not known here: sund {} reads format {known}", env!("CARGO_PKG_VERSION"));
+        let help = "take a newer sund, or have the package made in a format that is read here";
+        self.tell(value.span().start, "format", message, help.to_owned());
+        false
+    }
+
     /// Tells each key that may not be there, with the one that was probably meant, each that must and is not, and each whose
     /// value is of another type.
     pub fn check_keys(&mut self) {

@@ -21,6 +21,8 @@ pub enum Type {
     Number,
     /// Three of them.
     Numbers,
+    /// Any number of them.
+    AnyNumbers,
     /// `true` or `false`.
     Boolean,
     /// A keyword of PS3.6 or a tag.
@@ -66,6 +68,7 @@ impl Type {
             Type::Numbers => {
                 (list(value, Some(3), is_number), "is not a list of three numbers", "write e.g. [1.0, 1.0, 1.0]")
             }
+            Type::AnyNumbers => (list(value, None, is_number), "is not a list of numbers", "write e.g. [0.9, 0.8]"),
             Type::Boolean => (value.is_bool(), "is neither true nor false", "write it without quotes"),
             Type::Attribute => {
                 let name = value
@@ -157,6 +160,7 @@ mod tests {
             (Type::Number, "nan", "finite"),
             (Type::Number, "1e300", "finite"),
             (Type::Numbers, "[1.0, 2.0]", "three numbers"),
+            (Type::AnyNumbers, "[1.0, 'x']", "a list of numbers"),
             (Type::Boolean, "'yes'", "neither true nor false"),
             (Type::Attribute, "'PatientAgee'", "neither a keyword"),
             (Type::Bound, "'18 years'", "an age"),

@@ -75,6 +75,8 @@ impl Waiting {
 #[derive(Default)]
 pub(super) struct Models {
     standings: Mutex<BTreeMap<String, Standing>>,
+    /// Engines that a package did not hold on, and why, by its digest.
+    misses: Mutex<BTreeMap<String, Vec<(EngineKind, String)>>>,
     /// Connection to the worker that runs a golden case now.
     check: Mutex<Option<UnixStream>>,
 }
@@ -82,6 +84,19 @@ pub(super) struct Models {
 impl Models {
     pub(super) fn standing(&self, digest: &str) -> Option<Standing> {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Why a package is not served by an engine that it was checked on.
+    pub(super) fn miss(&self, digest: &str, engine: &EngineKind) -> Option<String> {
+        let misses = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
+        misses.get(digest)?.iter().find(|(known, _)| known == engine).map(|(_, reason)| reason.clone())
+    }
+
+    fn missed(&self, digest: &str, engine: EngineKind, fault: &Fault) {
+        let mut misses = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_package = misses.entry(digest.to_owned()).or_default();
+        of_package.retain(|(known, _)| *known != engine);
+        of_package.push((engine, fault.to_string()));
     }
 
     fn set(&self, digest: &str, standing: Standing) {
@@ -110,7 +125,11 @@ impl Pipeline {
     /// Where the models stand when the agent starts.
     pub(super) fn take_up_models(&self) {
         for package in &self.packages {
-            let choice = match self.site.engines.choose(&package.manifest.engines) {
+            if let Err(fault) = self.site.floors.admit(&package.manifest) {
+                self.switch_off(package, fault);
+                continue;
+            }
+            let choice = match self.site.engines.choose(package) {
                 Ok(choice) => choice,
                 Err(fault) => {
                     self.switch_off(package, fault);
@@ -179,7 +198,7 @@ impl Pipeline {
 
     /// Runs the golden cases on one allowed engine after the other, until they hold on one.
     fn activate(&self, package: &Package, worker: &mut Option<Process>) {
-        let choices = match self.site.engines.candidates(&package.manifest.engines) {
+        let choices = match self.site.engines.choices(package) {
             Ok(choices) => choices,
             Err(fault) => return self.switch_off(package, fault),
         };
@@ -203,6 +222,7 @@ impl Pipeline {
                 Err(mut fault) => {
                     fault.reason = format!("{} does not serve it: {}", choice.engine, fault.reason);
                     tracing::error!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a golden case");
+                    self.models.missed(&package.digest, choice.engine, &fault);
                     misses.push(fault);
                 }
             }
@@ -251,7 +271,7 @@ impl Pipeline {
         let mut used = None;
         for case in &package.manifest.golden {
             let inference = self.golden_answer(package, engine, case, worker)?;
-            golden::held(case, &inference)?;
+            golden::held(package, case, &inference)?;
             used = Some(inference.engine);
         }
         let used = used.ok_or_else(|| {

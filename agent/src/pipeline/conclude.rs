@@ -382,6 +382,7 @@ mod tests {
             uid_key: UidKey::new(&[7; 32]),
             device: "test".into(),
             engines: Engines::default(),
+            floors: crate::model::Floors::default(),
             launcher: Launcher::Child { program: "sund".into() },
             bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
             activation: Activation::AtStart,

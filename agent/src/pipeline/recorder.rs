@@ -63,9 +63,6 @@ impl Recorder {
 
     /// Writes an audit event before what it announces; on an error that must not happen, and the agent ends.
     pub fn audit_first(&self, event: audit::Event) -> Result<(), Fault> {
-        if let Some(fault) = event.refusal() {
-            metrics::refusal(&fault.code);
-        }
         let Some(log) = &self.audit else { return Ok(()) };
         blocking(|| log.append(event)).map(|_| ()).inspect_err(|fault| {
             tracing::error!(code = %fault.code, reason = %fault.reason, "an audit event could not be written");
@@ -102,5 +99,23 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         _ => work(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_study_has_one_span_until_nothing_more_is_done_for_it() {
+        tracing::subscriber::with_default(tracing_subscriber::registry(), || {
+            let recorder = Recorder::new(None);
+            let first = recorder.span("one").id();
+            assert!(first.is_some());
+            assert_eq!(recorder.span("one").id(), first);
+            assert_ne!(recorder.span("another").id(), first);
+            recorder.at_rest("one");
+            assert_ne!(recorder.span("one").id(), first);
+        });
     }
 }

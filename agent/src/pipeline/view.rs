@@ -6,11 +6,15 @@ use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState};
 use crate::deliver::record::ResultRecord;
+use crate::infer::{Candidate, EngineKind};
 use crate::job::{Job, JobState};
 use crate::limits::console::MAX_STUDIES_SHOWN;
+use crate::model::Package;
 use crate::results::{Mode, preview_png};
 use crate::spool::Table;
-use crate::status::{DestinationStatus, JobStatus, ModelStatus, Node, ResultStatus, SpoolStatus, Status, StudyStatus};
+use crate::status::{
+    DestinationStatus, EngineStatus, JobStatus, ModelStatus, Node, ResultStatus, SpoolStatus, Status, StudyStatus,
+};
 use crate::study::record::StudyRecord;
 use bytes::Bytes;
 use dicom_dictionary_std::tags;
@@ -113,7 +117,7 @@ impl Pipeline {
     }
 
     fn model_status(&self, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
-        let status = |package: &crate::model::Package| {
+        let status = |package: &Package| {
             let manifest = &package.manifest;
             let mut mode =
                 self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
@@ -141,6 +145,7 @@ impl Pipeline {
                 Some(Standing::Off(fault)) => ("off", None, fault.to_string()),
                 None => ("off", None, String::new()),
             };
+            let engines = self.engine_status(package, state, engine.as_ref());
             ModelStatus {
                 name: manifest.name.clone(),
                 title: manifest.title.clone(),
@@ -156,11 +161,32 @@ impl Pipeline {
                 state: state.to_owned(),
                 engine: engine.map(|engine| engine.to_string()),
                 explanation,
+                engines,
                 intended_use: manifest.intended_use.clone(),
                 outcomes: crate::outcome::Outcome::ALL.into_iter().map(ended).collect(),
             }
         };
         self.packages.iter().map(status).collect()
+    }
+
+    /// Why each engine serves a package, or why not.
+    fn engine_status(&self, package: &Package, state: &str, chosen: Option<&EngineKind>) -> Vec<EngineStatus> {
+        let status = |candidate: Candidate| {
+            let Candidate { name, engine } = candidate;
+            let is_chosen = engine.as_ref().is_ok_and(|engine| Some(engine) == chosen);
+            let reason = match &engine {
+                Err(reason) => reason.clone(),
+                Ok(_) if is_chosen && state == "active" => "serves: its golden cases hold on it".to_owned(),
+                Ok(_) if is_chosen => "its golden cases are to run on it".to_owned(),
+                Ok(engine) => match (self.models.miss(&package.digest, engine), chosen) {
+                    (Some(reason), _) => reason,
+                    (None, Some(chosen)) => format!("would serve if {chosen} did not"),
+                    (None, None) => "is not tried while the model is off".to_owned(),
+                },
+            };
+            EngineStatus { name, serves: is_chosen && state == "active", reason }
+        };
+        self.site.engines.candidates(package).into_iter().map(status).collect()
     }
 
     fn destination_status(&self, deliveries: &[Arc<Delivery>]) -> Vec<DestinationStatus> {

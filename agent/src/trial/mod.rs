@@ -5,7 +5,7 @@ mod golden;
 
 pub use answers::{SeriesSeen, TrialAnswer};
 pub use files::{Found, SourceFile, find};
-pub use golden::Bench;
+pub use golden::{NotRun, Rig, Trial, Trials, this_program};
 
 use crate::association::{Association, Intake, IntakeInstance};
 use crate::config::Config;
@@ -60,6 +60,7 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
         uid_key: config.uid_key,
         device: "trial".to_owned(),
         engines: Engines::here(config.worker.onnxruntime.as_deref()),
+        floors: config.floors,
         launcher: config.worker.launcher,
         bounds: config.worker.bounds,
         activation: config.worker.activation,

@@ -100,7 +100,7 @@ def focused():
 def live_without_reload():
     driver.get(PLAIN)
     js("window.sameDocument = true")
-    until("the empty state", lambda: "storescu +sd +r -aec SUND 127.0.0.1 11112" in text("#storescu"))
+    until("the empty state", lambda: "dcmsend -nh +sd +r -aec SUND 127.0.0.1 11112" in text("#dcmsend"))
     shoot("empty-light-1280")
     change("receiving", "the first study", lambda: text(".study-name") == "Sørensen, Åse Ægidia")
     assert text(".study-state .chip") == "Receiving"
@@ -196,7 +196,7 @@ def finding_a_study():
     js("const s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
     css("#filters [data-key=attention]").click()
     until("the filter", lambda: js("return document.querySelectorAll('.study').length") == 2)
-    assert "study-two-patients" in text("[data-key=s4] .why") and "volume-mixed-spacing" in text("[data-key=s8] .why")
+    assert "two-patients-in-one-study" in text("[data-key=s4] .why") and "volume-mixed-spacing" in text("[data-key=s8] .why")
     shoot("attention-light-1280")
     css("#filters [data-key=all]").click()
     assert "Sørensen" not in driver.current_url and "?" not in driver.current_url

@@ -26,7 +26,7 @@ def text(selector):
 def watch(url):
     driver.get(url)
     js("window.sameDocument = true")
-    until("the empty state", lambda: "storescu" in text("#storescu"))
+    until("the empty state", lambda: "dcmsend" in text("#dcmsend"))
     print("NEXT send", flush=True)
     until("the delivery", lambda: text(".study-state .chip") == "Delivered")
     assert js("return window.sameDocument"), "the page was loaded again"

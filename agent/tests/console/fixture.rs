@@ -6,7 +6,8 @@ use sund_agent::console::{Readiness, StatusSource, preview_path};
 use sund_agent::outcome::Outcome;
 use sund_agent::privacy::Private;
 use sund_agent::status::{
-    DestinationStatus, JobStatus, ModelStatus, Moment, Node, ResultStatus, SpoolStatus, Status, StudyStatus,
+    DestinationStatus, EngineStatus, JobStatus, ModelStatus, Moment, Node, ResultStatus, SpoolStatus, Status,
+    StudyStatus,
 };
 use tokio::sync::watch;
 
@@ -157,6 +158,11 @@ fn models() -> Vec<ModelStatus> {
                 mode: mode.into(),
                 engine: engine.map(Into::into),
                 explanation: explanation.into(),
+                engines: vec![EngineStatus {
+                    name: engine.unwrap_or("tensorrt fp16, packaged").into(),
+                    serves: engine.is_some(),
+                    reason: explanation.into(),
+                }],
                 state: state.into(),
                 intended_use: used.into(),
                 outcomes: Vec::new(),
@@ -290,7 +296,7 @@ fn refused() -> StudyStatus {
         step: "refused".into(),
         at: at(121_500),
         text: "Two patients in one Study Instance UID. Nothing was analysed; correct the identity at the sender and send again.".into(),
-        code: Some("study-two-patients".into()),
+        code: Some("two-patients-in-one-study".into()),
     });
     study
 }

@@ -40,6 +40,11 @@ impl Gpu {
         Ok((capability.0 * 10 + capability.1) as u32)
     }
 
+    /// Bytes of its memory.
+    pub fn memory(&self, kind: Kind) -> Result<u64, TensorRtError> {
+        self.stream.context().total_mem().map(|bytes| bytes as u64).map_err(|error| failed(kind, error))
+    }
+
     pub(super) fn stream(&self) -> &Arc<CudaStream> {
         &self.stream
     }

@@ -1,5 +1,6 @@
 //! A `Machine` that runs the kernels on the processor: a child process made of their sources by g++ (host/main.cpp).
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ pub struct Host {
     number: u64,
     pipes: Rc<RefCell<Pipes>>,
     child: Child,
+    launched: BTreeSet<String>,
 }
 
 struct Pipes {
@@ -113,7 +115,12 @@ impl Host {
             .spawn()
             .unwrap();
         let pipes = Pipes { requests: child.stdin.take(), answers: child.stdout.take().unwrap(), blocks: 0 };
-        Self { number: HOSTS.fetch_add(1, Ordering::Relaxed), pipes: Rc::new(RefCell::new(pipes)), child }
+        Self {
+            number: HOSTS.fetch_add(1, Ordering::Relaxed),
+            pipes: Rc::new(RefCell::new(pipes)),
+            child,
+            launched: BTreeSet::new(),
+        }
     }
 
     /// The end of the program, which leaks nothing: its sanitizer would say so.
@@ -122,23 +129,20 @@ impl Host {
         assert!(self.child.wait().unwrap().success());
     }
 
-    /// Whether there is a kernel of this name with so many arguments.
-    pub fn knows(&self, kernel: &str, arguments: &[Argument], blocks: [u32; 3], threads: u32) -> bool {
+    /// The names of the kernels that have run.
+    pub fn launched(&self) -> BTreeSet<String> {
+        self.launched.clone()
+    }
+
+    fn argument(&self, argument: &Argument) {
         let mut pipes = self.pipes.borrow_mut();
-        pipes.send(&[b"L", &(kernel.len() as u32).to_ne_bytes(), kernel.as_bytes()]);
-        blocks.iter().chain([&threads, &(arguments.len() as u32)]).for_each(|n| pipes.send(&[&n.to_ne_bytes()]));
-        for argument in arguments {
-            match argument {
-                Argument::Pointer(address) => {
-                    assert_eq!(address.machine, self.number);
-                    pipes.send(&[b"P", &address.place.to_ne_bytes()]);
-                }
-                Argument::Value(bytes) => pipes.send(&[b"V", &(bytes.len() as u32).to_ne_bytes(), bytes]),
+        match argument {
+            Argument::Pointer(address) => {
+                assert_eq!(address.machine, self.number, "memory of another machine");
+                pipes.send(&[b"P", &address.place.to_ne_bytes()]);
             }
+            Argument::Value(bytes) => pipes.send(&[b"V", &(bytes.len() as u32).to_ne_bytes(), bytes]),
         }
-        let mut known = [0];
-        pipes.answer(&mut known);
-        known == [1]
     }
 }
 
@@ -173,8 +177,16 @@ impl Machine for Host {
     }
 
     fn launch(&mut self, call: &Call<'_>) -> Result<(), KernelError> {
-        let is_known = self.knows(call.kernel(), call.arguments(), call.blocks(), call.threads());
-        assert!(is_known, "there is no {} with these arguments", call.kernel());
+        let (name, arguments) = (call.kernel(), call.arguments());
+        self.pipes.borrow_mut().send(&[b"L", &(name.len() as u32).to_ne_bytes(), name.as_bytes()]);
+        for number in call.blocks().into_iter().chain([call.threads(), arguments.len() as u32]) {
+            self.pipes.borrow_mut().send(&[&number.to_ne_bytes()]);
+        }
+        arguments.iter().for_each(|argument| self.argument(argument));
+        let mut is_known = [0];
+        self.pipes.borrow_mut().answer(&mut is_known);
+        assert_eq!(is_known, [1], "there is no {name} with {} arguments", arguments.len());
+        self.launched.insert(name.to_owned());
         Ok(())
     }
 }

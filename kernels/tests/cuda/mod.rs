@@ -1,6 +1,9 @@
 //! The CUDA kernels on the processor: their very sources, compiled for the host with sanitizers, behind the very launchers.
 mod host;
+#[cfg(feature = "fatbin")]
+mod image;
 mod parity;
+mod sources;
 
 use host::{Host, Sanitizer};
 
@@ -11,6 +14,7 @@ fn every_operation_is_its_reference_under_address_and_undefined_behaviour_saniti
     for operation in parity::OPERATIONS {
         operation.check(&mut host, 40);
     }
+    assert_eq!(host.launched(), sund_kernels::cuda::sources::kernels().into_iter().collect());
     host.end();
 }
 

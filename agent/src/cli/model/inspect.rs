@@ -55,6 +55,10 @@ pub(super) fn inspect(path: &Path, as_json: bool) -> Result<Exit, Fault> {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{what:<13} {value}");
     }
+    for one in &manifest.compiled {
+        let what = format!("{} for {} {} {}", one.network, one.class, one.version, one.precision);
+        let _ = writeln!(text, "{:<13} {what}: {}", "compiled", one.architectures.join(", "));
+    }
     let rows: Vec<Vec<String>> =
         members.into_iter().map(|(name, length, sha256)| vec![name.to_owned(), megabytes(length), sha256]).collect();
     text.push('\n');

@@ -1,13 +1,17 @@
 //! `sund model`: what a vendor types.
 mod bars;
+mod bench;
 mod check;
+mod compile;
 mod inspect;
 mod pack;
 mod run;
 mod sign;
+mod test;
 mod verify;
 
 use super::{fail, on_runtime, print};
+use crate::compile::Target;
 use crate::config::render;
 use crate::counted::counted;
 use crate::exit::Exit;
@@ -40,6 +44,50 @@ pub(super) enum ModelCommand {
     Check {
         /// The package: a folder, or a packed file.
         package: PathBuf,
+    },
+    /// Runs the golden cases of a package on every engine of this machine that it is validated for.
+    ///
+    /// Says how far each answer is from the expected one. `sund model check` does the same, after it has looked at the
+    /// manifest. Ends with 0 where all hold, with 65 where any does not.
+    Test {
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measures a package on every engine of this machine that it is validated for.
+    ///
+    /// Each round is a golden case in a worker: the time of each network, and of all from decode to postprocess.
+    Bench {
+        /// The package: a folder, or a packed file.
+        package: PathBuf,
+        /// The golden case; the first one otherwise.
+        #[arg(long, value_name = "NAME")]
+        case: Option<String>,
+        #[command(flatten)]
+        rounds: bench::Rounds,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compiles the networks of a package folder for GPUs, and names what comes of it in its manifest.
+    ///
+    /// TensorRT-RTX compiles without a GPU, enterprise TensorRT on the GPU that is to run the engine. For fp16 the networks are
+    /// converted, and the golden cases must hold with them on ONNX Runtime; where they do not, nothing is written.
+    Compile {
+        /// The package folder.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// rtx:sm86,sm89,sm120 or trt:sm90.
+        #[arg(long)]
+        target: Target,
+        /// In which numbers it computes.
+        #[arg(long, value_enum)]
+        precision: compile::Precision,
+        /// The library of TensorRT; that of SUND_TENSORRT_RTX or SUND_TENSORRT otherwise.
+        #[arg(long, value_name = "PATH")]
+        library: Option<PathBuf>,
     },
     /// Packs a package folder into one file: the same folder gives the same bytes.
     ///
@@ -109,6 +157,11 @@ pub(super) fn run(command: ModelCommand) -> Exit {
     let done = match command {
         ModelCommand::New { name, folder, kind } => new(&name, folder, kind),
         ModelCommand::Check { package } => check::check(&package),
+        ModelCommand::Test { package, json } => test::test(&package, json),
+        ModelCommand::Bench { package, case, rounds, json } => bench::bench(&package, case.as_deref(), rounds, json),
+        ModelCommand::Compile { folder, target, precision, library } => {
+            compile::compile(&folder, &target, precision, library)
+        }
         ModelCommand::Pack { folder, to } => pack::pack(&folder, to),
         ModelCommand::Sign { file, by } => sign::sign(&file, &by),
         ModelCommand::Verify { file, keys } => verify::verify(&file, &keys),

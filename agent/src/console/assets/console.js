@@ -77,8 +77,8 @@ function drawEmpty() {
   $("empty").hidden = status.studies.length > 0;
   const [, host = "127.0.0.1", port = "11112"] = status.node.address.match(/^\[?(.*?)\]?:(\d+)$/) ?? [];
   const to = host === "0.0.0.0" || host === "::" ? location.hostname : host;
-  say($("storescu"), `storescu +sd +r -aec ${status.node.ae_title} ${to} ${port} FOLDER`);
-  say($("pynetdicom"), `python -m pynetdicom storescu -r -cx -aec ${status.node.ae_title} ${to} ${port} FOLDER`);
+  say($("dcmsend"), `dcmsend -nh +sd +r -aec ${status.node.ae_title} ${to} ${port} FOLDER`);
+  say($("pynetdicom"), `python3 -m pynetdicom storescu -r -cx -aec ${status.node.ae_title} ${to} ${port} FOLDER`);
 }
 
 /** Tells a screen reader what changed, without names. */

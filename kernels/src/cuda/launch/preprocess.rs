@@ -8,8 +8,13 @@ use crate::rows::{Plan, fixed};
 use crate::sample::Sample;
 use crate::{Element, Grid, Interpolation, KernelError, Preparation};
 
-/// Target rows of a thread; `ROWS` in preprocess.cu.
-const ROWS: usize = 4;
+/// What has to be mixed names the kernel; with it the target rows of a thread, `ROWS` in preprocess.cu.
+#[derive(Clone, Copy)]
+struct Mixed(&'static str, usize);
+
+const NOTHING: Mixed = Mixed("nothing", 8);
+const PLANE: Mixed = Mixed("plane", 4);
+const VOLUME: Mixed = Mixed("volume", 2);
 
 /// Target rows of a block; `BLOCK_ROWS` in preprocess_oblique.cu.
 const BLOCK_ROWS: usize = 32;
@@ -30,17 +35,19 @@ pub struct Prepared<M: Machine> {
 }
 
 enum Way<M: Machine> {
-    /// Lower index and weight for each target slice, row, column: 8 bytes each. What has to be mixed names the kernel.
-    Straight(&'static str, M::Memory<u64>),
+    /// Lower index and weight for each target slice, row, column: 8 bytes each.
+    Straight(Mixed, M::Memory<u64>),
     Oblique(Placement, Interpolation),
 }
 
 impl<M: Machine> Prepared<M> {
     /// Lays out where the voxels of `onto` take their values from; errors as those of the reference.
     pub fn new(machine: &mut M, grid: &Grid, onto: &Grid, preparation: &Preparation) -> Result<Self, M::Error> {
-        voxels_of(grid.dims)?;
-        voxels_of(onto.dims)?;
-        (dims(grid.dims)?, dims(onto.dims)?);
+        for shape in [grid.dims, onto.dims] {
+            voxels_of(shape)?;
+            // Within a slice the kernels count in 32 bits.
+            dims([shape[0], shape[1], shape[1] * shape[2]])?;
+        }
         if grid.is_empty() {
             return Err(KernelError::Empty.into());
         }
@@ -64,8 +71,8 @@ impl<M: Machine> Prepared<M> {
         let [slices, rows, columns] = self.to;
         let kernel = |way: &str| format!("preprocess_{way}_{}_{}", S::NAME, E::NAME);
         let call = match &self.way {
-            Way::Straight(mixed, _) => {
-                let blocks = [columns.div_ceil(COLUMNS as usize), rows.div_ceil(ROWS), slices];
+            Way::Straight(Mixed(mixed, its_rows), _) => {
+                let blocks = [columns.div_ceil(COLUMNS as usize), rows.div_ceil(*its_rows), slices];
                 Call::new(kernel(mixed), blocks, COLUMNS)?
             }
             Way::Oblique(..) => {
@@ -108,12 +115,12 @@ fn table(taps: &Taps, n: usize) -> impl Iterator<Item = u64> {
 }
 
 /// What has to be mixed.
-fn mixed([slices, rows, columns]: &[Taps; 3]) -> &'static str {
+fn mixed([slices, rows, columns]: &[Taps; 3]) -> Mixed {
     let mixes = |taps: &Taps| taps.weight.iter().any(|weight| *weight > 0.0);
     match (mixes(slices), mixes(rows) || mixes(columns)) {
-        (false, false) => "nothing",
-        (false, true) => "plane",
-        (true, _) => "volume",
+        (false, false) => NOTHING,
+        (false, true) => PLANE,
+        (true, _) => VOLUME,
     }
 }
 

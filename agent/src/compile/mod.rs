@@ -1,0 +1,116 @@
+//! Compiles the networks of a package folder for GPUs, and writes what comes of it into the folder and its manifest.
+//!
+//! A precision is taken only where the golden cases hold in it: 16-bit networks are run on ONNX Runtime first, under the
+//! package's own tolerances. What the engine itself answers is judged on the box, before it serves.
+mod entries;
+mod prove;
+mod shapes;
+mod target;
+
+pub use prove::prove;
+pub use target::Target;
+
+use crate::counted::counted;
+use crate::fault::{Blame, Fault};
+use crate::infer::Engines;
+use crate::limits::model::MAX_NETWORK;
+use crate::model::compiled::{Compiled, FOLDER};
+use crate::model::{Contents, Package, half};
+use crate::study::open::hex;
+use crate::worker::Launcher;
+use ring::digest::{SHA256, digest};
+use std::path::Path;
+
+/// Compiles one network.
+pub trait Compiler {
+    /// Version of the library.
+    fn version(&self) -> String;
+
+    /// A plan for these architectures, of a network whose input has these bounds where its length is free.
+    fn compile(&self, onnx: &[u8], architectures: &[String], bounds: Option<&Bounds>) -> Result<Vec<u8>, String>;
+}
+
+/// The lengths of an input's axes that a compiled network takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Its name in the network.
+    pub input: String,
+    /// Of each axis the shortest.
+    pub shortest: Vec<i64>,
+    /// Of each axis the longest, which it is tuned for.
+    pub longest: Vec<i64>,
+}
+
+/// Compiles every network of a package folder; the entries that its manifest has got. Nothing is written where anything fails.
+pub fn compile(
+    folder: &Path,
+    target: &Target,
+    precision: &str,
+    compiler: &dyn Compiler,
+    here: &Engines,
+    launcher: &Launcher,
+    on_network: &mut dyn FnMut(&str),
+) -> Result<Vec<Compiled>, Fault> {
+    let package = Package::inspect(folder)?;
+    let Contents::Folder(_) = &package.contents else {
+        let reason = format!("{} is packed: compile the folder, then pack it", folder.display());
+        return Err(Fault::new("package-invalid", Blame::Package, reason));
+    };
+    let manifest = &package.manifest;
+    if !manifest.engines.iter().any(|valid| valid.class == target.class && valid.precision == precision) {
+        let reason = format!(
+            "`engines` does not name {0} {precision}: add {{ class = \"{0}\", precision = \"{precision}\" }} where you \
+             answer for it",
+            target.class
+        );
+        return Err(Fault::new("engine-not-validated", Blame::Package, reason));
+    }
+    let mut networks = Vec::new();
+    for network in &manifest.networks {
+        let bounds = shapes::bounds(manifest, network)?;
+        networks.push((network.name.clone(), package.network(&network.name)?, bounds));
+    }
+    if precision == "fp16" {
+        for (name, network, _) in &mut networks {
+            *network = half::converted(network).map_err(|why| {
+                let reason = format!("network {name} {why}: it has no form of 16 bits");
+                Fault::new("precision-not-held", Blame::Package, reason)
+            })?;
+        }
+        let converted = networks.iter().map(|(name, network, _)| (name.as_str(), network.as_slice())).collect();
+        on_network("golden cases in fp16");
+        prove(&package, &converted, here, launcher)?;
+    }
+    let version = compiler.version();
+    let mut made = Vec::new();
+    for (name, network, bounds) in &networks {
+        on_network(name);
+        let plan = compiler.compile(network, &target.architectures, bounds.as_ref()).map_err(|why| {
+            Fault::new("network-not-compiled", Blame::Package, format!("network {name} cannot be compiled: {why}"))
+        })?;
+        if plan.is_empty() || plan.len() as u64 > MAX_NETWORK {
+            let reason = format!("network {name} is compiled to {} bytes, at most {MAX_NETWORK} are taken", plan.len());
+            return Err(Fault::new("network-not-compiled", Blame::Package, reason));
+        }
+        let entry = Compiled {
+            network: name.clone(),
+            class: target.class.to_owned(),
+            precision: precision.to_owned(),
+            version: version.clone(),
+            architectures: target.architectures.clone(),
+            file: format!("{FOLDER}/{name}.{}-{version}.{precision}.plan", target.class),
+            sha256: hex(digest(&SHA256, &plan).as_ref()),
+        };
+        made.push((entry, plan));
+    }
+    let entries: Vec<Compiled> = made.iter().map(|(entry, _)| entry.clone()).collect();
+    // Judged before anything is written: the manifest that comes of it must hold.
+    let text = entries::with(&package, &entries)?;
+    entries::write(folder, &made, &text)?;
+    Package::inspect(folder).map_err(|defects| {
+        let n = counted(defects.problems.len(), "problem", "problems");
+        let fault = Fault::from(defects);
+        Fault { reason: format!("the package does not hold with its engines, {n}: {}", fault.reason), ..fault }
+    })?;
+    Ok(entries)
+}
