@@ -6,6 +6,7 @@ mod across;
 mod boxes;
 mod component;
 pub mod cuda;
+pub mod device;
 mod grid;
 mod image;
 mod intensity;
