@@ -29,7 +29,11 @@ pub fn compile() {
         let mut build = cc::Build::new();
         build.cpp(true).std("c++17").warnings(true).extra_warnings(true).warnings_into_errors(true);
         build.flag("-fvisibility=hidden");
-        for folder in headers(half) {
+        let headers = headers(half);
+        // For the tests' libraries that stand in for NVIDIA's.
+        let joined = env::join_paths(&headers).expect("the folders came from such a list, or hold no colon");
+        println!("cargo:rustc-env=SUND_TENSORRT_HEADERS_{}={}", half.name, joined.display());
+        for folder in headers {
             // As system headers: warnings in them are NVIDIA's.
             build.flag("-isystem").flag(folder);
         }

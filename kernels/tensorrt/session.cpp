@@ -64,6 +64,7 @@ SundStatus opened(const SundEntries& entries, const uint8_t* plan, size_t size, 
     if (!session->engine) {
         return session->errors.take(SUND_PLAN, why, "TensorRT does not say why");
     }
+    session->engine->setErrorRecorder(&session->errors);
     session->config.reset(session->engine->createRuntimeConfig());
     if (!session->config) {
         return session->errors.take(SUND_MEMORY, why, "TensorRT gives no configuration");
@@ -73,6 +74,7 @@ SundStatus opened(const SundEntries& entries, const uint8_t* plan, size_t size, 
     if (!session->context) {
         return session->errors.take(SUND_MEMORY, why, "TensorRT gives no context: the GPU's memory may be full");
     }
+    session->context->setErrorRecorder(&session->errors);
     session->errors.clear();
     out = session.release();
     return SUND_OK;

@@ -3,6 +3,7 @@
 mod build;
 mod library;
 mod onnx;
+mod running;
 mod session;
 mod stand_in;
 
