@@ -104,7 +104,7 @@ fn preprocessing(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
         ("to 1 mm, turned by 0.2 rad", thin, turned, false),
     ];
     let samples: Vec<i16> =
-        (0..CT.iter().product::<usize>()).map(|n| (n * 2_654_435_761 >> 20) as i16 & 0xfff).collect();
+        (0..CT.iter().product::<usize>()).map(|n| ((n * 2_654_435_761) >> 20) as i16 & 0xfff).collect();
     let samples = gpu.upload(&samples)?;
     let mut measured = Vec::new();
     for (name, source, onto, is_barred) in cases {
