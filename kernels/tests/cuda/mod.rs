@@ -13,6 +13,8 @@ fn every_operation_is_its_reference_under_address_and_undefined_behaviour_saniti
     let mut host = Host::start(Sanitizer::AddressAndUndefined);
     for operation in parity::OPERATIONS {
         operation.check(&mut host, 40);
+        let is_named_so = |kernel: &String| kernel.starts_with(operation.name());
+        assert!(host.launched().iter().any(is_named_so), "no kernel is named after {}", operation.name());
     }
     assert_eq!(host.launched(), sund_kernels::cuda::sources::kernels().into_iter().collect());
     host.end();

@@ -31,7 +31,7 @@ fn a_gpu_opens_or_is_refused_for_a_reason_that_says_what_is_missing() {
     match Cuda::open(0) {
         Ok(gpu) => assert!(gpu.capability().unwrap() >= sund_kernels::cuda::OLDEST_CARD),
         Err(CudaError::NoDriver) => {
-            assert_eq!(CudaError::NoDriver.to_string(), "this machine has no NVIDIA driver (libcuda)")
+            assert_eq!(CudaError::NoDriver.to_string(), "this machine has no NVIDIA driver (libcuda)");
         }
         Err(error) => assert!(!error.is_lost() && error.to_string().contains("NVIDIA driver"), "{error}"),
     }
