@@ -304,10 +304,8 @@ fn perform(lane: &mut CudaLane, operation: &Operation<CudaBuffer>) -> Result<(),
         }
         Operation::Argmax { scores, channels, label, into } => {
             let (scores, mut into) = (lane.view::<f32>(scores)?, lane.view::<u8>(into)?);
-            // A label that no channel has is nowhere.
-            let label = u8::try_from(*label).map_err(|_| KernelError::Shape { expected: *channels, found: *label })?;
             launch::argmax(&mut lane.cuda, &scores, *channels, &mut into)?;
-            Ok(launch::argmax_is(&mut lane.cuda, &mut into, label)?)
+            Ok(launch::argmax_is(&mut lane.cuda, &mut into, *label)?)
         }
         Operation::Threshold { scores, above, into } => {
             let (scores, mut into) = (lane.view::<f32>(scores)?, lane.view::<u8>(into)?);

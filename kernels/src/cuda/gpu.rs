@@ -42,14 +42,14 @@ pub enum Code {
 
 /// Values in a GPU's memory.
 pub struct CudaMemory<T> {
-    /// Keeps the memory, of which this may be a part.
-    _whole: Arc<CudaSlice<u8>>,
+    /// All of the memory of which this may be a part: kept, and freed with the last of its parts.
+    whole: Arc<CudaSlice<u8>>,
     address: Address,
     count: usize,
     kind: PhantomData<T>,
 }
 
-// SAFETY: `_whole` has that much of the GPU's memory from there on. It is freed on the stream on which alone it is used, behind
+// SAFETY: `whole` has that much of the GPU's memory from there on. It is freed on the stream on which alone it is used, behind
 // all uses; memory that more streams use is a `CudaBuffer`'s, and their lanes keep it until they are through.
 unsafe impl<T> Memory for CudaMemory<T> {
     fn count(&self) -> usize {
@@ -101,7 +101,7 @@ impl Cuda {
     pub(super) fn shared(&self, bytes: usize) -> Result<Arc<CudaSlice<u8>>, CudaError> {
         let memory = self.room::<u8>(bytes)?;
         self.wait()?;
-        Ok(memory._whole)
+        Ok(memory.whole)
     }
 
     /// Bytes into as many on the GPU; `from` must not change or go until the stream is through.
@@ -133,9 +133,9 @@ impl Cuda {
         let is_within = first.checked_add(bytes).is_some_and(|end| end <= whole.len());
         let (place, _) = whole.device_ptr(&self.stream);
         let address = Address { machine: self.gpu.number, place: place + first as u64 };
-        let is_whole = first.is_multiple_of(size) && bytes.is_multiple_of(size);
-        (is_within && is_whole).then(|| CudaMemory {
-            _whole: Arc::clone(whole),
+        let iswhole = first.is_multiple_of(size) && bytes.is_multiple_of(size);
+        (is_within && iswhole).then(|| CudaMemory {
+            whole: Arc::clone(whole),
             address,
             count: bytes / size,
             kind: PhantomData,
@@ -237,7 +237,7 @@ impl Cuda {
         let bytes = unsafe { self.stream.alloc::<u8>(bytes) }.map_err(|error| out_of_memory(error, bytes))?;
         let (place, _) = bytes.device_ptr(&self.stream);
         let address = Address { machine: self.gpu.number, place };
-        Ok(CudaMemory { _whole: Arc::new(bytes), address, count, kind: PhantomData })
+        Ok(CudaMemory { whole: Arc::new(bytes), address, count, kind: PhantomData })
     }
 }
 

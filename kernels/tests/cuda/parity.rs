@@ -318,9 +318,9 @@ fn argmax<M: Machine<Error: Debug>, T: Rounded>(machine: &mut M, dice: &mut Dice
     let mut labels = machine.zeros(expected.len()).unwrap();
     launch::argmax(machine, &memory, channels, &mut labels).unwrap();
     assert_eq!(machine.download(&labels).unwrap(), expected, "seed {}", dice.seed);
-    let label = dice.of(&expected);
+    let label = if dice.below(4) == 0 { 300 } else { usize::from(dice.of(&expected)) };
     launch::argmax_is(machine, &mut labels, label).unwrap();
-    let expected: Vec<u8> = expected.iter().map(|found| u8::from(*found == label)).collect();
+    let expected: Vec<u8> = expected.iter().map(|found| u8::from(usize::from(*found) == label)).collect();
     assert_eq!(machine.download(&labels).unwrap(), expected, "label {label}, seed {}", dice.seed);
 }
 

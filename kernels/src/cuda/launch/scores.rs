@@ -46,9 +46,11 @@ pub fn threshold<M: Machine, T: Score>(
 }
 
 /// Labels to a mask, in place: 1 where it is this one, else 0.
-pub fn argmax_is<M: Machine>(machine: &mut M, labels: &mut M::Memory<u8>, label: u8) -> Result<(), M::Error> {
+pub fn argmax_is<M: Machine>(machine: &mut M, labels: &mut M::Memory<u8>, label: usize) -> Result<(), M::Error> {
     let n = labels.count();
-    machine.launch(&Call::over("argmax_is", n)?.pointer(labels).value(n as u64).value(u32::from(label)))
+    // One that no byte holds is nowhere.
+    let label = u32::try_from(label).unwrap_or(u32::MAX);
+    machine.launch(&Call::over("argmax_is", n)?.pointer(labels).value(n as u64).value(label))
 }
 
 /// Whether one of the values is infinite or NaN: `found` takes a 1 or a 0.
