@@ -70,7 +70,10 @@ impl Agent {
             destinations: config.destinations.clone(),
             uid_key: config.uid_key,
             device: config.device,
-            engines: Engines::here(config.worker.onnxruntime.as_deref()),
+            engines: Engines {
+                kept: Some(config.spool.directory.join("engines")),
+                ..Engines::here(config.worker.onnxruntime.as_deref()).with_libraries(&config.worker.tensorrt)
+            },
             floors: config.floors,
             launcher: config.worker.launcher,
             bounds: config.worker.bounds,

@@ -136,6 +136,12 @@ pub mod model {
     pub const MAX_VOXELS: usize = 1 << 30;
     /// Most files of a golden case.
     pub const MAX_FILES: usize = 5_000;
+    /// Most inputs, and most outputs, of a network's graph.
+    pub const MAX_PORTS: usize = 1_000;
+    /// Longest name or description of one of them, in bytes.
+    pub const MAX_PORT: u64 = 64 * 1024;
+    /// Most constants of a network's graph; their names are kept while it is read.
+    pub const MAX_WEIGHTS: usize = 100_000;
     /// Most GPU architectures that an engine is compiled for at once.
     pub const MAX_ARCHITECTURES: usize = 16;
     /// Longest mask of a golden case: a bit for each voxel that a step may make.

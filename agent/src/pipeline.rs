@@ -46,7 +46,7 @@ use decoded::Decoded;
 use queue::JobQueue;
 use refused::Refused;
 use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
 
@@ -80,6 +80,8 @@ pub struct Pipeline {
     spool: Spool,
     site: Site,
     packages: Vec<Package>,
+    /// The engines of this machine, once a worker has looked for a GPU.
+    found: OnceLock<Engines>,
     models: Models,
     recorder: Recorder,
     jobs: JobQueue,
@@ -129,6 +131,7 @@ impl Pipeline {
             next_job: AtomicU64::new(jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1),
             spool,
             site,
+            found: OnceLock::new(),
             models: Models::default(),
             packages,
             recorder,

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use sund_agent::compile::{Bounds, Compiler, Target, compile};
+use sund_agent::compile::{Bounds, Compiler, Proof, Target, compile, keep};
 use sund_agent::fault::Fault;
-use sund_agent::infer::Engines;
+use sund_agent::infer::{Engines, Gpu, TensorRtLibrary};
 use sund_agent::model::Package;
 use sund_agent::model::compiled::Compiled;
 use sund_agent::worker::Launcher;
@@ -54,7 +54,7 @@ fn compiled(folder: &Path, precision: &str, compiler: &StandIn) -> Result<Vec<Co
     let target: Target = "rtx:sm86,sm89".parse().unwrap();
     let here = Engines { onnxruntime: Some(onnxruntime()), ..Engines::default() };
     let launcher = Launcher::Child { program: SUND.into() };
-    compile(folder, &target, precision, compiler, &here, &launcher, &mut |_| {})
+    compile(folder, &target, precision, compiler, Proof { here: &here, launcher: &launcher }, &mut |_| {})
 }
 
 /// All that is in a folder, by path.
@@ -117,6 +117,25 @@ fn free_axes_are_compiled_for_the_lengths_that_the_steps_make() {
     let (_, architectures, bounds) = &asked[0];
     assert_eq!(architectures, &["sm86", "sm89"]);
     assert_eq!(bounds.as_ref().unwrap().longest, [1, 3, 736, 736]);
+}
+
+/// What is compiled on a box is what the node on it looks for.
+#[test]
+fn engines_that_are_kept_on_the_box_are_found_there_and_the_package_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = package(folder.path(), "brain-extraction", &["fp32"]);
+    let before = contents(&path);
+    let kept = folder.path().join("spool/engines");
+    let (here, launcher) = (Engines::default(), Launcher::Child { program: SUND.into() });
+    let proof = Proof { here: &here, launcher: &launcher };
+    let target: Target = "rtx:sm89".parse().unwrap();
+    let made = keep(&path, &kept, &target, "fp32", &StandIn::default(), proof, &mut |_| {}).unwrap();
+    assert!(made.len() == 2 && contents(&path) == before);
+    let gpu = Gpu { name: "NVIDIA L4".into(), capability: (8, 9), memory: 24 << 30, driver: "580.1".into() };
+    let library = TensorRtLibrary { class: "tensorrt-rtx".into(), path: "/lib/rtx.so".into(), version: "1.7.1".into() };
+    let here = Engines { gpu: Some(gpu), tensorrt: vec![library], kept: Some(kept), ..here };
+    let choice = here.choose(&Package::open(&path).unwrap()).unwrap();
+    assert_eq!(choice.engine.to_string(), "tensorrt-rtx fp32");
 }
 
 #[test]

@@ -108,6 +108,8 @@ fn example(site: &Path, whole: bool) -> String {
         .replace("/etc/sund/", &at(""))
         .replace("/var/lib/sund/", &at(""))
         .replace("/usr/lib/sund/libonnxruntime.so", &at("libonnx.so"))
+        .replace("/usr/lib/sund/libtensorrt_rtx.so.1", &at("libonnx.so"))
+        .replace("/usr/lib/sund/libnvinfer.so.11", &at("libonnx.so"))
 }
 
 #[test]

@@ -149,7 +149,7 @@ async fn a_package_that_is_validated_for_no_engine_here_is_off_and_says_why() {
     // Every engine is told with the reason against it: the two ways to one that is validated, and what is here.
     let told: Vec<&str> = model.engines.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(told, ["tensorrt fp16, packaged", "tensorrt fp16, compiled here", "tract fp32"]);
-    assert!(model.engines[0].reason.contains("no GPU") && model.engines[2].reason.contains("not validated"));
+    assert!(model.engines[0].reason.contains("is named") && model.engines[2].reason.contains("not validated"));
     agent.stop().await.unwrap();
     assert!(audit(folder.path()).contains("engine-not-validated"));
 }
@@ -188,6 +188,29 @@ async fn where_the_first_engine_cannot_be_had_the_next_one_is_checked_and_serves
     let told: Vec<(&str, bool)> = model.engines.iter().map(|one| (one.name.as_str(), one.serves)).collect();
     assert_eq!(told, [("onnxruntime fp32", false), ("tract fp32", true)]);
     assert!(model.engines[0].reason.contains("engine-unavailable"), "{:?}", model.engines);
+    agent.stop().await.unwrap();
+}
+
+/// What is named as TensorRT is opened by a worker, never by the agent; where it is of no use the CPU serves, and it says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_of_tensorrt_that_is_none_is_told_and_the_cpu_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libtensorrt_rtx.so.1");
+    fs::write(&library, "no library").unwrap();
+    let engines = BOTH.replace("engines = [", "engines = [{ class = \"tensorrt-rtx\", precision = \"fp16\" }, ");
+    let model = altered(folder.path(), BOTH, &engines);
+    let name = |config: &mut Config| config.worker.tensorrt = vec![("tensorrt-rtx", library.clone())];
+    let agent = node(folder.path(), &model, name).await;
+    let status = checked(&agent).await;
+    assert_eq!((status.state.as_str(), status.engine.as_deref()), ("active", Some("tract fp32")), "{status:?}");
+    let against = &status.engines[0];
+    assert_eq!(against.name, "tensorrt-rtx fp16, packaged");
+    let trouble = if cfg!(feature = "tensorrt") { "libtensorrt_rtx.so.1" } else { "built without TensorRT" };
+    assert!(!against.serves && against.reason.contains(trouble), "{against:?}");
+    agent.stop().await.unwrap();
+    // The next start asks a worker again, and has no golden case to run.
+    let agent = node(folder.path(), &model, name).await;
+    assert_eq!(checked(&agent).await.state, "active");
     agent.stop().await.unwrap();
 }
 

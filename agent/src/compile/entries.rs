@@ -6,9 +6,6 @@ use crate::model::{MANIFEST, Package};
 use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
-use tempfile::NamedTempFile;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, value};
 
 /// The manifest with these compiled engines, in the place of those of the same networks, class, precision and version.
@@ -65,29 +62,6 @@ fn document(package: &Package) -> Result<DocumentMut, Fault> {
     let bytes = package.contents.read(MANIFEST, MAX_MANIFEST).map_err(invalid)?;
     let text = String::from_utf8(bytes).map_err(|_| invalid(format!("{MANIFEST} is not UTF-8")))?;
     text.parse().map_err(|error: toml_edit::TomlError| invalid(format!("{MANIFEST} is not TOML: {}", error.message())))
-}
-
-/// Writes engines into the folder, then the manifest that names them: each file beside its place, and moved there whole.
-pub(super) fn write(folder: &Path, engines: &[(Compiled, Vec<u8>)], manifest: &str) -> Result<(), Fault> {
-    let files = engines.iter().map(|(entry, plan)| (entry.file.as_str(), plan.as_slice()));
-    for (name, bytes) in files.chain([(MANIFEST, manifest.as_bytes())]) {
-        let path = folder.join(name);
-        let beside = path.parent().unwrap_or(folder);
-        let done = std::fs::create_dir_all(beside).and_then(|()| {
-            let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            let mut file: NamedTempFile = tempfile::Builder::new().permissions(open).tempfile_in(beside)?;
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            Ok(())
-        });
-        done.map_err(|error| unwritable(&path, &error))?;
-    }
-    Ok(())
-}
-
-pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Fault {
-    Fault::new("package-unwritable", Blame::Box, format!("{} cannot be written: {error}", path.display()))
 }
 
 fn invalid(reason: String) -> Fault {

@@ -3,6 +3,7 @@
 //! A precision is taken only where the golden cases hold in it: 16-bit networks are run on ONNX Runtime first, under the
 //! package's own tolerances. What the engine itself answers is judged on the box, before it serves.
 mod entries;
+mod files;
 mod prove;
 mod shapes;
 mod target;
@@ -10,12 +11,11 @@ mod target;
 pub use prove::prove;
 pub use target::Target;
 
-use crate::counted::counted;
 use crate::fault::{Blame, Fault};
-use crate::infer::Engines;
+use crate::infer::{Engines, kept_name};
 use crate::limits::model::MAX_NETWORK;
 use crate::model::compiled::{Compiled, FOLDER};
-use crate::model::{Contents, Package, half};
+use crate::model::{Contents, MANIFEST, Package, half};
 use crate::study::open::hex;
 use crate::worker::Launcher;
 use ring::digest::{SHA256, digest};
@@ -41,14 +41,23 @@ pub struct Bounds {
     pub longest: Vec<i64>,
 }
 
-/// Compiles every network of a package folder; the entries that its manifest has got. Nothing is written where anything fails.
+/// What golden cases are run on before anything is compiled in 16 bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The engines of this machine.
+    pub here: &'a Engines,
+    /// How workers are started.
+    pub launcher: &'a Launcher,
+}
+
+/// Compiles every network of a package folder, into the folder; the entries that its manifest has got. Nothing is written where
+/// anything fails.
 pub fn compile(
     folder: &Path,
     target: &Target,
     precision: &str,
     compiler: &dyn Compiler,
-    here: &Engines,
-    launcher: &Launcher,
+    proof: Proof<'_>,
     on_network: &mut dyn FnMut(&str),
 ) -> Result<Vec<Compiled>, Fault> {
     let package = Package::inspect(folder)?;
@@ -56,6 +65,64 @@ pub fn compile(
         let reason = format!("{} is packed: compile the folder, then pack it", folder.display());
         return Err(Fault::new("package-invalid", Blame::Package, reason));
     };
+    let plans = plans(&package, target, precision, compiler, proof, on_network)?;
+    let version = compiler.version();
+    let made = plans.into_iter().map(|(network, plan)| {
+        let entry = Compiled {
+            class: target.class.to_owned(),
+            precision: precision.to_owned(),
+            version: version.clone(),
+            architectures: target.architectures.clone(),
+            file: format!("{FOLDER}/{network}.{}-{version}.{precision}.plan", target.class),
+            sha256: hex(digest(&SHA256, &plan).as_ref()),
+            network,
+        };
+        (entry, plan)
+    });
+    let made: Vec<(Compiled, Vec<u8>)> = made.collect();
+    let entries: Vec<Compiled> = made.iter().map(|(entry, _)| entry.clone()).collect();
+    let manifest = entries::with(&package, &entries)?;
+    let files = made.iter().map(|(entry, plan)| (entry.file.as_str(), plan.as_slice()));
+    // The manifest comes last: it names nothing that is not there.
+    files::write(folder, files.chain([(MANIFEST, manifest.as_bytes())]))?;
+    Package::inspect(folder)?;
+    Ok(entries)
+}
+
+/// Compiles every network of a package for the GPU of this box, into the folder in which a node looks for such engines; the names of
+/// the files. The package stays as it is.
+pub fn keep(
+    package: &Path,
+    folder: &Path,
+    target: &Target,
+    precision: &str,
+    compiler: &dyn Compiler,
+    proof: Proof<'_>,
+    on_network: &mut dyn FnMut(&str),
+) -> Result<Vec<String>, Fault> {
+    let package = Package::inspect(package)?;
+    let plans = plans(&package, target, precision, compiler, proof, on_network)?;
+    let version = compiler.version();
+    let mut named = Vec::new();
+    for architecture in &target.architectures {
+        for (network, plan) in &plans {
+            let name = kept_name(&package.digest, network, (target.class, precision), &version, architecture);
+            named.push((name, plan.as_slice()));
+        }
+    }
+    files::write(folder, named.iter().map(|(name, plan)| (name.as_str(), *plan)))?;
+    Ok(named.into_iter().map(|(name, _)| name).collect())
+}
+
+/// A plan for each network.
+fn plans(
+    package: &Package,
+    target: &Target,
+    precision: &str,
+    compiler: &dyn Compiler,
+    proof: Proof<'_>,
+    on_network: &mut dyn FnMut(&str),
+) -> Result<Vec<(String, Vec<u8>)>, Fault> {
     let manifest = &package.manifest;
     if !manifest.engines.iter().any(|valid| valid.class == target.class && valid.precision == precision) {
         let reason = format!(
@@ -79,38 +146,19 @@ pub fn compile(
         }
         let converted = networks.iter().map(|(name, network, _)| (name.as_str(), network.as_slice())).collect();
         on_network("golden cases in fp16");
-        prove(&package, &converted, here, launcher)?;
+        prove(package, &converted, proof)?;
     }
-    let version = compiler.version();
-    let mut made = Vec::new();
-    for (name, network, bounds) in &networks {
-        on_network(name);
-        let plan = compiler.compile(network, &target.architectures, bounds.as_ref()).map_err(|why| {
+    let mut plans = Vec::new();
+    for (name, network, bounds) in networks {
+        on_network(&name);
+        let plan = compiler.compile(&network, &target.architectures, bounds.as_ref()).map_err(|why| {
             Fault::new("network-not-compiled", Blame::Package, format!("network {name} cannot be compiled: {why}"))
         })?;
         if plan.is_empty() || plan.len() as u64 > MAX_NETWORK {
             let reason = format!("network {name} is compiled to {} bytes, at most {MAX_NETWORK} are taken", plan.len());
             return Err(Fault::new("network-not-compiled", Blame::Package, reason));
         }
-        let entry = Compiled {
-            network: name.clone(),
-            class: target.class.to_owned(),
-            precision: precision.to_owned(),
-            version: version.clone(),
-            architectures: target.architectures.clone(),
-            file: format!("{FOLDER}/{name}.{}-{version}.{precision}.plan", target.class),
-            sha256: hex(digest(&SHA256, &plan).as_ref()),
-        };
-        made.push((entry, plan));
+        plans.push((name, plan));
     }
-    let entries: Vec<Compiled> = made.iter().map(|(entry, _)| entry.clone()).collect();
-    // Judged before anything is written: the manifest that comes of it must hold.
-    let text = entries::with(&package, &entries)?;
-    entries::write(folder, &made, &text)?;
-    Package::inspect(folder).map_err(|defects| {
-        let n = counted(defects.problems.len(), "problem", "problems");
-        let fault = Fault::from(defects);
-        Fault { reason: format!("the package does not hold with its engines, {n}: {}", fault.reason), ..fault }
-    })?;
-    Ok(entries)
+    Ok(plans)
 }

@@ -1,19 +1,18 @@
 //! Whether the golden cases of a package hold with other networks in the place of its own, on ONNX Runtime.
-use super::entries::{self, unwritable};
+use super::files::unwritable;
+use super::{Proof, entries};
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engines, ONNXRUNTIME_VARIABLE};
 use crate::limits::dataset::MAX_FILE;
 use crate::model::{MANIFEST, Package};
 use crate::trial::Trials;
-use crate::worker::Launcher;
 use std::collections::BTreeMap;
 
 /// A fault where a golden case does not hold with these networks. They run in a copy of the package, in a worker.
 pub fn prove(
     package: &Package,
     networks: &BTreeMap<&str, &[u8]>,
-    here: &Engines,
-    launcher: &Launcher,
+    Proof { here, launcher }: Proof<'_>,
 ) -> Result<(), Fault> {
     if here.onnxruntime.is_none() {
         let reason = format!(

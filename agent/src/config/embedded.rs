@@ -70,6 +70,7 @@ impl Config {
                 launcher: Launcher::Child { program },
                 bounds: DEFAULT_BOUNDS,
                 onnxruntime: None,
+                tensorrt: Vec::new(),
                 activation: Activation::OnDemand,
             },
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },

@@ -46,6 +46,8 @@ pub struct WorkerSettings {
     pub bounds: Bounds,
     /// The library of ONNX Runtime; without it tract serves.
     pub onnxruntime: Option<PathBuf>,
+    /// Libraries of TensorRT, by their engine classes.
+    pub tensorrt: Vec<(&'static str, PathBuf)>,
     /// When golden cases are run; a file cannot ask for less than before the first job.
     pub activation: Activation,
 }
@@ -143,8 +145,14 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     }
     let time = section.and_then(|s| s.value::<Time>("timeout")).map_or(DEFAULT_BOUNDS.time, |time| time.0);
     let onnxruntime = section.and_then(|s| s.entry("onnxruntime").and_then(|_| file(s, "onnxruntime")));
+    let library = |class, key| {
+        let path = section.and_then(|s| s.entry(key).and_then(|_| file(s, key)))?;
+        Some((class, path))
+    };
+    let tensorrt = [library("tensorrt-rtx", "tensorrt_rtx"), library("tensorrt", "tensorrt")];
+    let tensorrt = tensorrt.into_iter().flatten().collect();
     let bounds = Bounds { memory, time, wait: WORKER_WAIT };
-    Some(WorkerSettings { launcher: launcher?, bounds, onnxruntime, activation: Activation::AtStart })
+    Some(WorkerSettings { launcher: launcher?, bounds, onnxruntime, tensorrt, activation: Activation::AtStart })
 }
 
 /// Reads `[log]`.

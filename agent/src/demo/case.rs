@@ -22,7 +22,7 @@ macro_rules! files {
 
 const BRAIN: &[(&str, &[u8])] = files!("brain-extraction":
     "model.toml", "CARD.md", "LICENSE.txt", "sbom.cdx.json", "locate.onnx", "extract.onnx",
-    "golden/brain/brain_01.dcm", "golden/brain/brain_02.dcm", "golden/brain/brain_03.dcm", "golden/brain/brain_04.dcm",
+    "golden/brain.mask", "golden/brain/brain_01.dcm", "golden/brain/brain_02.dcm", "golden/brain/brain_03.dcm", "golden/brain/brain_04.dcm",
     "golden/brain/brain_05.dcm", "golden/brain/brain_06.dcm", "golden/brain/brain_07.dcm", "golden/brain/brain_08.dcm",
     "golden/brain/brain_09.dcm", "golden/brain/brain_10.dcm", "golden/brain/brain_11.dcm", "golden/brain/brain_12.dcm",
     "golden/brain/brain_13.dcm", "golden/brain/brain_14.dcm", "golden/brain/brain_15.dcm", "golden/brain/brain_16.dcm",

@@ -2,7 +2,7 @@
 //! the package that fits this GPU; one that was compiled on this box and kept; ONNX Runtime; tract.
 use super::{Engine, OnnxRuntimeEngine, TractEngine, tract};
 use crate::fault::{Blame, Fault};
-use crate::infer::gpu::{Gpu, TensorRtLibrary};
+use crate::infer::gpu::{Found, Gpu, TensorRtLibrary};
 use crate::model::Package;
 use crate::model::compiled::{self, Compiled};
 use crate::model::manifest::ValidatedEngine;
@@ -25,8 +25,12 @@ const COMPILED: [(&str, &str); 4] =
 pub struct Engines {
     /// The library of ONNX Runtime.
     pub onnxruntime: Option<PathBuf>,
+    /// Libraries of TensorRT that are named, by their classes; nothing is known of them yet.
+    pub libraries: Vec<(String, PathBuf)>,
     /// The GPU.
     pub gpu: Option<Gpu>,
+    /// Why there is none, where somebody looked for it.
+    pub gpu_trouble: Option<String>,
     /// Libraries of TensorRT.
     pub tensorrt: Vec<TensorRtLibrary>,
     /// Where engines lie that were compiled on this box.
@@ -163,6 +167,24 @@ impl Engines {
         Self { onnxruntime: configured.map(Path::to_owned).or(named), ..Self::default() }
     }
 
+    /// The same, with libraries of TensorRT by their classes: those that are configured, else those that environment variables
+    /// name. What they can do is not known before somebody has looked.
+    #[must_use]
+    pub fn with_libraries(self, configured: &[(&'static str, PathBuf)]) -> Self {
+        let named = compiled::CLASSES.into_iter().filter_map(|class| {
+            let configured = configured.iter().find(|(known, _)| *known == class).map(|(_, path)| path.clone());
+            Some((class.to_owned(), configured.or_else(|| compiled::named(class))?))
+        });
+        Self { libraries: named.collect(), ..self }
+    }
+
+    /// The same, with what was found.
+    #[must_use]
+    pub fn with_found(self, found: Found) -> Self {
+        let Found { gpu, tensorrt, trouble } = found;
+        Self { gpu, tensorrt, gpu_trouble: trouble, ..self }
+    }
+
     /// Every engine that the package is validated for, and every one that is here: the preferred one first, each with the
     /// reason against it where there is one.
     pub fn candidates(&self, package: &Package) -> Vec<Candidate> {
@@ -240,10 +262,19 @@ impl Engines {
 
     /// What runs compiled networks of a class here.
     fn on_gpu(&self, class: &str, precision: &str) -> Result<(&TensorRtLibrary, &Gpu), String> {
-        let gpu = self.gpu.as_ref().ok_or("there is no GPU that can be used in this machine")?;
+        if self.libraries.is_empty() && self.tensorrt.is_empty() {
+            let (key, variable) = (compiled::key(class), compiled::variable(class));
+            return Err(format!("no library of it is named, by [worker] {key} or {variable}"));
+        }
+        let gpu = self.gpu.as_ref().ok_or_else(|| {
+            self.gpu_trouble.clone().unwrap_or_else(|| "it is not known yet whether there is a GPU".to_owned())
+        })?;
         let library = self.tensorrt.iter().find(|library| library.class == class);
         let library = library.ok_or_else(|| {
-            format!("no library of it is named, by [worker] {} or {}", compiled::key(class), compiled::variable(class))
+            let (key, variable) = (compiled::key(class), compiled::variable(class));
+            self.gpu_trouble
+                .clone()
+                .unwrap_or_else(|| format!("no library of it is named, by [worker] {key} or {variable}"))
         })?;
         if precision == "fp16" && gpu.capability < (7, 5) {
             return Err(format!("{gpu} has no fast arithmetic of 16 bits"));
@@ -288,10 +319,16 @@ impl Engines {
     /// The engines that were compiled on this box, where there is one for each network.
     fn kept(&self, package: &Package, class: &str, precision: &str) -> Result<Plans, String> {
         let (library, gpu) = self.on_gpu(class, precision)?;
-        let folder = self.kept.as_deref().ok_or("nothing is compiled here: there is no spool to keep it in")?;
+        let folder = self.kept.as_deref().ok_or("there is no folder in which such engines are kept")?;
         let mut plans = Vec::new();
         for network in &package.manifest.networks {
-            let path = folder.join(kept_name(&package.digest, &network.name, library, precision, gpu));
+            let path = folder.join(kept_name(
+                &package.digest,
+                &network.name,
+                (class, precision),
+                &library.version,
+                &gpu.architecture(),
+            ));
             if !path.is_file() {
                 return Err(format!("none was compiled here for network {}: sund model compile --keep", network.name));
             }
@@ -304,9 +341,15 @@ impl Engines {
 const NOT_VALIDATED: &str = "it is here, and the package is not validated for it";
 
 /// The file in which an engine is kept that was compiled on the box. Everything that it depends on is in its name.
-pub fn kept_name(digest: &str, network: &str, library: &TensorRtLibrary, precision: &str, gpu: &Gpu) -> String {
+pub fn kept_name(
+    digest: &str,
+    network: &str,
+    (class, precision): (&str, &str),
+    version: &str,
+    architecture: &str,
+) -> String {
     let digest = digest.trim_start_matches("sha256:");
-    format!("{digest}-{network}-{}-{}-{precision}-{}.plan", library.class, library.version, gpu.architecture())
+    format!("{digest}-{network}-{class}-{version}-{precision}-{architecture}.plan")
 }
 
 fn is_validated(validated: &[ValidatedEngine], class: &str, precision: &str) -> bool {
@@ -357,7 +400,9 @@ mod tests {
     fn full() -> Engines {
         Engines {
             onnxruntime: Some("/lib/onnx.so".into()),
+            libraries: Vec::new(),
             gpu: Some(gpu((8, 9))),
+            gpu_trouble: None,
             tensorrt: vec![library(RTX, "1.7.1"), library("tensorrt", "11.4.0")],
             kept: None,
         }
@@ -401,7 +446,9 @@ mod tests {
             assert_eq!(chosen(&engines, &fits), "onnxruntime fp32", "the next one serves");
             against(&engines, &fits, name)
         };
-        assert!(other(&|here| here.gpu = None).contains("no GPU"));
+        assert!(other(&|here| here.gpu = None).contains("not known yet"));
+        let trouble = "there is no CUDA driver".to_owned();
+        assert!(other(&|here| (here.gpu, here.gpu_trouble) = (None, Some(trouble.clone()))).contains("no CUDA driver"));
         assert!(
             other(&|here| here.gpu = Some(gpu((9, 0)))).contains("compiled for sm86, sm89, the NVIDIA L4 here is sm90")
         );
@@ -427,7 +474,8 @@ mod tests {
         let name = "tensorrt fp32, compiled here";
         assert!(against(&here, &package, name).contains("none was compiled here for network detect"));
         let library = library("tensorrt", "11.4.0");
-        let kept = folder.path().join(kept_name(&package.digest, "detect", &library, "fp32", &gpu((8, 9))));
+        let kept =
+            folder.path().join(kept_name(&package.digest, "detect", ("tensorrt", "fp32"), &library.version, "sm89"));
         std::fs::write(&kept, "a plan").unwrap();
         let choice = here.choose(&package).unwrap();
         assert_eq!(choice.engine.to_string(), "tensorrt fp32");

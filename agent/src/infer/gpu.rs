@@ -29,6 +29,32 @@ impl fmt::Display for Gpu {
     }
 }
 
+/// What somebody found who looked for a GPU and for libraries of TensorRT.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The GPU.
+    pub gpu: Option<Gpu>,
+    /// Libraries that can be opened.
+    pub tensorrt: Vec<TensorRtLibrary>,
+    /// Why there is no GPU, or no other library.
+    pub trouble: Option<String>,
+}
+
+impl Found {
+    /// Looks for the first GPU that the process may see, and opens these libraries, by their classes: only in a process that
+    /// may be lost.
+    #[cfg(feature = "tensorrt")]
+    pub fn look(named: &[(String, PathBuf)]) -> Self {
+        super::tensorrt::found(named)
+    }
+
+    /// There is nothing to look with.
+    #[cfg(not(feature = "tensorrt"))]
+    pub fn look(_: &[(String, PathBuf)]) -> Self {
+        Self { trouble: Some(super::without_tensorrt().reason), ..Self::default() }
+    }
+}
+
 /// A library of TensorRT.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorRtLibrary {

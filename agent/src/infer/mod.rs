@@ -7,7 +7,7 @@ mod tensorrt;
 mod tract;
 
 pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, Plans, kept_name};
-pub use gpu::{Gpu, TensorRtLibrary};
+pub use gpu::{Found, Gpu, TensorRtLibrary};
 pub use onnxruntime::OnnxRuntimeEngine;
 #[cfg(feature = "tensorrt")]
 pub use tensorrt::{TensorRtCompiler, TensorRtEngine};

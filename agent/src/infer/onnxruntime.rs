@@ -38,9 +38,7 @@ impl OnnxRuntimeEngine {
                 let environment = ort::init_from(&path).map_err(|error| unusable(&error))?;
                 let environment = environment.with_name("sund").with_telemetry(false).build();
                 let environment = environment.map_err(|error| unusable(&error))?;
-                // `... git-branch=rel-1.32.0, git-commit-id=...`
-                let version = ort::info().split("rel-").nth(1).and_then(|rest| rest.split(',').next());
-                let version = version.unwrap_or("unknown").to_owned();
+                let version = version(ort::info(), &path);
                 *opened = Some((path, environment.clone(), version.clone()));
                 (environment, version)
             }
@@ -78,6 +76,14 @@ impl OnnxRuntimeEngine {
     }
 }
 
+/// The version in what the library says of its build (`... git-branch=rel-1.32.0, git-commit-id=...`); a library that was built on
+/// another branch has it in the name of its file (`libonnxruntime.so.1.32.0`).
+fn version(info: &str, file: &Path) -> String {
+    let told = info.split("rel-").nth(1).and_then(|rest| rest.split(',').next());
+    let name = file.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once(".so."));
+    told.or(name.map(|(_, version)| version)).unwrap_or("unknown").to_owned()
+}
+
 impl Engine for OnnxRuntimeEngine {
     fn used(&self) -> EngineUsed {
         EngineUsed { class: "onnxruntime".into(), precision: "fp32".into(), version: self.version.clone() }
@@ -91,5 +97,18 @@ impl Engine for OnnxRuntimeEngine {
         let session = self.session(name, network)?;
         let output = Self::run_session(session, input).map_err(|error| failed(name, "failed", &error))?;
         checked(name, output.ok_or_else(|| failed(name, "failed", &"it gives no output"))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_what_the_library_says_or_the_name_of_its_file() {
+        let file = Path::new("/lib/libonnxruntime.so.1.32.0");
+        assert_eq!(version("ORT Build Info: git-branch=rel-1.31.1, git-commit-id=0", file), "1.31.1");
+        assert_eq!(version("ORT Build Info: git-branch=HEAD, git-commit-id=0", file), "1.32.0");
+        assert_eq!(version("ORT Build Info: git-branch=HEAD", Path::new("/lib/libonnxruntime.so")), "unknown");
     }
 }

@@ -2,9 +2,11 @@
 //! for this GPU.
 mod cache;
 mod compiler;
+mod found;
 mod kept;
 
 pub use compiler::TensorRtCompiler;
+pub(super) use found::found;
 
 use self::cache::Cache;
 use self::compiler::kind;

@@ -6,6 +6,7 @@ use super::types::help_with;
 use crate::study::open::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// What compiles, and what runs what it compiled.
 pub const CLASSES: [&str; 2] = ["tensorrt-rtx", "tensorrt"];
@@ -37,9 +38,14 @@ pub fn key(class: &str) -> &'static str {
     if class == "tensorrt-rtx" { "tensorrt_rtx" } else { "tensorrt" }
 }
 
-/// The environment variable that names it where the configuration does not.
+/// The environment variable that names the library of a class.
 pub fn variable(class: &str) -> &'static str {
     if class == "tensorrt-rtx" { "SUND_TENSORRT_RTX" } else { "SUND_TENSORRT" }
+}
+
+/// The library of a class, where its variable names one.
+pub fn named(class: &str) -> Option<PathBuf> {
+    std::env::var_os(variable(class)).filter(|name| !name.is_empty()).map(PathBuf::from)
 }
 
 /// `sm` and two or three digits.

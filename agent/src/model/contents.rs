@@ -1,11 +1,11 @@
 //! Where a package's files are: a folder, as a vendor works on it, or a packed file. Both are read by the same names.
-use super::packed::{Archive, List, Listed};
+use super::packed::{Archive, List, Listed, altered};
 use crate::fault::{Blame, Fault};
 use crate::limits::model::MAX_FILES;
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, BufReader, Read};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +75,23 @@ impl Contents {
         }
     }
 
+    /// The SHA-256 of a file of at most so many bytes, which is not held in memory; `read` sees what is summed. Of a packed one,
+    /// the list must have this digest.
+    pub fn sum(&self, name: &str, limit: u64, read: &mut dyn FnMut(&mut dyn Read)) -> Result<Listed, String> {
+        let length = self.length(name);
+        if let Some(length) = length.filter(|length| *length > limit) {
+            return Err(format!("{name} has {length} bytes, at most {limit} are taken"));
+        }
+        match self {
+            Self::Folder(folder) => sum(open(folder, name)?.take(limit), name, read),
+            Self::Packed(archive, _) => {
+                let (member, listed) = archive.member(name)?;
+                let found = sum(member, name, read)?;
+                if found == listed { Ok(found) } else { Err(altered(name)) }
+            }
+        }
+    }
+
     /// A file, open; of a packed one there is none.
     pub fn open_member(&self, name: &str) -> io::Result<File> {
         match self {
@@ -124,7 +141,7 @@ impl Contents {
             Self::Folder(folder) => {
                 let mut members = BTreeMap::new();
                 for name in names {
-                    members.insert(name.clone(), sum(open(folder, &name)?, &name)?);
+                    members.insert(name.clone(), sum(open(folder, &name)?, &name, &mut |_| {})?);
                 }
                 List::new(members)
             }
@@ -140,21 +157,33 @@ impl Contents {
     }
 }
 
+/// So much is read at once.
+const BUFFER: usize = 1 << 20;
 /// Entries of a folder that are looked at.
 const MAX_ENTRIES: usize = 2 * MAX_FILES;
 
-fn sum(mut file: File, name: &str) -> Result<Listed, String> {
-    let mut sum = Context::new(&SHA256);
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => sum.update(&buffer[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(format!("{name} cannot be read: {error}")),
-        }
+/// Sums what is read through it.
+struct Summing<'r> {
+    inner: &'r mut dyn Read,
+    sum: Context,
+}
+
+impl Read for Summing<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(into)?;
+        self.sum.update(&into[..length]);
+        Ok(length)
     }
-    sum.finish().as_ref().try_into().map_err(|_| format!("{name} has no digest"))
+}
+
+/// Reads a file to its end, and sums it; `read` sees it first, as far as it wants to.
+fn sum(mut file: impl Read, name: &str, read: &mut dyn FnMut(&mut dyn Read)) -> Result<Listed, String> {
+    let summing = Summing { inner: &mut file, sum: Context::new(&SHA256) };
+    let mut buffered = BufReader::with_capacity(BUFFER, summing);
+    read(&mut buffered);
+    io::copy(&mut buffered, &mut io::sink()).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let sum = buffered.into_inner().sum.finish();
+    sum.as_ref().try_into().map_err(|_| format!("{name} has no digest"))
 }
 
 /// A file of a package folder, open.

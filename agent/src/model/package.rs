@@ -4,6 +4,7 @@ use super::compiled::{self, Compiled};
 use super::contents::Contents;
 use super::golden;
 use super::manifest::{Golden, Manifest};
+use super::onnx::Graph;
 use super::packed::List;
 use super::place::Manuscript;
 use super::signed::{Envelope, Verifier, statement};
@@ -246,6 +247,11 @@ impl Package {
         case.mask.as_ref().map(|name| self.contents.read(name, MAX_MASK).map_err(broken)).transpose()
     }
 
+    /// The files that opening has compared with their digests.
+    pub fn compared(&self) -> Vec<&str> {
+        self.manifest.networks.iter().map(|network| network.file.as_str()).collect()
+    }
+
     /// How results name it.
     pub fn reference(&self) -> PackageRef {
         PackageRef {
@@ -269,15 +275,19 @@ struct Compared {
 fn compare_networks(contents: &Contents, manifest: &Manifest, script: &mut Manuscript<'_>) -> Compared {
     let mut compared = Compared { all_read: true, altered: false };
     for (n, network) in manifest.networks.iter().enumerate() {
-        match contents.read(&network.file, MAX_NETWORK) {
-            Err(reason) => {
+        let mut graph = None;
+        let summed = contents.sum(&network.file, MAX_NETWORK, &mut |file| graph = Some(Graph::read(file)));
+        match (summed, graph) {
+            (Err(reason), _) => {
                 compared.all_read = false;
                 script.complain(&format!("networks.{n}.file"), reason, "");
             }
-            Ok(bytes) => {
-                let found = hex(digest(&SHA256, &bytes).as_ref());
+            (Ok(found), graph) => {
+                let found = hex(&found);
                 if found == network.sha256 {
-                    tensors::compare(n, network, &bytes, script);
+                    if let Some(graph) = graph {
+                        tensors::compare(n, network, graph, script);
+                    }
                 } else {
                     compared.altered = true;
                     let help = format!("if this is the network that you mean, write sha256 = \"{found}\"");

@@ -77,9 +77,9 @@ pub fn wrong_shape(network: &Network, verb: &str, declared: &TensorSpec, found: 
 }
 
 /// Compares what the manifest declares of a network with what its file says.
-pub(super) fn compare(n: usize, network: &Network, file: &[u8], script: &mut Manuscript<'_>) {
+pub(super) fn compare(n: usize, network: &Network, graph: Result<Graph, String>, script: &mut Manuscript<'_>) {
     let path = format!("networks.{n}");
-    let graph = match Graph::read(file) {
+    let graph = match graph {
         Ok(graph) => graph,
         Err(wrong) => return script.complain(&format!("{path}.file"), format!("{} {wrong}", network.file), ""),
     };

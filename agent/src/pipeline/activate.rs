@@ -7,12 +7,12 @@ use super::Pipeline;
 use super::runner::{ATTEMPTS, launched};
 use crate::audit;
 use crate::fault::{Blame, Fault};
-use crate::infer::{Choice, EngineKind};
+use crate::infer::{Choice, EngineKind, Engines, Found};
 use crate::inference::{EngineUsed, Inference};
 use crate::model::manifest::Golden;
 use crate::model::{Package, golden};
 use crate::spool::{Batch, Table};
-use crate::worker::{Process, Task, TaskError, run};
+use crate::worker::{Bounds, Process, Task, TaskError, look_for_gpu, run};
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The same, at most.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// A look for a GPU takes at most so long.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// When golden cases are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +132,7 @@ impl Pipeline {
                 self.switch_off(package, fault);
                 continue;
             }
-            let choice = match self.site.engines.choose(package) {
+            let choice = match self.engines().choose(package) {
                 Ok(choice) => choice,
                 Err(fault) => {
                     self.switch_off(package, fault);
@@ -137,12 +140,45 @@ impl Pipeline {
                 }
             };
             // A library that cannot be read is told by the check.
-            match (self.remembered(package, &choice.engine), self.site.activation) {
+            // Before a worker has looked for a GPU it is not known what the package's first engine is.
+            let remembered = if self.site.engines.libraries.is_empty() {
+                self.remembered(package, &choice.engine)
+            } else {
+                Ok(None)
+            };
+            match (remembered, self.site.activation) {
                 (Ok(Some(used)), _) => self.switch_on(package, choice, used),
                 (_, Activation::AtStart) => self.models.set(&package.digest, Standing::Checking(choice)),
                 (_, Activation::OnDemand) => self.models.set(&package.digest, Standing::Unchecked(choice)),
             }
         }
+    }
+
+    /// The engines of this machine, as far as they are known.
+    pub(super) fn engines(&self) -> &Engines {
+        self.found.get().unwrap_or(&self.site.engines)
+    }
+
+    /// Has a worker look for a GPU, once, where a library is named that would use it. A fault where there is no worker.
+    fn look_for_gpu(&self, worker: &mut Option<Process>) -> Result<(), Fault> {
+        let libraries = &self.site.engines.libraries;
+        if libraries.is_empty() || self.found.get().is_some() {
+            return Ok(());
+        }
+        let process = launched(worker, &self.site.launcher)?;
+        let bounds = Bounds { time: self.site.bounds.time.min(LOOK), ..self.site.bounds };
+        let (process, found) = look_for_gpu(process, libraries, bounds);
+        *worker = process;
+        // A worker that dies of it, as of a driver that crashes, dies of it again: the CPU serves.
+        let found =
+            found.unwrap_or_else(|error| Found { trouble: Some(error.fault().to_string()), ..Found::default() });
+        if let Some(trouble) = &found.trouble {
+            tracing::warn!(trouble, "the GPU, or a library of TensorRT, is not used");
+        }
+        // It is set in this thread alone.
+        let _ = self.found.set(self.site.engines.clone().with_found(found));
+        self.recorder.changed();
+        Ok(())
     }
 
     /// Has the golden cases run of models that serve without.
@@ -198,7 +234,14 @@ impl Pipeline {
 
     /// Runs the golden cases on one allowed engine after the other, until they hold on one.
     fn activate(&self, package: &Package, worker: &mut Option<Process>) {
-        let choices = match self.site.engines.choices(package) {
+        if let Err(fault) = self.look_for_gpu(worker) {
+            let tries = match self.models.standing(&package.digest) {
+                Some(Standing::Waiting(waiting)) => waiting.tries,
+                _ => 0,
+            };
+            return self.wait_for_worker(package, tries, fault);
+        }
+        let choices = match self.engines().choices(package) {
             Ok(choices) => choices,
             Err(fault) => return self.switch_off(package, fault),
         };

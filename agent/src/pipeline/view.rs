@@ -186,7 +186,7 @@ impl Pipeline {
             };
             EngineStatus { name, serves: is_chosen && state == "active", reason }
         };
-        self.site.engines.candidates(package).into_iter().map(status).collect()
+        self.engines().candidates(package).into_iter().map(status).collect()
     }
 
     fn destination_status(&self, deliveries: &[Arc<Delivery>]) -> Vec<DestinationStatus> {

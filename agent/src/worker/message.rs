@@ -1,10 +1,22 @@
 //! What agent and worker say to each other.
 use super::bulk::Layout;
 use crate::fault::Fault;
-use crate::infer::EngineKind;
+use crate::infer::{EngineKind, Found};
 use crate::inference::{Inference, StepTime};
 use crate::spool::GrantExtents;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+/// What the worker is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Asked<'a> {
+    /// To do a job.
+    Task(Cow<'a, Task>),
+    /// To look for a GPU and to open these libraries of TensorRT, by their classes: the agent opens nothing of others.
+    Gpu(Vec<(String, PathBuf)>),
+}
 
 /// One job for the worker. Its files: the package's directory, then the segments that the extents name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +62,8 @@ pub enum Said {
         /// The bulk's parts.
         layout: Layout,
     },
+    /// What there is to run compiled networks.
+    Found(Found),
     /// The job cannot be done; the worker itself is well.
     Failed(Fault),
     /// The worker has taken more memory than the task allows, and ends.

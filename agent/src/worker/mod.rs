@@ -9,6 +9,6 @@ mod process;
 mod supervise;
 
 pub use launch::{Launcher, Process};
-pub use message::{Said, Task, TaskInstance};
+pub use message::{Asked, Said, Task, TaskInstance};
 pub use process::serve;
-pub use supervise::{Bounds, TaskError, run};
+pub use supervise::{Bounds, TaskError, look_for_gpu, run};

@@ -1,13 +1,13 @@
 //! The worker's own side: takes tasks from standard input, one at a time, until the agent goes away.
 use super::bulk;
 use super::channel::{Channel, ChannelError};
-use super::message::{Said, Task};
+use super::message::{Asked, Said, Task};
 use super::supervise::{WATCH_EVERY, resident_bytes};
 use crate::bracket;
 use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
-use crate::infer::{Engine, EngineKind};
+use crate::infer::{Engine, EngineKind, Found};
 use crate::inference::Inference;
 use crate::model::{Package, golden};
 use bytes::Bytes;
@@ -30,8 +30,12 @@ pub fn serve() -> Result<(), ChannelError> {
     let mut channel = Channel::new(socket);
     let mut kept = Kept::default();
     loop {
-        let (task, files) = match channel.receive::<Task>() {
-            Ok(received) => received,
+        let (task, files) = match channel.receive::<Asked<'_>>() {
+            Ok((Asked::Task(task), files)) => (task.into_owned(), files),
+            Ok((Asked::Gpu(libraries), _)) => {
+                say(&Said::Found(Found::look(&libraries)), &[])?;
+                continue;
+            }
             Err(ChannelError::Closed) => return Ok(()),
             Err(error) => return Err(error),
         };

@@ -5,14 +5,17 @@
 use super::bulk;
 use super::channel::{Channel, ChannelError};
 use super::launch::Process;
-use super::message::{Said, Task};
+use super::message::{Asked, Said, Task};
 use crate::fault::{Blame, Fault};
+use crate::infer::{Found, TensorRtLibrary};
 use crate::inference::{Inference, StepTime};
 use crate::limits::worker::{MAX_CODE, MAX_REASON};
 use crate::outcome::Outcome;
+use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -56,7 +59,12 @@ pub fn run(
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
 ) -> (Option<Process>, Result<Inference, TaskError>) {
-    match watched(&mut worker, task, files, bounds, on_step) {
+    let answer = watched(&mut worker, &Asked::Task(Cow::Borrowed(task)), files, bounds, on_step);
+    let answer = answer.and_then(|said| match said {
+        Said::Done { inference, .. } if is_answer(&inference, task) => Ok(inference),
+        _ => Err(garbled("it is no answer to the task")),
+    });
+    match answer {
         Ok(inference) => (Some(worker), Ok(inference)),
         Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
         Err(lost) => {
@@ -66,13 +74,29 @@ pub fn run(
     }
 }
 
+/// What there is on this machine to run compiled networks, as the worker sees it; `libraries` are opened there.
+pub fn look_for_gpu(
+    mut worker: Process,
+    libraries: &[(String, PathBuf)],
+    bounds: Bounds,
+) -> (Option<Process>, Result<Found, TaskError>) {
+    match watched(&mut worker, &Asked::Gpu(libraries.to_vec()), &[], bounds, &mut |_| {}) {
+        Ok(Said::Found(found)) if is_finding(&found, libraries) => (Some(worker), Ok(found)),
+        Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
+        answer => {
+            worker.kill();
+            (None, Err(answer.err().unwrap_or_else(|| garbled("it does not say what it found"))))
+        }
+    }
+}
+
 fn watched(
     worker: &mut Process,
-    task: &Task,
+    asked: &Asked<'_>,
     files: &[BorrowedFd<'_>],
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
-) -> Result<Inference, TaskError> {
+) -> Result<Said, TaskError> {
     let pid = worker.pid;
     let connection = worker.channel.connection().map_err(|error| died(&error.to_string()))?;
     let (running, ended) = channel();
@@ -83,16 +107,16 @@ fn watched(
             let _ = connection.shutdown(Shutdown::Both);
             Some(passed)
         });
-        let answer = exchange(&mut worker.channel, task, files, on_step);
+        let answer = exchange(&mut worker.channel, asked, files, on_step);
         drop(running);
         (answer, watchdog.join().unwrap_or(None))
     });
     match (answer, passed) {
         (_, Some(fault)) => Err(TaskError::WorkerLost(fault)),
         (Ok(Said::Failed(fault)), None) if is_sound(&fault) => Err(TaskError::Refused(fault)),
-        (Ok(Said::Done { inference, .. }), None) if is_answer(&inference, task) => Ok(inference),
         (Ok(Said::Overgrown { bytes }), None) => Err(TaskError::WorkerLost(overgrown(bytes, bounds))),
-        (Ok(_), None) => Err(garbled("it is no answer to the task")),
+        (Ok(Said::Failed(_)), None) => Err(garbled("it is no answer to the task")),
+        (Ok(said), None) => Ok(said),
         (Err(ChannelError::Closed), None) => Err(died(worker.verdict().as_deref().unwrap_or("closed the connection"))),
         (Err(ChannelError::Io(error)), None) => Err(died(&error.to_string())),
         // The parser's own words may quote what was sent.
@@ -106,16 +130,16 @@ fn watched(
 /// The conversation: steps, then how the task ended; a result with its bulk in place.
 fn exchange(
     channel: &mut Channel,
-    task: &Task,
+    asked: &Asked<'_>,
     files: &[BorrowedFd<'_>],
     on_step: &mut dyn FnMut(&StepTime),
 ) -> Result<Said, ChannelError> {
-    channel.send(task, files)?;
+    channel.send(asked, files)?;
     loop {
         let (said, files) = channel.receive::<Said>()?;
         match said {
             Said::Step(step) => on_step(&step),
-            ended @ (Said::Failed(_) | Said::Overgrown { .. }) => return Ok(ended),
+            ended @ (Said::Failed(_) | Said::Found(_) | Said::Overgrown { .. }) => return Ok(ended),
             Said::Done { mut inference, layout } => {
                 let file = files.into_iter().next().ok_or_else(|| ChannelError::Bulk(ErrorKind::NotFound.into()))?;
                 bulk::unseal(&mut inference, &layout, file).map_err(ChannelError::Bulk)?;
@@ -162,6 +186,18 @@ pub(super) fn resident_bytes(pid: &str) -> Option<u64> {
 fn is_sound(fault: &Fault) -> bool {
     let is_code = fault.code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     is_code && fault.code.len() <= MAX_CODE && fault.reason.chars().count() <= MAX_REASON
+}
+
+/// It names the libraries that it was asked about and no others, and no text of it is longer than one that is shown.
+fn is_finding(found: &Found, libraries: &[(String, PathBuf)]) -> bool {
+    let is_short = |text: &str| text.chars().count() <= MAX_REASON;
+    let is_asked = |known: &TensorRtLibrary| {
+        is_short(&known.version) && libraries.iter().any(|(class, path)| *class == known.class && *path == known.path)
+    };
+    found.tensorrt.len() <= libraries.len()
+        && found.tensorrt.iter().all(is_asked)
+        && found.trouble.as_deref().is_none_or(is_short)
+        && found.gpu.as_ref().is_none_or(|gpu| is_short(&gpu.name) && is_short(&gpu.driver))
 }
 
 fn is_answer(inference: &Inference, task: &Task) -> bool {

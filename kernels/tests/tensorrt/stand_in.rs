@@ -77,8 +77,8 @@ fn stubs(headers: &Path) -> String {
         let (_, rest) = header.split_once(&format!("class V{class} : public VRoot\n{{\npublic:"))?;
         let (body, _) = rest.split_once("\n};")?;
         let pure = body.split(';').filter_map(|declaration| declaration.trim().strip_suffix("= 0"));
-        let functions: String =
-            pure.map(|declaration| format!("{declaration}override {{ std::abort(); }}\n")).collect();
+        let functions = pure.map(|declaration| format!("{declaration}override {{ std::abort(); }}\n"));
+        let functions = functions.collect::<Vec<_>>().concat();
         Some(format!("struct Stub{class} : apiv::V{class} {{\n{functions}}};\n"))
     };
     let classes = ["Runtime", "RuntimeConfig", "RuntimeCache", "CudaEngine", "ExecutionContext", "HostMemory"];

@@ -2,9 +2,10 @@
 use super::super::print;
 use super::super::table::table;
 use super::bars::spinner;
+use super::engines_here;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
-use crate::infer::{Candidate, EngineKind, Engines};
+use crate::infer::{Candidate, EngineKind};
 use crate::inference::EngineUsed;
 use crate::limits::trial::MAX_ROUNDS;
 use crate::model::Package;
@@ -57,7 +58,7 @@ pub(super) fn bench(path: &Path, case: Option<&str>, rounds: Rounds, as_json: bo
         let reason = format!("there is no golden case `{}`; there is: {}", case.unwrap_or_default(), known.join(", "));
         Fault::new("golden-case-unknown", Blame::Configuration, reason)
     })?;
-    let here = Engines::here(None);
+    let here = engines_here();
     here.choose(&package)?;
     let mut rig = Rig::new(this_program()?);
     let (mut measured, mut not_run) = (Vec::new(), Vec::new());

@@ -11,11 +11,11 @@ mod test;
 mod verify;
 
 use super::{fail, on_runtime, print};
-use crate::compile::Target;
 use crate::config::render;
 use crate::counted::counted;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
+use crate::infer::{Engines, Found};
 use crate::model::packed::Archive;
 use crate::model::{Contents, Defects, MANIFEST, Package, template};
 use clap::Subcommand;
@@ -75,20 +75,7 @@ pub(super) enum ModelCommand {
     ///
     /// TensorRT-RTX compiles without a GPU, enterprise TensorRT on the GPU that is to run the engine. For fp16 the networks are
     /// converted, and the golden cases must hold with them on ONNX Runtime; where they do not, nothing is written.
-    Compile {
-        /// The package folder.
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
-        /// rtx:sm86,sm89,sm120 or trt:sm90.
-        #[arg(long)]
-        target: Target,
-        /// In which numbers it computes.
-        #[arg(long, value_enum)]
-        precision: compile::Precision,
-        /// The library of TensorRT; that of SUND_TENSORRT_RTX or SUND_TENSORRT otherwise.
-        #[arg(long, value_name = "PATH")]
-        library: Option<PathBuf>,
-    },
+    Compile(compile::What),
     /// Packs a package folder into one file: the same folder gives the same bytes.
     ///
     /// Packed are the files that the manifest names, and no other. Golden cases are not run: `sund model check` does that.
@@ -159,9 +146,7 @@ pub(super) fn run(command: ModelCommand) -> Exit {
         ModelCommand::Check { package } => check::check(&package),
         ModelCommand::Test { package, json } => test::test(&package, json),
         ModelCommand::Bench { package, case, rounds, json } => bench::bench(&package, case.as_deref(), rounds, json),
-        ModelCommand::Compile { folder, target, precision, library } => {
-            compile::compile(&folder, &target, precision, library)
-        }
+        ModelCommand::Compile(what) => compile::compile(&what),
         ModelCommand::Pack { folder, to } => pack::pack(&folder, to),
         ModelCommand::Sign { file, by } => sign::sign(&file, &by),
         ModelCommand::Verify { file, keys } => verify::verify(&file, &keys),
@@ -172,6 +157,16 @@ pub(super) fn run(command: ModelCommand) -> Exit {
         }
     };
     done.unwrap_or_else(|fault| fail(&fault))
+}
+
+/// The engines of this machine. Libraries are opened in this very process: it is a vendor's, and nothing depends on it.
+fn engines_here() -> Engines {
+    let here = Engines::here(None).with_libraries(&[]);
+    if here.libraries.is_empty() {
+        return here;
+    }
+    let found = Found::look(&here.libraries);
+    here.with_found(found)
 }
 
 /// Tells what is wrong with a package, line by line.

@@ -28,7 +28,7 @@ pub(in crate::cli) struct By {
 pub(super) fn sign(file: &Path, by: &By) -> Result<Exit, Fault> {
     let (package, archive) = packed_at(file)?;
     // Nobody signs what he has not got whole.
-    archive.verify(&mut |_| {})?;
+    archive.verify_others(&package.compared(), &mut |_| {})?;
     let mut envelope = package.envelope()?.unwrap_or_else(|| Envelope::new(&statement(&package)));
     let message = envelope.to_sign();
     let (key, signature) = match (&by.key, &by.write_message, &by.public_key, &by.signature) {

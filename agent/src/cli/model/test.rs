@@ -3,9 +3,9 @@
 use super::super::table::table;
 use super::super::{fail, print};
 use super::bars::spinner;
+use super::engines_here;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::infer::Engines;
 use crate::model::Package;
 use crate::model::golden::Compared;
 use crate::trial::{Trial, Trials, this_program};
@@ -31,7 +31,7 @@ pub(super) fn test(path: &Path, as_json: bool) -> Result<Exit, Fault> {
 
 /// Runs the golden cases; a spinner says which one.
 pub(super) fn run(package: &Package) -> Result<Trials, Fault> {
-    Trials::run(package, &Engines::here(None), &this_program()?, &mut |case, engine| {
+    Trials::run(package, &engines_here(), &this_program()?, &mut |case, engine| {
         Shown(spinner(format!("{} on {engine}", case.name)))
     })
 }

@@ -14,7 +14,7 @@ pub(super) fn verify(file: &Path, keys: &[PathBuf]) -> Result<Exit, Fault> {
     let (package, archive) = packed_at(file)?;
     let length = bytes(file)?;
     let progress = reading(length);
-    let whole = archive.verify(&mut |bytes| progress.inc(bytes));
+    let whole = archive.verify_others(&package.compared(), &mut |bytes| progress.inc(bytes));
     progress.finish_and_clear();
     whole?;
     let manifest = &package.manifest;

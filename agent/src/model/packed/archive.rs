@@ -7,6 +7,7 @@ use crate::limits::model::{MAX_ENVELOPE, MAX_LIST, MAX_PACKED};
 use ring::digest::{Context, SHA256};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
 
 /// So much is read at once.
@@ -94,10 +95,25 @@ impl Archive {
         if found.as_ref() == place.sha256 { Ok(bytes) } else { Err(altered(name)) }
     }
 
+    /// A member, to be read from its beginning, and the digest that the list gives it.
+    pub fn member(&self, name: &str) -> Result<(Member<'_>, Listed), String> {
+        let place = self.places.get(name).ok_or_else(|| format!("{name} is not in the package"))?;
+        Ok((Member { file: &self.file, at: place.offset, left: place.length }, place.sha256))
+    }
+
     /// Compares every member with the list, piece by piece; `on_bytes` is told of each.
     pub fn verify(&self, on_bytes: &mut dyn FnMut(u64)) -> Result<(), Fault> {
+        self.verify_others(&[], on_bytes)
+    }
+
+    /// The same but for members that were compared already, such as networks when a package is opened.
+    pub fn verify_others(&self, compared: &[&str], on_bytes: &mut dyn FnMut(u64)) -> Result<(), Fault> {
         let mut buffer = vec![0; CHUNK as usize];
         for (name, place) in &self.places {
+            if compared.contains(&name.as_str()) {
+                on_bytes(place.length);
+                continue;
+            }
             let mut sum = Context::new(&SHA256);
             let mut done = 0;
             while done < place.length {
@@ -122,6 +138,24 @@ impl Archive {
     /// Where the envelope begins, or would begin.
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+}
+
+/// A member while it is read.
+#[derive(Debug)]
+pub struct Member<'a> {
+    file: &'a File,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Member<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = self.left.min(into.len() as u64) as usize;
+        let length = self.file.read_at(&mut into[..most], self.at)?;
+        self.at += length as u64;
+        self.left -= length as u64;
+        Ok(length)
     }
 }
 
@@ -180,7 +214,8 @@ fn read_exactly(file: &File, into: &mut [u8], at: u64) -> Result<(), Fault> {
     file.read_exact_at(into, at).map_err(|error| invalid(format!("it cannot be read: {error}")))
 }
 
-fn altered(name: &str) -> String {
+/// What is told of a member that is another one than the list says.
+pub(in crate::model) fn altered(name: &str) -> String {
     format!("{name} is not what {LIST} says: the file was changed after it was packed")
 }
 

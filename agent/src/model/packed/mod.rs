@@ -5,7 +5,8 @@ mod header;
 mod list;
 mod write;
 
-pub use archive::Archive;
+pub(in crate::model) use archive::altered;
+pub use archive::{Archive, Member};
 pub use list::{List, Listed, is_member_name};
 pub use write::{pack, with_envelope};
 
