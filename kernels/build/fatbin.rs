@@ -9,7 +9,10 @@ use std::process::Command;
 pub const CAPABILITIES: [u32; 7] = [75, 80, 86, 89, 90, 100, 120];
 
 /// Compiles the image to where the crate includes it from.
-#[cfg_attr(test, allow(dead_code, reason = "the tests compile to a place of their own"))]
+#[cfg_attr(
+    test,
+    allow(dead_code, clippy::print_stdout, reason = "cargo reads it; the tests compile to a place of their own")
+)]
 pub fn compile() {
     println!("cargo:rerun-if-changed=build/fatbin.rs");
     println!("cargo:rerun-if-changed=cuda");

@@ -28,3 +28,11 @@ extern "C" __global__ void argmax_f32(const float *scores, unsigned channels, un
 extern "C" __global__ void argmax_f16(const f16 *scores, unsigned channels, unsigned long long n, unsigned char *labels) {
     argmax(scores, channels, n, labels);
 }
+
+/// Labels to a mask, in place: 1 where it is this one, else 0.
+extern "C" __global__ void argmax_is(unsigned char *labels, unsigned long long n, unsigned label) {
+    const unsigned long long position = thread_index();
+    if (position < n) {
+        labels[position] = labels[position] == label ? 1 : 0;
+    }
+}

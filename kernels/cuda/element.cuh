@@ -31,6 +31,7 @@ __device__ inline T peek(const T *place) {
 __device__ inline float number(unsigned char value) { return static_cast<float>(value); }
 __device__ inline float number(short value) { return static_cast<float>(value); }
 __device__ inline float number(unsigned short value) { return static_cast<float>(value); }
+__device__ inline float number(int value) { return static_cast<float>(value); }
 __device__ inline float number(float value) { return value; }
 __device__ inline float number(f16 value) { return half_to_float(value.bits); }
 

@@ -3,6 +3,7 @@
 #include "argmax.cu"
 #include "fill_holes.cu"
 #include "largest_component.cu"
+#include "not_finite.cu"
 #include "overlay.cu"
 #include "preprocess.cu"
 #include "preprocess_oblique.cu"

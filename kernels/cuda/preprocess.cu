@@ -85,4 +85,5 @@ __device__ inline void preprocess(const S *__restrict__ source, Dims from, D *__
 PREPROCESS_FROM(unsigned char, u8)
 PREPROCESS_FROM(short, i16)
 PREPROCESS_FROM(unsigned short, u16)
+PREPROCESS_FROM(int, i32)
 PREPROCESS_FROM(float, f32)

@@ -200,4 +200,5 @@ __device__ inline void preprocess_oblique(const S *__restrict__ source, Dims fro
 OBLIQUE_FROM(unsigned char, u8)
 OBLIQUE_FROM(short, i16)
 OBLIQUE_FROM(unsigned short, u16)
+OBLIQUE_FROM(int, i32)
 OBLIQUE_FROM(float, f32)

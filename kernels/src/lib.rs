@@ -35,7 +35,7 @@ pub use preprocess::{Contrast, Element, Preparation, preprocess};
 pub use region::{Region, crop, occupied_region, pad, paste};
 pub use resample::{Interpolation, grid_with_spacing, resample, resize, resized};
 pub use sample::{Sample, rescale};
-pub use scores::{argmax, softmax, threshold};
+pub use scores::{argmax, not_finite, softmax, threshold};
 pub use tiles::{Blend, accumulate_tile, normalise_tiles, tile_starts, tile_weights};
 
 /// Why an operation cannot be done on what it was given.

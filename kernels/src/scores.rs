@@ -52,6 +52,11 @@ pub fn threshold(scores: &[f32], above: f32) -> Vec<u8> {
     scores.iter().map(|score| u8::from(*score > above)).collect()
 }
 
+/// Whether one of the values is infinite or NaN. Worked: (1, 2) → no; (1, NaN) → yes.
+pub fn not_finite(values: &[f32]) -> bool {
+    values.iter().any(|value| !value.is_finite())
+}
+
 /// How many positions each channel has.
 pub(crate) fn per_channel(length: usize, channels: usize) -> Result<usize, KernelError> {
     if channels == 0 || channels > 256 || !length.is_multiple_of(channels) {
@@ -84,6 +89,7 @@ mod tests {
         assert_eq!(argmax(&[0.2, 0.5, 0.5], 3).unwrap(), [1]);
         assert_eq!(argmax(&[], 3).unwrap(), []);
         assert_eq!(threshold(&[0.5, 0.6, f32::NAN], 0.5), [0, 1, 0]);
+        assert!(!not_finite(&[1.0, f32::MAX]) && not_finite(&[1.0, f32::NAN]) && not_finite(&[f32::NEG_INFINITY]));
     }
 
     #[test]

@@ -22,9 +22,9 @@ public:
 } // namespace
 
 nvinfer1::ILogger& logger() noexcept {
-    static Logger* const logger = new (std::nothrow) Logger;
-    static Logger fallback;
-    return logger != nullptr ? *logger : fallback;
+    alignas(Logger) static unsigned char place[sizeof(Logger)];
+    static Logger* const logger = new (place) Logger;
+    return *logger;
 }
 
 void log_to(SundLog to) noexcept { sink.store(to, std::memory_order_release); }

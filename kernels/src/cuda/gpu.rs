@@ -108,20 +108,28 @@ impl Cuda {
         Ok(self.stream.synchronize()?)
     }
 
+    /// Page-locked memory on the host, from which and into which copies run while the processor does other things.
+    pub fn pinned<T: Plain>(&self, count: usize) -> Result<Pinned<T>, CudaError> {
+        Pinned::new(&self.context, count)
+    }
+
     /// Values from page-locked memory into as many on the GPU. Returns at once; `from` waits before it is changed.
     pub fn upload_from<T: Plain>(&mut self, from: &Pinned<T>, to: &mut CudaMemory<T>) -> Result<(), CudaError> {
         self.check(from.count(), to)?;
-        Ok(if to.count > 0 {
-            self.stream.memcpy_htod(from.bytes(), &mut to.bytes)?
-        })
+        Ok(self.stream.memcpy_htod(from.bytes(), &mut to.bytes)?)
     }
 
     /// Values from the GPU into as many in page-locked memory. Returns at once; `to` waits before it is read.
     pub fn download_into<T: Plain>(&mut self, from: &CudaMemory<T>, to: &mut Pinned<T>) -> Result<(), CudaError> {
         self.check(to.count(), from)?;
-        Ok(if from.count > 0 {
-            self.stream.memcpy_dtoh(&from.bytes, to.bytes_mut())?
-        })
+        Ok(self.stream.memcpy_dtoh(&from.bytes, to.bytes_mut())?)
+    }
+
+    /// Values from one place on the GPU to another. Returns at once.
+    pub fn copy<T: Plain>(&mut self, from: &CudaMemory<T>, to: &mut CudaMemory<T>) -> Result<(), CudaError> {
+        self.check(from.count, to)?;
+        self.check(to.count, from)?;
+        Ok(self.stream.memcpy_dtod(&from.bytes, &mut to.bytes)?)
     }
 
     /// Milliseconds that the GPU spends on what `work` asks for.
@@ -208,13 +216,6 @@ impl Machine for Cuda {
         // on this stream alone, and freed on it. The driver copies the arguments before it returns and changes none.
         unsafe { result::launch_kernel(function, (x, y, z), threads, 0, stream, &mut parameters) }?;
         Ok(())
-    }
-}
-
-impl Cuda {
-    /// Page-locked memory on the host, from which and into which copies run while the processor does other things.
-    pub fn pinned<T: Plain>(&self, count: usize) -> Result<Pinned<T>, CudaError> {
-        Pinned::new(&self.context, count)
     }
 }
 

@@ -167,7 +167,9 @@ values!(u8, i32, u32, i64, u64, f32, f64);
 
 impl<T: Value, const N: usize> Value for [T; N] {
     fn append(&self, bytes: &mut Vec<u8>) {
-        self.iter().for_each(|value| value.append(bytes));
+        for value in self {
+            value.append(bytes);
+        }
     }
 }
 

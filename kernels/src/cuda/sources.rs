@@ -2,7 +2,7 @@
 //! it was built for, NVRTC compiles them.
 
 /// Headers first, each behind what it needs.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 13] = [
     ("element.cuh", include_str!("../../cuda/element.cuh")),
     ("tone.cuh", include_str!("../../cuda/tone.cuh")),
     ("runs.cuh", include_str!("../../cuda/runs.cuh")),
@@ -10,6 +10,7 @@ const FILES: [(&str, &str); 12] = [
     ("argmax.cu", include_str!("../../cuda/argmax.cu")),
     ("fill_holes.cu", include_str!("../../cuda/fill_holes.cu")),
     ("largest_component.cu", include_str!("../../cuda/largest_component.cu")),
+    ("not_finite.cu", include_str!("../../cuda/not_finite.cu")),
     ("overlay.cu", include_str!("../../cuda/overlay.cu")),
     ("preprocess.cu", include_str!("../../cuda/preprocess.cu")),
     ("preprocess_oblique.cu", include_str!("../../cuda/preprocess_oblique.cu")),
@@ -21,7 +22,7 @@ const FILES: [(&str, &str); 12] = [
 pub fn program() -> String {
     let mut program = String::new();
     for (name, text) in FILES {
-        program += &format!("#line 1 \"{name}\"\n");
+        program.extend(["#line 1 \"", name, "\"\n"]);
         for line in text.lines() {
             let is_dropped = line.starts_with("#include \"") || line.starts_with("#pragma once");
             program += if is_dropped { "" } else { line };
@@ -44,13 +45,15 @@ pub fn kernels() -> Vec<String> {
         "fill_holes_open",
         "fill_holes_keep",
         "normalise_tiles",
+        "argmax_is",
+        "not_finite",
         "overlay",
     ]
     .map(str::to_owned)
     .to_vec();
     for element in ["f32", "f16"] {
         names.extend(["softmax", "argmax", "threshold", "accumulate_tile"].map(|name| format!("{name}_{element}")));
-        for sample in ["u8", "i16", "u16", "f32"] {
+        for sample in ["u8", "i16", "u16", "i32", "f32"] {
             let ways = ["nothing", "plane", "volume", "oblique"];
             names.extend(ways.map(|way| format!("preprocess_{way}_{sample}_{element}")));
         }
@@ -75,7 +78,10 @@ mod tests {
         carried.sort();
         assert_eq!(there, carried);
         let all = include_str!("../../cuda/kernels.cu");
-        assert!(carried.iter().filter(|n| n.ends_with(".cu")).all(|n| all.contains(&format!("#include \"{n}\""))));
+        let units = carried.iter().filter(|name| !name.ends_with("cuh"));
+        assert!(
+            units.clone().count() == 10 && units.into_iter().all(|name| all.contains(&format!("#include \"{name}\"")))
+        );
         assert!(!program().contains("#include"));
     }
 }

@@ -12,7 +12,9 @@ use host::{Host, Sanitizer};
 fn every_operation_is_its_reference_under_address_and_undefined_behaviour_sanitizers() {
     let mut host = Host::start(Sanitizer::AddressAndUndefined);
     for operation in parity::OPERATIONS {
-        operation.check(&mut host, 40);
+        operation.check(&mut host, 24);
+        let is_named_so = |kernel: &String| kernel.starts_with(operation.name());
+        assert!(host.launched().iter().any(is_named_so), "no kernel is named after {}", operation.name());
     }
     assert_eq!(host.launched(), sund_kernels::cuda::sources::kernels().into_iter().collect());
     host.end();
@@ -23,7 +25,7 @@ fn every_operation_is_its_reference_under_address_and_undefined_behaviour_saniti
 fn every_operation_is_its_reference_under_the_thread_sanitizer() {
     let mut host = Host::start(Sanitizer::Thread);
     for operation in parity::OPERATIONS {
-        operation.check(&mut host, 8);
+        operation.check(&mut host, 4);
     }
     host.end();
 }

@@ -14,17 +14,19 @@ pub enum Operation {
     Softmax,
     Argmax,
     Threshold,
+    NotFinite,
     LargestComponent,
     FillHoles,
     AccumulateTile,
     Overlay,
 }
 
-pub const OPERATIONS: [Operation; 8] = [
+pub const OPERATIONS: [Operation; 9] = [
     Operation::Preprocess,
     Operation::Softmax,
     Operation::Argmax,
     Operation::Threshold,
+    Operation::NotFinite,
     Operation::LargestComponent,
     Operation::FillHoles,
     Operation::AccumulateTile,
@@ -39,6 +41,7 @@ impl Operation {
             Self::Softmax => "softmax",
             Self::Argmax => "argmax",
             Self::Threshold => "threshold",
+            Self::NotFinite => "not_finite",
             Self::LargestComponent => "largest_component",
             Self::FillHoles => "fill_holes",
             Self::AccumulateTile => "accumulate_tile",
@@ -58,6 +61,8 @@ impl Operation {
                     preprocess::<M, u16, f32>(machine, dice);
                     preprocess::<M, u8, f16>(machine, dice);
                     preprocess::<M, u8, f32>(machine, dice);
+                    preprocess::<M, i32, f16>(machine, dice);
+                    preprocess::<M, i32, f32>(machine, dice);
                     preprocess::<M, f32, f16>(machine, dice);
                     preprocess::<M, f32, f32>(machine, dice);
                 }
@@ -74,6 +79,7 @@ impl Operation {
                     threshold::<M, f32>(machine, dice);
                     threshold::<M, f16>(machine, dice);
                 }
+                Self::NotFinite => not_finite(machine, dice),
                 Self::LargestComponent => {
                     let mask = mask(dice);
                     component(machine, &mask, reference::largest_component(&mask), dice, launch::largest_component);
@@ -228,7 +234,7 @@ macro_rules! rolled {
         }
     )*};
 }
-rolled!(u8, i16, u16);
+rolled!(u8, i16, u16, i32);
 
 impl Rolled for f32 {
     fn rolled(dice: &mut Dice) -> Self {
@@ -312,6 +318,23 @@ fn argmax<M: Machine<Error: Debug>, T: Rounded>(machine: &mut M, dice: &mut Dice
     let mut labels = machine.zeros(expected.len()).unwrap();
     launch::argmax(machine, &memory, channels, &mut labels).unwrap();
     assert_eq!(machine.download(&labels).unwrap(), expected, "seed {}", dice.seed);
+    let label = if dice.below(4) == 0 { 300 } else { usize::from(dice.of(&expected)) };
+    launch::argmax_is(machine, &mut labels, label).unwrap();
+    let expected: Vec<u8> = expected.iter().map(|found| u8::from(usize::from(*found) == label)).collect();
+    assert_eq!(machine.download(&labels).unwrap(), expected, "label {label}, seed {}", dice.seed);
+}
+
+/// Twice on the same place: what the first run found must not stay.
+fn not_finite<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
+    let mut values = scores::<f32>(dice, 1, 9.0);
+    let place = dice.below(values.len());
+    let mut found = machine.zeros(1).unwrap();
+    for odd in [dice.of(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]), f32::MAX] {
+        values[place] = odd;
+        let memory = machine.upload(&values).unwrap();
+        launch::not_finite(machine, &memory, &mut found).unwrap();
+        assert_eq!(machine.download(&found).unwrap(), [u32::from(reference::not_finite(&values))], "{odd} at {place}");
+    }
 }
 
 fn threshold<M: Machine<Error: Debug>, T: Rounded>(machine: &mut M, dice: &mut Dice) {

@@ -1,6 +1,7 @@
 //! TensorRT where there is no GPU: what compiles, and what is refused and how. The library of TensorRT-RTX is named by
 //! SUND_TEST_TENSORRT_RTX; see TENSORRT.md.
 mod build;
+mod gpu;
 mod library;
 mod onnx;
 mod running;

@@ -10,7 +10,7 @@ mod tiles;
 pub use component::{Work, fill_holes, largest_component};
 pub use overlay::overlay;
 pub use preprocess::{Prepared, Target, preprocess};
-pub use scores::{Score, argmax, softmax, threshold};
+pub use scores::{Score, argmax, argmax_is, not_finite, softmax, threshold};
 pub use tiles::{TiledScores, accumulate_tile, normalise_tiles};
 
 use super::machine::Memory;

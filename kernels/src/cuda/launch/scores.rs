@@ -44,3 +44,23 @@ pub fn threshold<M: Machine, T: Score>(
     let call = Call::over(format!("threshold_{}", T::NAME), n)?.pointer(scores).value(n as u64).value(above);
     machine.launch(&call.pointer(mask))
 }
+
+/// Labels to a mask, in place: 1 where it is this one, else 0.
+pub fn argmax_is<M: Machine>(machine: &mut M, labels: &mut M::Memory<u8>, label: usize) -> Result<(), M::Error> {
+    let n = labels.count();
+    // One that no byte holds is nowhere.
+    let label = u32::try_from(label).unwrap_or(u32::MAX);
+    machine.launch(&Call::over("argmax_is", n)?.pointer(labels).value(n as u64).value(label))
+}
+
+/// Whether one of the values is infinite or NaN: `found` takes a 1 or a 0.
+pub fn not_finite<M: Machine>(
+    machine: &mut M,
+    values: &M::Memory<f32>,
+    found: &mut M::Memory<u32>,
+) -> Result<(), M::Error> {
+    fills(found, 1)?;
+    machine.clear(found)?;
+    let n = values.count();
+    machine.launch(&Call::over("not_finite", n)?.pointer(values).value(n as u64).pointer(found))
+}

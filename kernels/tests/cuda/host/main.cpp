@@ -48,12 +48,14 @@ Kernel kernel(void (*function)(Arguments...), bool waits = false) {
         NAMED(preprocess_volume_##from##_##to), WAITING(preprocess_oblique_##from##_##to)
 const std::map<std::string, Kernel> KERNELS = {
     PREPROCESSING(u8, f32), PREPROCESSING(u8, f16), PREPROCESSING(i16, f32), PREPROCESSING(i16, f16),
-    PREPROCESSING(u16, f32), PREPROCESSING(u16, f16), PREPROCESSING(f32, f32), PREPROCESSING(f32, f16),
+    PREPROCESSING(u16, f32), PREPROCESSING(u16, f16), PREPROCESSING(i32, f32), PREPROCESSING(i32, f16),
+    PREPROCESSING(f32, f32), PREPROCESSING(f32, f16),
     NAMED(softmax_f32), NAMED(softmax_f16), NAMED(argmax_f32), NAMED(argmax_f16), NAMED(threshold_f32), NAMED(threshold_f16),
     NAMED(largest_component_runs), NAMED(largest_component_unite), NAMED(largest_component_measure),
     NAMED(largest_component_choose), NAMED(largest_component_keep),
     NAMED(fill_holes_runs), NAMED(fill_holes_unite), NAMED(fill_holes_open), NAMED(fill_holes_keep),
     NAMED(accumulate_tile_f32), NAMED(accumulate_tile_f16), NAMED(normalise_tiles), NAMED(overlay),
+    NAMED(argmax_is), NAMED(not_finite),
 };
 
 /// Several blocks at once, the threads of each one after another.
