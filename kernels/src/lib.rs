@@ -6,7 +6,6 @@ mod across;
 mod boxes;
 mod component;
 pub mod cuda;
-pub mod device;
 mod grid;
 mod image;
 mod intensity;

@@ -182,7 +182,9 @@ impl Machine for Host {
         for number in call.blocks().into_iter().chain([call.threads(), arguments.len() as u32]) {
             self.pipes.borrow_mut().send(&[&number.to_ne_bytes()]);
         }
-        arguments.iter().for_each(|argument| self.argument(argument));
+        for argument in arguments {
+            self.argument(argument);
+        }
         let mut is_known = [0];
         self.pipes.borrow_mut().answer(&mut is_known);
         assert_eq!(is_known, [1], "there is no {name} with {} arguments", arguments.len());

@@ -1,7 +1,6 @@
 //! What can be said of the kernels' code without running it.
 use std::collections::HashMap;
-use sund_kernels::cuda::{Cuda, CudaDevice, CudaError, code, sources};
-use sund_kernels::device::Device;
+use sund_kernels::cuda::{Cuda, CudaError, code, sources};
 
 /// `SUND_TEST_NVRTC` names the library; opened by its path first, it is found by its name then.
 #[test]
@@ -35,16 +34,6 @@ fn a_gpu_opens_or_is_refused_for_a_reason_that_says_what_is_missing() {
             assert_eq!(CudaError::NoDriver.to_string(), "this machine has no NVIDIA driver (libcuda)");
         }
         Err(error) => assert!(!error.is_lost() && error.to_string().contains("NVIDIA driver"), "{error}"),
-    }
-}
-
-/// A scheduler's device refuses as the GPU behind it does.
-#[test]
-fn a_device_opens_where_the_gpu_does() {
-    let load = |_: &[u8], _: &_| Err(sund_kernels::device::DeviceError::Refused("no networks here".into()));
-    match (Cuda::open(0), CudaDevice::open(0, Box::new(load))) {
-        (Ok(_), Ok(mut device)) => assert!(device.lane().is_ok()),
-        (gpu, device) => assert_eq!(gpu.err(), device.err()),
     }
 }
 
