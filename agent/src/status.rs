@@ -23,7 +23,7 @@ pub struct Status {
     pub spool: SpoolStatus,
     /// Loaded models.
     pub models: Vec<ModelStatus>,
-    /// Workers: one for each GPU, or one without.
+    /// Workers: one for each GPU that is named, else one.
     pub workers: Vec<WorkerStatus>,
     /// Destinations and their queues.
     pub destinations: Vec<DestinationStatus>,
@@ -108,7 +108,7 @@ pub struct ModelStatus {
 /// A worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
-    /// Its GPU, or part of one, as `nvidia-smi -L` names it; `None` for one without.
+    /// Its GPU, or part of one, as `nvidia-smi -L` names it; `None` where none is named.
     pub device: Option<String>,
     /// The job that it runs.
     pub job: Option<u64>,

@@ -90,7 +90,7 @@ fn table(status: &Status) -> String {
         }
     }
     for worker in &status.workers {
-        let device = worker.device.as_deref().unwrap_or("without a GPU");
+        let device = worker.device.as_deref().unwrap_or("no GPU named");
         let job = worker.job.map_or("free".to_owned(), |job| format!("runs job {job}"));
         let _ = writeln!(text, "worker       {device}: {job}");
     }

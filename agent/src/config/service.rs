@@ -46,7 +46,7 @@ pub struct WorkerSettings {
     pub launcher: Launcher,
     /// Bounds on one job.
     pub bounds: Bounds,
-    /// GPUs, and parts of them, by the names that `nvidia-smi -L` gives: one worker for each. None: one worker without.
+    /// GPUs, and parts of them, by the names that `nvidia-smi -L` gives: one worker for each. None: one worker.
     pub devices: Vec<String>,
     /// What is there to run networks with.
     pub engines: Engines,

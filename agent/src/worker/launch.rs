@@ -30,7 +30,7 @@ pub enum Launcher {
     },
 }
 
-/// Where one worker works: without a GPU, or on one. Who runs jobs has a seat, and one worker after the other in it.
+/// Where one worker works: on a GPU that is named, or on what it finds. Who runs jobs has a seat, and one worker after the other in it.
 #[derive(Debug)]
 pub struct Seat {
     launcher: Launcher,
@@ -71,7 +71,7 @@ pub struct Process {
 }
 
 impl Launcher {
-    /// Starts, or connects to, one worker without a GPU of its own.
+    /// Starts, or connects to, one worker, for which no GPU is named.
     pub fn launch(&self) -> Result<Process, Fault> {
         self.launch_on(None)
     }
