@@ -1,11 +1,12 @@
 //! A node that runs: what `sund serve` and the demonstration bring up and let down again.
 use crate::association::{self, Listener};
 use crate::audit;
-use crate::config::Config;
+use crate::config::{Config, WorkerSettings};
 use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
+use crate::gpus::{Gpus, usable};
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
 use crate::metrics;
@@ -51,7 +52,7 @@ impl Agent {
         started.map_err(|fault| not_started(&audit, fault))
     }
 
-    async fn serve(config: Config, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
+    async fn serve(mut config: Config, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
         let policy = config.policy();
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
@@ -64,18 +65,16 @@ impl Agent {
 
         say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
         say_what_is_lost(&audit, spool.usage().damaged)?;
+        let gpus = gpus(&mut config.worker);
+        let seats = config.worker.seats();
         let site = Site {
             ae_title: config.node.ae_title,
             routes: config.routes,
             destinations: config.destinations.clone(),
             uid_key: config.uid_key,
             device: config.device,
-            engines: Engines {
-                kept: Some(config.spool.directory.join("engines")),
-                ..Engines::here(config.worker.onnxruntime.as_deref()).with_libraries(&config.worker.tensorrt)
-            },
+            engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
             floors: config.floors,
-            launcher: config.worker.launcher,
             bounds: config.worker.bounds,
             activation: config.worker.activation,
         };
@@ -109,11 +108,20 @@ impl Agent {
             watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
         }
         services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
-        let runner = Arc::clone(&pipeline);
-        services.spawn_blocking(move || {
-            run_jobs(&runner);
-            Ok(())
-        });
+        if let Some(gpus) = gpus {
+            let stopped = stop.subscribe();
+            services.spawn_blocking(move || {
+                gpus.watch(&stopped);
+                Ok(())
+            });
+        }
+        for seat in seats {
+            let runner = Arc::clone(&pipeline);
+            services.spawn_blocking(move || {
+                run_jobs(&runner, seat);
+                Ok(())
+            });
+        }
         Ok(Self { node, console, pipeline, audit, stop, services, dark, watchers, broken: None })
     }
 
@@ -218,6 +226,25 @@ fn not_started(audit: &audit::Log, fault: Fault) -> Fault {
     // Where it takes nothing either, the fault is told to who started the agent.
     let _ = audit.append(audit::Event::AgentNotStarted { fault: fault.clone() });
     fault
+}
+
+/// The GPUs of this box, where a driver tells of them; those of the configuration that cannot be used are left out, and said
+/// once. A configuration that brings its GPU's description along is not looked at.
+fn gpus(worker: &mut WorkerSettings) -> Option<Gpus> {
+    let say = |fault: &Fault| tracing::warn!(code = %fault.code, reason = %fault.reason, "a GPU is not used");
+    let gpus = match Gpus::open() {
+        Ok(gpus) => Some(gpus),
+        Err(fault) => {
+            tracing::info!(code = %fault.code, reason = %fault.reason, "no GPU is monitored");
+            None
+        }
+    };
+    if let (Some(gpus), None) = (&gpus, &worker.engines.gpu) {
+        let (used, faults) = usable(std::mem::take(&mut worker.devices), |device| gpus.describe(device));
+        faults.iter().for_each(say);
+        worker.devices = used;
+    }
+    gpus
 }
 
 /// What the spool could not read back is said before anything is taken on.

@@ -21,6 +21,7 @@ pub mod deliver;
 pub mod demo;
 pub mod exit;
 pub mod fault;
+pub mod gpus;
 pub mod infer;
 pub mod inference;
 pub mod instance;

@@ -174,6 +174,8 @@ pub mod worker {
     pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
     /// Most files of one job; each is an open descriptor in both processes.
     pub const MAX_FILES: usize = 250;
+    /// Most GPUs, and parts of them, of one box: a DGX has 8 of 7 parts. One worker for each.
+    pub const MAX_DEVICES: usize = 56;
     /// Longest code of a worker's refusal; it becomes a label of a metric.
     pub const MAX_CODE: usize = 64;
     /// Longest reason of a worker's refusal, in characters; it goes into reports, and must not fill them.

@@ -51,7 +51,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 20] = [
+pub const ALL: [Metric; 28] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -67,6 +67,14 @@ pub const ALL: [Metric; 20] = [
     metric("sund_first_result_seconds", Kind::Histogram, Unit::Seconds, &[], "From a study's last C-STORE response to its first result's C-STORE request."),
     metric("sund_outcomes_total", Kind::Counter, Unit::Count, &["model", "outcome"], "Jobs that ended, by model and outcome."),
     metric("sund_worker_restarts_total", Kind::Counter, Unit::Count, &["cause"], "Workers started anew, by cause."),
+    metric("sund_gpu_utilisation", Kind::Gauge, Unit::Count, &["gpu"], "Part of the time, 0 to 1, in which a GPU ran something; absent without a driver, as all of these."),
+    metric("sund_gpu_memory_used_bytes", Kind::Gauge, Unit::Bytes, &["gpu"], "Memory of a GPU that is in use."),
+    metric("sund_gpu_memory_bytes", Kind::Gauge, Unit::Bytes, &["gpu"], "Memory of a GPU."),
+    metric("sund_gpu_celsius", Kind::Gauge, Unit::Count, &["gpu"], "Temperature of a GPU, in degrees Celsius."),
+    metric("sund_gpu_watts", Kind::Gauge, Unit::Count, &["gpu"], "Power that a GPU draws, in watts."),
+    metric("sund_gpu_throttled", Kind::Gauge, Unit::Count, &["gpu", "by"], "1 while a GPU's clocks are held down by: power, heat, power-brake, hardware."),
+    metric("sund_gpu_ecc_errors_total", Kind::Counter, Unit::Count, &["gpu", "kind"], "Memory errors of a GPU in its lifetime, by kind: corrected, uncorrected."),
+    metric("sund_gpu_errors_total", Kind::Counter, Unit::Count, &["gpu"], "Errors of a GPU that the driver told of (Xid) since the start."),
     metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead, held."),
     metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
     metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md)."),
@@ -171,6 +179,54 @@ pub fn outcome(model: &str, outcome: Outcome) {
     counter!("sund_outcomes_total", "model" => model.to_owned(), "outcome" => outcome.sentence()).increment(1);
 }
 
+/// What a GPU tells of itself; `None` for what it does not tell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GpuFigures {
+    /// Part of the time in which it ran something, 0 to 1.
+    pub utilisation: Option<f64>,
+    /// Bytes of its memory in use.
+    pub memory_used: Option<u64>,
+    /// Bytes of its memory.
+    pub memory_total: Option<u64>,
+    /// Temperature, in degrees Celsius.
+    pub celsius: Option<u32>,
+    /// Power, in watts.
+    pub watts: Option<f64>,
+    /// What may hold its clocks down, and whether it does.
+    pub throttles: Option<[(&'static str, bool); 4]>,
+    /// Memory errors that were corrected, in its lifetime.
+    pub ecc_corrected: Option<u64>,
+    /// Memory errors that were not.
+    pub ecc_uncorrected: Option<u64>,
+}
+
+/// A GPU's figures; `gpu` is its UUID.
+pub fn gpu(gpu: &str, now: &GpuFigures) {
+    let gauge_of = |name: &'static str, value: Option<f64>| {
+        if let Some(value) = value {
+            gauge!(name, "gpu" => gpu.to_owned()).set(value);
+        }
+    };
+    gauge_of("sund_gpu_utilisation", now.utilisation);
+    gauge_of("sund_gpu_memory_used_bytes", now.memory_used.map(|bytes| bytes as f64));
+    gauge_of("sund_gpu_memory_bytes", now.memory_total.map(|bytes| bytes as f64));
+    gauge_of("sund_gpu_celsius", now.celsius.map(f64::from));
+    gauge_of("sund_gpu_watts", now.watts);
+    for (by, is_held) in now.throttles.into_iter().flatten() {
+        gauge!("sund_gpu_throttled", "gpu" => gpu.to_owned(), "by" => by).set(f64::from(u8::from(is_held)));
+    }
+    for (kind, errors) in [("corrected", now.ecc_corrected), ("uncorrected", now.ecc_uncorrected)] {
+        if let Some(errors) = errors {
+            counter!("sund_gpu_ecc_errors_total", "gpu" => gpu.to_owned(), "kind" => kind).absolute(errors);
+        }
+    }
+}
+
+/// The driver told of an error of a GPU.
+pub fn gpu_error(gpu: &str) {
+    counter!("sund_gpu_errors_total", "gpu" => gpu.to_owned()).increment(1);
+}
+
 /// A worker was started anew.
 pub fn worker_restart(cause: &'static str) {
     counter!("sund_worker_restarts_total", "cause" => cause).increment(1);
@@ -253,6 +309,19 @@ mod tests {
         first_result(Duration::from_secs(3));
         outcome("brain", Outcome::NoFinding);
         worker_restart("killed");
+        let throttles = ["power", "heat", "power-brake", "hardware"].map(|by| (by, by == "heat"));
+        let figures = GpuFigures {
+            utilisation: Some(0.5),
+            memory_used: Some(1),
+            memory_total: Some(2),
+            celsius: Some(60),
+            watts: Some(72.5),
+            throttles: Some(throttles),
+            ecc_corrected: Some(3),
+            ecc_uncorrected: None,
+        };
+        gpu("GPU-1", &figures);
+        gpu_error("GPU-1");
         delivery("pacs", Delivery::Dead);
         delivery_waiting("pacs", 3);
         refusal("volume-mixed-spacing");

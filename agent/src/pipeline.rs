@@ -12,6 +12,7 @@ mod conclude;
 mod correct;
 mod decoded;
 mod delivery;
+mod desks;
 mod export;
 mod intake;
 mod queue;
@@ -40,9 +41,10 @@ use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::{Spool, SpoolError, Table};
 use crate::study::record::StudyRecord;
-use crate::worker::{Bounds, Launcher};
+use crate::worker::Bounds;
 use activate::Models;
 use decoded::Decoded;
+use desks::Desks;
 use queue::JobQueue;
 use refused::Refused;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -67,8 +69,6 @@ pub struct Site {
     pub engines: Engines,
     /// What golden cases must ask for.
     pub floors: Floors,
-    /// How workers are started.
-    pub launcher: Launcher,
     /// Bounds on one job.
     pub bounds: Bounds,
     /// When the golden cases of the packages are run.
@@ -85,6 +85,7 @@ pub struct Pipeline {
     models: Models,
     recorder: Recorder,
     jobs: JobQueue,
+    desks: Desks,
     deliveries: Notify,
     next_job: AtomicU64,
     /// Serialises changes to study records.
@@ -136,6 +137,7 @@ impl Pipeline {
             packages,
             recorder,
             jobs: JobQueue::default(),
+            desks: Desks::default(),
             deliveries: Notify::new(),
             studies: Mutex::default(),
             started: SystemTime::now(),

@@ -23,6 +23,8 @@ pub struct Status {
     pub spool: SpoolStatus,
     /// Loaded models.
     pub models: Vec<ModelStatus>,
+    /// Workers: one for each GPU that is named, else one.
+    pub workers: Vec<WorkerStatus>,
     /// Destinations and their queues.
     pub destinations: Vec<DestinationStatus>,
     /// Jobs that wait or run, in order.
@@ -101,6 +103,15 @@ pub struct ModelStatus {
     pub intended_use: String,
     /// Jobs that ended, by outcome.
     pub outcomes: Vec<(Outcome, u64)>,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its GPU, or part of one, as `nvidia-smi -L` names it; `None` where none is named.
+    pub device: Option<String>,
+    /// The job that it runs.
+    pub job: Option<u64>,
 }
 
 /// An engine that might serve a model.

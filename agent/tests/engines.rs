@@ -181,7 +181,8 @@ async fn where_the_first_engine_cannot_be_had_the_next_one_is_checked_and_serves
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("libonnxruntime.so");
     fs::write(&library, "no library").unwrap();
-    let agent = node(folder.path(), &text_detection(), |config| config.worker.onnxruntime = Some(library)).await;
+    let agent =
+        node(folder.path(), &text_detection(), |config| config.worker.engines.onnxruntime = Some(library)).await;
     let model = checked(&agent).await;
     assert_eq!((model.state.as_str(), model.engine.as_deref()), ("active", Some("tract fp32")), "{model:?}");
     assert!(model.explanation.contains("onnxruntime fp32 does not serve it"), "{}", model.explanation);
@@ -199,7 +200,8 @@ async fn a_library_of_tensorrt_that_is_none_is_told_and_the_cpu_serves() {
     fs::write(&library, "no library").unwrap();
     let engines = BOTH.replace("engines = [", "engines = [{ class = \"tensorrt-rtx\", precision = \"fp16\" }, ");
     let model = altered(folder.path(), BOTH, &engines);
-    let name = |config: &mut Config| config.worker.tensorrt = vec![("tensorrt-rtx", library.clone())];
+    let name =
+        |config: &mut Config| config.worker.engines.libraries = vec![("tensorrt-rtx".to_owned(), library.clone())];
     let agent = node(folder.path(), &model, name).await;
     let status = checked(&agent).await;
     assert_eq!((status.state.as_str(), status.engine.as_deref()), ("active", Some("tract fp32")), "{status:?}");
@@ -222,7 +224,7 @@ async fn onnx_runtime_serves_from_the_worker_where_it_is_named() {
     let second = altered(&folder.path().join("second"), BOTH, tract);
     let third = altered(&folder.path().join("third"), "\"4.0.0\"", "\"4.0.1\"");
     let agent = node(folder.path(), &text_detection(), |config| {
-        config.worker.onnxruntime = Some(crate::model::onnxruntime());
+        config.worker.engines.onnxruntime = Some(crate::model::onnxruntime());
         config.packages.extend([second, third].map(|model| Package::open(&model).unwrap()));
     })
     .await;

@@ -154,6 +154,19 @@ pub enum Event {
         /// The model.
         model: Model,
     },
+    /// A worker was lost on a job, which is run again.
+    JobRestarted {
+        /// The study.
+        study: Study,
+        /// Job number.
+        job: u64,
+        /// The model.
+        model: Model,
+        /// Class and precision of the engine that it runs on next, `tract fp32`.
+        engine: String,
+        /// How the worker was lost.
+        fault: Fault,
+    },
     /// A routed job ended.
     JobEnded {
         /// The study.

@@ -206,6 +206,12 @@ fn say(event: &Event) -> Says<'_> {
         Event::JobStarted { study, job, model } => {
             Says::new("job-started", ACCESSED, "R").study(study).of("job", *job).model(model)
         }
+        Event::JobRestarted { study, job, model, engine, fault } => Says::new("job-restarted", PROCEDURE, "U")
+            .failed(SERIOUS, fault)
+            .study(study)
+            .of("job", *job)
+            .model(model)
+            .of("engine", clip(engine)),
         Event::JobEnded { study, job, model, outcome, fault } => {
             let says = Says::new("job-ended", PROCEDURE, "U").study(study).of("job", *job).model(model);
             let says = says.of("outcome", outcome.sentence());

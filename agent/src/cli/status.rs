@@ -89,6 +89,11 @@ fn table(status: &Status) -> String {
             let _ = writeln!(text, "             {trouble}");
         }
     }
+    for worker in &status.workers {
+        let device = worker.device.as_deref().unwrap_or("no GPU named");
+        let job = worker.job.map_or("free".to_owned(), |job| format!("runs job {job}"));
+        let _ = writeln!(text, "worker       {device}: {job}");
+    }
     let running = status.queue.iter().filter(|job| job.state == "running").count();
     let _ = writeln!(text, "queue        {running} running, {} waiting", status.queue.len() - running);
     for state in ["receiving", "running", "done", "delivered", "held", "refused", "failed"] {

@@ -4,6 +4,7 @@ use super::service::{Console, DEFAULT_BOUNDS, LogSettings, WorkerSettings};
 use super::value::LogFormat;
 use super::{Config, storage};
 use crate::fault::{Blame, Fault};
+use crate::infer::Engines;
 use crate::limits::association::MAX_ASSOCIATIONS;
 use crate::model::Floors;
 use crate::pipeline::Activation;
@@ -69,8 +70,8 @@ impl Config {
             worker: WorkerSettings {
                 launcher: Launcher::Child { program },
                 bounds: DEFAULT_BOUNDS,
-                onnxruntime: None,
-                tensorrt: Vec::new(),
+                devices: Vec::new(),
+                engines: Engines::here(None).with_libraries(&[]),
                 activation: Activation::OnDemand,
             },
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },

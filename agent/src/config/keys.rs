@@ -42,7 +42,10 @@ pub const KEYS: &[(&str, &[&str])] = &[
         "routes",
         &["name", "called_ae", "callers", "models", "mode", "destinations", "outcome_reports", "deadline", "rules"],
     ),
-    ("worker", &["launcher", "socket", "memory_limit", "timeout", "onnxruntime", "tensorrt_rtx", "tensorrt"]),
+    (
+        "worker",
+        &["launcher", "socket", "memory_limit", "timeout", "devices", "onnxruntime", "tensorrt_rtx", "tensorrt"],
+    ),
     ("log", &["filter", "format"]),
 ];
 

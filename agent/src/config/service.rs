@@ -3,9 +3,11 @@ use super::files::{file, private_file, secret};
 use super::reader::Section;
 use super::value::{LauncherKind, LogFormat, Size, Time};
 use crate::console::{Login, User, tls_from_pem};
+use crate::infer::Engines;
 use crate::limits::job::WORKER_WAIT;
+use crate::limits::worker::MAX_DEVICES;
 use crate::pipeline::Activation;
-use crate::worker::{Bounds, Launcher};
+use crate::worker::{Bounds, Launcher, Seat};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -44,12 +46,23 @@ pub struct WorkerSettings {
     pub launcher: Launcher,
     /// Bounds on one job.
     pub bounds: Bounds,
-    /// The library of ONNX Runtime; without it tract serves.
-    pub onnxruntime: Option<PathBuf>,
-    /// Libraries of TensorRT, by their engine classes.
-    pub tensorrt: Vec<(&'static str, PathBuf)>,
+    /// GPUs, and parts of them, by the names that `nvidia-smi -L` gives: one worker for each. None: one worker.
+    pub devices: Vec<String>,
+    /// What is there to run networks with.
+    pub engines: Engines,
     /// When golden cases are run; a file cannot ask for less than before the first job.
     pub activation: Activation,
+}
+
+impl WorkerSettings {
+    /// A seat for each worker.
+    pub fn seats(&self) -> Vec<Seat> {
+        let seat = |device: Option<String>| Seat::new(self.launcher.clone(), device);
+        match self.devices.as_slice() {
+            [] => vec![seat(None)],
+            devices => devices.iter().cloned().map(Some).map(seat).collect(),
+        }
+    }
 }
 
 /// How the log is written.
@@ -150,9 +163,31 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
         Some((class, path))
     };
     let tensorrt = [library("tensorrt-rtx", "tensorrt_rtx"), library("tensorrt", "tensorrt")];
-    let tensorrt = tensorrt.into_iter().flatten().collect();
+    let tensorrt: Vec<_> = tensorrt.into_iter().flatten().collect();
     let bounds = Bounds { memory, time, wait: WORKER_WAIT };
-    Some(WorkerSettings { launcher: launcher?, bounds, onnxruntime, tensorrt, activation: Activation::AtStart })
+    let engines = Engines::here(onnxruntime.as_deref()).with_libraries(&tensorrt);
+    let devices = section.map(devices).unwrap_or_default();
+    Some(WorkerSettings { launcher: launcher?, bounds, devices, engines, activation: Activation::AtStart })
+}
+
+/// The names of GPUs, each once.
+fn devices(section: &Section<'_, '_>) -> Vec<String> {
+    const LIST: &str = "nvidia-smi -L lists them";
+    let devices: Vec<String> = section.value_or("devices", Vec::new());
+    if devices.len() > MAX_DEVICES {
+        section.complain("devices", &format!("names more than {MAX_DEVICES}"), LIST);
+    }
+    for (n, device) in devices.iter().enumerate() {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-/".contains(&byte);
+        let is_name = device.starts_with("GPU-") || device.starts_with("MIG-");
+        if !is_name || !device.bytes().all(is_plain) {
+            section.complain("devices", &format!("`{device}` is neither GPU-… nor MIG-…"), LIST);
+        }
+        if devices[..n].contains(device) {
+            section.complain("devices", &format!("`{device}` stands here twice"), LIST);
+        }
+    }
+    devices
 }
 
 /// Reads `[log]`.

@@ -102,6 +102,11 @@ impl EngineKind {
         }
     }
 
+    /// True where it needs a GPU, which can be lost or full while the machine is well.
+    pub fn is_on_gpu(&self) -> bool {
+        matches!(self, EngineKind::TensorRt { .. })
+    }
+
     /// The very code that would run: the version that is built in, or the digests of the files, which are read and not
     /// opened. What held on one identity says nothing about another.
     pub fn identity(&self) -> Result<String, Fault> {

@@ -4,7 +4,7 @@
 //! is remembered in the spool for this package, this very engine and this `sund`, so that the next start need not run it
 //! again. A miss is not remembered: it may have been the box, and the next start tries again.
 use super::Pipeline;
-use super::runner::{ATTEMPTS, launched};
+use super::runner::ATTEMPTS;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Choice, EngineKind, Engines, Found};
@@ -12,7 +12,7 @@ use crate::inference::{EngineUsed, Inference};
 use crate::model::manifest::Golden;
 use crate::model::{Package, golden};
 use crate::spool::{Batch, Table};
-use crate::worker::{Bounds, Process, Task, TaskError, look_for_gpu, run};
+use crate::worker::{Bounds, Seat, Task, TaskError, look_for_gpu, run};
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -55,6 +55,14 @@ pub(super) enum Standing {
     Off(Fault),
 }
 
+/// The engine that is to answer a job.
+pub(super) struct Serving {
+    /// What a worker is told to use.
+    pub(super) engine: EngineKind,
+    /// What answered the golden cases, where they have run.
+    checked: Option<EngineUsed>,
+}
+
 /// A model's wait for a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
@@ -80,6 +88,8 @@ pub(super) struct Models {
     standings: Mutex<BTreeMap<String, Standing>>,
     /// Engines that a package did not hold on, and why, by its digest.
     misses: Mutex<BTreeMap<String, Vec<(EngineKind, String)>>>,
+    /// Held while golden cases run: one at a time, whoever runs jobs.
+    one_at_a_time: Mutex<()>,
     /// Connection to the worker that runs a golden case now.
     check: Mutex<Option<UnixStream>>,
 }
@@ -160,22 +170,22 @@ impl Pipeline {
     }
 
     /// Has a worker look for a GPU, once, where a library is named that would use it. A fault where there is no worker.
-    fn look_for_gpu(&self, worker: &mut Option<Process>) -> Result<(), Fault> {
+    fn look_for_gpu(&self, seat: &mut Seat) -> Result<(), Fault> {
         let libraries = &self.site.engines.libraries;
         if libraries.is_empty() || self.found.get().is_some() {
             return Ok(());
         }
-        let process = launched(worker, &self.site.launcher)?;
+        let process = seat.take()?;
         let bounds = Bounds { time: self.site.bounds.time.min(LOOK), ..self.site.bounds };
         let (process, found) = look_for_gpu(process, libraries, bounds);
-        *worker = process;
+        seat.put(process);
         // A worker that dies of it, as of a driver that crashes, dies of it again: the CPU serves.
         let found =
             found.unwrap_or_else(|error| Found { trouble: Some(error.fault().to_string()), ..Found::default() });
         if let Some(trouble) = &found.trouble {
             tracing::warn!(trouble, "the GPU, or a library of TensorRT, is not used");
         }
-        // It is set in this thread alone.
+        // It is set while golden cases run, by one at a time.
         let _ = self.found.set(self.site.engines.clone().with_found(found));
         self.recorder.changed();
         Ok(())
@@ -193,39 +203,74 @@ impl Pipeline {
     }
 
     /// Checks the models that are to be checked, as long as no job waits.
-    pub(super) fn check_models(&self, worker: &mut Option<Process>) {
+    pub(super) fn check_models(&self, seat: &mut Seat) {
         for package in &self.packages {
             if !self.jobs.is_idle() {
                 return;
             }
+            // Where another one is at it there is no need to wait.
+            let Ok(_one_at_a_time) = self.models.one_at_a_time.try_lock() else { return };
             match self.models.standing(&package.digest) {
-                Some(Standing::Checking(_)) => self.activate(package, worker),
-                Some(Standing::Waiting(waiting)) if waiting.until <= Instant::now() => self.activate(package, worker),
+                Some(Standing::Checking(_)) => self.activate(package, seat),
+                Some(Standing::Waiting(waiting)) if waiting.until <= Instant::now() => self.activate(package, seat),
                 _ => {}
             }
         }
     }
 
     /// The engine that serves a package, checked first where that is due; `None` where the agent drains meanwhile.
-    pub(super) fn serving(&self, package: &Package, worker: &mut Option<Process>) -> Result<Option<EngineKind>, Fault> {
-        if let Some(Standing::Checking(_) | Standing::Waiting(_)) = self.models.standing(&package.digest) {
-            self.activate(package, worker);
+    pub(super) fn serving(&self, package: &Package, seat: &mut Seat) -> Result<Option<Serving>, Fault> {
+        let is_due =
+            || matches!(self.models.standing(&package.digest), Some(Standing::Checking(_) | Standing::Waiting(_)));
+        if is_due() {
+            let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            // Another one may have come first.
+            if is_due() {
+                self.activate(package, seat);
+            }
         }
         match self.models.standing(&package.digest) {
-            Some(Standing::Unchecked(choice) | Standing::Active(choice, _)) => Ok(Some(choice.engine)),
+            Some(Standing::Unchecked(choice)) => Ok(Some(Serving { engine: choice.engine, checked: None })),
+            Some(Standing::Active(choice, used)) => Ok(Some(Serving { engine: choice.engine, checked: Some(used) })),
             Some(Standing::Waiting(Waiting { fault, .. }) | Standing::Off(fault)) => Err(fault),
             Some(Standing::Checking(_)) | None => Ok(None),
         }
     }
 
+    /// The engine of the processor that answers a job in place of a GPU that was lost on it: the first that the package is
+    /// validated for and whose golden cases hold, always checked. Where there is none, why.
+    pub(super) fn without_gpu(&self, package: &Package, seat: &mut Seat) -> Result<Serving, Fault> {
+        let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut against = Vec::new();
+        for choice in self.engines().choices(package)? {
+            if choice.engine.is_on_gpu() {
+                continue;
+            }
+            match self.check(package, &choice.engine, seat) {
+                Ok(used) => return Ok(Serving { engine: choice.engine, checked: Some(used) }),
+                // That says nothing about the engine.
+                Err(fault) if fault.code == "worker-not-started" => return Err(fault),
+                Err(fault) => against.push(format!("{} does not serve it: {}", choice.engine, fault.reason)),
+            }
+        }
+        if against.is_empty() {
+            against.push("the package is validated for no engine of the processor that is here".to_owned());
+        }
+        Err(Fault::new("engine-not-validated", Blame::Package, against.join("; ")))
+    }
+
     /// Whether an answer comes from the engine that the golden cases hold on. Where the library was replaced while the
     /// agent runs it does not: the model is checked anew.
-    pub(super) fn is_from_checked_engine(&self, inference: &Inference) -> bool {
+    pub(super) fn is_from_checked_engine(&self, inference: &Inference, serving: &Serving) -> bool {
         let digest = &inference.package.digest;
-        match self.models.standing(digest) {
-            Some(Standing::Active(choice, used)) if used != inference.engine => {
+        match (&serving.checked, self.models.standing(digest)) {
+            (Some(checked), standing) if *checked != inference.engine => {
                 tracing::warn!(package = digest, "the engine was replaced; its golden cases run again");
-                self.models.set(digest, Standing::Checking(choice));
+                if let Some(Standing::Active(choice, used)) = standing
+                    && used == *checked
+                {
+                    self.models.set(digest, Standing::Checking(choice));
+                }
                 false
             }
             _ => true,
@@ -233,8 +278,8 @@ impl Pipeline {
     }
 
     /// Runs the golden cases on one allowed engine after the other, until they hold on one.
-    fn activate(&self, package: &Package, worker: &mut Option<Process>) {
-        if let Err(fault) = self.look_for_gpu(worker) {
+    fn activate(&self, package: &Package, seat: &mut Seat) {
+        if let Err(fault) = self.look_for_gpu(seat) {
             let tries = match self.models.standing(&package.digest) {
                 Some(Standing::Waiting(waiting)) => waiting.tries,
                 _ => 0,
@@ -256,7 +301,7 @@ impl Pipeline {
             }
             self.models.set(&package.digest, Standing::Checking(choice.clone()));
             self.recorder.changed();
-            match self.check(package, &choice.engine, worker) {
+            match self.check(package, &choice.engine, seat) {
                 Ok(used) => return self.switch_on(package, choice, used),
                 // The next start goes on with it.
                 Err(_) if *self.draining.borrow() => return,
@@ -306,14 +351,14 @@ impl Pipeline {
     }
 
     /// Runs the golden cases of a package on an engine, unless they are known to hold.
-    fn check(&self, package: &Package, engine: &EngineKind, worker: &mut Option<Process>) -> Result<EngineUsed, Fault> {
+    fn check(&self, package: &Package, engine: &EngineKind, seat: &mut Seat) -> Result<EngineUsed, Fault> {
         let key = evidence_key(package, engine)?;
         if let Some(used) = self.spool.get(Table::Meta, &key)? {
             return Ok(used);
         }
         let mut used = None;
         for case in &package.manifest.golden {
-            let inference = self.golden_answer(package, engine, case, worker)?;
+            let inference = self.golden_answer(package, engine, case, seat)?;
             golden::held(package, case, &inference)?;
             used = Some(inference.engine);
         }
@@ -333,7 +378,7 @@ impl Pipeline {
         package: &Package,
         engine: &EngineKind,
         case: &Golden,
-        worker: &mut Option<Process>,
+        seat: &mut Seat,
     ) -> Result<Inference, Fault> {
         let files = package.contents.descriptor()?;
         let task = Task {
@@ -347,14 +392,14 @@ impl Pipeline {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let process = launched(worker, &self.site.launcher)?;
+            let process = seat.take()?;
             self.models.watch(process.channel.connection().ok());
             if *self.draining.borrow() {
                 self.models.interrupt();
             }
             let (process, answer) = run(process, &task, &[files.as_fd()], self.site.bounds, &mut |_| {});
             self.models.watch(None);
-            *worker = process;
+            seat.put(process);
             match answer {
                 Err(TaskError::WorkerLost(_)) if attempts < ATTEMPTS && !*self.draining.borrow() => {}
                 answer => return answer.map_err(TaskError::fault),

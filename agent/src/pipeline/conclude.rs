@@ -370,7 +370,7 @@ mod tests {
     use crate::pipeline::{Activation, Recorder, Site};
     use crate::results::UidKey;
     use crate::spool::{Spool, SpoolOptions};
-    use crate::worker::{Bounds, Launcher};
+    use crate::worker::Bounds;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -383,7 +383,6 @@ mod tests {
             device: "test".into(),
             engines: Engines::default(),
             floors: crate::model::Floors::default(),
-            launcher: Launcher::Child { program: "sund".into() },
             bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
             activation: Activation::AtStart,
         };

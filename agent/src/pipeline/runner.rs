@@ -1,5 +1,6 @@
 //! route → bracket: takes jobs in order and has a worker run them.
 use super::Pipeline;
+use super::activate::Serving;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::infer::EngineKind;
@@ -9,12 +10,14 @@ use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::spool::{Batch, Table};
 use crate::status::Moment;
-use crate::worker::{Launcher, Process, Task, TaskError, TaskInstance, run};
+use crate::worker::{Seat, Task, TaskError, TaskInstance, run};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Times that a job is tried on a fresh worker after a worker was lost on it.
+/// Times that a job is tried on the engine that serves its model while workers are lost on it. Where that engine is on a GPU
+/// there is one more, on an engine of the processor.
 pub(super) const ATTEMPTS: u32 = 2;
 /// Before a job that could not be recorded is tried again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -29,15 +32,18 @@ enum Turn {
     Waits(Fault),
 }
 
-/// Runs jobs, one at a time, until the pipeline drains. Blocks its thread.
-pub fn run_jobs(pipeline: &Arc<Pipeline>) {
-    let mut worker = None;
+/// Runs jobs, one at a time, until the pipeline drains. Blocks its thread. Several may do so, each in a seat of its own: a
+/// job is taken by whoever is free.
+pub fn run_jobs(pipeline: &Arc<Pipeline>, mut seat: Seat) {
+    let desk = pipeline.desks.open(seat.device());
     // Told once for as long as it lasts.
     let mut is_told = false;
     loop {
-        pipeline.check_models(&mut worker);
+        pipeline.check_models(&mut seat);
         let Some(id) = pipeline.jobs.take() else { return };
-        let outcome = pipeline.run_job(id, &mut worker);
+        pipeline.desks.takes(desk, id);
+        let outcome = pipeline.run_job(id, &mut seat);
+        pipeline.desks.is_free(desk);
         pipeline.jobs.ended(id);
         pipeline.recorder.changed();
         match outcome {
@@ -59,7 +65,7 @@ pub fn run_jobs(pipeline: &Arc<Pipeline>) {
 }
 
 impl Pipeline {
-    fn run_job(&self, id: u64, worker: &mut Option<Process>) -> Result<Turn, Fault> {
+    fn run_job(&self, id: u64, seat: &mut Seat) -> Result<Turn, Fault> {
         let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
             return Ok(Turn::Over);
         };
@@ -75,27 +81,40 @@ impl Pipeline {
         if job.deadline.is_some_and(|deadline| deadline < SystemTime::now()) {
             return self.over(&job, Outcome::TooLate, Err(too_late()));
         }
-        let engine = match self.package(&job).and_then(|package| self.serving(package, worker)) {
-            Ok(Some(engine)) => engine,
+        let mut serving = match self.package(&job).and_then(|package| self.serving(package, seat)) {
+            Ok(Some(serving)) => serving,
             // The agent drains; the next start takes the job up.
             Ok(None) => return Ok(Turn::Over),
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
             Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
         };
-        match launched(worker, &self.site.launcher) {
-            Ok(process) => *worker = Some(process),
+        match seat.take() {
+            Ok(process) => seat.put(Some(process)),
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
             Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
         }
         crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
+        let engine = &serving.engine;
         tracing::info!(job = id, model = job.package.name, version = job.package.version, %engine, "a job runs");
         self.note_running(&job)?;
+        // What was lost and is not yet said.
+        let mut loss = (lost(&job) >= ATTEMPTS).then(|| {
+            Fault::new("worker-died", Blame::Package, "workers were lost on the job before the agent was restarted")
+        });
         loop {
-            let begun = SystemTime::now();
-            match self.infer(&job, &engine, worker) {
-                Ok(inference) if !self.is_from_checked_engine(&inference) => {
-                    *worker = None;
-                    return self.run_job(id, worker);
+            if let Some(fault) = loss.take() {
+                if serving.engine.is_on_gpu() && lost(&job) >= ATTEMPTS {
+                    match self.off_the_gpu(&job, &fault, seat)? {
+                        ControlFlow::Continue(other) => serving = other,
+                        ControlFlow::Break(turn) => return Ok(turn),
+                    }
+                }
+                self.say_restarted(&job, &serving.engine, fault);
+            }
+            let fault = match self.infer(&job, &serving.engine, seat) {
+                Ok(inference) if !self.is_from_checked_engine(&inference, &serving) => {
+                    seat.put(None);
+                    return self.run_job(id, seat);
                 }
                 Ok(inference) => {
                     let late = job.deadline.is_some_and(|deadline| deadline < SystemTime::now());
@@ -110,24 +129,48 @@ impl Pipeline {
                     return self.over(&job, outcome, Err(fault));
                 }
                 Err(TaskError::WorkerLost(fault)) if self.waits(&job, &fault) => return self.wait(&job, fault),
-                Err(TaskError::WorkerLost(fault)) => {
-                    let JobState::Waiting { attempts } = &mut job.state else { return Ok(Turn::Over) };
-                    *attempts += 1;
-                    crate::metrics::worker_restart(match fault.code.as_ref() {
-                        "worker-timeout" => "timeout",
-                        "worker-out-of-memory" => "memory",
-                        _ => "died",
-                    });
-                    tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, since = ?begun, "a worker was lost");
-                    if *attempts >= ATTEMPTS {
-                        return self.over(&job, Outcome::Failed, Err(fault));
-                    }
-                    if !self.record_loss(&job)? {
-                        return Ok(Turn::Over);
-                    }
-                }
+                Err(TaskError::WorkerLost(fault)) => fault,
+            };
+            let JobState::Waiting { attempts } = &mut job.state else { return Ok(Turn::Over) };
+            *attempts += 1;
+            crate::metrics::worker_restart(cause(&fault));
+            tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, engine = %serving.engine, "a worker was lost");
+            if *attempts >= ATTEMPTS && !serving.engine.is_on_gpu() {
+                return self.over(&job, Outcome::Failed, Err(fault));
+            }
+            if !self.record_loss(&job)? {
+                return Ok(Turn::Over);
+            }
+            loss = Some(fault);
+        }
+    }
+
+    /// Moves a job, of which a GPU's workers were lost, to an engine of the processor; or ends it, or has it wait.
+    fn off_the_gpu(&self, job: &Job, lost: &Fault, seat: &mut Seat) -> Result<ControlFlow<Turn, Serving>, Fault> {
+        match self.package(job).and_then(|package| self.without_gpu(package, seat)) {
+            Ok(serving) => {
+                let text = format!("{} runs again, on {}: {}", job.package.title, serving.engine, lost.reason);
+                self.note(&job.study, "running", &text, Some(&lost.code))?;
+                Ok(ControlFlow::Continue(serving))
+            }
+            // The next start takes the job up.
+            Err(_) if *self.draining.borrow() => Ok(ControlFlow::Break(Turn::Over)),
+            Err(why) if self.waits(job, &why) => self.wait(job, why).map(ControlFlow::Break),
+            Err(why) => {
+                let reason = format!("{}; {}", lost.reason, why.reason);
+                self.over(job, Outcome::Failed, Err(Fault { reason, ..lost.clone() })).map(ControlFlow::Break)
             }
         }
+    }
+
+    fn say_restarted(&self, job: &Job, engine: &EngineKind, fault: Fault) {
+        self.recorder.audit(audit::Event::JobRestarted {
+            study: self.audit_study(&job.study),
+            job: job.id,
+            model: model(job),
+            engine: engine.to_string(),
+            fault,
+        });
     }
 
     fn over(&self, job: &Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<Turn, Fault> {
@@ -182,7 +225,7 @@ impl Pipeline {
     }
 
     /// Has a worker run the bracket on the job's input.
-    fn infer(&self, job: &Job, engine: &EngineKind, worker: &mut Option<Process>) -> Result<Inference, TaskError> {
+    fn infer(&self, job: &Job, engine: &EngineKind, seat: &mut Seat) -> Result<Inference, TaskError> {
         let begun = Instant::now();
         let package = self.package(job).map_err(TaskError::Refused)?;
         let folder = package.contents.descriptor().map_err(TaskError::Refused)?;
@@ -204,7 +247,7 @@ impl Pipeline {
         let task = Task { job: job.id, package_digest, engine, golden: None, memory, instances };
         let files: Vec<BorrowedFd<'_>> =
             std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
-        let process = launched(worker, &self.site.launcher).map_err(TaskError::WorkerLost)?;
+        let process = seat.take().map_err(TaskError::WorkerLost)?;
         let mut in_steps = Duration::ZERO;
         let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {
             let stage = match step.step.as_str() {
@@ -224,14 +267,27 @@ impl Pipeline {
         });
         // Grants, decryption, headers, and the way of the answer back.
         crate::metrics::stage("handover", begun.elapsed().saturating_sub(in_steps));
-        *worker = process;
+        seat.put(process);
         answer
     }
 }
 
-/// The worker that is there, or a fresh one.
-pub(super) fn launched(worker: &mut Option<Process>, launcher: &Launcher) -> Result<Process, Fault> {
-    worker.take().map_or_else(|| launcher.launch(), Ok)
+/// Times that a worker was lost on a job.
+fn lost(job: &Job) -> u32 {
+    match job.state {
+        JobState::Waiting { attempts } => attempts,
+        JobState::Ended { .. } => 0,
+    }
+}
+
+/// Why a worker had to be started anew, as the metric has it.
+fn cause(fault: &Fault) -> &'static str {
+    match fault.code.as_ref() {
+        "worker-timeout" => "timeout",
+        "worker-out-of-memory" => "memory",
+        code if code.starts_with("gpu-") => "gpu",
+        _ => "died",
+    }
 }
 
 fn too_late() -> Fault {

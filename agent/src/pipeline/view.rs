@@ -50,6 +50,7 @@ impl StatusSource for Pipeline {
                 damaged: usage.damaged,
             },
             models: self.model_status(&jobs),
+            workers: self.desks.all(),
             destinations: self.destination_status(&deliveries),
             queue: jobs
                 .iter()

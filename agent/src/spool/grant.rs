@@ -5,9 +5,7 @@ use super::key::Key;
 use super::shared::{Shared, read, write};
 use super::state::Held;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use zeroize::Zeroize;
 
@@ -119,11 +117,6 @@ impl GrantExtents {
     /// # Errors
     /// [`SpoolError::Damaged`] where the files do not hold the bytes that were stored; the disk's.
     pub fn read(&self, files: &[BorrowedFd<'_>]) -> Result<Vec<u8>, SpoolError> {
-        let files = files
-            .iter()
-            .map(|file| file.try_clone_to_owned().map(File::from))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(SpoolError::disk("take over a segment's descriptor"))?;
         let parts = self.parts.iter().map(|part| Extent {
             segment: part.file as u64,
             offset: part.offset,
@@ -132,10 +125,23 @@ impl GrantExtents {
         });
         let read = |file: u64, offset: u64, buffer: &mut [u8]| {
             let file = files.get(file as usize).ok_or(SpoolError::Damaged { segment: file, offset })?;
-            file.read_exact_at(buffer, offset).map_err(SpoolError::disk("read an instance"))
+            read_exact_at(*file, buffer, offset).map_err(SpoolError::disk("read an instance"))
         };
         decrypt(&Key::new(&self.key)?, self.stream, parts, read)
     }
+}
+
+/// Fills the buffer from a descriptor that is not ours to close.
+fn read_exact_at(file: BorrowedFd<'_>, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match rustix::io::pread(file, &mut *buffer, offset) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => (buffer, offset) = (&mut buffer[read..], offset + read as u64),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Reads and opens the chunks of an instance, in order.

@@ -11,7 +11,6 @@ use crate::association::{Association, Intake, IntakeInstance};
 use crate::config::Config;
 use crate::dataset::part10;
 use crate::fault::{Blame, Fault};
-use crate::infer::Engines;
 use crate::instance::{Arrival, Origin};
 use crate::model::Package;
 use crate::outcome::Outcome;
@@ -19,6 +18,7 @@ use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, run_jobs}
 use crate::route::{Mode, Route, Selection};
 use crate::spool::Spool;
 use crate::study::assembly::AssemblyRules;
+use crate::worker::Seat;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -59,9 +59,8 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
         destinations: Vec::new(),
         uid_key: config.uid_key,
         device: "trial".to_owned(),
-        engines: Engines::here(config.worker.onnxruntime.as_deref()),
+        engines: config.worker.engines,
         floors: config.floors,
-        launcher: config.worker.launcher,
         bounds: config.worker.bounds,
         activation: config.worker.activation,
     };
@@ -70,7 +69,8 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
     let rules = AssemblyRules { complete_on_association_end: true, ..config.assembly };
     let assembly = tokio::spawn(assemble(Arc::clone(&pipeline), rules, feed));
     let runner = Arc::clone(&pipeline);
-    let runner = tokio::task::spawn_blocking(move || run_jobs(&runner));
+    let seat = Seat::new(config.worker.launcher, None);
+    let runner = tokio::task::spawn_blocking(move || run_jobs(&runner, seat));
 
     let answers = play(&pipeline, &intake, found, progress).await;
     pipeline.drain();

@@ -3,6 +3,7 @@
 //! Either way the worker's connection is its standard input: a child is started with one end of a socket pair, a
 //! socket-activated unit (`Accept=yes`, `StandardInput=socket`) with the accepted connection.
 use super::channel::Channel;
+use super::message::Asked;
 use crate::fault::{Blame, Fault};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -29,6 +30,36 @@ pub enum Launcher {
     },
 }
 
+/// Where one worker works: on a GPU that is named, or on what it finds. Who runs jobs has a seat, and one worker after the other in it.
+#[derive(Debug)]
+pub struct Seat {
+    launcher: Launcher,
+    device: Option<String>,
+    process: Option<Process>,
+}
+
+impl Seat {
+    /// An empty seat. `device` is what `nvidia-smi -L` calls a GPU, or a part of one: `GPU-…`, `MIG-…`.
+    pub fn new(launcher: Launcher, device: Option<String>) -> Self {
+        Self { launcher, device, process: None }
+    }
+
+    /// The worker that is there, or a fresh one; give it back with [`Seat::put`].
+    pub fn take(&mut self) -> Result<Process, Fault> {
+        self.process.take().map_or_else(|| self.launcher.launch_on(self.device.as_deref()), Ok)
+    }
+
+    /// What is left of the worker after a task; `None` where it was lost.
+    pub fn put(&mut self, process: Option<Process>) {
+        self.process = process;
+    }
+
+    /// The GPU.
+    pub fn device(&self) -> Option<&str> {
+        self.device.as_deref()
+    }
+}
+
 /// A worker process and the connection to it.
 #[derive(Debug)]
 pub struct Process {
@@ -40,8 +71,22 @@ pub struct Process {
 }
 
 impl Launcher {
-    /// Starts, or connects to, one worker.
+    /// Starts, or connects to, one worker, for which no GPU is named.
     pub fn launch(&self) -> Result<Process, Fault> {
+        self.launch_on(None)
+    }
+
+    /// The same; it sees this GPU and no other.
+    pub fn launch_on(&self, device: Option<&str>) -> Result<Process, Fault> {
+        let mut process = self.connect()?;
+        if let Some(device) = device {
+            // Fails only where the worker is gone already, which its first task tells.
+            let _ = process.channel.send(&Asked::See(device.to_owned()), &[]);
+        }
+        Ok(process)
+    }
+
+    fn connect(&self) -> Result<Process, Fault> {
         match self {
             Launcher::Child { program } => launch_child(program).map_err(|error| {
                 let reason = format!("the worker {} cannot be started: {error}", program.display());

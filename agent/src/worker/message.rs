@@ -13,6 +13,8 @@ use std::path::PathBuf;
 #[serde(rename_all = "kebab-case")]
 #[expect(clippy::large_enum_variant, reason = "one message at a time, never held in numbers")]
 pub enum Asked<'a> {
+    /// To see this GPU, or part of one, and no other. Comes before everything else.
+    See(String),
     /// To do a job.
     Task(Cow<'a, Task>),
     /// To look for a GPU and to open these libraries of TensorRT, by their classes: the agent opens nothing of others.

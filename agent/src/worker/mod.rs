@@ -8,7 +8,7 @@ mod message;
 mod process;
 mod supervise;
 
-pub use launch::{Launcher, Process};
+pub use launch::{Launcher, Process, Seat};
 pub use message::{Asked, Said, Task, TaskInstance};
-pub use process::serve;
+pub use process::{Work, serve, serve_with};
 pub use supervise::{Bounds, TaskError, look_for_gpu, run};

@@ -8,18 +8,29 @@ use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engine, EngineKind, Found};
-use crate::inference::Inference;
+use crate::inference::{Inference, StepTime};
 use crate::model::{Package, golden};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Serves tasks on the socket that standard input is.
 pub fn serve() -> Result<(), ChannelError> {
+    let mut kept = Kept::default();
+    serve_with(&mut |task, files, on_step| work(task, files, &mut kept, on_step))
+}
+
+/// Does one task on the files that came with it, and says which steps have ended.
+pub type Work<'a> = dyn FnMut(&Task, &[OwnedFd], &mut dyn FnMut(&StepTime)) -> Result<Inference, Fault> + 'a;
+
+/// The same with other work, for who measures what everything but the work costs.
+pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     end_with_the_agent(socket.try_clone()?);
     let mouth = Arc::new(Mutex::new(Channel::new(socket.try_clone()?)));
@@ -28,7 +39,6 @@ pub fn serve() -> Result<(), ChannelError> {
     let say =
         |said: &Said, files: &[BorrowedFd<'_>]| mouth.lock().unwrap_or_else(PoisonError::into_inner).send(said, files);
     let mut channel = Channel::new(socket);
-    let mut kept = Kept::default();
     loop {
         let (task, files) = match channel.receive::<Asked<'_>>() {
             Ok((Asked::Task(task), files)) => (task.into_owned(), files),
@@ -36,12 +46,16 @@ pub fn serve() -> Result<(), ChannelError> {
                 say(&Said::Found(Found::look(&libraries)), &[])?;
                 continue;
             }
+            Ok((Asked::See(device), _)) => {
+                see(&device)?;
+                continue;
+            }
             Err(ChannelError::Closed) => return Ok(()),
             Err(error) => return Err(error),
         };
         allowed.store(task.memory, Ordering::Relaxed);
         let mut said = Ok(());
-        let done = work(&task, &files, &mut kept, &mut |step| {
+        let done = work(&task, &files, &mut |step| {
             if said.is_ok() {
                 said = say(&Said::Step(step.clone()), &[]);
             }
@@ -55,6 +69,18 @@ pub fn serve() -> Result<(), ChannelError> {
             }
         }
     }
+}
+
+/// The driver's own variable: a process sees the devices that it names when it first asks, a part of a GPU by this alone.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// Begins anew with this GPU alone to see: the program is started in place of itself, on the same connection.
+fn see(device: &str) -> std::io::Result<()> {
+    if std::env::var_os(VISIBLE).is_some_and(|seen| seen == device) {
+        return Ok(());
+    }
+    // Returns only where it fails.
+    Err(Command::new(std::env::current_exe()?).args(std::env::args_os().skip(1)).env(VISIBLE, device).exec())
 }
 
 /// Ends this process as soon as the agent closes the connection, in the middle of a job as well: a unit's worker is not
@@ -120,7 +146,7 @@ fn work(
     task: &Task,
     files: &[OwnedFd],
     kept: &mut Kept,
-    on_step: &mut dyn FnMut(&crate::inference::StepTime),
+    on_step: &mut dyn FnMut(&StepTime),
 ) -> Result<Inference, Fault> {
     let (folder, segments) = files
         .split_first()

@@ -66,6 +66,10 @@ pub fn run(
     });
     match answer {
         Ok(inference) => (Some(worker), Ok(inference)),
+        Err(TaskError::Refused(fault)) if is_of_the_gpu(&fault, task) => {
+            worker.kill();
+            (None, Err(TaskError::WorkerLost(fault)))
+        }
         Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
         Err(lost) => {
             worker.kill();
@@ -200,8 +204,17 @@ fn is_finding(found: &Found, libraries: &[(String, PathBuf)]) -> bool {
         && found.gpu.as_ref().is_none_or(|gpu| is_short(&gpu.name) && is_short(&gpu.driver))
 }
 
+/// True for what an engine says of its card and not of the task: full, gone, failed. What the process holds there is of no
+/// more use; the codes are the engine's, `gpu-memory`, `gpu-lost`, `gpu-failed`, …
+fn is_of_the_gpu(fault: &Fault, task: &Task) -> bool {
+    task.engine.is_on_gpu() && fault.code.starts_with("gpu-")
+}
+
+/// The model that was asked, on the engine that was asked for.
 fn is_answer(inference: &Inference, task: &Task) -> bool {
+    let used = (inference.engine.class.as_str(), inference.engine.precision.as_str());
     inference.package.digest == task.package_digest
+        && used == task.engine.class_and_precision()
         && matches!(inference.outcome, Outcome::Finding | Outcome::NoFinding)
 }
 

@@ -7,7 +7,7 @@ use sund_agent::outcome::Outcome;
 use sund_agent::privacy::Private;
 use sund_agent::status::{
     DestinationStatus, EngineStatus, JobStatus, ModelStatus, Moment, Node, ResultStatus, SpoolStatus, Status,
-    StudyStatus,
+    StudyStatus, WorkerStatus,
 };
 use tokio::sync::watch;
 
@@ -76,6 +76,7 @@ pub fn empty() -> Status {
             damaged: 0,
         },
         models: models(),
+        workers: vec![WorkerStatus { device: None, job: None }],
         destinations: vec![destination("PACS", None)],
         queue: Vec::new(),
         studies: Vec::new(),
@@ -116,6 +117,7 @@ pub fn full() -> Status {
     status.destinations[0].delivered = 734;
     status.destinations[1].waiting = 3;
     status.destinations[1].delivered = 96;
+    status.workers[0].job = Some(71);
     status.queue = vec![
         JobStatus { id: 71, study: "s2".into(), model: "brain".into(), state: "running".into(), since: at(302_000) },
         JobStatus {

@@ -1,0 +1,190 @@
+//! A GPU that is lost to a job costs no answer: once more on a fresh worker, then on the processor, where the package is
+//! validated for that. No GPU is needed: what stands for one is a worker that is lost on each task for a GPU, and is the
+//! real one for every other task.
+use crate::hospital::{Archive, Node, SUND, codes, destination, frame, new_uid, text_detection, until};
+use dicom_dictionary_std::tags;
+use serde_json::Value;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use sund_agent::fault::{Blame, Fault};
+use sund_agent::infer::{Engines, Gpu, TensorRtLibrary};
+use sund_agent::model::Package;
+use sund_agent::model::compiled::Compiled;
+use sund_agent::model::manifest::ValidatedEngine;
+use sund_agent::worker::channel::Channel;
+use sund_agent::worker::{Bounds, Launcher, Said};
+
+const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30), wait: Duration::ZERO };
+
+/// How the stand-in is lost on a task for a GPU.
+#[derive(Clone, Copy)]
+enum Loss {
+    /// The driver takes the process with it.
+    Dies,
+    /// It never answers, as after an Xid.
+    Hangs,
+    /// The engine has no more memory there, and says so.
+    IsFull,
+}
+
+/// A worker for each connection, as systemd starts them. Behind it is a real one, which gets what is not for the GPU.
+struct Card {
+    socket: PathBuf,
+    /// What each task was for: `gpu`, `processor`.
+    tasks: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Card {
+    fn new(folder: &Path, loss: Loss) -> Self {
+        let socket = folder.join("worker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let card = Self { socket, tasks: Arc::default() };
+        let tasks = Arc::clone(&card.tasks);
+        std::thread::spawn(move || {
+            while let Ok((agent, _)) = listener.accept() {
+                let tasks = Arc::clone(&tasks);
+                std::thread::spawn(move || stand_in(&agent, loss, &tasks));
+            }
+        });
+        card
+    }
+
+    fn tasks(&self) -> Vec<&'static str> {
+        self.tasks.lock().unwrap().clone()
+    }
+}
+
+/// Hands on what comes, until a task for the GPU does, or the agent goes away.
+fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stdin = Stdio::from(OwnedFd::from(theirs));
+    let mut worker = Command::new(SUND).arg("worker").stdin(stdin).stdout(Stdio::null()).spawn().unwrap();
+    let channel = |socket: &UnixStream| Channel::new(socket.try_clone().unwrap());
+    let (mut from_worker, mut to_agent) = (channel(&ours), channel(agent));
+    let answers = std::thread::spawn(move || while hand_on(&mut from_worker, &mut to_agent, |_| true) {});
+    let (mut from_agent, mut to_worker, mut says) = (channel(agent), channel(&ours), channel(agent));
+    let mut is_for_worker = |message: &Value| {
+        let is_for_gpu = !message["task"]["engine"]["tensor-rt"].is_null();
+        tasks.lock().unwrap().push(if is_for_gpu { "gpu" } else { "processor" });
+        match loss {
+            _ if !is_for_gpu => return true,
+            Loss::Dies => agent.shutdown(Shutdown::Both).unwrap(),
+            Loss::Hangs => {}
+            Loss::IsFull => {
+                let fault = Fault::new("gpu-memory", Blame::Box, "the network does not fit");
+                says.send(&Said::Failed(fault), &[]).unwrap();
+            }
+        }
+        false
+    };
+    while hand_on(&mut from_agent, &mut to_worker, &mut is_for_worker) {}
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    answers.join().unwrap();
+}
+
+/// One message with its files, where it is meant to go on; false once one of the two sides is gone.
+fn hand_on(from: &mut Channel, to: &mut Channel, goes_on: impl FnOnce(&Value) -> bool) -> bool {
+    let Ok((message, files)) = from.receive::<Value>() else { return false };
+    let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+    !goes_on(&message) || to.send(&message, &files).is_ok()
+}
+
+/// The text model with an engine for the GPU in it; validated for the GPU, and for the processor if `processor`.
+fn package(processor: bool) -> Package {
+    let mut package = text_detection();
+    let gpu = ValidatedEngine { class: "tensorrt-rtx".into(), precision: "fp32".into() };
+    let rest = std::mem::take(&mut package.manifest.engines);
+    package.manifest.engines = std::iter::once(gpu).chain(rest.into_iter().filter(|_| processor)).collect();
+    package.manifest.compiled = vec![Compiled {
+        network: package.manifest.networks[0].name.clone(),
+        class: "tensorrt-rtx".into(),
+        precision: "fp32".into(),
+        version: "1.3.0".into(),
+        architectures: vec!["sm89".into()],
+        file: "engines/detect.plan".into(),
+        sha256: String::new(),
+    }];
+    package
+}
+
+fn engines() -> Engines {
+    let gpu = Gpu { name: "NVIDIA L4".into(), capability: (8, 9), memory: 24 << 30, driver: "580.95.05".into() };
+    let library = TensorRtLibrary { class: "tensorrt-rtx".into(), path: SUND.into(), version: "1.3.0".into() };
+    Engines { gpu: Some(gpu), tensorrt: vec![library], ..Engines::default() }
+}
+
+async fn node(archive: &Archive, card: &Card, package: Package, bounds: Bounds) -> Node {
+    let (address, socket) = (archive.address.clone(), card.socket.clone());
+    Node::open(|config| {
+        config.worker.launcher = Launcher::Unit { socket };
+        config.worker.bounds = bounds;
+        config.worker.engines = engines();
+        config.packages = vec![package];
+        config.destinations = vec![destination("archive", &address)];
+    })
+    .await
+}
+
+/// Twice on the GPU, then on the processor, whose golden cases are run first: the result names the engine that answered.
+async fn is_answered_by_the_processor(loss: Loss, bounds: Bounds, code: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let card = Card::new(folder.path(), loss);
+    let archive = Archive::open().await;
+    let node = node(&archive, &card, package(true), bounds).await;
+    assert_eq!(node.status().models[0].engine.as_deref(), Some("tensorrt-rtx fp32"));
+
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let study = node.ended(1).await;
+    assert_ne!(study.state, "failed", "{:?}", study.timeline);
+    // The golden case, and the job.
+    assert_eq!(card.tasks(), ["gpu", "gpu", "processor", "processor"]);
+    assert_eq!(codes(&study), [code], "told once: {:?}", study.timeline);
+    let moved = study.timeline.iter().find(|moment| moment.code.is_some()).unwrap();
+    assert!(moved.step == "running" && moved.text.contains("on tract fp32"), "{moved:?}");
+    until("the audit trail has both losses", || {
+        node.audited(&["job-restarted", code, "tensorrt-rtx fp32"]).then_some(())?;
+        node.audited(&["job-restarted", code, "tract fp32"]).then_some(())
+    })
+    .await;
+    let report = archive.holds(2).await.into_iter().find(|held| held.text(tags::MODALITY) == "SR").unwrap();
+    assert!(report.says("tract"), "the report names what answered");
+    assert!(!report.says("tensorrt-rtx"), "and not what did not");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_whose_gpu_takes_its_worker_with_it_is_answered_by_the_processor() {
+    is_answered_by_the_processor(Loss::Dies, BOUNDS, "worker-died").await;
+}
+
+/// The golden cases of the processor's engine run within the same bound.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_whose_gpu_hangs_is_answered_by_the_processor() {
+    let bounds = Bounds { time: Duration::from_secs(8), ..BOUNDS };
+    is_answered_by_the_processor(Loss::Hangs, bounds, "worker-timeout").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_that_does_not_fit_into_the_gpu_is_answered_by_the_processor() {
+    is_answered_by_the_processor(Loss::IsFull, BOUNDS, "gpu-memory").await;
+}
+
+/// What the package is not validated for does not answer, whatever was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_package_that_is_validated_for_the_gpu_alone_fails_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let card = Card::new(folder.path(), Loss::Dies);
+    let archive = Archive::open().await;
+    let node = node(&archive, &card, package(false), BOUNDS).await;
+    node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+    let failed = node.ended(1).await;
+    assert_eq!((failed.state.as_str(), codes(&failed)), ("failed", vec!["worker-died".to_owned()]), "{failed:?}");
+    assert_eq!(card.tasks(), ["gpu", "gpu"]);
+    let report = archive.holds(1).await.remove(0);
+    assert!(report.says("AI outcome: failed") && report.says("validated for no engine of the processor"));
+}
