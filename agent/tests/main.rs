@@ -24,6 +24,7 @@ mod phantom;
 mod queue;
 mod results;
 mod routing;
+mod schedule;
 mod serve;
 mod spool;
 mod study;
