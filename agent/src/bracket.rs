@@ -2,13 +2,16 @@
 //!
 //! The steps that a package declares run in their order; time is booked on decode, on networks (infer), on what comes before
 //! the first network (preprocess) and on everything else (postprocess).
+mod chain;
+
+use self::chain::{Chain, INPUT, Stored};
 use crate::code::Code;
 use crate::decode::{self, SourceInstance};
 use crate::fault::{Blame, Fault, StageError};
-use crate::infer::{Engine, Form, Tensor};
+use crate::infer::{Engine, Form, Network, Tensor};
 use crate::inference::{Findings, FoundBox, Inference, Measurement, Segment, StepTime};
 use crate::model::Package;
-use crate::model::manifest::Input;
+use crate::model::manifest::{Input, Manifest};
 use crate::model::step::Step;
 use crate::model::tensors::{Lengths, wrong_shape};
 use crate::outcome::Outcome;
@@ -16,6 +19,7 @@ use crate::postprocess::{boxes, preview};
 use crate::preprocess::{Value, Values, image, operation_failed, volume};
 use std::time::{Duration, Instant};
 use sund_kernels::Volume;
+use sund_kernels::device::Series;
 
 /// Runs a package on a series.
 pub fn run(
@@ -72,13 +76,14 @@ fn on_volume(
     let begun = Instant::now();
     let decoded = decode::volume(series)?;
     let source = Volume { grid: decoded.grid, voxels: decoded.samples.to_real(decoded.slope, decoded.intercept) };
+    let stored = Stored::new(decoded.samples, decoded.grid, decoded.slope, decoded.intercept);
     clock.book("decode", begun.elapsed());
     let mut values = Values::default();
-    values.set("input", Value::Volume(source));
-    steps(package, engine, &mut values, clock)?;
+    values.set(INPUT, Value::Volume(source));
+    steps(package, engine, &mut values, stored.as_ref(), clock)?;
 
     let begun = Instant::now();
-    let source = values.volume("input")?;
+    let source = values.volume(INPUT)?;
     let mut segments = Vec::new();
     let mut measurements = Vec::new();
     let mut outcome = Outcome::NoFinding;
@@ -140,9 +145,9 @@ fn on_images(
     for (n, one) in images.iter().enumerate() {
         let begun = Instant::now();
         let mut values = Values::default();
-        values.set("input", Value::Image(image::planes(one)?));
+        values.set(INPUT, Value::Image(image::planes(one)?));
         clock.book("preprocess", begun.elapsed());
-        steps(package, engine, &mut values, clock)?;
+        steps(package, engine, &mut values, None, clock)?;
         let begun = Instant::now();
         let boxes = values.boxes(&spec.from)?;
         if first_with_boxes.is_none() && (!boxes.is_empty() || n + 1 == images.len()) {
@@ -172,14 +177,31 @@ fn on_images(
     })
 }
 
-/// Runs the declared steps.
-fn steps(package: &Package, engine: &mut dyn Engine, values: &mut Values, clock: &mut Clock<'_>) -> Result<(), Fault> {
+/// Runs the declared steps. An engine that makes a network's input of stored samples is given these, with all steps between.
+fn steps(
+    package: &Package,
+    engine: &mut dyn Engine,
+    values: &mut Values,
+    stored: Option<&Stored>,
+    clock: &mut Clock<'_>,
+) -> Result<(), Fault> {
+    let manifest = &package.manifest;
+    let chains = if engine.takes_samples() && manifest.input == Input::Volume { chains(manifest) } else { Vec::new() };
     let mut inferred = false;
-    for step in &package.manifest.steps {
+    for (number, step) in manifest.steps.iter().enumerate() {
+        if chains.iter().any(|(_, chain)| chain.numbers().contains(&number)) {
+            continue;
+        }
         let begun = Instant::now();
         let (_, into) = step.values();
         let made = match step {
-            Step::Infer { from, network, .. } => infer(package, engine, values, from, network),
+            Step::Infer { from, network, .. } => match chains.iter().find(|(at, _)| *at == number) {
+                Some((_, chain)) => {
+                    let series = chain.series(&manifest.steps, values, stored)?;
+                    infer_on_samples(package, engine, series, network)
+                }
+                None => infer(package, engine, values, from, network),
+            },
             Step::FitImage { from, longest, multiple, order, mean, deviation, .. } => {
                 image::fit(values, from, *longest, *multiple, *order, *mean, *deviation)
             }
@@ -201,6 +223,15 @@ fn steps(package: &Package, engine: &mut dyn Engine, values: &mut Values, clock:
     Ok(())
 }
 
+/// For each network, by its step's number, the steps before it that are one pass over samples.
+fn chains(manifest: &Manifest) -> Vec<(usize, Chain<'_>)> {
+    let segments = manifest.segments.iter().map(|segment| segment.from.as_str());
+    let boxes = manifest.boxes.iter().map(|boxes| boxes.from.as_str());
+    let kept: Vec<&str> = segments.chain(boxes).chain([INPUT]).collect();
+    let steps = &manifest.steps;
+    (0..steps.len()).filter_map(|at| Some((at, Chain::before(steps, at, &kept)?))).collect()
+}
+
 fn infer(
     package: &Package,
     engine: &mut dyn Engine,
@@ -208,8 +239,6 @@ fn infer(
     from: &str,
     network: &str,
 ) -> Result<Value, Fault> {
-    let absent = || Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`"));
-    let declared = package.manifest.networks.iter().find(|known| known.name == network).ok_or_else(absent)?;
     let (input, grid, source) = match values.get(from)? {
         Value::Image(planes) => {
             let shape = vec![1, planes.channels, planes.dims[0], planes.dims[1]];
@@ -221,9 +250,31 @@ fn infer(
             (Tensor { shape: vec![1, 1, k, j, i], values: volume.voxels.clone() }, Some(volume.grid), None)
         }
     };
+    let shape = input.shape.clone();
+    let tensor = admitted(package, engine, network, &shape, |engine, bytes| engine.run(network, bytes, input))?;
+    Ok(Value::Answer { tensor, grid, source })
+}
+
+fn infer_on_samples(package: &Package, engine: &mut dyn Engine, series: Series, network: &str) -> Result<Value, Fault> {
+    let (shape, grid) = (series.shape(), Some(series.onto));
+    let tensor =
+        admitted(package, engine, network, &shape, |engine, bytes| engine.run_on_samples(network, bytes, series))?;
+    Ok(Value::Answer { tensor, grid, source: None })
+}
+
+/// Runs a network on an input of a shape that it declares; the answer is of one too.
+fn admitted(
+    package: &Package,
+    engine: &mut dyn Engine,
+    network: &str,
+    input: &[usize],
+    run: impl FnOnce(&mut dyn Engine, &Network<'_>) -> Result<Tensor, Fault>,
+) -> Result<Tensor, Fault> {
+    let absent = || Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`"));
+    let declared = package.manifest.networks.iter().find(|known| known.name == network).ok_or_else(absent)?;
     let mut lengths = Lengths::new();
-    if !declared.input.admits(&input.shape, &mut lengths) {
-        return Err(wrong_shape(declared, "takes", &declared.input, &input.shape));
+    if !declared.input.admits(input, &mut lengths) {
+        return Err(wrong_shape(declared, "takes", &declared.input, input));
     }
     let used = engine.used();
     let form = engine.takes();
@@ -233,9 +284,9 @@ fn infer(
             package.plan(network, (&used.class, &used.precision), &used.version, architecture)
         }
     };
-    let tensor = engine.run(network, &bytes, input)?;
+    let tensor = run(engine, &bytes)?;
     if !declared.output.admits(&tensor.shape, &mut lengths) {
         return Err(wrong_shape(declared, "gives", &declared.output, &tensor.shape));
     }
-    Ok(Value::Answer { tensor, grid, source })
+    Ok(tensor)
 }

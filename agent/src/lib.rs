@@ -36,6 +36,7 @@ pub mod preprocess;
 pub mod privacy;
 pub mod results;
 pub mod route;
+pub mod schedule;
 pub mod spool;
 pub mod status;
 pub mod study;

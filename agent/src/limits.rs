@@ -184,6 +184,24 @@ pub mod worker {
     pub const MAX_BULK: u64 = 2 * 1024 * 1024 * 1024;
 }
 
+/// The GPU.
+pub mod device {
+    use std::time::Duration;
+
+    /// Hundredths of the GPU's memory that networks may take; the rest is for what runs, and for the driver.
+    pub const BUDGET_PERCENT: u64 = 80;
+    /// Longest time that a run waits for others of its network and shape, to run with them as one batch.
+    pub const BATCH_WAIT: Duration = Duration::from_millis(2);
+    /// Most inputs of one batch, whatever the network takes: each has its samples in page-locked memory.
+    pub const MAX_BATCH: usize = 16;
+    /// Most runs that wait; each holds its input. A worker has far fewer tasks.
+    pub const MAX_WAITING: usize = 64;
+    /// Longest time of a batch; a GPU that takes longer hangs, and the worker ends.
+    pub const RUN: Duration = Duration::from_mins(1);
+    /// How often a GPU that works is asked whether it is done.
+    pub const POLL: Duration = Duration::from_micros(100);
+}
+
 /// Jobs.
 pub mod job {
     use std::time::Duration;

@@ -26,6 +26,7 @@ mod queue;
 mod recovery;
 mod results;
 mod routing;
+mod schedule;
 mod serve;
 mod spool;
 mod study;

@@ -53,22 +53,9 @@ pub fn orient<T: Copy>(volume: &Volume<T>, to: Orientation) -> Volume<T> {
     if volume.whole().is_err() || grid.is_empty() {
         return volume.clone();
     }
-    let nearest = nearest_axes(grid);
-    // For each new index axis (0 slice, 1 row, 2 column) the old one, and whether it is reversed.
-    let plan: [(usize, bool); 3] = std::array::from_fn(|a| {
-        let Direction { axis, along } = to.0[2 - a];
-        let old = nearest.iter().position(|patient| *patient == axis).unwrap_or(a);
-        (old, (grid.to_patient[axis][old] >= 0.0) != along)
-    });
-    let dims = plan.map(|(old, _)| grid.dims[old]);
-
-    let mut to_patient = grid.to_patient;
-    for (new, old) in to_patient.iter_mut().zip(&grid.to_patient) {
-        for (a, (from, reversed)) in plan.into_iter().enumerate() {
-            new[a] = if reversed { -old[from] } else { old[from] };
-            new[3] += if reversed { old[from] * (grid.dims[from] - 1) as f64 } else { 0.0 };
-        }
-    }
+    let plan = plan(grid, to);
+    let turned = oriented(grid, to);
+    let dims = turned.dims;
 
     let stride = [grid.dims[1] * grid.dims[2], grid.dims[2], 1];
     // Where index n along new axis a starts in the old volume.
@@ -81,7 +68,33 @@ pub fn orient<T: Copy>(volume: &Volume<T>, to: Orientation) -> Volume<T> {
             voxels.extend(columns.iter().map(|column| line[*column]));
         }
     }
-    Volume { grid: Grid { dims, to_patient }, voxels }
+    Volume { grid: turned, voxels }
+}
+
+/// The grid that `orient` gives.
+pub fn oriented(grid: &Grid, to: Orientation) -> Grid {
+    if grid.is_empty() {
+        return *grid;
+    }
+    let plan = plan(grid, to);
+    let mut to_patient = grid.to_patient;
+    for (new, old) in to_patient.iter_mut().zip(&grid.to_patient) {
+        for (a, (from, reversed)) in plan.into_iter().enumerate() {
+            new[a] = if reversed { -old[from] } else { old[from] };
+            new[3] += if reversed { old[from] * (grid.dims[from] - 1) as f64 } else { 0.0 };
+        }
+    }
+    Grid { dims: plan.map(|(old, _)| grid.dims[old]), to_patient }
+}
+
+/// For each new index axis (0 slice, 1 row, 2 column) the old one, and whether it is reversed.
+fn plan(grid: &Grid, to: Orientation) -> [(usize, bool); 3] {
+    let nearest = nearest_axes(grid);
+    std::array::from_fn(|a| {
+        let Direction { axis, along } = to.0[2 - a];
+        let old = nearest.iter().position(|patient| *patient == axis).unwrap_or(a);
+        (old, (grid.to_patient[axis][old] >= 0.0) != along)
+    })
 }
 
 /// For each index axis the patient axis that it runs along most, each patient axis once, the largest cosine first.

@@ -10,21 +10,16 @@ pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, P
 pub use gpu::{Found, Gpu, TensorRtLibrary};
 pub use onnxruntime::OnnxRuntimeEngine;
 #[cfg(feature = "tensorrt")]
-pub use tensorrt::{TensorRtCompiler, TensorRtEngine};
+pub use tensorrt::TensorRtCompiler;
 pub use tract::TractEngine;
 
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
+use crate::preprocess::operation_failed;
 use std::fmt;
+use sund_kernels::device::Series;
 
-/// A tensor of real numbers, last axis fastest.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Length of each axis.
-    pub shape: Vec<usize>,
-    /// Values.
-    pub values: Vec<f32>,
-}
+pub use sund_kernels::device::Tensor;
 
 /// Runs networks.
 pub trait Engine {
@@ -41,6 +36,17 @@ pub trait Engine {
 
     /// Runs the network `name` on one input; its first output. `network` gives its bytes, where they are not loaded yet.
     fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault>;
+
+    /// Whether it makes a network's input of stored samples itself, in one pass where they are to be read anyway.
+    fn takes_samples(&self) -> bool {
+        false
+    }
+
+    /// As `run`, on what `preprocess` makes of a series.
+    fn run_on_samples(&mut self, name: &str, network: &Network<'_>, series: Series) -> Result<Tensor, Fault> {
+        let values = series.prepared().map_err(operation_failed)?;
+        self.run(name, network, Tensor { shape: series.shape(), values })
+    }
 }
 
 /// What an engine takes for a network.
@@ -73,7 +79,7 @@ fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {
 }
 
 /// An answer that can be judged. A NaN compares as "not above the threshold", so it would read as "nothing found".
-fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
+pub(crate) fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
     if output.values.iter().all(|value| value.is_finite()) {
         return Ok(output);
     }

@@ -76,7 +76,7 @@ fn changed(values: &Values, from: &str, change: impl FnOnce(&mut [f32])) -> Resu
 }
 
 /// The grid of about this spacing, where it has no more voxels than a step may make: the series decides how many.
-fn grid_of(grid: &Grid, spacing: [f64; 3]) -> Result<Grid, Fault> {
+pub(crate) fn grid_of(grid: &Grid, spacing: [f64; 3]) -> Result<Grid, Fault> {
     let grid = kernels::grid_with_spacing(grid, spacing);
     let voxels = grid.dims.iter().try_fold(1_usize, |n, side| n.checked_mul(*side));
     if voxels.is_some_and(|n| n <= MAX_VOXELS) {

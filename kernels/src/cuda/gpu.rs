@@ -132,6 +132,19 @@ impl Cuda {
         Ok(self.stream.memcpy_dtod(&from.bytes, &mut to.bytes)?)
     }
 
+    /// The values of several, one behind another.
+    pub fn joined<T: Plain>(&mut self, parts: &[CudaMemory<T>]) -> Result<CudaMemory<T>, CudaError> {
+        let mut all = self.zeros(parts.iter().map(|part| part.count).sum())?;
+        let mut at = 0;
+        for part in parts.iter().filter(|part| part.count > 0) {
+            self.check(part.count, part)?;
+            let end = at + part.bytes.len();
+            self.stream.memcpy_dtod(&part.bytes, &mut all.bytes.slice_mut(at..end))?;
+            at = end;
+        }
+        Ok(all)
+    }
+
     /// Milliseconds that the GPU spends on what `work` asks for.
     pub fn timed(&mut self, work: impl FnOnce(&mut Self) -> Result<(), CudaError>) -> Result<f32, CudaError> {
         let begin = self.stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT))?;

@@ -5,6 +5,7 @@ use ring::digest::{SHA256, digest};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use sund_kernels::device::KeptKernels;
 use sund_kernels::tensorrt::MAX_CACHE;
 
 const DIGEST: usize = 32;
@@ -21,8 +22,14 @@ impl Cache {
         Self { folder: folder.to_owned(), suffix: suffix.to_owned() }
     }
 
+    fn file(&self, plan: &[u8]) -> PathBuf {
+        self.folder.join(format!("{}-{}.kernels", hex(digest(&SHA256, plan).as_ref()), self.suffix))
+    }
+}
+
+impl KeptKernels for Cache {
     /// What was kept of a plan; empty where there is nothing whole.
-    pub(super) fn load(&self, plan: &[u8]) -> Vec<u8> {
+    fn load(&self, plan: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
         let limit = (DIGEST + MAX_CACHE) as u64 + 1;
         let read = File::open(self.file(plan)).and_then(|file| file.take(limit).read_to_end(&mut bytes));
@@ -37,7 +44,7 @@ impl Cache {
     }
 
     /// Keeps kernels. Where that fails they are compiled again at the next start, and the log says so.
-    pub(super) fn store(&self, plan: &[u8], kernels: &[u8]) {
+    fn store(&self, plan: &[u8], kernels: &[u8]) {
         let store = || {
             std::fs::create_dir_all(&self.folder)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
@@ -49,10 +56,6 @@ impl Cache {
         if let Err(error) = store() {
             tracing::warn!(%error, folder = %self.folder.display(), "compiled kernels cannot be kept");
         }
-    }
-
-    fn file(&self, plan: &[u8]) -> PathBuf {
-        self.folder.join(format!("{}-{}.kernels", hex(digest(&SHA256, plan).as_ref()), self.suffix))
     }
 }
 

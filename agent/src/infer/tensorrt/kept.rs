@@ -1,21 +1,22 @@
 //! Engines that were compiled on this box: their plans lie in files beside the spool, not in the package.
-use super::TensorRtEngine;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engine, Network, Tensor};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_NETWORK;
+use crate::schedule::GpuEngine;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use sund_kernels::device::Series;
 
 /// TensorRT with the plans of some networks.
 pub struct KeptEngine {
-    engine: TensorRtEngine,
+    engine: GpuEngine,
     plans: Vec<(String, PathBuf)>,
 }
 
 impl KeptEngine {
     /// The engine that runs these plans, by their networks.
-    pub fn new(engine: TensorRtEngine, plans: Vec<(String, PathBuf)>) -> Self {
+    pub fn new(engine: GpuEngine, plans: Vec<(String, PathBuf)>) -> Self {
         Self { engine, plans }
     }
 }
@@ -30,13 +31,21 @@ impl Engine for KeptEngine {
     }
 
     fn run(&mut self, name: &str, _: &Network<'_>, input: Tensor) -> Result<Tensor, Fault> {
-        let plans = &self.plans;
-        let plan = || {
-            let path = plans.iter().find(|(network, _)| network == name).map(|(_, path)| path);
-            read(path.ok_or_else(|| unavailable(format!("no engine was compiled here for network {name}")))?)
-        };
-        self.engine.run(name, &plan, input)
+        self.engine.run(name, &|| plan(&self.plans, name), input)
     }
+
+    fn takes_samples(&self) -> bool {
+        self.engine.takes_samples()
+    }
+
+    fn run_on_samples(&mut self, name: &str, _: &Network<'_>, series: Series) -> Result<Tensor, Fault> {
+        self.engine.run_on_samples(name, &|| plan(&self.plans, name), series)
+    }
+}
+
+fn plan(plans: &[(String, PathBuf)], name: &str) -> Result<Vec<u8>, Fault> {
+    let path = plans.iter().find(|(network, _)| network == name).map(|(_, path)| path);
+    read(path.ok_or_else(|| unavailable(format!("no engine was compiled here for network {name}")))?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Fault> {

@@ -1,0 +1,174 @@
+//! A device of the processor's own: the trait's promises held to the letter, memory that really runs out, faults on demand.
+use std::cell::RefCell;
+use std::rc::Rc;
+use sund_kernels::device::{Device, DeviceError, Input, Network, Tensor};
+
+/// The input value on which every batch with it fails.
+pub const POISON: f32 = -666.0;
+
+/// A network of this device: `y = x * factor + factor`, which tells whose answer it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    pub factor: u8,
+    /// Bytes of the network, and of each input of a batch that runs.
+    pub bytes: u32,
+    pub run_bytes: u32,
+    /// Most inputs of a batch.
+    pub most: u8,
+}
+
+impl Plan {
+    pub fn bytes(self) -> Vec<u8> {
+        [&[self.factor, self.most][..], &self.bytes.to_le_bytes(), &self.run_bytes.to_le_bytes()].concat()
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (head, numbers) = bytes.split_at_checked(2)?;
+        let (numbers, rest) = numbers.as_chunks::<4>();
+        let [bytes, run_bytes] = *numbers else { return None };
+        let (bytes, run_bytes) = (u32::from_le_bytes(bytes), u32::from_le_bytes(run_bytes));
+        rest.is_empty().then_some(Self { factor: head[0], most: head[1], bytes, run_bytes })
+    }
+
+    pub fn answer(self, values: &[f32]) -> Vec<f32> {
+        values.iter().map(|x| x * f32::from(self.factor) + f32::from(self.factor)).collect()
+    }
+}
+
+/// What happened, for a test to look at.
+#[derive(Default)]
+pub struct Seen {
+    pub total: u64,
+    /// Bytes of networks, and of runs.
+    pub resident: u64,
+    pub running: u64,
+    /// Most bytes of networks at once.
+    pub peak: u64,
+    pub loads: Vec<u8>,
+    /// Factor and first value of each input, batch by batch, as they began.
+    pub begun: Vec<Vec<(u8, f32)>>,
+    pub most_lanes_at_once: usize,
+}
+
+pub struct HostDevice {
+    lanes: Vec<Option<Batch>>,
+    seen: Rc<RefCell<Seen>>,
+    /// How often a batch is asked for before it is done, one batch after another, then again from the first.
+    pub polls: Vec<u32>,
+    /// The poll, counted from 0, at which the device is lost.
+    pub lost_at: Option<u32>,
+    pub hangs: bool,
+    polled: u32,
+}
+
+struct Batch {
+    left: u32,
+    bytes: u64,
+    plan: Plan,
+    inputs: Vec<Tensor>,
+}
+
+pub struct Loaded {
+    plan: Plan,
+    seen: Rc<RefCell<Seen>>,
+}
+
+impl HostDevice {
+    pub fn new(total: u64, lanes: usize) -> (Self, Rc<RefCell<Seen>>) {
+        let seen = Rc::new(RefCell::new(Seen { total, ..Seen::default() }));
+        let lanes = (0..lanes).map(|_| None).collect();
+        let device = Self { lanes, seen: Rc::clone(&seen), polls: vec![1], lost_at: None, hangs: false, polled: 0 };
+        (device, seen)
+    }
+}
+
+impl Device for HostDevice {
+    type Network = Loaded;
+
+    fn memory(&self) -> Result<u64, DeviceError> {
+        Ok(self.seen.borrow().total)
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    fn load(&mut self, plan: &[u8]) -> Result<Loaded, DeviceError> {
+        let plan = Plan::read(plan).ok_or_else(|| DeviceError::Refused("it is no plan".into()))?;
+        let mut seen = self.seen.borrow_mut();
+        if seen.resident + seen.running + u64::from(plan.bytes) > seen.total {
+            return Err(DeviceError::OutOfMemory(format!("{} bytes", plan.bytes)));
+        }
+        seen.resident += u64::from(plan.bytes);
+        seen.peak = seen.peak.max(seen.resident);
+        seen.loads.push(plan.factor);
+        Ok(Loaded { plan, seen: Rc::clone(&self.seen) })
+    }
+
+    fn begin(&mut self, lane: usize, network: &mut Loaded, batch: &[&Input]) -> Result<(), DeviceError> {
+        assert!(self.lanes[lane].is_none(), "a batch runs on lane {lane}");
+        assert!(
+            (1..=network.plan.most as usize).contains(&batch.len()),
+            "{} inputs of {:?}",
+            batch.len(),
+            network.plan
+        );
+        assert!(batch.iter().all(|input| input.shape() == batch[0].shape()), "a batch of several shapes");
+        let bytes = u64::from(network.plan.run_bytes) * batch.len() as u64;
+        let mut seen = self.seen.borrow_mut();
+        if seen.resident + seen.running + bytes > seen.total {
+            return Err(DeviceError::OutOfMemory(format!("{bytes} bytes for a run")));
+        }
+        let tensor = |input: &&Input| match input {
+            Input::Values(tensor) => Ok(tensor.clone()),
+            Input::Series(series) => {
+                let values = series.prepared().map_err(|error| DeviceError::Refused(error.to_string()))?;
+                Ok(Tensor { shape: series.shape(), values })
+            }
+        };
+        let inputs: Vec<Tensor> = batch.iter().map(tensor).collect::<Result<_, DeviceError>>()?;
+        seen.running += bytes;
+        let left = self.polls[seen.begun.len() % self.polls.len()];
+        seen.begun.push(inputs.iter().map(|input| (network.plan.factor, input.values[0])).collect());
+        self.lanes[lane] = Some(Batch { left, bytes, plan: network.plan, inputs });
+        let lanes = self.lanes.iter().flatten().count();
+        seen.most_lanes_at_once = seen.most_lanes_at_once.max(lanes);
+        Ok(())
+    }
+
+    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Tensor>>, DeviceError> {
+        let polled = self.polled;
+        self.polled += 1;
+        if self.lost_at.is_some_and(|at| polled >= at) {
+            return Err(DeviceError::Lost("Xid 79".into()));
+        }
+        let batch = self.lanes[lane].as_mut().expect("a batch runs on the lane");
+        if self.hangs || batch.left > 0 {
+            batch.left = batch.left.saturating_sub(1);
+            return Ok(None);
+        }
+        let Batch { bytes, plan, inputs, .. } = self.lanes[lane].take().expect("it was there");
+        self.seen.borrow_mut().running -= bytes;
+        if inputs.iter().any(|input| input.values[0] == POISON) {
+            return Err(DeviceError::Failed("an input was poisoned".into()));
+        }
+        let answer = |Tensor { shape, values }| Tensor { shape, values: plan.answer(&values) };
+        Ok(Some(inputs.into_iter().map(answer).collect()))
+    }
+}
+
+impl Network for Loaded {
+    fn bytes(&self) -> u64 {
+        u64::from(self.plan.bytes)
+    }
+
+    fn most(&self, _shape: &[usize]) -> usize {
+        usize::from(self.plan.most)
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.seen.borrow_mut().resident -= u64::from(self.plan.bytes);
+    }
+}
