@@ -17,7 +17,7 @@ use sund_agent::model::Package;
 use sund_agent::model::compiled::Compiled;
 use sund_agent::model::manifest::ValidatedEngine;
 use sund_agent::worker::channel::Channel;
-use sund_agent::worker::{Bounds, Launcher, Said};
+use sund_agent::worker::{Answer, Bounds, Launcher, Said};
 
 const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30), wait: Duration::ZERO };
 
@@ -69,7 +69,7 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>) {
     let answers = std::thread::spawn(move || while hand_on(&mut from_worker, &mut to_agent, |_| true) {});
     let (mut from_agent, mut to_worker, mut says) = (channel(agent), channel(&ours), channel(agent));
     let mut is_for_worker = |message: &Value| {
-        let is_for_gpu = !message["task"]["engine"]["tensor-rt"].is_null();
+        let is_for_gpu = !message["asked"]["task"]["engine"]["tensor-rt"].is_null();
         tasks.lock().unwrap().push(if is_for_gpu { "gpu" } else { "processor" });
         match loss {
             _ if !is_for_gpu => return true,
@@ -77,7 +77,8 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>) {
             Loss::Hangs => {}
             Loss::IsFull => {
                 let fault = Fault::new("gpu-memory", Blame::Box, "the network does not fit");
-                says.send(&Said::Failed(fault), &[]).unwrap();
+                let number = message["number"].as_u64().unwrap();
+                says.send(&Answer { number, said: Said::Failed(fault) }, &[]).unwrap();
             }
         }
         false

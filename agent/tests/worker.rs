@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use sund_agent::fault::{Blame, Fault};
+use sund_agent::infer::EngineKind;
 use sund_agent::pipeline::Activation;
 use sund_agent::status::StudyStatus;
-use sund_agent::worker::{Bounds, Launcher};
+use sund_agent::worker::channel::Channel;
+use sund_agent::worker::{Answer, Bounds, Launcher, Question, Said, Task, TaskError, run};
 
 /// A worker that is all right.
 const WELL: &str = "exec \"$SUND\" worker";
@@ -31,10 +34,10 @@ const CLOSES: &str = "exec sleep 1000 0</dev/null";
 const ALLOCATES: &str = "exec tail /dev/zero";
 const GARBAGE: &str = "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n' >&0; exec sleep 1000";
 /// Well-formed messages without end.
-const TALKS: &str = "printf '\\066\\000\\000\\000\\000\\000\\000\\000{\"step\":{\"step\":\"decode\",\"took\":{\"secs\":0,\"nanos\":1}}}' >$0.m; \
+const TALKS: &str = "printf '\\112\\000\\000\\000\\000\\000\\000\\000{\"number\":1,\"said\":{\"step\":{\"step\":\"decode\",\"took\":{\"secs\":0,\"nanos\":1}}}}' >$0.m; \
                      while cat $0.m >&0; do :; done";
 /// A refusal that would write what it likes into metrics and reports.
-const LIES: &str = "printf '\\067\\000\\000\\000\\000\\000\\000\\000{\"failed\":{\"code\":\"A B\",\"blame\":\"peer\",\"reason\":\"ccc\"}}' >&0; \
+const LIES: &str = "printf '\\113\\000\\000\\000\\000\\000\\000\\000{\"number\":1,\"said\":{\"failed\":{\"code\":\"A B\",\"blame\":\"peer\",\"reason\":\"ccc\"}}}' >&0; \
                     exec sleep 1000";
 
 /// A program for the launcher: every start appends its process number to a file, then runs the script. The first
@@ -325,4 +328,36 @@ async fn a_units_worker_that_is_given_up_ends_in_the_middle_of_its_job() {
     let failed = node.ended(1).await;
     assert_eq!(codes(&failed), ["worker-timeout"], "{:?}", failed.timeline);
     until("no unit runs any more", || (systemd.running() == 0).then_some(())).await;
+}
+
+/// Else a late answer to one study would be the answer to the next one.
+#[test]
+fn an_answer_that_comes_twice_is_not_taken_for_the_next_jobs() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("worker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let stutters = std::thread::spawn(move || {
+        let mut channel = Channel::new(listener.accept().unwrap().0);
+        let (Question { number, .. }, _) = channel.receive().unwrap();
+        let fault = Fault::new("volume-empty", Blame::Study, "the series has no image");
+        for _ in 0..2 {
+            channel.send(&Answer { number, said: Said::Failed(fault.clone()) }, &[]).unwrap();
+        }
+        channel.receive::<Question<'_>>().unwrap();
+    });
+    let task = Task {
+        job: 1,
+        package_digest: String::new(),
+        engine: EngineKind::Tract,
+        golden: None,
+        memory: BOUNDS.memory,
+        instances: Vec::new(),
+    };
+    let worker = Launcher::Unit { socket }.launch().unwrap();
+    let (worker, answer) = run(worker, &task, &[], BOUNDS, &mut |_| {});
+    assert!(matches!(answer, Err(TaskError::Refused(fault)) if fault.code == "volume-empty"));
+    let (worker, answer) = run(worker.unwrap(), &Task { job: 2, ..task }, &[], BOUNDS, &mut |_| {});
+    assert!(matches!(answer, Err(TaskError::WorkerLost(fault)) if fault.code == "worker-garbled"));
+    assert!(worker.is_none(), "it is not asked again");
+    stutters.join().unwrap();
 }

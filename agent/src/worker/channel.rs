@@ -34,6 +34,9 @@ pub enum ChannelError {
     /// A result's masks and pictures are missing, or not as its message says.
     #[error("its bulk cannot be used: {0}")]
     Bulk(std::io::Error),
+    /// The answer is to another question than the last one.
+    #[error("it answers another question than the last one")]
+    Stale,
     /// The body is not what it should be.
     #[error("message cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),

@@ -2,10 +2,10 @@
 //!
 //! Either way the worker's connection is its standard input: a child is started with one end of a socket pair, a
 //! socket-activated unit (`Accept=yes`, `StandardInput=socket`) with the accepted connection.
-use super::channel::Channel;
-use super::message::Asked;
+use super::channel::{Channel, ChannelError};
+use super::message::{Asked, Question};
 use crate::fault::{Blame, Fault};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -67,6 +67,8 @@ pub struct Process {
     pub channel: Channel,
     /// Process number, for the memory watchdog.
     pub pid: Option<i32>,
+    /// Questions so far.
+    asked: u64,
     child: Option<Child>,
 }
 
@@ -81,7 +83,7 @@ impl Launcher {
         let mut process = self.connect()?;
         if let Some(device) = device {
             // Fails only where the worker is gone already, which its first task tells.
-            let _ = process.channel.send(&Asked::See(device.to_owned()), &[]);
+            let _ = process.ask(Asked::See(device.to_owned()), &[]);
         }
         Ok(process)
     }
@@ -112,16 +114,23 @@ fn launch_child(program: &std::path::Path) -> std::io::Result<Process> {
         .stderr(Stdio::inherit())
         .spawn()?;
     let pid = i32::try_from(child.id()).ok();
-    Ok(Process { channel: Channel::new(ours), pid, child: Some(child) })
+    Ok(Process { channel: Channel::new(ours), pid, asked: 0, child: Some(child) })
 }
 
 fn connect_unit(socket: &std::path::Path) -> std::io::Result<Process> {
     let stream = UnixStream::connect(socket)?;
     // No process number: until systemd has accepted, the peer is systemd itself. The unit's cgroup bounds the memory.
-    Ok(Process { channel: Channel::new(stream), pid: None, child: None })
+    Ok(Process { channel: Channel::new(stream), pid: None, asked: 0, child: None })
 }
 
 impl Process {
+    /// Asks the worker; the number that its answers bear.
+    pub(super) fn ask(&mut self, asked: Asked<'_>, files: &[BorrowedFd<'_>]) -> Result<u64, ChannelError> {
+        self.asked += 1;
+        self.channel.send(&Question { number: self.asked, asked }, files)?;
+        Ok(self.asked)
+    }
+
     /// Ends the worker at once: a child is killed; a unit's worker sees the connection close and exits.
     pub fn kill(mut self) {
         self.end();

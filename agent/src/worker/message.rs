@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+/// What the agent sends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Question<'a> {
+    /// The answer bears it: one that comes late, or twice, is never taken for that of another job.
+    pub number: u64,
+    /// What is asked.
+    pub asked: Asked<'a>,
+}
+
 /// What the worker is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +58,15 @@ pub struct TaskInstance {
     pub transfer_syntax: String,
     /// Where its bytes lie in the files, and the key that opens them.
     pub extents: GrantExtents,
+}
+
+/// What the worker sends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Number of the question.
+    pub number: u64,
+    /// What is answered.
+    pub said: Said,
 }
 
 /// What the worker answers.

@@ -9,6 +9,6 @@ mod process;
 mod supervise;
 
 pub use launch::{Launcher, Process, Seat};
-pub use message::{Asked, Said, Task, TaskInstance};
+pub use message::{Answer, Asked, Question, Said, Task, TaskInstance};
 pub use process::{Work, serve, serve_with};
 pub use supervise::{Bounds, TaskError, look_for_gpu, run};

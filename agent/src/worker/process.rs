@@ -1,7 +1,7 @@
 //! The worker's own side: takes tasks from standard input, one at a time, until the agent goes away.
 use super::bulk;
 use super::channel::{Channel, ChannelError};
-use super::message::{Asked, Said, Task};
+use super::message::{Answer, Asked, Question, Said, Task};
 use super::supervise::{WATCH_EVERY, resident_bytes};
 use crate::bracket;
 use crate::dataset::scan::scan;
@@ -33,41 +33,57 @@ pub type Work<'a> = dyn FnMut(&Task, &[OwnedFd], &mut dyn FnMut(&StepTime)) -> R
 pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     end_with_the_agent(socket.try_clone()?);
-    let mouth = Arc::new(Mutex::new(Channel::new(socket.try_clone()?)));
+    let mouth = Arc::new(Mutex::new(Mouth { channel: Channel::new(socket.try_clone()?), number: 0 }));
     let allowed = Arc::new(AtomicU64::new(u64::MAX));
     end_when_overgrown(Arc::clone(&mouth), Arc::clone(&allowed));
-    let say =
-        |said: &Said, files: &[BorrowedFd<'_>]| mouth.lock().unwrap_or_else(PoisonError::into_inner).send(said, files);
+    let mouth_open = || mouth.lock().unwrap_or_else(PoisonError::into_inner);
+    let say = |said: Said, files: &[BorrowedFd<'_>]| mouth_open().say(said, files);
     let mut channel = Channel::new(socket);
     loop {
-        let (task, files) = match channel.receive::<Asked<'_>>() {
-            Ok((Asked::Task(task), files)) => (task.into_owned(), files),
-            Ok((Asked::Gpu(libraries), _)) => {
-                say(&Said::Found(Found::look(&libraries)), &[])?;
+        let (Question { number, asked }, files) = match channel.receive() {
+            Ok(question) => question,
+            Err(ChannelError::Closed) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        mouth_open().number = number;
+        let task = match asked {
+            Asked::Task(task) => task.into_owned(),
+            Asked::Gpu(libraries) => {
+                say(Said::Found(Found::look(&libraries)), &[])?;
                 continue;
             }
-            Ok((Asked::See(device), _)) => {
+            Asked::See(device) => {
                 see(&device)?;
                 continue;
             }
-            Err(ChannelError::Closed) => return Ok(()),
-            Err(error) => return Err(error),
         };
         allowed.store(task.memory, Ordering::Relaxed);
         let mut said = Ok(());
         let done = work(&task, &files, &mut |step| {
             if said.is_ok() {
-                said = say(&Said::Step(step.clone()), &[]);
+                said = say(Said::Step(step.clone()), &[]);
             }
         });
         said?;
         match done {
-            Err(fault) => say(&Said::Failed(fault), &[])?,
+            Err(fault) => say(Said::Failed(fault), &[])?,
             Ok(mut inference) => {
                 let (layout, file) = bulk::seal(&mut inference)?;
-                say(&Said::Done { inference, layout }, &[file.as_fd()])?;
+                say(Said::Done { inference, layout }, &[file.as_fd()])?;
             }
         }
+    }
+}
+
+/// What the worker says, as the answer to the question that it was asked last.
+struct Mouth {
+    channel: Channel,
+    number: u64,
+}
+
+impl Mouth {
+    fn say(&mut self, said: Said, files: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+        self.channel.send(&Answer { number: self.number, said }, files)
     }
 }
 
@@ -94,14 +110,14 @@ fn end_with_the_agent(socket: UnixStream) {
 }
 
 /// Ends this process once it has taken more memory than its task allows, and says so: the agent cannot look into a unit.
-fn end_when_overgrown(mouth: Arc<Mutex<Channel>>, allowed: Arc<AtomicU64>) {
+fn end_when_overgrown(mouth: Arc<Mutex<Mouth>>, allowed: Arc<AtomicU64>) {
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(WATCH_EVERY);
             let Some(bytes) = resident_bytes("self") else { continue };
             if bytes > allowed.load(Ordering::Relaxed) {
                 // Fails only where the agent is gone.
-                let _ = mouth.lock().unwrap_or_else(PoisonError::into_inner).send(&Said::Overgrown { bytes }, &[]);
+                let _ = mouth.lock().unwrap_or_else(PoisonError::into_inner).say(Said::Overgrown { bytes }, &[]);
                 std::process::exit(1);
             }
         }

@@ -3,9 +3,9 @@
 //! A watchdog beside the conversation closes the connection when a bound is passed, so that a worker that stops in the
 //! middle of a message, never reads, or talks without end holds up nobody.
 use super::bulk;
-use super::channel::{Channel, ChannelError};
+use super::channel::ChannelError;
 use super::launch::Process;
-use super::message::{Asked, Said, Task};
+use super::message::{Answer, Asked, Said, Task};
 use crate::fault::{Blame, Fault};
 use crate::infer::{Found, TensorRtLibrary};
 use crate::inference::{Inference, StepTime};
@@ -59,7 +59,7 @@ pub fn run(
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
 ) -> (Option<Process>, Result<Inference, TaskError>) {
-    let answer = watched(&mut worker, &Asked::Task(Cow::Borrowed(task)), files, bounds, on_step);
+    let answer = watched(&mut worker, Asked::Task(Cow::Borrowed(task)), files, bounds, on_step);
     let answer = answer.and_then(|said| match said {
         Said::Done { inference, .. } if is_answer(&inference, task) => Ok(inference),
         _ => Err(garbled("it is no answer to the task")),
@@ -84,7 +84,7 @@ pub fn look_for_gpu(
     libraries: &[(String, PathBuf)],
     bounds: Bounds,
 ) -> (Option<Process>, Result<Found, TaskError>) {
-    match watched(&mut worker, &Asked::Gpu(libraries.to_vec()), &[], bounds, &mut |_| {}) {
+    match watched(&mut worker, Asked::Gpu(libraries.to_vec()), &[], bounds, &mut |_| {}) {
         Ok(Said::Found(found)) if is_finding(&found, libraries) => (Some(worker), Ok(found)),
         Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
         answer => {
@@ -96,7 +96,7 @@ pub fn look_for_gpu(
 
 fn watched(
     worker: &mut Process,
-    asked: &Asked<'_>,
+    asked: Asked<'_>,
     files: &[BorrowedFd<'_>],
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
@@ -111,7 +111,7 @@ fn watched(
             let _ = connection.shutdown(Shutdown::Both);
             Some(passed)
         });
-        let answer = exchange(&mut worker.channel, asked, files, on_step);
+        let answer = exchange(worker, asked, files, on_step);
         drop(running);
         (answer, watchdog.join().unwrap_or(None))
     });
@@ -125,7 +125,7 @@ fn watched(
         (Err(ChannelError::Io(error)), None) => Err(died(&error.to_string())),
         // The parser's own words may quote what was sent.
         (Err(ChannelError::Malformed(_)), None) => Err(garbled("it is no message of a worker")),
-        (Err(error @ (ChannelError::TooLarge { .. } | ChannelError::Bulk(_))), None) => {
+        (Err(error @ (ChannelError::TooLarge { .. } | ChannelError::Stale | ChannelError::Bulk(_))), None) => {
             Err(garbled(&error.to_string()))
         }
     }
@@ -133,14 +133,17 @@ fn watched(
 
 /// The conversation: steps, then how the task ended; a result with its bulk in place.
 fn exchange(
-    channel: &mut Channel,
-    asked: &Asked<'_>,
+    worker: &mut Process,
+    asked: Asked<'_>,
     files: &[BorrowedFd<'_>],
     on_step: &mut dyn FnMut(&StepTime),
 ) -> Result<Said, ChannelError> {
-    channel.send(asked, files)?;
+    let asked = worker.ask(asked, files)?;
     loop {
-        let (said, files) = channel.receive::<Said>()?;
+        let (Answer { number, said }, files) = worker.channel.receive()?;
+        if number != asked {
+            return Err(ChannelError::Stale);
+        }
         match said {
             Said::Step(step) => on_step(&step),
             ended @ (Said::Failed(_) | Said::Found(_) | Said::Overgrown { .. }) => return Ok(ended),
