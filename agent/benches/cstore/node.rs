@@ -1,7 +1,7 @@
 //! The children of the benchmark: our node as it runs in a hospital, and a sink that answers at once.
 use std::io::{BufRead, BufReader, Error, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use sund_agent::association::{Listener, Policy, serve};
@@ -13,7 +13,7 @@ use sund_agent::pipeline::{Activation, Pipeline, Recorder, Site, SpoolIntake, as
 use sund_agent::results::UidKey;
 use sund_agent::spool::{Spool, SpoolOptions};
 use sund_agent::study::assembly::AssemblyRules;
-use sund_agent::worker::{Bounds, Launcher};
+use sund_agent::worker::Bounds;
 use tokio::sync::watch;
 
 /// Our node: spool, audit trail and pipeline as `sund serve` has them, without a model. Prints its port, then answers
@@ -29,7 +29,6 @@ pub fn node(directory: &Path) -> Result<()> {
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
         floors: Floors::default(),
-        launcher: Launcher::Child { program: PathBuf::from("sund") },
         bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
         engines: Engines::here(None),
         activation: Activation::AtStart,

@@ -131,13 +131,17 @@ impl<D: Device> Scheduler<D> {
             let error = format!("{} answers came for {} inputs", outputs.len(), batch.len());
             return self.failed(batch, DeviceError::Failed(error));
         }
-        batch.into_iter().zip(outputs).for_each(|(waiting, output)| waiting.answer(Answer::Done(output)));
+        for (waiting, output) in batch.into_iter().zip(outputs) {
+            waiting.answer(Answer::Done(output));
+        }
     }
 
     /// A batch failed: its requests run one by one, so that only the one whose doing it was fails.
     fn failed(&mut self, batch: Vec<Waiting>, error: DeviceError) {
         if let DeviceError::Lost(why) = error {
-            batch.into_iter().for_each(|waiting| waiting.answer(Answer::Failed(lost(&why))));
+            for waiting in batch {
+                waiting.answer(Answer::Failed(lost(&why)));
+            }
             return self.lose(lost(&why));
         }
         if batch.len() > 1 {
