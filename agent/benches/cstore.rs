@@ -15,10 +15,12 @@ mod sender;
 mod server;
 
 use sender::Messages;
+use machine::Probe;
 use server::{Dcmtk, Family, Server};
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 const ASSOCIATIONS: [usize; 3] = [1, 4, 16];
 
@@ -83,10 +85,12 @@ fn compare(options: &Options) -> Result<()> {
     for case in &cases {
         for associations in ASSOCIATIONS {
             let mut rates = vec![Vec::new(); servers.len()];
+            let (probe, mut disk) = (Probe::new(directory.path(), case.pixels, case.count)?, Vec::new());
             // The first round warms up and is not counted.
             for round in 0..=options.rounds {
                 run += 1;
                 let messages = Arc::new(Messages::ct_slices(case.count, case.pixels, run));
+                disk.push(probe.direct()?.iter().sum::<Duration>().min(probe.cached()?.iter().sum()));
                 for turn in 0..servers.len() {
                     let turn = (turn + round) % servers.len();
                     let server = &mut servers[turn];
@@ -103,6 +107,7 @@ fn compare(options: &Options) -> Result<()> {
                 }
             }
             report(case, associations, options.smoke, &servers, &mut rates);
+            report_disk(case, disk);
         }
     }
     Ok(())
@@ -137,6 +142,14 @@ fn report(case: &Case, associations: usize, smoke: bool, servers: &[Server], rat
     if let (Some(sink), Some(ours)) = (of(&[Family::Sink]), of(&[Family::Ours])) {
         println!("  sender / ours: {:.1}", sink / ours);
     }
+}
+
+/// What a node that makes each instance durable before the next can reach at most on one association of this disk.
+#[expect(clippy::print_stdout, reason = "the tables are the output")]
+fn report_disk(case: &Case, mut times: Vec<Duration>) {
+    times.sort();
+    let median = case.count as f64 / times[times.len() / 2].as_secs_f64();
+    println!("  the disk alone, each write durable before the next: {median:.0} writes/s");
 }
 
 #[expect(clippy::print_stdout, reason = "what is missing belongs to the output")]

@@ -1,10 +1,13 @@
 //! What a benchmark ran on: when, processor, load, and how long the disk takes to make bytes durable.
-use std::io::{Error, Result};
+use std::fs::File;
+use std::io::{Error, Result, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 const TMPFS_MAGIC: u64 = 0x0102_1994;
+/// What direct I/O wants its memory, offsets and lengths to be multiples of.
+const BLOCK: usize = 4096;
 
 /// Prints what a benchmark in this directory runs on. A tmpfs is refused.
 #[expect(clippy::print_stdout, reason = "it stands above the figures")]
@@ -37,32 +40,60 @@ fn refuse_tmpfs(directory: &Path) -> Result<()> {
 
 /// Medians of one durable write into blocks written before: O_DIRECT|O_DSYNC, and write + fdatasync.
 fn sync_latency(directory: &Path, length: usize) -> Result<(Duration, Duration)> {
-    const ROUNDS: u64 = 40;
-    let path = directory.join("probe");
-    let memory = vec![7_u8; length + 4096];
-    let start = memory.as_ptr().addr().next_multiple_of(4096) - memory.as_ptr().addr();
-    let bytes = &memory[start..start + length];
-    std::fs::write(&path, vec![1_u8; length * ROUNDS as usize])?;
-    let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits() as i32;
-    let direct = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(&path)?;
-    let cached = std::fs::OpenOptions::new().write(true).open(&path)?;
-    cached.sync_all()?;
-    let median = |write: &dyn Fn(u64) -> Result<()>| -> Result<Duration> {
-        let mut times = (0..ROUNDS)
-            .map(|n| {
+    let probe = Probe::new(directory, length, 40)?;
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    Ok((median(probe.direct()?), median(probe.cached()?)))
+}
+
+/// The disk alone: writes of one length, one behind the other, each durable before the next.
+pub struct Probe {
+    direct: File,
+    cached: File,
+    memory: Vec<u8>,
+    length: usize,
+    count: usize,
+}
+
+impl Probe {
+    /// A file whose blocks are written once, and which goes with the probe.
+    pub fn new(directory: &Path, length: usize, count: usize) -> Result<Self> {
+        let file = tempfile::NamedTempFile::new_in(directory)?;
+        let length = length.next_multiple_of(BLOCK);
+        for _ in 0..count {
+            file.as_file().write_all(&vec![1_u8; length])?;
+        }
+        file.as_file().sync_all()?;
+        let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits() as i32;
+        let direct = File::options().write(true).custom_flags(flags).open(file.path())?;
+        Ok(Self { direct, cached: file.reopen()?, memory: vec![7_u8; length + BLOCK], length, count })
+    }
+
+    /// The time of each write with O_DIRECT|O_DSYNC.
+    pub fn direct(&self) -> Result<Vec<Duration>> {
+        self.times(|bytes, offset| self.direct.write_all_at(bytes, offset))
+    }
+
+    /// The time of each write + fdatasync.
+    pub fn cached(&self) -> Result<Vec<Duration>> {
+        self.times(|bytes, offset| {
+            self.cached.write_all_at(bytes, offset)?;
+            self.cached.sync_data()
+        })
+    }
+
+    fn times(&self, write: impl Fn(&[u8], u64) -> Result<()>) -> Result<Vec<Duration>> {
+        let address = self.memory.as_ptr().addr();
+        let bytes = &self.memory[address.next_multiple_of(BLOCK) - address..][..self.length];
+        let offsets = (0..self.count).map(|n| (n * self.length) as u64);
+        offsets
+            .map(|offset| {
                 let started = Instant::now();
-                write(n * length as u64)?;
+                write(bytes, offset)?;
                 Ok(started.elapsed())
             })
-            .collect::<Result<Vec<_>>>()?;
-        times.sort();
-        Ok(times[times.len() / 2])
-    };
-    let direct = median(&|offset| direct.write_all_at(bytes, offset))?;
-    let cached = median(&|offset| {
-        cached.write_all_at(bytes, offset)?;
-        cached.sync_data()
-    })?;
-    std::fs::remove_file(&path)?;
-    Ok((direct, cached))
+            .collect()
+    }
 }
