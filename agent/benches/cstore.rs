@@ -14,8 +14,8 @@ mod sender;
 #[path = "cstore/server.rs"]
 mod server;
 
-use sender::Messages;
 use machine::Probe;
+use sender::Messages;
 use server::{Dcmtk, Family, Server};
 use std::io::{Error, Result};
 use std::path::{Path, PathBuf};

@@ -76,7 +76,10 @@ fn table(status: &Status) -> String {
         let engine = model.engine.as_deref().unwrap_or("no engine");
         let _ =
             writeln!(text, "model        {} {}: {}, {}, {engine}", model.name, model.version, model.state, model.mode);
-        let _ = writeln!(text, "             {}", model.explanation);
+        // Of one that serves, its engines say it all.
+        if model.state != "active" || model.engines.is_empty() {
+            let _ = writeln!(text, "             {}", model.explanation);
+        }
         for engine in &model.engines {
             let mark = if engine.serves { "*" } else { "-" };
             let _ = writeln!(text, "             {mark} {}: {}", engine.name, engine.reason);

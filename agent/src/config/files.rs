@@ -2,6 +2,7 @@
 use super::reader::Section;
 use rustix::fs::Access;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -57,7 +58,12 @@ pub(super) fn secret(section: &Section<'_, '_>, key: &'static str) -> Option<Zer
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(Zeroizing::new(text.trim().to_owned())),
         Err(error) => {
-            section.complain(key, &format!("cannot be read: {error}"), "");
+            let help = if key.ends_with("key_file") { HOW_TO_MAKE_A_KEY } else { "" };
+            let what = match error.kind() {
+                ErrorKind::InvalidData => "holds bytes that are no text".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            };
+            section.complain(key, &what, help);
             None
         }
     }

@@ -120,8 +120,9 @@ impl Pipeline {
     fn model_status(&self, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
         let status = |package: &Package| {
             let manifest = &package.manifest;
-            let mut mode =
-                self.site.routes.iter().filter(|route| route.models.contains(&manifest.name)).map(|r| r.mode);
+            // On several routes, the one in which most depends on it.
+            let routes = self.site.routes.iter().filter(|route| route.models.contains(&manifest.name));
+            let mode = routes.map(|route| route.mode).max();
             let ended = |outcome| {
                 let count = jobs.iter().filter(|job| {
                     job.package.digest == package.digest
@@ -153,7 +154,7 @@ impl Pipeline {
                 version: manifest.version.clone(),
                 vendor: manifest.vendor.clone(),
                 digest: package.digest.clone(),
-                mode: match mode.next_back() {
+                mode: match mode {
                     Some(Mode::Clinical) => "clinical",
                     Some(Mode::Research) => "research",
                     _ => "shadow",
