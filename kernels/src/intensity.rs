@@ -46,26 +46,60 @@ pub fn quantiles(values: &[f32], shares: &[f64]) -> Result<Vec<f32>, KernelError
     }
     let mut work = values.to_vec();
     let found = shares.iter().map(|share| {
-        let place = share * (work.len() - 1) as f64;
-        let (_, low, above) = work.select_nth_unstable_by(place as usize, f32::total_cmp);
-        let low = f64::from(*low);
-        let next = above.iter().copied().min_by(f32::total_cmp).map_or(low, f64::from);
-        (low + place.fract() * (next - low)) as f32
+        let (place, weight) = place(*share, work.len());
+        let (_, low, above) = work.select_nth_unstable_by(place, f32::total_cmp);
+        let low = *low;
+        between(low, above.iter().copied().min_by(f32::total_cmp).unwrap_or(low), weight)
     });
     Ok(found.collect())
 }
 
+/// For a share of `n` values the number of the order statistic below its quantile, and the weight of the next one.
+pub(crate) fn place(share: f64, n: usize) -> (usize, f64) {
+    let place = share * (n - 1) as f64;
+    (place as usize, place.fract())
+}
+
+/// Between two order statistics.
+pub(crate) fn between(low: f32, next: f32, weight: f64) -> f32 {
+    let (low, next) = (f64::from(low), f64::from(next));
+    (low + weight * (next - low)) as f32
+}
+
 /// `(x - mean) / s` with the sample deviation (divisor n - 1), sums in 64 bits; all 0 where there is no deviation.
 ///
-/// Worked: 1, 2, 3 → -1, 0, 1.
+/// A sum has lanes, each of every `LANES`-th value: its order depends on the number of values alone. Worked: 1, 2, 3 → -1, 0, 1.
 pub fn z_score(values: &mut [f32]) {
-    let n = values.len() as f64;
-    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    let scale = if variance > 0.0 { 1.0 / variance.sqrt() } else { 0.0 };
+    let n = values.len();
+    let mean = mean(summed(values, |v| v), n);
+    let scale = z_scale(summed(values, |v| (v - mean) * (v - mean)), n);
     for v in values {
         *v = ((f64::from(*v) - mean) * scale) as f32;
     }
+}
+
+/// Lanes of a sum: `LANES` in z_score.cu.
+pub(crate) const LANES: usize = 16384;
+
+/// The sum of a term of each value.
+fn summed(values: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+    let mut lanes = vec![0.0; LANES.min(values.len())];
+    for part in values.chunks(LANES) {
+        for (lane, v) in lanes.iter_mut().zip(part) {
+            *lane += term(f64::from(*v));
+        }
+    }
+    lanes.iter().sum()
+}
+
+pub(crate) fn mean(sum: f64, n: usize) -> f64 {
+    sum / n as f64
+}
+
+/// What a z-score multiplies with, from the sum of the squares of all deviations.
+pub(crate) fn z_scale(squares: f64, n: usize) -> f64 {
+    let variance = squares / (n as f64 - 1.0);
+    if variance > 0.0 { 1.0 / variance.sqrt() } else { 0.0 }
 }
 
 /// `x * scale + offset`, rounded after each. Worked: scale 2, offset 1: 3 → 7.

@@ -66,16 +66,22 @@ pub fn pad<T: Copy>(
 /// `occupancy` (a share of the plane's voxels). `None` where there is no such plane along an axis.
 pub fn occupied_region(mask: &Volume<u8>, occupancy: f64) -> Option<Region> {
     let dims = mask.grid.dims;
-    let mut counts = dims.map(|n| vec![0usize; n]);
+    let mut counts = dims.map(|n| vec![0u32; n]);
     for (n, _) in mask.voxels.iter().enumerate().filter(|(_, v)| **v > 0) {
         counts[0][n / (dims[1] * dims[2])] += 1;
         counts[1][n / dims[2] % dims[1]] += 1;
         counts[2][n % dims[2]] += 1;
     }
+    occupied([&counts[0], &counts[1], &counts[2]], occupancy)
+}
+
+/// The same from how many voxels are set in each slice, row, column.
+pub(crate) fn occupied(counts: [&[u32]; 3], occupancy: f64) -> Option<Region> {
+    let voxels: usize = counts.iter().map(|counts| counts.len()).product();
     let mut region: Region = [0..0, 0..0, 0..0];
     for a in 0..3 {
-        let plane = (mask.grid.len() / dims[a]) as f64;
-        let is_occupied = |count: &usize| *count as f64 / plane > occupancy;
+        let plane = (voxels / counts[a].len().max(1)) as f64;
+        let is_occupied = |count: &u32| f64::from(*count) / plane > occupancy;
         let first = counts[a].iter().position(is_occupied)?;
         let last = counts[a].iter().rposition(is_occupied)?;
         region[a] = first..last + 1;

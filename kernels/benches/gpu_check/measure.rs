@@ -4,8 +4,8 @@ use half::f16;
 use std::fmt;
 use sund_kernels::cuda::Cuda;
 use sund_kernels::cuda::launch::{
-    Prepared, TiledScores, Work, accumulate_tile, argmax, fill_holes, largest_component, normalise_tiles, overlay,
-    preprocess, softmax, threshold,
+    Prepared, TiledScores, Work, accumulate_tile, argmax, crop, fill_holes, largest_component, normalise_tiles,
+    occupied_region, overlay, paste, preprocess, quantiles, softmax, threshold, z_score,
 };
 use sund_kernels::cuda::machine::Machine;
 use sund_kernels::{Grid, Preparation, grid_with_spacing};
@@ -81,6 +81,7 @@ pub fn all(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
     measured.extend(components(gpu)?);
     measured.extend(tiles(gpu)?);
     measured.push(picture(gpu)?);
+    measured.extend(between_networks(gpu)?);
     Ok(measured)
 }
 
@@ -191,6 +192,33 @@ fn picture(gpu: &mut Cuda) -> Checked<Measured> {
     // A quarter of the pixels is drawn.
     let bytes = pixels + 6 * pixels / 4;
     Ok(Measured { name: "overlay: a mask over 4096 x 4096".into(), bytes, ms, is_barred: false })
+}
+
+/// What a cascade does between its networks, the waits of the host for a few numbers among it.
+fn between_networks(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
+    const DIMS: [usize; 3] = [256; 3];
+    let voxels: usize = DIMS.iter().product();
+    let values: Vec<f32> =
+        (0..voxels).map(|n| if n % 3 == 0 { 0.0 } else { (n as f32 * 0.37).sin() * 900.0 }).collect();
+    let mask: Vec<u8> = values.iter().map(|value| u8::from(*value > 0.0)).collect();
+    let (mut values, mask) = (gpu.upload(&values)?, gpu.upload(&mask)?);
+    let part = [32..224, 32..224, 32..224];
+    let of_part = 192 * 192 * 192;
+    let mut cropped = gpu.zeros::<f32>(of_part)?;
+    let quantiles = median(gpu, |gpu| quantiles(gpu, &values, &[0.005, 0.995]).map(drop))?;
+    let region = median(gpu, |gpu| occupied_region(gpu, &mask, DIMS, 0.02).map(drop))?;
+    let crop = median(gpu, |gpu| crop(gpu, &values, DIMS, &part, &mut cropped))?;
+    let paste = median(gpu, |gpu| paste(gpu, &cropped, &part, 0.0, DIMS, &mut values))?;
+    let score = median(gpu, |gpu| z_score(gpu, &mut values))?;
+    let named =
+        |name: &str, bytes, ms| Measured { name: format!("{name}: 256 x 256 x 256"), bytes, ms, is_barred: false };
+    Ok(vec![
+        named("quantiles", 4 * voxels, quantiles),
+        named("z_score", 8 * voxels, score),
+        named("occupied_region", voxels, region),
+        named("crop, to 192 x 192 x 192 of", 8 * of_part, crop),
+        named("paste, 192 x 192 x 192 into", 4 * (of_part + voxels), paste),
+    ])
 }
 
 /// Milliseconds of a run.

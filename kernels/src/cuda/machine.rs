@@ -60,7 +60,7 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(u8: "u8", i16: "i16", u16: "u16", u32: "u32", i32: "i32", u64: "u64", f32: "f32", half::f16: "f16");
+plain!(u8: "u8", i16: "i16", u16: "u16", u32: "u32", i32: "i32", u64: "u64", f32: "f32", f64: "f64", half::f16: "f16");
 
 /// Values as bytes.
 pub fn bytes_of<T: Plain>(values: &[T]) -> &[u8] {

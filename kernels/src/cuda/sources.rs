@@ -2,20 +2,26 @@
 //! it was built for, NVRTC compiles them.
 
 /// Headers first, each behind what it needs.
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 19] = [
     ("element.cuh", include_str!("../../cuda/element.cuh")),
     ("tone.cuh", include_str!("../../cuda/tone.cuh")),
+    ("region.cuh", include_str!("../../cuda/region.cuh")),
     ("runs.cuh", include_str!("../../cuda/runs.cuh")),
     ("accumulate_tile.cu", include_str!("../../cuda/accumulate_tile.cu")),
     ("argmax.cu", include_str!("../../cuda/argmax.cu")),
+    ("crop.cu", include_str!("../../cuda/crop.cu")),
     ("fill_holes.cu", include_str!("../../cuda/fill_holes.cu")),
     ("largest_component.cu", include_str!("../../cuda/largest_component.cu")),
     ("not_finite.cu", include_str!("../../cuda/not_finite.cu")),
+    ("occupied_region.cu", include_str!("../../cuda/occupied_region.cu")),
     ("overlay.cu", include_str!("../../cuda/overlay.cu")),
+    ("paste.cu", include_str!("../../cuda/paste.cu")),
     ("preprocess.cu", include_str!("../../cuda/preprocess.cu")),
     ("preprocess_oblique.cu", include_str!("../../cuda/preprocess_oblique.cu")),
+    ("quantiles.cu", include_str!("../../cuda/quantiles.cu")),
     ("softmax.cu", include_str!("../../cuda/softmax.cu")),
     ("threshold.cu", include_str!("../../cuda/threshold.cu")),
+    ("z_score.cu", include_str!("../../cuda/z_score.cu")),
 ];
 
 /// All of them as one source that includes nothing, its lines named as in their files.
@@ -48,6 +54,17 @@ pub fn kernels() -> Vec<String> {
         "argmax_is",
         "not_finite",
         "overlay",
+        "quantiles_upper",
+        "quantiles_lower",
+        "z_score_sums",
+        "z_score_squares",
+        "z_score_apply",
+        "occupied_region_lines",
+        "occupied_region_columns",
+        "crop_u8",
+        "crop_f32",
+        "paste_u8",
+        "paste_f32",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -80,7 +97,7 @@ mod tests {
         let all = include_str!("../../cuda/kernels.cu");
         let units = carried.iter().filter(|name| !name.ends_with("cuh"));
         assert!(
-            units.clone().count() == 10 && units.into_iter().all(|name| all.contains(&format!("#include \"{name}\"")))
+            units.clone().count() == 15 && units.into_iter().all(|name| all.contains(&format!("#include \"{name}\"")))
         );
         assert!(!program().contains("#include"));
     }

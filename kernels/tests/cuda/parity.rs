@@ -3,7 +3,7 @@
 use half::f16;
 use std::fmt::Debug;
 use sund_kernels as reference;
-use sund_kernels::cuda::launch::{self, Prepared, Score, Target, TiledScores, Work};
+use sund_kernels::cuda::launch::{self, Prepared, Score, Target, TiledScores, Voxel, Work};
 use sund_kernels::cuda::machine::{Machine, Memory, Plain};
 use sund_kernels::{Blend, Contrast, Grid, Interpolation, Preparation, Sample, Volume, grid_with_spacing};
 
@@ -19,9 +19,14 @@ pub enum Operation {
     FillHoles,
     AccumulateTile,
     Overlay,
+    Quantiles,
+    ZScore,
+    Crop,
+    Paste,
+    OccupiedRegion,
 }
 
-pub const OPERATIONS: [Operation; 9] = [
+pub const OPERATIONS: [Operation; 14] = [
     Operation::Preprocess,
     Operation::Softmax,
     Operation::Argmax,
@@ -31,6 +36,11 @@ pub const OPERATIONS: [Operation; 9] = [
     Operation::FillHoles,
     Operation::AccumulateTile,
     Operation::Overlay,
+    Operation::Quantiles,
+    Operation::ZScore,
+    Operation::Crop,
+    Operation::Paste,
+    Operation::OccupiedRegion,
 ];
 
 impl Operation {
@@ -46,6 +56,11 @@ impl Operation {
             Self::FillHoles => "fill_holes",
             Self::AccumulateTile => "accumulate_tile",
             Self::Overlay => "overlay",
+            Self::Quantiles => "quantiles",
+            Self::ZScore => "z_score",
+            Self::Crop => "crop",
+            Self::Paste => "paste",
+            Self::OccupiedRegion => "occupied_region",
         }
     }
 
@@ -93,6 +108,17 @@ impl Operation {
                     accumulate_tile::<M, f16>(machine, dice);
                 }
                 Self::Overlay => overlay(machine, dice),
+                Self::Quantiles => quantiles(machine, dice),
+                Self::ZScore => z_score(machine, dice),
+                Self::Crop => {
+                    crop::<M, u8>(machine, dice);
+                    crop::<M, f32>(machine, dice);
+                }
+                Self::Paste => {
+                    paste::<M, u8>(machine, dice);
+                    paste::<M, f32>(machine, dice);
+                }
+                Self::OccupiedRegion => occupied_region(machine, dice),
             }
         }
     }
@@ -426,4 +452,79 @@ fn overlay<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
     let mask = machine.upload(&mask.voxels).unwrap();
     launch::overlay(machine, &mut rgb, &mask, shape, colour).unwrap();
     assert_eq!((rgb.count(), machine.download(&rgb).unwrap()), (expected.len(), expected), "seed {}", dice.seed);
+}
+
+/// Values of both signs with equals, both zeros and infinities among them; one is no number at times, and refused.
+fn quantiles<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
+    let spread = dice.of(&[1e-40, 3.0, 1e30]);
+    let mut values = scores::<f32>(dice, 1, spread);
+    for odd in [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY] {
+        let place = dice.below(values.len());
+        values[place] = odd;
+    }
+    let shares = [0.0, 0.005, dice.within(0.0, 1.0), 0.5, 0.995, 1.0];
+    let memory = machine.upload(&values).unwrap();
+    let got = launch::quantiles(machine, &memory, &shares).unwrap();
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+    let expected = reference::quantiles(&values, &shares).unwrap();
+    assert_eq!(bits(&got), bits(&expected), "{got:?} {expected:?}, seed {}", dice.seed);
+    let place = dice.below(values.len());
+    values[place] = f32::from_bits(dice.of(&[f32::NAN.to_bits(), 0xffc0_0000, 0x7f80_0001]));
+    let memory = machine.upload(&values).unwrap();
+    assert!(launch::quantiles(machine, &memory, &shares).is_err(), "seed {}", dice.seed);
+}
+
+fn z_score<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
+    let n = dice.of(&[1, 2, 300, 16_383, 16_384, 40_000]);
+    let spread = dice.of(&[0.0, 1.0, 1e4]);
+    let mut expected: Vec<f32> = (0..n).map(|_| (1000.0 + dice.within(-spread, spread)) as f32).collect();
+    let mut memory = machine.upload(&expected).unwrap();
+    reference::z_score(&mut expected);
+    launch::z_score(machine, &mut memory).unwrap();
+    assert_eq!(machine.download(&memory).unwrap(), expected, "{n}, seed {}", dice.seed);
+}
+
+/// A part of a volume that is not empty.
+fn region(dice: &mut Dice, dims: [usize; 3]) -> reference::Region {
+    dims.map(|n| {
+        let start = dice.below(n);
+        start..start + 1 + dice.below(n - start)
+    })
+}
+
+fn volume<T: Rolled>(dice: &mut Dice, dims: [usize; 3]) -> Volume<T> {
+    let grid = Grid { dims, to_patient: [[0.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]] };
+    Volume { grid, voxels: (0..grid.len()).map(|_| T::rolled(dice)).collect() }
+}
+
+fn crop<M: Machine<Error: Debug>, T: Rolled + Voxel + PartialEq + Debug>(machine: &mut M, dice: &mut Dice) {
+    let dims = dice.dims();
+    let (volume, to) = (volume::<T>(dice, dims), region(dice, dims));
+    let expected = reference::crop(&volume, &to).unwrap();
+    let memory = machine.upload(&volume.voxels).unwrap();
+    let mut part = machine.zeros(expected.voxels.len()).unwrap();
+    launch::crop(machine, &memory, dims, &to, &mut part).unwrap();
+    assert_eq!(machine.download(&part).unwrap(), expected.voxels, "{to:?} of {dims:?}, seed {}", dice.seed);
+    let beyond = [to[0].clone(), to[1].clone(), to[2].start..dims[2] + 1];
+    assert!(launch::crop(machine, &memory, dims, &beyond, &mut part).is_err());
+}
+
+fn paste<M: Machine<Error: Debug>, T: Rolled + Voxel + PartialEq + Debug>(machine: &mut M, dice: &mut Dice) {
+    let dims = dice.dims();
+    let at = region(dice, dims);
+    let part = volume::<T>(dice, [at[0].len(), at[1].len(), at[2].len()]);
+    let (fill, grid) = (T::rolled(dice), Grid { dims, ..part.grid });
+    let expected = reference::paste(&part, &grid, &at, fill).unwrap();
+    let memory = machine.upload(&part.voxels).unwrap();
+    let mut volume = machine.zeros(grid.len()).unwrap();
+    launch::paste(machine, &memory, &at, fill, dims, &mut volume).unwrap();
+    assert_eq!(machine.download(&volume).unwrap(), expected.voxels, "{at:?} of {dims:?}, seed {}", dice.seed);
+}
+
+fn occupied_region<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
+    let mask = mask(dice);
+    let occupancy = dice.of(&[0.0, 0.02, 0.3, 1.0]);
+    let memory = machine.upload(&mask.voxels).unwrap();
+    let got = launch::occupied_region(machine, &memory, mask.grid.dims, occupancy).unwrap();
+    assert_eq!(got, reference::occupied_region(&mask, occupancy), "{occupancy}, seed {}", dice.seed);
 }

@@ -2,14 +2,18 @@
 //!
 //! All are written against `Machine`, so that what the tests prove on the processor is what runs on a GPU.
 mod component;
+mod intensity;
 mod overlay;
 mod preprocess;
+mod region;
 mod scores;
 mod tiles;
 
 pub use component::{Work, fill_holes, largest_component};
+pub use intensity::{quantiles, z_score};
 pub use overlay::overlay;
 pub use preprocess::{Prepared, Target, preprocess};
+pub use region::{Voxel, crop, occupied_region, paste};
 pub use scores::{Score, argmax, argmax_is, not_finite, softmax, threshold};
 pub use tiles::{TiledScores, accumulate_tile, normalise_tiles};
 
