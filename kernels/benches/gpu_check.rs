@@ -1,21 +1,35 @@
-//! Every CUDA kernel on this machine's GPU: the tests' cases against the references, compute-sanitizer, and benchmarks that count
-//! bytes. See `kernels/gpu-check`.
+//! Every CUDA kernel on this machine's GPU: the tests' cases against the references, compute-sanitizer, TensorRT against ONNX
+//! Runtime on the demonstration packages, benchmarks that count bytes, and studies one after another. See `kernels/gpu-check`.
 //!
-//! `--table FILE` writes the table there too. `--parity N` runs N cases of each operation and nothing else, which is what
-//! compute-sanitizer looks at. Times are medians of what the GPU itself measures. A benchmark counts the bytes that have to
-//! move at least: every input read once, every result written once.
+//! `--table FILE` writes the table there too. `--sund PROGRAM` and `--packages FOLDER`: what answers for TensorRT, and on what.
+//! `--parity N` runs N cases of each operation and nothing else, which is what compute-sanitizer looks at. Times are medians of
+//! what the GPU itself measures; studies are timed by the host's clock. A benchmark counts the bytes that have to move at
+//! least: every input read once, every result written once.
 #![allow(clippy::print_stdout, reason = "a benchmark's figures are its data")]
+#[path = "gpu_check/bars.rs"]
+mod bars;
+#[path = "gpu_check/lanes.rs"]
+mod lanes;
 #[path = "gpu_check/measure.rs"]
 mod measure;
+#[path = "gpu_check/packages.rs"]
+mod packages;
 #[path = "../tests/cuda/parity.rs"]
 mod parity;
+#[path = "gpu_check/steady.rs"]
+mod steady;
+#[path = "gpu_check/table.rs"]
+mod table;
 
-use measure::{Measured, Verdict};
+use lanes::GpuLanes;
+use packages::{Named, Row};
 use std::error::Error;
-use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::{Command, ExitCode};
-use sund_kernels::cuda::{Cuda, CudaError};
+use steady::Lanes as _;
+use sund_kernels::cuda::{Code, Cuda, CudaError};
+use table::Table;
 
 /// There is no GPU to check (sysexits: a service is unavailable).
 const NO_GPU: u8 = 69;
@@ -50,52 +64,45 @@ fn check(gpu: &mut Cuda) -> Result<bool, Box<dyn Error>> {
         let cases = cases.parse()?;
         return Ok(parity::OPERATIONS.iter().all(|operation| holds(gpu, *operation, cases)));
     }
-    let (major, minor) = gpu.capability()?;
-    let mut table = format!(
-        "# CUDA kernels on a GPU\n\n{} · {} · compute capability {major}.{minor} · kernels from {}\n",
-        today()?,
-        gpu.name()?,
-        match gpu.code() {
-            sund_kernels::cuda::Code::Image => "the image built ahead of time",
-            sund_kernels::cuda::Code::Compiled => "NVRTC",
-        }
-    );
-    write!(table, "\nWritten by `kernels/gpu-check`.\n\n| operation | held against its reference |\n|---|---|\n")?;
-    let mut all_hold = true;
-    for operation in parity::OPERATIONS {
-        let is_same = holds(gpu, operation, CASES);
-        all_hold &= is_same;
-        let verdict = if is_same { "holds" } else { "**differs**" };
-        writeln!(table, "| {} | {CASES} cases of each kind: {verdict} |", operation.name())?;
-    }
-    write!(table, "\n| compute-sanitizer | found |\n|---|---|\n")?;
+    let capability = gpu.capability()?;
+    let code = match gpu.code() {
+        Code::Image => "the image built ahead of time",
+        Code::Compiled => "NVRTC",
+    };
+    let mut table = Table::new(&today()?, &gpu.name()?, capability, code);
+    table.parity(CASES, parity::OPERATIONS.map(|operation| (operation.name(), holds(gpu, operation, CASES))));
+    let mut tools = Vec::new();
     for tool in ["memcheck", "racecheck", "initcheck", "synccheck"] {
         let (found, is_clean) = sanitized(tool)?;
-        all_hold &= is_clean;
-        writeln!(table, "| {tool} | {found} |")?;
+        tools.push((tool, found, is_clean));
     }
+    table.sanitizer(tools);
+    table.packages(&tensorrt(capability)?);
     let copy = measure::copy_bandwidth(gpu)?;
-    write!(
-        table,
-        "\nMeasured copy bandwidth: {copy:.0} GB/s (read and written).\n\n| benchmark | MB | ms | GB/s | of copy | bar |\n|---|---|---|---|---|---|\n"
-    )?;
-    for measured in measure::all(gpu)? {
-        let verdict = measured.verdict(copy, (major, minor));
-        all_hold &= verdict != Verdict::Missed;
-        table += &row(&measured, copy, verdict);
-    }
-    print!("{table}");
+    table.benchmarks(copy, &measure::all(gpu)?);
+    let mut lanes = GpuLanes::open()?;
+    let steady = steady::measured(&mut lanes)?;
+    table.steady(lanes.count(), &lanes.engine(), &steady);
+    print!("{}", table.text());
     if let Some(file) = argument("--table") {
-        std::fs::write(file, &table)?;
+        std::fs::write(file, table.text())?;
     }
-    Ok(all_hold)
+    Ok(table.all_hold())
 }
 
-fn row(measured: &Measured, copy: f64, verdict: Verdict) -> String {
-    let Measured { name, bytes, ms, .. } = measured;
-    let speed = measured.speed();
-    let megabytes = *bytes as f64 / 1e6;
-    format!("| {name} | {megabytes:.1} | {ms:.3} | {speed:.0} | {:.0} % | {verdict} |\n", 100.0 * speed / copy)
+/// TensorRT against ONNX Runtime by the program that is named, or why no plan can run.
+fn tensorrt(capability: (i32, i32)) -> Result<Result<Vec<Row>, String>, Box<dyn Error>> {
+    let (Some(sund), Some(folder)) = (argument("--sund"), argument("--packages")) else {
+        return Ok(Err("no sund that was built with TensorRT is named (--sund, --packages)".into()));
+    };
+    let is_named = |variable: &str| std::env::var_os(variable).is_some_and(|path| !path.is_empty());
+    let named = Named { rtx: is_named("SUND_TENSORRT_RTX"), enterprise: is_named("SUND_TENSORRT") };
+    let targets = match packages::targets(named, capability) {
+        Ok(targets) => targets,
+        Err(why) => return Ok(Err(why)),
+    };
+    let work = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gpu-check");
+    Ok(Ok(packages::compared(Path::new(&sund), Path::new(&folder), &work, &targets)?))
 }
 
 /// Whether all cases of an operation come out as the reference has them.

@@ -2,6 +2,7 @@
 #![allow(clippy::float_cmp, reason = "worked numbers are exact")]
 mod cuda;
 mod geometry;
+mod gpu_check;
 mod properties;
 mod scipy;
 #[cfg(feature = "tensorrt")]

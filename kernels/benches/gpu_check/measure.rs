@@ -1,7 +1,7 @@
 //! The benchmarks: each operation at a size that studies have.
-use crate::Checked;
+use super::Checked;
+use super::table::Measured;
 use half::f16;
-use std::fmt;
 use sund_kernels::cuda::Cuda;
 use sund_kernels::cuda::launch::{
     Prepared, TiledScores, Work, accumulate_tile, argmax, crop, fill_holes, largest_component, normalise_tiles,
@@ -13,57 +13,12 @@ use sund_kernels::{Grid, Preparation, grid_with_spacing};
 /// Runs before those that are measured, and those.
 const ROUNDS: [usize; 2] = [5, 31];
 
-/// The bars for an H100-class card.
-const LEAST_OF_COPY: f64 = 0.8;
-const MOST_MS: f32 = 0.12;
-const H100: (i32, i32) = (9, 0);
-
 /// A CT series: slices, rows, columns.
 const CT: [usize; 3] = [300, 512, 512];
 
-/// A benchmark's outcome.
-pub struct Measured {
-    /// The operation and what it was done on.
-    pub name: String,
-    /// What has to move at least.
-    pub bytes: usize,
-    /// Median.
-    pub ms: f32,
-    /// Whether the bars are for it.
-    is_barred: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Met,
-    Missed,
-    /// There is no bar, or not for this card.
-    None,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Met => "met",
-            Self::Missed => "**missed**",
-            Self::None => "",
-        })
-    }
-}
-
-impl Measured {
-    /// In GB/s.
-    pub fn speed(&self) -> f64 {
-        self.bytes as f64 / f64::from(self.ms) / 1e6
-    }
-
-    pub fn verdict(&self, copy: f64, capability: (i32, i32)) -> Verdict {
-        match (self.is_barred && capability == H100, self.speed() >= LEAST_OF_COPY * copy && self.ms <= MOST_MS) {
-            (false, _) => Verdict::None,
-            (true, true) => Verdict::Met,
-            (true, false) => Verdict::Missed,
-        }
-    }
+/// A CT series whose slices are `mm` apart.
+pub fn ct(mm: f64) -> Grid {
+    Grid { dims: CT, to_patient: [[0.0, 0.0, 0.703, -180.0], [0.0, 0.703, 0.0, -180.0], [mm, 0.0, 0.0, 50.0]] }
 }
 
 /// Bytes read and written in a copy from the GPU's memory to the GPU's memory, in GB/s.
@@ -86,11 +41,7 @@ pub fn all(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
 }
 
 fn preprocessing(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
-    let source = |mm: f64| Grid {
-        dims: CT,
-        to_patient: [[0.0, 0.0, 0.703, -180.0], [0.0, 0.703, 0.0, -180.0], [mm, 0.0, 0.0, 50.0]],
-    };
-    let (thin, thick) = (source(1.0), source(1.25));
+    let (thin, thick) = (ct(1.0), ct(1.25));
     let straight = grid_with_spacing(&thin, [1.0; 3]);
     let mut turned = straight;
     let (sin, cos) = 0.2f64.sin_cos();

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use sund_kernels::KernelError;
 use sund_kernels::cuda::machine::{Address, Argument, Call, Machine, Memory, Plain, bytes_of, bytes_of_mut};
@@ -22,6 +23,12 @@ impl Sanitizer {
             Self::AddressAndUndefined => "-fsanitize=address,undefined,float-cast-overflow",
             Self::Thread => "-fsanitize=thread",
         }
+    }
+
+    /// The program's path; compiled by the first test that asks for it.
+    fn program(self) -> &'static Path {
+        static PROGRAMS: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+        PROGRAMS[self as usize].get_or_init(|| self.build())
     }
 
     /// Compiles the kernels; the program's path.
@@ -108,7 +115,7 @@ impl Pipes {
 impl Host {
     pub fn start(sanitizer: Sanitizer) -> Self {
         static HOSTS: AtomicU64 = AtomicU64::new(0);
-        let mut child = Command::new(sanitizer.build())
+        let mut child = Command::new(sanitizer.program())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .env("TSAN_OPTIONS", "halt_on_error=1")

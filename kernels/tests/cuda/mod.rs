@@ -1,5 +1,5 @@
 //! The CUDA kernels on the processor: their very sources, compiled for the host with sanitizers, behind the very launchers.
-mod host;
+pub mod host;
 #[cfg(feature = "fatbin")]
 mod image;
 mod parity;
