@@ -2,6 +2,7 @@
 use super::client::{Client, Peer, SendError, proposal};
 use super::command::Command;
 use super::negotiate::VERIFICATION;
+use super::object::{Kind, ObjectToSend};
 use super::status::{DUPLICATE_INSTANCE, PROCESSING_FAILURE};
 use super::transcode::{can_be_implicit, implicit};
 use crate::limits::association::MAX_CONTEXTS;
@@ -10,19 +11,6 @@ use dicom_dictionary_std::uids;
 use dicom_ul::pdu::PresentationContextProposed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// An object to send: a data set as it is to arrive.
-#[derive(Clone, Debug)]
-pub struct ObjectToSend {
-    /// SOP Class UID.
-    pub sop_class: String,
-    /// SOP Instance UID.
-    pub sop_instance: String,
-    /// Transfer Syntax UID of the data set.
-    pub transfer_syntax: String,
-    /// The data set.
-    pub dataset: Bytes,
-}
 
 /// How a peer took an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,28 +39,6 @@ pub async fn echo(peer: &Peer) -> Result<(), SendError> {
     match response.status() {
         Some(0) => Ok(()),
         status => Err(SendError::Unexpected(format!("status {:04X}H", status.unwrap_or(PROCESSING_FAILURE)))),
-    }
-}
-
-/// What a presentation context is for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Kind {
-    /// SOP Class UID.
-    pub sop_class: String,
-    /// Transfer Syntax UID.
-    pub transfer_syntax: String,
-}
-
-impl Kind {
-    fn new(sop_class: &str, transfer_syntax: &str) -> Self {
-        Self { sop_class: sop_class.to_owned(), transfer_syntax: transfer_syntax.to_owned() }
-    }
-}
-
-impl ObjectToSend {
-    /// The context in which it is sent as it is.
-    pub fn kind(&self) -> Kind {
-        Kind::new(&self.sop_class, &self.transfer_syntax)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Explicit VR little endian written as implicit VR little endian (PS3.5 A.1), which every peer takes.
-use super::scu::ObjectToSend;
+use super::object::ObjectToSend;
 use bytes::Bytes;
 use dicom_dictionary_std::uids;
 use dicom_object::InMemDicomObject;
