@@ -27,7 +27,7 @@ pub struct Options {
 
 fn options() -> Result<Options> {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let mut options = Options { smoke: false, rounds: 10, directory, program: env!("CARGO_BIN_EXE_sund").into() };
+    let mut options = Options { smoke: false, rounds: 15, directory, program: env!("CARGO_BIN_EXE_sund").into() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| Error::other(format!("{argument} lacks its value")));
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let met = [
         size::measure(&options, scratch.path())?,
         node::measure(&options, scratch.path())?,
-        latency::measure(&options)?,
+        latency::measure(&options, scratch.path())?,
     ];
     // A smoke run says that it runs; its figures are of a busy machine.
     if options.smoke || met.iter().all(|met| *met) { Ok(()) } else { Err(Error::other("a bar is missed")) }

@@ -51,7 +51,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 28] = [
+pub const ALL: [Metric; 29] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -75,6 +75,7 @@ pub const ALL: [Metric; 28] = [
     metric("sund_gpu_throttled", Kind::Gauge, Unit::Count, &["gpu", "by"], "1 while a GPU's clocks are held down by: power, heat, power-brake, hardware."),
     metric("sund_gpu_ecc_errors_total", Kind::Counter, Unit::Count, &["gpu", "kind"], "Memory errors of a GPU in its lifetime, by kind: corrected, uncorrected."),
     metric("sund_gpu_errors_total", Kind::Counter, Unit::Count, &["gpu"], "Errors of a GPU that the driver told of (Xid) since the start."),
+    metric("sund_gpu_left", Kind::Gauge, Unit::Count, &["gpu"], "1 while a GPU that was lost again and again is left alone, and engines of the processor serve in its place."),
     metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead, held."),
     metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
     metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md)."),
@@ -227,6 +228,11 @@ pub fn gpu_error(gpu: &str) {
     counter!("sund_gpu_errors_total", "gpu" => gpu.to_owned()).increment(1);
 }
 
+/// A GPU that was lost again and again is left alone from now on, or used again.
+pub fn gpu_left(gpu: &str, is_left: bool) {
+    gauge!("sund_gpu_left", "gpu" => gpu.to_owned()).set(f64::from(u8::from(is_left)));
+}
+
 /// A worker was started anew.
 pub fn worker_restart(cause: &'static str) {
     counter!("sund_worker_restarts_total", "cause" => cause).increment(1);
@@ -322,6 +328,7 @@ mod tests {
         };
         gpu("GPU-1", &figures);
         gpu_error("GPU-1");
+        gpu_left("GPU-1", true);
         delivery("pacs", Delivery::Dead);
         delivery_waiting("pacs", 3);
         refusal("volume-mixed-spacing");

@@ -7,6 +7,7 @@
 //! Everything after the spool is a job there: whatever is interrupted is taken up again at the next start from what
 //! the spool holds. The bracket runs in a worker process.
 mod activate;
+mod breaker;
 mod complete;
 mod conclude;
 mod correct;
@@ -43,6 +44,7 @@ use crate::spool::{Spool, SpoolError, Table};
 use crate::study::record::StudyRecord;
 use crate::worker::Bounds;
 use activate::Models;
+use breaker::Breakers;
 use decoded::Decoded;
 use desks::Desks;
 use queue::JobQueue;
@@ -83,6 +85,7 @@ pub struct Pipeline {
     /// The engines of this machine, once a worker has looked for a GPU.
     found: OnceLock<Engines>,
     models: Models,
+    breakers: Breakers,
     recorder: Recorder,
     jobs: JobQueue,
     desks: Desks,
@@ -134,6 +137,7 @@ impl Pipeline {
             site,
             found: OnceLock::new(),
             models: Models::default(),
+            breakers: Breakers::default(),
             packages,
             recorder,
             jobs: JobQueue::default(),

@@ -25,6 +25,9 @@ pub struct Status {
     pub models: Vec<ModelStatus>,
     /// Workers: one for each GPU that is named, else one.
     pub workers: Vec<WorkerStatus>,
+    /// GPUs that were lost again and again and are left alone for a while; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus_left: Vec<GpuLeft>,
     /// Destinations and their queues.
     pub destinations: Vec<DestinationStatus>,
     /// Jobs that wait or run, in order.
@@ -112,6 +115,23 @@ pub struct WorkerStatus {
     pub device: Option<String>,
     /// The job that it runs.
     pub job: Option<u64>,
+}
+
+/// A GPU that is left alone: engines of the processor serve in its place, where models are validated for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GpuLeft {
+    /// As in `WorkerStatus::device`.
+    pub device: Option<String>,
+    /// `gpu-left`.
+    pub code: String,
+    /// What it was lost with at last.
+    pub reason: String,
+    /// Since when.
+    #[serde(with = "utc")]
+    pub since: SystemTime,
+    /// When it is tried again, at the earliest.
+    #[serde(with = "utc")]
+    pub until: SystemTime,
 }
 
 /// An engine that might serve a model.

@@ -1,16 +1,17 @@
 //! A GPU that is lost to a job costs no answer: once more on a fresh worker, then on the processor, where the package is
 //! validated for that. No GPU is needed: what stands for one is a worker that is lost on each task for a GPU, and is the
 //! real one for every other task.
-use crate::hospital::{Archive, Node, SUND, codes, destination, frame, new_uid, text_detection, until};
+use crate::hospital::{Archive, Node, SUND, codes, destination, ends, frame, new_uid, text_detection, until};
 use dicom_dictionary_std::tags;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::infer::{Engines, Gpu, TensorRtLibrary};
 use sund_agent::model::Package;
@@ -37,18 +38,20 @@ struct Card {
     socket: PathBuf,
     /// What each task was for: `gpu`, `processor`.
     tasks: Arc<Mutex<Vec<&'static str>>>,
+    /// True while the GPU is well: the real worker does its tasks on tract, in its name.
+    is_well: Arc<AtomicBool>,
 }
 
 impl Card {
     fn new(folder: &Path, loss: Loss) -> Self {
         let socket = folder.join("worker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let card = Self { socket, tasks: Arc::default() };
-        let tasks = Arc::clone(&card.tasks);
+        let card = Self { socket, tasks: Arc::default(), is_well: Arc::default() };
+        let (tasks, is_well) = (Arc::clone(&card.tasks), Arc::clone(&card.is_well));
         std::thread::spawn(move || {
             while let Ok((agent, _)) = listener.accept() {
-                let tasks = Arc::clone(&tasks);
-                std::thread::spawn(move || stand_in(&agent, loss, &tasks));
+                let (tasks, is_well) = (Arc::clone(&tasks), Arc::clone(&is_well));
+                std::thread::spawn(move || stand_in(&agent, loss, &tasks, &is_well));
             }
         });
         card
@@ -60,19 +63,33 @@ impl Card {
 }
 
 /// Hands on what comes, until a task for the GPU does, or the agent goes away.
-fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>) {
+fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>, is_well: &AtomicBool) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let stdin = Stdio::from(OwnedFd::from(theirs));
     let mut worker = Command::new(SUND).arg("worker").stdin(stdin).stdout(Stdio::null()).spawn().unwrap();
     let channel = |socket: &UnixStream| Channel::new(socket.try_clone().unwrap());
     let (mut from_worker, mut to_agent) = (channel(&ours), channel(agent));
-    let answers = std::thread::spawn(move || while hand_on(&mut from_worker, &mut to_agent, |_| true) {});
+    let in_its_name = Arc::new(AtomicBool::new(false));
+    let is_in_its_name = Arc::clone(&in_its_name);
+    let mut for_agent = move |message: &mut Value| {
+        let engine = message.pointer_mut("/said/done/inference/engine");
+        if let Some(engine) = engine.filter(|_| is_in_its_name.load(Ordering::Relaxed)) {
+            *engine = json!({ "class": "tensorrt-rtx", "precision": "fp32", "version": "1.3.0" });
+        }
+        true
+    };
+    let answers = std::thread::spawn(move || while hand_on(&mut from_worker, &mut to_agent, &mut for_agent) {});
     let (mut from_agent, mut to_worker, mut says) = (channel(agent), channel(&ours), channel(agent));
-    let mut is_for_worker = |message: &Value| {
+    let mut is_for_worker = |message: &mut Value| {
         let is_for_gpu = !message["asked"]["task"]["engine"]["tensor-rt"].is_null();
         tasks.lock().unwrap().push(if is_for_gpu { "gpu" } else { "processor" });
+        in_its_name.store(is_for_gpu, Ordering::Relaxed);
         match loss {
             _ if !is_for_gpu => return true,
+            _ if is_well.load(Ordering::Relaxed) => {
+                message["asked"]["task"]["engine"] = "tract".into();
+                return true;
+            }
             Loss::Dies => agent.shutdown(Shutdown::Both).unwrap(),
             Loss::Hangs => {}
             Loss::IsFull => {
@@ -90,10 +107,10 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>) {
 }
 
 /// One message with its files, where it is meant to go on; false once one of the two sides is gone.
-fn hand_on(from: &mut Channel, to: &mut Channel, goes_on: impl FnOnce(&Value) -> bool) -> bool {
-    let Ok((message, files)) = from.receive::<Value>() else { return false };
+fn hand_on(from: &mut Channel, to: &mut Channel, goes_on: impl FnOnce(&mut Value) -> bool) -> bool {
+    let Ok((mut message, files)) = from.receive::<Value>() else { return false };
     let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-    !goes_on(&message) || to.send(&message, &files).is_ok()
+    !goes_on(&mut message) || to.send(&message, &files).is_ok()
 }
 
 /// The text model with an engine for the GPU in it; validated for the GPU, and for the processor if `processor`.
@@ -188,4 +205,54 @@ async fn a_package_that_is_validated_for_the_gpu_alone_fails_and_says_why() {
     assert_eq!(card.tasks(), ["gpu", "gpu"]);
     let report = archive.holds(1).await.remove(0);
     assert!(report.says("AI outcome: failed") && report.says("validated for no engine of the processor"));
+}
+
+/// A GPU that is dead costs two studies their tries, and no other; once it is well, golden cases find it so, and no study.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gpu_that_is_lost_again_and_again_is_left_alone_until_golden_cases_hold_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let card = Card::new(folder.path(), Loss::Dies);
+    let archive = Archive::open().await;
+    let node = node(&archive, &card, package(true), BOUNDS).await;
+    let tasks = || std::mem::take(&mut *card.tasks.lock().unwrap());
+    let study = async |count: usize| {
+        node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+        let over = || node.status().studies.iter().filter(|study| ends(study) > 0).count() == count;
+        until("the study ends", || over().then_some(())).await;
+        assert!(node.status().studies.iter().all(|study| study.state != "failed"));
+        tasks()
+    };
+    assert_eq!(study(1).await, ["gpu", "gpu", "processor", "processor"], "its golden case, and the job");
+    assert!(node.status().gpus_left.is_empty(), "one study alone does not say that it is the GPU");
+    assert_eq!(study(2).await, ["gpu", "gpu", "processor"]);
+    let left = node.status().gpus_left.remove(0);
+    assert!(left.device.is_none() && left.code == "gpu-left" && left.reason.contains("worker-died"), "{left:?}");
+    assert!(left.since <= SystemTime::now() && left.until > left.since, "{left:?}");
+    assert_eq!(study(3).await, ["processor"]);
+
+    card.is_well.store(true, Ordering::Relaxed);
+    until("it is used again", || node.status().gpus_left.is_empty().then_some(())).await;
+    assert_eq!(tasks(), ["gpu"], "its golden case");
+    assert_eq!(study(4).await, ["gpu"]);
+    let reports = until("all four are reported", || Some(archive.reports()).filter(|all| all.len() == 4)).await;
+    let by = |engine: &str| reports.iter().filter(|report| report.says(engine)).count();
+    assert_eq!((by("tensorrt-rtx"), by("tract")), (1, 3), "each names what answered");
+}
+
+/// Where nothing else may serve, a GPU that is left alone is still the only chance of a study.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_package_for_the_gpu_alone_is_tried_on_one_that_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let card = Card::new(folder.path(), Loss::Dies);
+    let archive = Archive::open().await;
+    let node = node(&archive, &card, package(false), BOUNDS).await;
+    for count in 1..=3 {
+        card.is_well.store(count == 3, Ordering::Relaxed);
+        node.receives(&[frame().in_study(&new_uid(), "1")]).await;
+        let over = || node.status().studies.iter().filter(|study| ends(study) > 0).count() == count;
+        until("the study ends", || over().then_some(())).await;
+        assert_eq!(node.status().gpus_left.len(), usize::from(count == 2), "after study {count}");
+    }
+    assert_eq!(card.tasks(), ["gpu"; 5]);
+    assert_eq!(node.status().studies.iter().filter(|study| study.state == "failed").count(), 2);
 }

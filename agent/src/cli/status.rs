@@ -97,6 +97,12 @@ fn table(status: &Status) -> String {
         let job = worker.job.map_or("free".to_owned(), |job| format!("runs job {job}"));
         let _ = writeln!(text, "worker       {device}: {job}");
     }
+    for gpu in &status.gpus_left {
+        let device = gpu.device.as_deref().unwrap_or("no GPU named");
+        let until = humantime::format_rfc3339_seconds(gpu.until);
+        let _ = writeln!(text, "GPU          {device}: left alone until {until} [{}]", gpu.code);
+        let _ = writeln!(text, "             lost again and again, at last with: {}", gpu.reason);
+    }
     let running = status.queue.iter().filter(|job| job.state == "running").count();
     let _ = writeln!(text, "queue        {running} running, {} waiting", status.queue.len() - running);
     for state in ["receiving", "running", "done", "delivered", "held", "refused", "failed"] {

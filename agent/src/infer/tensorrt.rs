@@ -39,7 +39,7 @@ pub(super) fn open(
         Some((.., engine)) => engine.clone(),
         None => {
             let (library, folder) = (path.clone(), kernels.map(Path::to_owned));
-            let engine = start(move || device(kind, &library, folder.as_deref()))?;
+            let engine = start(move || device(kind, &library, folder.as_deref())).map_err(lost)?;
             opened.push((kind, path.clone(), engine.clone()));
             engine
         }
@@ -68,6 +68,12 @@ fn device(kind: Kind, library: &Path, kernels: Option<&Path>) -> Result<Opened<G
     Ok(Opened { device, used, takes: Form::Compiled { architecture } })
 }
 
+/// A GPU that was found on this box and cannot be opened by a worker is as lost as one that fails at work.
+fn lost(fault: Fault) -> Fault {
+    let is_gpus = fault.code == "engine-unavailable" && fault.blame == Blame::Box;
+    if is_gpus { Fault { code: "gpu-lost".into(), ..fault } } else { fault }
+}
+
 /// Another engine may serve then.
 fn unavailable(error: TensorRtError) -> Fault {
     match &error {
@@ -89,6 +95,13 @@ fn logged(severity: Severity, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_that_cannot_be_opened_is_lost_and_a_library_that_is_none_is_not() {
+        let fault = |blame| lost(Fault::new("engine-unavailable", blame, "no device"));
+        assert_eq!(fault(Blame::Box).code, "gpu-lost");
+        assert_eq!(fault(Blame::Configuration).code, "engine-unavailable");
+    }
 
     #[test]
     fn a_library_that_is_not_there_is_the_configurations_fault() {

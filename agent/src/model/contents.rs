@@ -3,10 +3,12 @@ use super::packed::{Archive, List, Listed, altered};
 use crate::fault::{Blame, Fault};
 use crate::limits::model::MAX_FILES;
 use ring::digest::{Context, SHA256};
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,7 +28,10 @@ impl Contents {
             return Ok(Self::Folder(path.to_owned()));
         }
         let unreadable = |error: io::Error| invalid(format!("{} cannot be read: {error}", path.display()));
-        let archive = File::open(path).map_err(unreadable).and_then(Archive::open)?;
+        // A pipe is not waited for, at whose other end nobody may be: it is no file.
+        let at_once = OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(at_once).open(path);
+        let archive = file.map_err(unreadable).and_then(Archive::open)?;
         Ok(Self::Packed(Arc::new(archive), path.to_owned()))
     }
 

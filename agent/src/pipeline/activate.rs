@@ -4,6 +4,7 @@
 //! is remembered in the spool for this package, this very engine and this `sund`, so that the next start need not run it
 //! again. A miss is not remembered: it may have been the box, and the next start tries again.
 use super::Pipeline;
+use super::breaker::{self, Advice};
 use super::runner::ATTEMPTS;
 use crate::audit;
 use crate::fault::{Blame, Fault};
@@ -213,6 +214,11 @@ impl Pipeline {
             match self.models.standing(&package.digest) {
                 Some(Standing::Checking(_)) => self.activate(package, seat),
                 Some(Standing::Waiting(waiting)) if waiting.until <= Instant::now() => self.activate(package, seat),
+                Some(Standing::Active(choice, _) | Standing::Unchecked(choice))
+                    if choice.engine.is_on_gpu() && self.breakers.advice(seat.device()) == Advice::Try =>
+                {
+                    self.try_gpu(package, &choice.engine, seat);
+                }
                 _ => {}
             }
         }
@@ -230,10 +236,79 @@ impl Pipeline {
             }
         }
         match self.models.standing(&package.digest) {
-            Some(Standing::Unchecked(choice)) => Ok(Some(Serving { engine: choice.engine, checked: None })),
-            Some(Standing::Active(choice, used)) => Ok(Some(Serving { engine: choice.engine, checked: Some(used) })),
+            Some(Standing::Unchecked(choice)) => {
+                self.unless_gpu_is_left(package, Serving { engine: choice.engine, checked: None }, seat)
+            }
+            Some(Standing::Active(choice, used)) => {
+                self.unless_gpu_is_left(package, Serving { engine: choice.engine, checked: Some(used) }, seat)
+            }
             Some(Standing::Waiting(Waiting { fault, .. }) | Standing::Off(fault)) => Err(fault),
             Some(Standing::Checking(_)) | None => Ok(None),
+        }
+    }
+
+    /// The same engine, or one of the processor while its GPU is left alone; `None` where the agent drains meanwhile. Where no
+    /// engine of the processor serves the package, the GPU is its only chance.
+    fn unless_gpu_is_left(
+        &self,
+        package: &Package,
+        serving: Serving,
+        seat: &mut Seat,
+    ) -> Result<Option<Serving>, Fault> {
+        if !serving.engine.is_on_gpu() {
+            return Ok(Some(serving));
+        }
+        let is_used = match self.breakers.advice(seat.device()) {
+            Advice::Use => true,
+            Advice::Leave => false,
+            Advice::Try => {
+                let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+                self.try_gpu(package, &serving.engine, seat)
+            }
+        };
+        if is_used {
+            return Ok(Some(serving));
+        }
+        match self.without_gpu(package, seat) {
+            Ok(other) => Ok(Some(other)),
+            Err(_) if *self.draining.borrow() => Ok(None),
+            Err(fault) if fault.code == "worker-not-started" => Err(fault),
+            Err(_) => Ok(Some(serving)),
+        }
+    }
+
+    /// Runs the golden cases of a package on a GPU that was left alone. True where they hold: it is used again.
+    fn try_gpu(&self, package: &Package, engine: &EngineKind, seat: &mut Seat) -> bool {
+        let holds = |case: &Golden, seat: &mut Seat| {
+            let inference = self.golden_answer(package, engine, case, 1, seat)?;
+            golden::held(package, case, &inference)
+        };
+        let tried = package.manifest.golden.iter().try_for_each(|case| holds(case, seat));
+        match &tried {
+            Ok(()) => self.breakers.answered(seat.device()),
+            Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {
+                self.breakers.untried(seat.device());
+            }
+            Err(fault) => self.gpu_lost(fault, seat),
+        }
+        self.recorder.changed();
+        tried.is_ok()
+    }
+
+    /// Notes what came of a job on a GPU.
+    pub(super) fn note_gpu(&self, engine: &EngineKind, seat: &Seat, answer: &Result<Inference, TaskError>) {
+        match answer {
+            _ if !engine.is_on_gpu() => {}
+            Ok(_) => self.breakers.answered(seat.device()),
+            Err(TaskError::WorkerLost(fault)) if breaker::is_of_the_gpu(fault) => self.gpu_lost(fault, seat),
+            Err(_) => {}
+        }
+    }
+
+    fn gpu_lost(&self, fault: &Fault, seat: &Seat) {
+        if let Some(pause) = self.breakers.lost(seat.device(), fault) {
+            self.recorder.changed();
+            self.jobs.wake_after(pause);
         }
     }
 
@@ -358,7 +433,7 @@ impl Pipeline {
         }
         let mut used = None;
         for case in &package.manifest.golden {
-            let inference = self.golden_answer(package, engine, case, seat)?;
+            let inference = self.golden_answer(package, engine, case, ATTEMPTS, seat)?;
             golden::held(package, case, &inference)?;
             used = Some(inference.engine);
         }
@@ -372,12 +447,13 @@ impl Pipeline {
         Ok(used)
     }
 
-    /// What a worker answers to a golden case; tried once more on a fresh worker, as jobs are.
+    /// What a worker answers to a golden case. Where a worker is lost on it, it is tried again on a fresh one, up to so many times.
     fn golden_answer(
         &self,
         package: &Package,
         engine: &EngineKind,
         case: &Golden,
+        most: u32,
         seat: &mut Seat,
     ) -> Result<Inference, Fault> {
         let files = package.contents.descriptor()?;
@@ -401,7 +477,7 @@ impl Pipeline {
             self.models.watch(None);
             seat.put(process);
             match answer {
-                Err(TaskError::WorkerLost(_)) if attempts < ATTEMPTS && !*self.draining.borrow() => {}
+                Err(TaskError::WorkerLost(_)) if attempts < most && !*self.draining.borrow() => {}
                 answer => return answer.map_err(TaskError::fault),
             }
         }

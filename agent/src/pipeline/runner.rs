@@ -268,6 +268,7 @@ impl Pipeline {
         // Grants, decryption, headers, and the way of the answer back.
         crate::metrics::stage("handover", begun.elapsed().saturating_sub(in_steps));
         seat.put(process);
+        self.note_gpu(&task.engine, seat, &answer);
         answer
     }
 }

@@ -51,6 +51,7 @@ impl StatusSource for Pipeline {
             },
             models: self.model_status(&jobs),
             workers: self.desks.all(),
+            gpus_left: self.breakers.left(),
             destinations: self.destination_status(&deliveries),
             queue: jobs
                 .iter()

@@ -77,6 +77,7 @@ pub fn empty() -> Status {
         },
         models: models(),
         workers: vec![WorkerStatus { device: None, job: None }],
+        gpus_left: Vec::new(),
         destinations: vec![destination("PACS", None)],
         queue: Vec::new(),
         studies: Vec::new(),

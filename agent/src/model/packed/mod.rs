@@ -2,6 +2,8 @@
 //! the same bytes, and a reader finds nothing but what the list of members names (agent/MODELS.md, "The packed package").
 mod archive;
 mod header;
+#[cfg(test)]
+mod hostile;
 mod list;
 mod write;
 
