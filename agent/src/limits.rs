@@ -180,6 +180,8 @@ pub mod worker {
     pub const MAX_CODE: usize = 64;
     /// Longest reason of a worker's refusal, in characters; it goes into reports, and must not fill them.
     pub const MAX_REASON: usize = 1024;
+    /// Most source frames of one answer; each gets its names here.
+    pub const MAX_SOURCES: usize = 262_144;
     /// Most bytes of masks and pictures that a worker returns for one job.
     pub const MAX_BULK: u64 = 2 * 1024 * 1024 * 1024;
 }

@@ -11,7 +11,7 @@ use crate::infer::{Choice, EngineKind, Engines, Found};
 use crate::inference::{EngineUsed, Inference};
 use crate::model::manifest::Golden;
 use crate::model::{Package, golden};
-use crate::spool::{Batch, Table};
+use crate::spool::{Batch, ReadGrant, Table};
 use crate::worker::{Bounds, Seat, Task, TaskError, look_for_gpu, run};
 use std::collections::BTreeMap;
 use std::net::Shutdown;
@@ -387,7 +387,7 @@ impl Pipeline {
             engine: engine.clone(),
             golden: Some(case.name.clone()),
             memory: self.site.bounds.memory,
-            instances: Vec::new(),
+            series: ReadGrant::default(),
         };
         let mut attempts = 0;
         loop {

@@ -10,9 +10,9 @@ use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::spool::{Batch, Table};
 use crate::status::Moment;
-use crate::worker::{Seat, Task, TaskError, TaskInstance, run};
+use crate::worker::{Seat, Task, TaskError, run};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -229,24 +229,13 @@ impl Pipeline {
         let begun = Instant::now();
         let package = self.package(job).map_err(TaskError::Refused)?;
         let folder = package.contents.descriptor().map_err(TaskError::Refused)?;
-        let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
-        let mut instances = Vec::with_capacity(job.inputs.len());
-        for id in &job.inputs {
-            let erased = || TaskError::Refused(Fault::from(crate::spool::SpoolError::Erased));
-            let stored = self.spool.instance(*id).ok_or_else(erased)?;
-            let grant = self.spool.grant(&stored).map_err(|error| TaskError::Refused(error.into()))?;
-            instances.push(TaskInstance {
-                sop_class: stored.arrival.sop_class,
-                sop_instance: stored.arrival.sop_instance,
-                transfer_syntax: stored.arrival.transfer_syntax,
-                extents: grant.into_parts(&mut segments),
-            });
-        }
+        let granted = self.spool.grant(&job.inputs);
+        let (series, segments) = granted.map_err(|error| TaskError::Refused(error.into()))?;
         let (package_digest, engine) = (package.digest.clone(), engine.clone());
         let memory = self.site.bounds.memory;
-        let task = Task { job: job.id, package_digest, engine, golden: None, memory, instances };
+        let task = Task { job: job.id, package_digest, engine, golden: None, memory, series };
         let files: Vec<BorrowedFd<'_>> =
-            std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
+            std::iter::once(folder.as_fd()).chain(segments.iter().map(AsFd::as_fd)).collect();
         let process = seat.take().map_err(TaskError::WorkerLost)?;
         let mut in_steps = Duration::ZERO;
         let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {

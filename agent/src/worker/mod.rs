@@ -6,9 +6,11 @@ pub mod channel;
 mod launch;
 mod message;
 mod process;
+mod sources;
 mod supervise;
 
 pub use launch::{Launcher, Process, Seat};
-pub use message::{Answer, Asked, Question, Said, Task, TaskInstance};
+pub use message::{Answer, Asked, Question, Said, Task};
 pub use process::{Work, serve, serve_with};
+pub use sources::Place;
 pub use supervise::{Bounds, TaskError, look_for_gpu, run};

@@ -1,8 +1,8 @@
 //! The worker's own side: takes tasks from standard input, one at a time, until the agent goes away.
-use super::bulk;
 use super::channel::{Channel, ChannelError};
 use super::message::{Answer, Asked, Question, Said, Task};
 use super::supervise::{WATCH_EVERY, resident_bytes};
+use super::{bulk, sources};
 use crate::bracket;
 use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
@@ -68,11 +68,23 @@ pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
         match done {
             Err(fault) => say(Said::Failed(fault), &[])?,
             Ok(mut inference) => {
+                // What a golden case shows is the package's, and not among what came.
+                let series = task.series.instances();
+                let places =
+                    if task.golden.is_some() { Some(Vec::new()) } else { sources::places(&mut inference, series) };
+                let Some(sources) = places else {
+                    say(Said::Failed(strange()), &[])?;
+                    continue;
+                };
                 let (layout, file) = bulk::seal(&mut inference)?;
-                say(Said::Done { inference, layout }, &[file.as_fd()])?;
+                say(Said::Done { inference, sources, layout }, &[file.as_fd()])?;
             }
         }
     }
+}
+
+fn strange() -> Fault {
+    Fault::new("worker-garbled", Blame::Sund, "the answer names an image that is not in the series")
 }
 
 /// What the worker says, as the answer to the question that it was asked last.
@@ -175,8 +187,8 @@ fn work(
         return bracket::run(package, engine, &golden::series(package, case)?, on_step);
     }
     let segments: Vec<BorrowedFd<'_>> = segments.iter().map(AsFd::as_fd).collect();
-    let series = task.instances.iter().map(|instance| {
-        let dataset = Bytes::from(instance.extents.read(&segments)?);
+    let series = task.series.instances().iter().map(|instance| {
+        let dataset = Bytes::from(task.series.read(instance, &segments)?);
         Ok(SourceInstance {
             sop_class: instance.sop_class.clone(),
             sop_instance: instance.sop_instance.clone(),

@@ -2,10 +2,10 @@
 //!
 //! A watchdog beside the conversation closes the connection when a bound is passed, so that a worker that stops in the
 //! middle of a message, never reads, or talks without end holds up nobody.
-use super::bulk;
 use super::channel::ChannelError;
 use super::launch::Process;
 use super::message::{Answer, Asked, Said, Task};
+use super::{bulk, sources};
 use crate::fault::{Blame, Fault};
 use crate::infer::{Found, TensorRtLibrary};
 use crate::inference::{Inference, StepTime};
@@ -60,10 +60,7 @@ pub fn run(
     on_step: &mut dyn FnMut(&StepTime),
 ) -> (Option<Process>, Result<Inference, TaskError>) {
     let answer = watched(&mut worker, Asked::Task(Cow::Borrowed(task)), files, bounds, on_step);
-    let answer = answer.and_then(|said| match said {
-        Said::Done { inference, .. } if is_answer(&inference, task) => Ok(inference),
-        _ => Err(garbled("it is no answer to the task")),
-    });
+    let answer = answer.and_then(|said| answer_to(task, said).ok_or_else(|| garbled("it is no answer to the task")));
     match answer {
         Ok(inference) => (Some(worker), Ok(inference)),
         Err(TaskError::Refused(fault)) if is_of_the_gpu(&fault, task) => {
@@ -147,10 +144,10 @@ fn exchange(
         match said {
             Said::Step(step) => on_step(&step),
             ended @ (Said::Failed(_) | Said::Found(_) | Said::Overgrown { .. }) => return Ok(ended),
-            Said::Done { mut inference, layout } => {
+            Said::Done { mut inference, sources, layout } => {
                 let file = files.into_iter().next().ok_or_else(|| ChannelError::Bulk(ErrorKind::NotFound.into()))?;
                 bulk::unseal(&mut inference, &layout, file).map_err(ChannelError::Bulk)?;
-                return Ok(Said::Done { inference, layout });
+                return Ok(Said::Done { inference, sources, layout });
             }
         }
     }
@@ -213,12 +210,15 @@ fn is_of_the_gpu(fault: &Fault, task: &Task) -> bool {
     task.engine.is_on_gpu() && fault.code.starts_with("gpu-")
 }
 
-/// The model that was asked, on the engine that was asked for.
-fn is_answer(inference: &Inference, task: &Task) -> bool {
+/// From the model that was asked, on the engine that was asked for, and of images that it was given.
+fn answer_to(task: &Task, said: Said) -> Option<Inference> {
+    let Said::Done { mut inference, sources, .. } = said else { return None };
     let used = (inference.engine.class.as_str(), inference.engine.precision.as_str());
-    inference.package.digest == task.package_digest
+    let is_answer = inference.package.digest == task.package_digest
         && used == task.engine.class_and_precision()
         && matches!(inference.outcome, Outcome::Finding | Outcome::NoFinding)
+        && (task.golden.is_some() || sources::name(&mut inference, &sources, task.series.instances()));
+    is_answer.then_some(inference)
 }
 
 fn died(how: &str) -> TaskError {
