@@ -22,7 +22,7 @@ use sund_agent::inference::{EngineUsed, Findings, Inference, PackageRef, Picture
 use sund_agent::instance::{Arrival, Origin};
 use sund_agent::outcome::Outcome;
 use sund_agent::spool::{GrantedInstance, Spool, SpoolOptions};
-use sund_agent::worker::{Bounds, Launcher, Seat, Task, run, serve_with};
+use sund_agent::worker::{Bounds, Company, Launcher, Seat, Task, run, serve_with};
 use sund_kernels::Grid;
 
 const SLICES: usize = 300;
@@ -62,7 +62,7 @@ fn options() -> Result<Options> {
 fn main() -> Result<()> {
     // This program is its own worker, as `sund` is.
     if std::env::args().nth(1).as_deref() == Some("worker") {
-        return serve_with(&mut answer).map_err(Error::other);
+        return serve_with(|| Box::new(answer)).map_err(Error::other);
     }
     let options = options()?;
     let directory = tempfile::tempdir_in(&options.directory)?;
@@ -70,11 +70,11 @@ fn main() -> Result<()> {
     let spool = Spool::open(SpoolOptions::in_directory(directory.path().join("spool"))).map_err(Error::other)?;
     let series = stored(&spool)?;
     let launcher = Launcher::Child { program: std::env::current_exe()? };
-    let mut seat = Seat::new(launcher, None);
+    let seat = Seat::new(launcher, None);
     let rounds = options.rounds;
     println!("\n{SLICES} slices of {LENGTH} bytes, rounds: {rounds}");
-    let median = measured("a null model", NULL, rounds, &spool, &series, directory.path(), &mut seat)?;
-    measured("a model that reads all of it", READS, rounds.min(10), &spool, &series, directory.path(), &mut seat)?;
+    let median = measured("a null model", NULL, rounds, &spool, &series, directory.path(), &seat)?;
+    measured("a model that reads all of it", READS, rounds.min(10), &spool, &series, directory.path(), &seat)?;
     println!("hand-over at most {BAR} ms: {}", if median <= BAR { "met" } else { "MISSED" });
     Ok(())
 }
@@ -114,7 +114,7 @@ fn measured(
     spool: &Spool,
     series: &[u64],
     folder: &Path,
-    seat: &mut Seat,
+    seat: &Seat,
 ) -> Result<f64> {
     let (mut totals, mut grants) = (Vec::new(), Vec::new());
     // The first one brings up what stays: it is not counted.
@@ -140,7 +140,7 @@ fn measured(
 }
 
 /// Milliseconds until the task is made, and until its answer is there.
-fn round_trip(package: &str, spool: &Spool, series: &[u64], folder: &Path, seat: &mut Seat) -> Result<(f64, f64)> {
+fn round_trip(package: &str, spool: &Spool, series: &[u64], folder: &Path, seat: &Seat) -> Result<(f64, f64)> {
     let begun = Instant::now();
     let folder = OwnedFd::from(std::fs::File::open(folder)?);
     let (granted, segments) = spool.grant(series).map_err(Error::other)?;
@@ -148,7 +148,7 @@ fn round_trip(package: &str, spool: &Spool, series: &[u64], folder: &Path, seat:
     let task = Task { job: 1, package_digest: package.to_owned(), engine, golden: None, memory, series: granted };
     let files: Vec<BorrowedFd<'_>> = std::iter::once(folder.as_fd()).chain(segments.iter().map(AsFd::as_fd)).collect();
     let granted = begun.elapsed();
-    let process = seat.take().map_err(Error::other)?;
+    let process = seat.take(Company::Others).map_err(Error::other)?;
     let mut steps = 0;
     let (process, answer) = run(process, &task, &files, BOUNDS, &mut |_| steps += 1);
     seat.put(process);

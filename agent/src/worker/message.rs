@@ -25,6 +25,8 @@ pub struct Question<'a> {
 pub enum Asked<'a> {
     /// To see this GPU, or part of one, and no other. Comes before everything else.
     See(String),
+    /// To hold one more conversation like this one, on the connection that comes as the file.
+    Lane,
     /// To do a job.
     Task(Cow<'a, Task>),
     /// To look for a GPU and to open these libraries of TensorRT, by their classes: the agent opens nothing of others.

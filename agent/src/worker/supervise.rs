@@ -64,13 +64,18 @@ pub fn run(
     match answer {
         Ok(inference) => (Some(worker), Ok(inference)),
         Err(TaskError::Refused(fault)) if is_of_the_gpu(&fault, task) => {
-            worker.kill();
+            worker.end_for(&fault.code);
             (None, Err(TaskError::WorkerLost(fault)))
         }
         Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
-        Err(lost) => {
-            worker.kill();
-            (None, Err(lost))
+        Err(TaskError::WorkerLost(fault)) => {
+            // One that died by itself says how to whoever asks.
+            if fault.code == "worker-died" {
+                worker.kill();
+            } else {
+                worker.end_for(&fault.code);
+            }
+            (None, Err(TaskError::WorkerLost(fault)))
         }
     }
 }
@@ -118,6 +123,9 @@ fn watched(
         (Ok(Said::Overgrown { bytes }), None) => Err(TaskError::WorkerLost(overgrown(bytes, bounds))),
         (Ok(Said::Failed(_)), None) => Err(garbled("it is no answer to the task")),
         (Ok(said), None) => Ok(said),
+        (Err(ChannelError::Closed | ChannelError::Io(_)), None) if worker.ended_for().is_some() => {
+            Err(TaskError::WorkerLost(beside(&worker.ended_for().unwrap_or_default())))
+        }
         (Err(ChannelError::Closed), None) => Err(died(worker.verdict().as_deref().unwrap_or("closed the connection"))),
         (Err(ChannelError::Io(error)), None) => Err(died(&error.to_string())),
         // The parser's own words may quote what was sent.
@@ -223,6 +231,12 @@ fn answer_to(task: &Task, said: Said) -> Option<Inference> {
 
 fn died(how: &str) -> TaskError {
     TaskError::WorkerLost(Fault::new("worker-died", Blame::Package, format!("the worker {how} during the job")))
+}
+
+/// The worker was ended for what came of the task beside.
+fn beside(code: &str) -> Fault {
+    let reason = format!("the worker was ended because of the job beside this one ({code})");
+    Fault::new("worker-died", Blame::Box, reason)
 }
 
 fn garbled(what: &str) -> TaskError {
