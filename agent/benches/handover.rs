@@ -4,11 +4,11 @@
 //! cargo bench --bench handover [-- --smoke | --rounds N | --directory DIR]
 //! ```
 //! The slices lie in a spool on a real disk. Counted is what comes on top of the work itself because it is done in another
-//! process: looking the instances up, a grant for each, the segments' descriptors, the task with the places and keys of 300
-//! instances, its way to the worker and its reading there, the bounds that are watched meanwhile, the announcement of four
-//! steps, and the answer with its 300 source frames in a message and its bulk in a sealed memory file. All of that is the
-//! product's own code on both sides; only the model is null: it answers without looking at an image, finds nothing and
-//! paints no preview. Not counted is what a job costs in whatever process it runs: reading and deciphering the slices, decode,
+//! process: looking the instances up, the grant for them, the segments' descriptors, the task with the study's key and the
+//! places of 300 instances, its way to the worker and its reading there, the bounds that are watched meanwhile, the
+//! announcement of four steps, and the answer with its 300 source frames in a message and its bulk in a sealed memory file.
+//! All of that is the product's own code on both sides; only the model is null: it answers without looking at an image, finds
+//! nothing and paints no preview. Not counted is what a job costs in whatever process it runs: reading and deciphering the slices, decode,
 //! networks, masks. The second line has the worker read and decipher them all, for comparison; nothing is judged by it.
 mod machine;
 
@@ -21,8 +21,8 @@ use sund_agent::infer::EngineKind;
 use sund_agent::inference::{EngineUsed, Findings, Inference, PackageRef, Picture, SourceFrame, StepTime};
 use sund_agent::instance::{Arrival, Origin};
 use sund_agent::outcome::Outcome;
-use sund_agent::spool::{Spool, SpoolOptions};
-use sund_agent::worker::{Bounds, Launcher, Seat, Task, TaskInstance, run, serve_with};
+use sund_agent::spool::{GrantedInstance, Spool, SpoolOptions};
+use sund_agent::worker::{Bounds, Company, Launcher, Seat, Task, run, serve_with};
 use sund_kernels::Grid;
 
 const SLICES: usize = 300;
@@ -62,7 +62,7 @@ fn options() -> Result<Options> {
 fn main() -> Result<()> {
     // This program is its own worker, as `sund` is.
     if std::env::args().nth(1).as_deref() == Some("worker") {
-        return serve_with(&mut answer).map_err(Error::other);
+        return serve_with(|| Box::new(answer)).map_err(Error::other);
     }
     let options = options()?;
     let directory = tempfile::tempdir_in(&options.directory)?;
@@ -70,11 +70,11 @@ fn main() -> Result<()> {
     let spool = Spool::open(SpoolOptions::in_directory(directory.path().join("spool"))).map_err(Error::other)?;
     let series = stored(&spool)?;
     let launcher = Launcher::Child { program: std::env::current_exe()? };
-    let mut seat = Seat::new(launcher, None);
+    let seat = Seat::new(launcher, None);
     let rounds = options.rounds;
     println!("\n{SLICES} slices of {LENGTH} bytes, rounds: {rounds}");
-    let median = measured("a null model", NULL, rounds, &spool, &series, directory.path(), &mut seat)?;
-    measured("a model that reads all of it", READS, rounds.min(10), &spool, &series, directory.path(), &mut seat)?;
+    let median = measured("a null model", NULL, rounds, &spool, &series, directory.path(), &seat)?;
+    measured("a model that reads all of it", READS, rounds.min(10), &spool, &series, directory.path(), &seat)?;
     println!("hand-over at most {BAR} ms: {}", if median <= BAR { "met" } else { "MISSED" });
     Ok(())
 }
@@ -114,7 +114,7 @@ fn measured(
     spool: &Spool,
     series: &[u64],
     folder: &Path,
-    seat: &mut Seat,
+    seat: &Seat,
 ) -> Result<f64> {
     let (mut totals, mut grants) = (Vec::new(), Vec::new());
     // The first one brings up what stays: it is not counted.
@@ -140,27 +140,15 @@ fn measured(
 }
 
 /// Milliseconds until the task is made, and until its answer is there.
-fn round_trip(package: &str, spool: &Spool, series: &[u64], folder: &Path, seat: &mut Seat) -> Result<(f64, f64)> {
+fn round_trip(package: &str, spool: &Spool, series: &[u64], folder: &Path, seat: &Seat) -> Result<(f64, f64)> {
     let begun = Instant::now();
     let folder = OwnedFd::from(std::fs::File::open(folder)?);
-    let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
-    let mut instances = Vec::with_capacity(series.len());
-    for id in series {
-        let stored = spool.instance(*id).ok_or_else(|| Error::other("an instance is gone"))?;
-        let grant = spool.grant(&stored).map_err(Error::other)?;
-        instances.push(TaskInstance {
-            sop_class: stored.arrival.sop_class,
-            sop_instance: stored.arrival.sop_instance,
-            transfer_syntax: stored.arrival.transfer_syntax,
-            extents: grant.into_parts(&mut segments),
-        });
-    }
+    let (granted, segments) = spool.grant(series).map_err(Error::other)?;
     let (engine, memory) = (EngineKind::Tract, BOUNDS.memory);
-    let task = Task { job: 1, package_digest: package.to_owned(), engine, golden: None, memory, instances };
-    let files: Vec<BorrowedFd<'_>> =
-        std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
+    let task = Task { job: 1, package_digest: package.to_owned(), engine, golden: None, memory, series: granted };
+    let files: Vec<BorrowedFd<'_>> = std::iter::once(folder.as_fd()).chain(segments.iter().map(AsFd::as_fd)).collect();
     let granted = begun.elapsed();
-    let process = seat.take().map_err(Error::other)?;
+    let process = seat.take(Company::Others).map_err(Error::other)?;
     let mut steps = 0;
     let (process, answer) = run(process, &task, &files, BOUNDS, &mut |_| steps += 1);
     seat.put(process);
@@ -177,14 +165,14 @@ fn round_trip(package: &str, spool: &Spool, series: &[u64], folder: &Path, seat:
 fn answer(task: &Task, files: &[OwnedFd], on_step: &mut dyn FnMut(&StepTime)) -> std::result::Result<Inference, Fault> {
     if task.package_digest == READS {
         let segments: Vec<BorrowedFd<'_>> = files.iter().skip(1).map(AsFd::as_fd).collect();
-        for instance in &task.instances {
-            std::hint::black_box(instance.extents.read(&segments)?);
+        for instance in task.series.instances() {
+            std::hint::black_box(task.series.read(instance, &segments)?);
         }
     }
     for step in STEPS {
         on_step(&StepTime { step: step.to_owned(), network: None, took: Duration::ZERO });
     }
-    let source = |instance: &TaskInstance| SourceFrame {
+    let source = |instance: &GrantedInstance| SourceFrame {
         sop_class: instance.sop_class.clone(),
         sop_instance: instance.sop_instance.clone(),
         frame: None,
@@ -202,8 +190,8 @@ fn answer(task: &Task, files: &[OwnedFd], on_step: &mut dyn FnMut(&StepTime)) ->
         engine: EngineUsed { class: "tract".into(), precision: "fp32".into(), version: text() },
         outcome: Outcome::NoFinding,
         findings: Findings::Volume {
-            grid: Grid { dims: [512, 512, task.instances.len()], to_patient },
-            sources: task.instances.iter().map(source).collect(),
+            grid: Grid { dims: [512, 512, task.series.instances().len()], to_patient },
+            sources: task.series.instances().iter().map(source).collect(),
             segments: Vec::new(),
         },
         measurements: Vec::new(),

@@ -12,6 +12,7 @@ mod documents;
 mod engines;
 mod frozen;
 mod hospital;
+mod in_flight;
 mod logs;
 mod marking;
 mod metrics;

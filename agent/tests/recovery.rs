@@ -114,7 +114,7 @@ fn hand_on(from: &mut Channel, to: &mut Channel, goes_on: impl FnOnce(&mut Value
 }
 
 /// The text model with an engine for the GPU in it; validated for the GPU, and for the processor if `processor`.
-fn package(processor: bool) -> Package {
+pub fn package(processor: bool) -> Package {
     let mut package = text_detection();
     let gpu = ValidatedEngine { class: "tensorrt-rtx".into(), precision: "fp32".into() };
     let rest = std::mem::take(&mut package.manifest.engines);
@@ -131,7 +131,7 @@ fn package(processor: bool) -> Package {
     package
 }
 
-fn engines() -> Engines {
+pub fn engines() -> Engines {
     let gpu = Gpu { name: "NVIDIA L4".into(), capability: (8, 9), memory: 24 << 30, driver: "580.95.05".into() };
     let library = TensorRtLibrary { class: "tensorrt-rtx".into(), path: SUND.into(), version: "1.3.0".into() };
     Engines { gpu: Some(gpu), tensorrt: vec![library], ..Engines::default() }
@@ -143,6 +143,7 @@ async fn node(archive: &Archive, card: &Card, package: Package, bounds: Bounds) 
         config.worker.launcher = Launcher::Unit { socket };
         config.worker.bounds = bounds;
         config.worker.engines = engines();
+        config.worker.studies_per_gpu = 1;
         config.packages = vec![package];
         config.destinations = vec![destination("archive", &address)];
     })

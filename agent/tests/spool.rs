@@ -8,7 +8,7 @@ mod turns;
 use power::Machine;
 use std::time::SystemTime;
 use sund_agent::instance::{Arrival, Origin, StoredInstance};
-use sund_agent::spool::{Batch, GrantExtents, Lack, Spool, SpoolError, SpoolOptions, Table};
+use sund_agent::spool::{Batch, Lack, ReadGrant, Spool, SpoolError, SpoolOptions, Table};
 
 fn options() -> SpoolOptions {
     SpoolOptions {
@@ -205,19 +205,22 @@ fn a_worker_reads_through_descriptors_and_json_alone_even_after_the_study_was_er
     let bytes = bytes_of(5, 900_000);
     let small = store(&spool, "1.2", "1", b"small").unwrap();
     let large = store(&spool, "1.2", "2", &bytes).unwrap();
-    let mut files = Vec::new();
-    let kept = [&small, &large].map(|instance| spool.grant(instance).unwrap().into_parts(&mut files));
+    let (kept, files) = spool.grant(&[small.id, large.id]).unwrap();
     let json = serde_json::to_string(&kept).unwrap();
     spool.erase_study("1.2").unwrap();
     for n in 0..20 {
         store(&spool, "1.3", &n.to_string(), &bytes).unwrap();
     }
-    let extents: Vec<GrantExtents> = serde_json::from_str(&json).unwrap();
-    let descriptors: Vec<_> = files.iter().map(|(_, file)| std::os::fd::AsFd::as_fd(file)).collect();
-    assert_eq!(extents[0].read(&descriptors).unwrap(), b"small");
-    assert_eq!(extents[1].read(&descriptors).unwrap(), bytes);
-    assert!(!format!("{extents:?}").contains("key"));
-    assert!(extents[1].read(&descriptors[..1]).is_err());
+    let there: ReadGrant = serde_json::from_str(&json).unwrap();
+    let descriptors: Vec<_> = files.iter().map(std::os::fd::AsFd::as_fd).collect();
+    let [first, second] = there.instances() else { panic!("two instances") };
+    assert_eq!((first.sop_instance.as_str(), second.sop_instance.as_str()), ("1", "2"));
+    assert_eq!(there.read(first, &descriptors).unwrap(), b"small");
+    assert_eq!(there.read(second, &descriptors).unwrap(), bytes);
+    let key = json.split('"').find(|text| text.len() == 44).expect("256 bits in Base64");
+    assert!(!format!("{there:?} {second:?}").contains(key));
+    assert!(there.read(second, &descriptors[..descriptors.len() - 1]).is_err());
+    assert!(matches!(spool.grant(&[small.id]), Err(SpoolError::Erased)));
 }
 
 #[test]

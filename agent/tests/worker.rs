@@ -3,8 +3,9 @@
 use crate::hospital::{Archive, Image, Node, SUND, codes, destination, ends, frame, new_uid, until};
 use dicom_dictionary_std::tags;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::infer::EngineKind;
+use sund_agent::inference::{EngineUsed, Findings, Inference, PackageRef, Picture, SourceFrame};
+use sund_agent::limits::worker::MAX_SOURCES;
+use sund_agent::outcome::Outcome;
 use sund_agent::pipeline::Activation;
+use sund_agent::spool::ReadGrant;
 use sund_agent::status::StudyStatus;
+use sund_agent::worker::bulk;
 use sund_agent::worker::channel::Channel;
-use sund_agent::worker::{Answer, Bounds, Launcher, Question, Said, Task, TaskError, run};
+use sund_agent::worker::{Answer, Bounds, Launcher, Place, Question, Said, Task, TaskError, run};
 
 /// A worker that is all right.
 const WELL: &str = "exec \"$SUND\" worker";
@@ -351,7 +357,7 @@ fn an_answer_that_comes_twice_is_not_taken_for_the_next_jobs() {
         engine: EngineKind::Tract,
         golden: None,
         memory: BOUNDS.memory,
-        instances: Vec::new(),
+        series: ReadGrant::default(),
     };
     let worker = Launcher::Unit { socket }.launch().unwrap();
     let (worker, answer) = run(worker, &task, &[], BOUNDS, &mut |_| {});
@@ -360,4 +366,75 @@ fn an_answer_that_comes_twice_is_not_taken_for_the_next_jobs() {
     assert!(matches!(answer, Err(TaskError::WorkerLost(fault)) if fault.code == "worker-garbled"));
     assert!(worker.is_none(), "it is not asked again");
     stutters.join().unwrap();
+}
+
+/// Else a worker that was taken over could have a report speak of another patient's images.
+#[test]
+fn an_answer_about_images_that_the_worker_was_not_given_is_refused() {
+    let series = json!({"keys": [], "instances": [
+        {"sop_class": "1.2", "sop_instance": "1.2.3", "transfer_syntax": "1.2.1", "key": 0, "stream": 0, "parts": []},
+    ]});
+    let task = Task {
+        job: 1,
+        package_digest: "sha256:1".into(),
+        engine: EngineKind::Tract,
+        golden: None,
+        memory: BOUNDS.memory,
+        series: serde_json::from_value(series).unwrap(),
+    };
+    let named = |uid: &str| SourceFrame { sop_class: "1.2".into(), sop_instance: uid.into(), frame: None };
+    let answers = [
+        (json!([[0, null]]), vec![], true),
+        (json!([[0, 2], [0, 1]]), vec![], true),
+        (json!([[1, null]]), vec![], false),
+        (json!([[0, 0]]), vec![], false),
+        (json!([]), vec![named("1.2.4")], false),
+        (json!([[0, null]]), vec![named("1.2.3")], false),
+        (json!(vec![[0, 1]; MAX_SOURCES + 1]), vec![], false),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (n, (places, named, is_right)) in answers.into_iter().enumerate() {
+        let socket = folder.path().join(n.to_string());
+        let listener = UnixListener::bind(&socket).unwrap();
+        let sources: Vec<Place> = serde_json::from_value(places).unwrap();
+        let count = sources.len();
+        let says = std::thread::spawn(move || {
+            let mut channel = Channel::new(listener.accept().unwrap().0);
+            let (Question { number, .. }, _) = channel.receive().unwrap();
+            let mut inference = nothing_found(named);
+            let (layout, file) = bulk::seal(&mut inference).unwrap();
+            let said = Said::Done { inference, sources, layout };
+            channel.send(&Answer { number, said }, &[file.as_fd()]).unwrap();
+        });
+        let worker = Launcher::Unit { socket }.launch().unwrap();
+        let (worker, answer) = run(worker, &task, &[], BOUNDS, &mut |_| {});
+        says.join().unwrap();
+        if is_right {
+            let Findings::Images { sources, .. } = answer.unwrap().findings else { panic!("other findings") };
+            assert_eq!(sources.len(), count);
+            assert!(sources.iter().all(|source| source.sop_instance == "1.2.3"), "{sources:?}");
+        } else {
+            assert!(matches!(answer, Err(TaskError::WorkerLost(fault)) if fault.code == "worker-garbled"));
+            assert!(worker.is_none(), "it is not asked again");
+        }
+    }
+}
+
+fn nothing_found(sources: Vec<SourceFrame>) -> Inference {
+    Inference {
+        package: PackageRef {
+            name: "m".into(),
+            title: "M".into(),
+            version: "1.0.0".into(),
+            vendor: "V".into(),
+            digest: "sha256:1".into(),
+        },
+        engine: EngineUsed { class: "tract".into(), precision: "fp32".into(), version: "1".into() },
+        outcome: Outcome::NoFinding,
+        findings: Findings::Images { sources, boxes: Vec::new() },
+        measurements: Vec::new(),
+        preview: Picture { width: 0, height: 0, rgb: Vec::new() },
+        partial: None,
+        times: Vec::new(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Defaults for a laptop: everything in one folder, every port on loopback, keys made on the spot.
 use super::node::Node;
-use super::service::{Console, DEFAULT_BOUNDS, LogSettings, WorkerSettings};
+use super::service::{Console, DEFAULT_BOUNDS, LogSettings, STUDIES_PER_GPU, WorkerSettings};
 use super::value::LogFormat;
 use super::{Config, storage};
 use crate::fault::{Blame, Fault};
@@ -71,6 +71,7 @@ impl Config {
                 launcher: Launcher::Child { program },
                 bounds: DEFAULT_BOUNDS,
                 devices: Vec::new(),
+                studies_per_gpu: STUDIES_PER_GPU,
                 engines: Engines::here(None).with_libraries(&[]),
                 activation: Activation::OnDemand,
             },

@@ -44,7 +44,17 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     (
         "worker",
-        &["launcher", "socket", "memory_limit", "timeout", "devices", "onnxruntime", "tensorrt_rtx", "tensorrt"],
+        &[
+            "launcher",
+            "socket",
+            "memory_limit",
+            "timeout",
+            "devices",
+            "studies_per_gpu",
+            "onnxruntime",
+            "tensorrt_rtx",
+            "tensorrt",
+        ],
     ),
     ("log", &["filter", "format"]),
 ];

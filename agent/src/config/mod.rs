@@ -19,7 +19,7 @@ mod value;
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
 pub use problem::{Problem, meant, place, render};
-pub use service::{Console, DEFAULT_BOUNDS, LogSettings, WorkerSettings};
+pub use service::{Console, DEFAULT_BOUNDS, LogSettings, STUDIES_PER_GPU, WorkerSettings};
 pub use storage::Retention;
 pub use value::{Day, LogFormat};
 

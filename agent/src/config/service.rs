@@ -5,7 +5,7 @@ use super::value::{LauncherKind, LogFormat, Size, Time};
 use crate::console::{Login, User, tls_from_pem};
 use crate::infer::Engines;
 use crate::limits::job::WORKER_WAIT;
-use crate::limits::worker::MAX_DEVICES;
+use crate::limits::worker::{MAX_DEVICES, MAX_PLACES};
 use crate::pipeline::Activation;
 use crate::worker::{Bounds, Launcher, Seat};
 use std::fmt;
@@ -48,6 +48,8 @@ pub struct WorkerSettings {
     pub bounds: Bounds,
     /// GPUs, and parts of them, by the names that `nvidia-smi -L` gives: one worker for each. None: one worker.
     pub devices: Vec<String>,
+    /// Studies at once on each GPU, in one worker.
+    pub studies_per_gpu: usize,
     /// What is there to run networks with.
     pub engines: Engines,
     /// When golden cases are run; a file cannot ask for less than before the first job.
@@ -55,12 +57,14 @@ pub struct WorkerSettings {
 }
 
 impl WorkerSettings {
-    /// A seat for each worker.
+    /// The seats of all workers. On the processor one study at a time: more would only share its cores.
     pub fn seats(&self) -> Vec<Seat> {
-        let seat = |device: Option<String>| Seat::new(self.launcher.clone(), device);
+        let has_gpu = !self.engines.libraries.is_empty() || !self.engines.tensorrt.is_empty();
+        let places = if has_gpu { self.studies_per_gpu } else { 1 };
+        let seats = |device: Option<String>| Seat::several(self.launcher.clone(), device, places);
         match self.devices.as_slice() {
-            [] => vec![seat(None)],
-            devices => devices.iter().cloned().map(Some).map(seat).collect(),
+            [] => seats(None),
+            devices => devices.iter().cloned().map(Some).flat_map(seats).collect(),
         }
     }
 }
@@ -74,6 +78,8 @@ pub struct LogSettings {
     pub format: LogFormat,
 }
 
+/// Studies at once on each GPU, unless the configuration says otherwise: the samples of one travel while another runs.
+pub const STUDIES_PER_GPU: usize = 2;
 /// Memory and time of one job, unless the configuration says otherwise.
 pub const DEFAULT_BOUNDS: Bounds = Bounds { memory: 4 << 30, time: Duration::from_mins(10), wait: WORKER_WAIT };
 /// Less than this no engine loads in.
@@ -167,7 +173,18 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     let bounds = Bounds { memory, time, wait: WORKER_WAIT };
     let engines = Engines::here(onnxruntime.as_deref()).with_libraries(&tensorrt);
     let devices = section.map(devices).unwrap_or_default();
-    Some(WorkerSettings { launcher: launcher?, bounds, devices, engines, activation: Activation::AtStart })
+    let studies_per_gpu = section.and_then(|s| s.value("studies_per_gpu")).unwrap_or(STUDIES_PER_GPU);
+    if let Some(section) = section.filter(|_| !(1..=MAX_PLACES).contains(&studies_per_gpu)) {
+        section.complain("studies_per_gpu", "is out of range", &format!("write a number from 1 to {MAX_PLACES}"));
+    }
+    Some(WorkerSettings {
+        launcher: launcher?,
+        bounds,
+        devices,
+        studies_per_gpu,
+        engines,
+        activation: Activation::AtStart,
+    })
 }
 
 /// The names of GPUs, each once.

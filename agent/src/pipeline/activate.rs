@@ -12,8 +12,8 @@ use crate::infer::{Choice, EngineKind, Engines, Found};
 use crate::inference::{EngineUsed, Inference};
 use crate::model::manifest::Golden;
 use crate::model::{Package, golden};
-use crate::spool::{Batch, Table};
-use crate::worker::{Bounds, Seat, Task, TaskError, look_for_gpu, run};
+use crate::spool::{Batch, ReadGrant, Table};
+use crate::worker::{Bounds, Company, Seat, Task, TaskError, look_for_gpu, run};
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -171,12 +171,13 @@ impl Pipeline {
     }
 
     /// Has a worker look for a GPU, once, where a library is named that would use it. A fault where there is no worker.
-    fn look_for_gpu(&self, seat: &mut Seat) -> Result<(), Fault> {
+    fn look_for_gpu(&self, seat: &Seat) -> Result<(), Fault> {
         let libraries = &self.site.engines.libraries;
         if libraries.is_empty() || self.found.get().is_some() {
             return Ok(());
         }
-        let process = seat.take()?;
+        // Else a job that takes the worker with it would have the GPU not used.
+        let process = seat.take(Company::Nobody)?;
         let bounds = Bounds { time: self.site.bounds.time.min(LOOK), ..self.site.bounds };
         let (process, found) = look_for_gpu(process, libraries, bounds);
         seat.put(process);
@@ -204,7 +205,7 @@ impl Pipeline {
     }
 
     /// Checks the models that are to be checked, as long as no job waits.
-    pub(super) fn check_models(&self, seat: &mut Seat) {
+    pub(super) fn check_models(&self, seat: &Seat) {
         for package in &self.packages {
             if !self.jobs.is_idle() {
                 return;
@@ -225,7 +226,7 @@ impl Pipeline {
     }
 
     /// The engine that serves a package, checked first where that is due; `None` where the agent drains meanwhile.
-    pub(super) fn serving(&self, package: &Package, seat: &mut Seat) -> Result<Option<Serving>, Fault> {
+    pub(super) fn serving(&self, package: &Package, seat: &Seat) -> Result<Option<Serving>, Fault> {
         let is_due =
             || matches!(self.models.standing(&package.digest), Some(Standing::Checking(_) | Standing::Waiting(_)));
         if is_due() {
@@ -249,12 +250,7 @@ impl Pipeline {
 
     /// The same engine, or one of the processor while its GPU is left alone; `None` where the agent drains meanwhile. Where no
     /// engine of the processor serves the package, the GPU is its only chance.
-    fn unless_gpu_is_left(
-        &self,
-        package: &Package,
-        serving: Serving,
-        seat: &mut Seat,
-    ) -> Result<Option<Serving>, Fault> {
+    fn unless_gpu_is_left(&self, package: &Package, serving: Serving, seat: &Seat) -> Result<Option<Serving>, Fault> {
         if !serving.engine.is_on_gpu() {
             return Ok(Some(serving));
         }
@@ -278,12 +274,12 @@ impl Pipeline {
     }
 
     /// Runs the golden cases of a package on a GPU that was left alone. True where they hold: it is used again.
-    fn try_gpu(&self, package: &Package, engine: &EngineKind, seat: &mut Seat) -> bool {
-        let holds = |case: &Golden, seat: &mut Seat| {
+    fn try_gpu(&self, package: &Package, engine: &EngineKind, seat: &Seat) -> bool {
+        let holds = |case: &Golden| {
             let inference = self.golden_answer(package, engine, case, 1, seat)?;
             golden::held(package, case, &inference)
         };
-        let tried = package.manifest.golden.iter().try_for_each(|case| holds(case, seat));
+        let tried = package.manifest.golden.iter().try_for_each(holds);
         match &tried {
             Ok(()) => self.breakers.answered(seat.device()),
             Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {
@@ -314,7 +310,7 @@ impl Pipeline {
 
     /// The engine of the processor that answers a job in place of a GPU that was lost on it: the first that the package is
     /// validated for and whose golden cases hold, always checked. Where there is none, why.
-    pub(super) fn without_gpu(&self, package: &Package, seat: &mut Seat) -> Result<Serving, Fault> {
+    pub(super) fn without_gpu(&self, package: &Package, seat: &Seat) -> Result<Serving, Fault> {
         let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
         let mut against = Vec::new();
         for choice in self.engines().choices(package)? {
@@ -353,7 +349,7 @@ impl Pipeline {
     }
 
     /// Runs the golden cases on one allowed engine after the other, until they hold on one.
-    fn activate(&self, package: &Package, seat: &mut Seat) {
+    fn activate(&self, package: &Package, seat: &Seat) {
         if let Err(fault) = self.look_for_gpu(seat) {
             let tries = match self.models.standing(&package.digest) {
                 Some(Standing::Waiting(waiting)) => waiting.tries,
@@ -426,7 +422,7 @@ impl Pipeline {
     }
 
     /// Runs the golden cases of a package on an engine, unless they are known to hold.
-    fn check(&self, package: &Package, engine: &EngineKind, seat: &mut Seat) -> Result<EngineUsed, Fault> {
+    fn check(&self, package: &Package, engine: &EngineKind, seat: &Seat) -> Result<EngineUsed, Fault> {
         let key = evidence_key(package, engine)?;
         if let Some(used) = self.spool.get(Table::Meta, &key)? {
             return Ok(used);
@@ -454,7 +450,7 @@ impl Pipeline {
         engine: &EngineKind,
         case: &Golden,
         most: u32,
-        seat: &mut Seat,
+        seat: &Seat,
     ) -> Result<Inference, Fault> {
         let files = package.contents.descriptor()?;
         let task = Task {
@@ -463,12 +459,13 @@ impl Pipeline {
             engine: engine.clone(),
             golden: Some(case.name.clone()),
             memory: self.site.bounds.memory,
-            instances: Vec::new(),
+            series: ReadGrant::default(),
         };
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let process = seat.take()?;
+            // A job that takes the worker with it says nothing about the model.
+            let process = seat.take(Company::Nobody)?;
             self.models.watch(process.channel.connection().ok());
             if *self.draining.borrow() {
                 self.models.interrupt();

@@ -10,9 +10,9 @@ use crate::model::Package;
 use crate::outcome::Outcome;
 use crate::spool::{Batch, Table};
 use crate::status::Moment;
-use crate::worker::{Seat, Task, TaskError, TaskInstance, run};
+use crate::worker::{Company, Seat, Task, TaskError, run};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,15 +34,15 @@ enum Turn {
 
 /// Runs jobs, one at a time, until the pipeline drains. Blocks its thread. Several may do so, each in a seat of its own: a
 /// job is taken by whoever is free.
-pub fn run_jobs(pipeline: &Arc<Pipeline>, mut seat: Seat) {
+pub fn run_jobs(pipeline: &Arc<Pipeline>, seat: Seat) {
     let desk = pipeline.desks.open(seat.device());
     // Told once for as long as it lasts.
     let mut is_told = false;
     loop {
-        pipeline.check_models(&mut seat);
+        pipeline.check_models(&seat);
         let Some(id) = pipeline.jobs.take() else { return };
         pipeline.desks.takes(desk, id);
-        let outcome = pipeline.run_job(id, &mut seat);
+        let outcome = pipeline.run_job(id, &seat);
         pipeline.desks.is_free(desk);
         pipeline.jobs.ended(id);
         pipeline.recorder.changed();
@@ -65,7 +65,7 @@ pub fn run_jobs(pipeline: &Arc<Pipeline>, mut seat: Seat) {
 }
 
 impl Pipeline {
-    fn run_job(&self, id: u64, seat: &mut Seat) -> Result<Turn, Fault> {
+    fn run_job(&self, id: u64, seat: &Seat) -> Result<Turn, Fault> {
         let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
             return Ok(Turn::Over);
         };
@@ -88,7 +88,7 @@ impl Pipeline {
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
             Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
         };
-        match seat.take() {
+        match seat.take(Company::Others) {
             Ok(process) => seat.put(Some(process)),
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
             Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
@@ -113,7 +113,7 @@ impl Pipeline {
             }
             let fault = match self.infer(&job, &serving.engine, seat) {
                 Ok(inference) if !self.is_from_checked_engine(&inference, &serving) => {
-                    seat.put(None);
+                    seat.renew();
                     return self.run_job(id, seat);
                 }
                 Ok(inference) => {
@@ -146,7 +146,7 @@ impl Pipeline {
     }
 
     /// Moves a job, of which a GPU's workers were lost, to an engine of the processor; or ends it, or has it wait.
-    fn off_the_gpu(&self, job: &Job, lost: &Fault, seat: &mut Seat) -> Result<ControlFlow<Turn, Serving>, Fault> {
+    fn off_the_gpu(&self, job: &Job, lost: &Fault, seat: &Seat) -> Result<ControlFlow<Turn, Serving>, Fault> {
         match self.package(job).and_then(|package| self.without_gpu(package, seat)) {
             Ok(serving) => {
                 let text = format!("{} runs again, on {}: {}", job.package.title, serving.engine, lost.reason);
@@ -225,29 +225,20 @@ impl Pipeline {
     }
 
     /// Has a worker run the bracket on the job's input.
-    fn infer(&self, job: &Job, engine: &EngineKind, seat: &mut Seat) -> Result<Inference, TaskError> {
+    fn infer(&self, job: &Job, engine: &EngineKind, seat: &Seat) -> Result<Inference, TaskError> {
         let begun = Instant::now();
         let package = self.package(job).map_err(TaskError::Refused)?;
         let folder = package.contents.descriptor().map_err(TaskError::Refused)?;
-        let mut segments: Vec<(u32, OwnedFd)> = Vec::new();
-        let mut instances = Vec::with_capacity(job.inputs.len());
-        for id in &job.inputs {
-            let erased = || TaskError::Refused(Fault::from(crate::spool::SpoolError::Erased));
-            let stored = self.spool.instance(*id).ok_or_else(erased)?;
-            let grant = self.spool.grant(&stored).map_err(|error| TaskError::Refused(error.into()))?;
-            instances.push(TaskInstance {
-                sop_class: stored.arrival.sop_class,
-                sop_instance: stored.arrival.sop_instance,
-                transfer_syntax: stored.arrival.transfer_syntax,
-                extents: grant.into_parts(&mut segments),
-            });
-        }
+        let granted = self.spool.grant(&job.inputs);
+        let (series, segments) = granted.map_err(|error| TaskError::Refused(error.into()))?;
         let (package_digest, engine) = (package.digest.clone(), engine.clone());
         let memory = self.site.bounds.memory;
-        let task = Task { job: job.id, package_digest, engine, golden: None, memory, instances };
+        let task = Task { job: job.id, package_digest, engine, golden: None, memory, series };
         let files: Vec<BorrowedFd<'_>> =
-            std::iter::once(folder.as_fd()).chain(segments.iter().map(|(_, file)| file.as_fd())).collect();
-        let process = seat.take().map_err(TaskError::WorkerLost)?;
+            std::iter::once(folder.as_fd()).chain(segments.iter().map(AsFd::as_fd)).collect();
+        let waiting = Instant::now();
+        let process = seat.take(company(job, &task.engine)).map_err(TaskError::WorkerLost)?;
+        let waited = waiting.elapsed();
         let mut in_steps = Duration::ZERO;
         let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {
             let stage = match step.step.as_str() {
@@ -266,7 +257,7 @@ impl Pipeline {
             in_steps = in_steps.saturating_add(step.took);
         });
         // Grants, decryption, headers, and the way of the answer back.
-        crate::metrics::stage("handover", begun.elapsed().saturating_sub(in_steps));
+        crate::metrics::stage("handover", begun.elapsed().saturating_sub(in_steps).saturating_sub(waited));
         seat.put(process);
         self.note_gpu(&task.engine, seat, &answer);
         answer
@@ -279,6 +270,12 @@ fn lost(job: &Job) -> u32 {
         JobState::Waiting { attempts } => attempts,
         JobState::Ended { .. } => 0,
     }
+}
+
+/// On a GPU a job runs beside others; once a worker was lost on it, alone: whose fault that was is seen then, and a job that
+/// was beside a bad one is lost with it once. On the processor more than one would only share the cores.
+fn company(job: &Job, engine: &EngineKind) -> Company {
+    if engine.is_on_gpu() && lost(job) == 0 { Company::Others } else { Company::Nobody }
 }
 
 /// Why a worker had to be started anew, as the metric has it.

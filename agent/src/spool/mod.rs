@@ -26,7 +26,7 @@ mod state;
 pub use batch::{Batch, Table};
 pub use disk::DiskIo;
 pub use error::SpoolError;
-pub use grant::{GrantExtents, ReadGrant};
+pub use grant::{GrantedInstance, ReadGrant};
 pub use incoming::Incoming;
 pub use io::{SpoolFile, SpoolIo};
 
@@ -37,6 +37,7 @@ use grant::Pins;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::{Shared, read, write};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -272,10 +273,12 @@ impl Spool {
         grant::decrypt(&held.key.key, held.stream, held.extents.iter().copied(), read_at).map(Bytes::from)
     }
 
-    /// Leave for another process to read an instance; keep the grant while it does.
-    pub fn grant(&self, instance: &StoredInstance) -> Result<ReadGrant, SpoolError> {
-        let (held, pins) = self.pinned(instance)?;
-        ReadGrant::new(&self.0, &held, pins)
+    /// Leave for another process to read these instances, and the files that it reads; keep the grant while it does.
+    ///
+    /// # Errors
+    /// [`SpoolError::Erased`] where one of them is not, or no longer, there; the disk's.
+    pub fn grant(&self, ids: &[u64]) -> Result<(ReadGrant, Vec<OwnedFd>), SpoolError> {
+        ReadGrant::new(&self.0, ids)
     }
 
     fn pinned(&self, instance: &StoredInstance) -> Result<(state::Held, Pins), SpoolError> {

@@ -6,6 +6,7 @@ use crate::infer::{Candidate, EngineKind, Engines};
 use crate::inference::{EngineUsed, Inference};
 use crate::model::manifest::Golden;
 use crate::model::{Package, golden};
+use crate::spool::ReadGrant;
 use crate::worker::{Launcher, Process, Task, TaskError, run};
 use serde::Serialize;
 use std::os::fd::AsFd;
@@ -122,7 +123,7 @@ impl Rig {
             engine: engine.clone(),
             golden: Some(case.name.clone()),
             memory: DEFAULT_BOUNDS.memory,
-            instances: Vec::new(),
+            series: ReadGrant::default(),
         };
         let worker = match self.worker.take() {
             Some(worker) => worker,

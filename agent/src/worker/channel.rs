@@ -68,10 +68,12 @@ impl Channel {
         if !files.is_empty() && !control.push(SendAncillaryMessage::ScmRights(files)) {
             return Err(ChannelError::TooLarge { bytes: body.len(), files: files.len() });
         }
-        let sent = sendmsg(&self.socket, &[IoSlice::new(&head)], &mut control, SendFlags::NOSIGNAL)
-            .map_err(|errno| closed(errno.into()))?;
-        self.socket.write_all(&head[sent..]).map_err(closed)?;
-        self.socket.write_all(&body).map_err(closed)
+        // Both in one piece: the other side is woken once.
+        let pieces = [IoSlice::new(&head), IoSlice::new(&body)];
+        let sent = sendmsg(&self.socket, &pieces, &mut control, SendFlags::NOSIGNAL);
+        let sent = sent.map_err(|errno| closed(errno.into()))?;
+        self.socket.write_all(&head[sent.min(head.len())..]).map_err(closed)?;
+        self.socket.write_all(&body[sent.saturating_sub(head.len())..]).map_err(closed)
     }
 
     /// Waits for one message and its files.

@@ -4,12 +4,15 @@
 //! socket-activated unit (`Accept=yes`, `StandardInput=socket`) with the accepted connection.
 use super::channel::{Channel, ChannelError};
 use super::message::{Asked, Question};
+use super::turns::Turn;
 use crate::fault::{Blame, Fault};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// From a child's last word to its end: the system closes its files before it says how the process ended.
@@ -30,37 +33,7 @@ pub enum Launcher {
     },
 }
 
-/// Where one worker works: on a GPU that is named, or on what it finds. Who runs jobs has a seat, and one worker after the other in it.
-#[derive(Debug)]
-pub struct Seat {
-    launcher: Launcher,
-    device: Option<String>,
-    process: Option<Process>,
-}
-
-impl Seat {
-    /// An empty seat. `device` is what `nvidia-smi -L` calls a GPU, or a part of one: `GPU-…`, `MIG-…`.
-    pub fn new(launcher: Launcher, device: Option<String>) -> Self {
-        Self { launcher, device, process: None }
-    }
-
-    /// The worker that is there, or a fresh one; give it back with [`Seat::put`].
-    pub fn take(&mut self) -> Result<Process, Fault> {
-        self.process.take().map_or_else(|| self.launcher.launch_on(self.device.as_deref()), Ok)
-    }
-
-    /// What is left of the worker after a task; `None` where it was lost.
-    pub fn put(&mut self, process: Option<Process>) {
-        self.process = process;
-    }
-
-    /// The GPU.
-    pub fn device(&self) -> Option<&str> {
-        self.device.as_deref()
-    }
-}
-
-/// A worker process and the connection to it.
+/// A worker process and a conversation with it: one of several where more than one task may be in flight.
 #[derive(Debug)]
 pub struct Process {
     /// The connection.
@@ -69,7 +42,27 @@ pub struct Process {
     pub pid: Option<i32>,
     /// Questions so far.
     asked: u64,
+    /// Which of its conversations this is, from 0.
+    pub(super) lane: usize,
+    /// Whom it may have beside it; held while it has a task.
+    pub(super) turn: Option<Turn>,
+    running: Arc<Running>,
+}
+
+/// What all conversations with a worker have in common: it ends for all of them.
+#[derive(Debug)]
+struct Running {
+    /// The connection that the worker was started with: it ends when that is closed.
+    first: UnixStream,
+    life: Mutex<Life>,
+}
+
+#[derive(Debug)]
+struct Life {
     child: Option<Child>,
+    is_over: bool,
+    /// The code of what it was ended for.
+    ended_for: Option<String>,
 }
 
 impl Launcher {
@@ -114,16 +107,31 @@ fn launch_child(program: &std::path::Path) -> std::io::Result<Process> {
         .stderr(Stdio::inherit())
         .spawn()?;
     let pid = i32::try_from(child.id()).ok();
-    Ok(Process { channel: Channel::new(ours), pid, asked: 0, child: Some(child) })
+    Process::first(ours, pid, Some(child))
 }
 
 fn connect_unit(socket: &std::path::Path) -> std::io::Result<Process> {
     let stream = UnixStream::connect(socket)?;
     // No process number: until systemd has accepted, the peer is systemd itself. The unit's cgroup bounds the memory.
-    Ok(Process { channel: Channel::new(stream), pid: None, asked: 0, child: None })
+    Process::first(stream, None, None)
 }
 
 impl Process {
+    fn first(connection: UnixStream, pid: Option<i32>, child: Option<Child>) -> std::io::Result<Self> {
+        let life = Mutex::new(Life { child, is_over: false, ended_for: None });
+        let running = Arc::new(Running { first: connection.try_clone()?, life });
+        Ok(Self { channel: Channel::new(connection), pid, asked: 0, lane: 0, turn: None, running })
+    }
+
+    /// Opens one more conversation with the worker, before its first task.
+    pub(super) fn open_lane(&mut self, lane: usize) -> std::io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        // Fails only where the worker is gone already, which its first task tells.
+        let _ = self.ask(Asked::Lane, &[theirs.as_fd()]);
+        let (channel, running) = (Channel::new(ours), Arc::clone(&self.running));
+        Ok(Self { channel, pid: self.pid, asked: 0, lane, turn: None, running })
+    }
+
     /// Asks the worker; the number that its answers bear.
     pub(super) fn ask(&mut self, asked: Asked<'_>, files: &[BorrowedFd<'_>]) -> Result<u64, ChannelError> {
         self.asked += 1;
@@ -131,40 +139,70 @@ impl Process {
         Ok(self.asked)
     }
 
-    /// Ends the worker at once: a child is killed; a unit's worker sees the connection close and exits.
-    pub fn kill(mut self) {
-        self.end();
+    /// Ends the worker at once, for all its conversations: a child is killed; a unit's worker sees the connection close and
+    /// exits. `code` says what for: the task beside is told, which is not to blame.
+    pub(super) fn end_for(self, code: &str) {
+        self.running.end(Some(code));
+    }
+
+    /// The same, with nobody to tell.
+    pub fn kill(self) {
+        self.running.end(None);
+    }
+
+    /// True once it was ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.running.life().is_over
+    }
+
+    /// What it was ended for by another conversation.
+    pub(super) fn ended_for(&self) -> Option<String> {
+        self.running.life().ended_for.clone()
     }
 
     /// How the process ended, for a child that ends by itself. One that has closed its connection and lives on is not
     /// waited for.
     pub fn verdict(&mut self) -> Option<String> {
-        let child = self.child.as_mut()?;
         let until = Instant::now() + LAST_BREATH;
         let status = loop {
-            match child.try_wait().ok()? {
+            match self.running.life().child.as_mut()?.try_wait().ok()? {
                 Some(status) => break status,
-                None if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                None if Instant::now() < until => {}
                 None => return None,
             }
+            std::thread::sleep(Duration::from_millis(5));
         };
         Some(match status.signal() {
             Some(signal) => format!("ended by signal {signal}"),
             None => format!("exited with status {}", status.code().unwrap_or(-1)),
         })
     }
+}
 
-    fn end(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Fails only where the child is gone already.
+impl Running {
+    /// On return a child is no more: the next worker finds the GPU's memory free.
+    fn end(&self, code: Option<&str>) {
+        let mut life = self.life();
+        if !life.is_over {
+            life.ended_for = code.map(str::to_owned);
+        }
+        life.is_over = true;
+        // None of these fails but where the worker is gone already.
+        let _ = self.first.shutdown(Shutdown::Both);
+        if let Some(child) = &mut life.child {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
+/// One conversation that is given up is the end of the worker: what it was at is not known.
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end();
+        self.running.end(None);
     }
 }

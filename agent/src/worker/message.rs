@@ -1,9 +1,10 @@
 //! What agent and worker say to each other.
 use super::bulk::Layout;
+use super::sources::Place;
 use crate::fault::Fault;
 use crate::infer::{EngineKind, Found};
 use crate::inference::{Inference, StepTime};
-use crate::spool::GrantExtents;
+use crate::spool::ReadGrant;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -24,13 +25,15 @@ pub struct Question<'a> {
 pub enum Asked<'a> {
     /// To see this GPU, or part of one, and no other. Comes before everything else.
     See(String),
+    /// To hold one more conversation like this one, on the connection that comes as the file.
+    Lane,
     /// To do a job.
     Task(Cow<'a, Task>),
     /// To look for a GPU and to open these libraries of TensorRT, by their classes: the agent opens nothing of others.
     Gpu(Vec<(String, PathBuf)>),
 }
 
-/// One job for the worker. Its files: the package's directory, then the segments that the extents name.
+/// One job for the worker. Its files: the package's directory, then those of the series.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     /// Number of the job.
@@ -39,25 +42,12 @@ pub struct Task {
     pub package_digest: String,
     /// What it runs on.
     pub engine: EngineKind,
-    /// The golden case of the package that is the input, by its name; the instances otherwise.
+    /// The golden case of the package that is the input, by its name; the series otherwise.
     pub golden: Option<String>,
     /// Resident memory that the worker may take, in bytes.
     pub memory: u64,
     /// The series, in no particular order.
-    pub instances: Vec<TaskInstance>,
-}
-
-/// One instance of a task.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TaskInstance {
-    /// SOP Class UID.
-    pub sop_class: String,
-    /// SOP Instance UID.
-    pub sop_instance: String,
-    /// Transfer Syntax UID.
-    pub transfer_syntax: String,
-    /// Where its bytes lie in the files, and the key that opens them.
-    pub extents: GrantExtents,
+    pub series: ReadGrant,
 }
 
 /// What the worker sends.
@@ -78,8 +68,10 @@ pub enum Said {
     Step(StepTime),
     /// The job has ended; one file, the sealed bulk.
     Done {
-        /// The inference, without its bulk.
+        /// The inference, without its bulk; on a series without the names of its source frames.
         inference: Inference,
+        /// The source frames in their order, by their places in the series.
+        sources: Vec<Place>,
         /// The bulk's parts.
         layout: Layout,
     },

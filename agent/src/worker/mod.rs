@@ -1,14 +1,21 @@
 //! The worker process: decode to postprocess, apart from the DICOM node.
 //!
-//! Whatever a codec, a model or an engine does costs one job and never the node.
+//! Whatever a codec, a model or an engine does costs one job and never the node. On a GPU several tasks are in flight in one
+//! worker: what is lost with it runs once more, and then alone.
 pub mod bulk;
 pub mod channel;
 mod launch;
 mod message;
 mod process;
+mod seat;
+mod sources;
 mod supervise;
+mod turns;
 
-pub use launch::{Launcher, Process, Seat};
-pub use message::{Answer, Asked, Question, Said, Task, TaskInstance};
+pub use launch::{Launcher, Process};
+pub use message::{Answer, Asked, Question, Said, Task};
 pub use process::{Work, serve, serve_with};
+pub use seat::Seat;
+pub use sources::Place;
 pub use supervise::{Bounds, TaskError, look_for_gpu, run};
+pub use turns::Company;

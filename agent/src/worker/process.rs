@@ -1,14 +1,15 @@
-//! The worker's own side: takes tasks from standard input, one at a time, until the agent goes away.
-use super::bulk;
+//! The worker's own side: takes tasks from standard input, one at a time in each conversation, until the agent goes away.
 use super::channel::{Channel, ChannelError};
 use super::message::{Answer, Asked, Question, Said, Task};
 use super::supervise::{WATCH_EVERY, resident_bytes};
+use super::{bulk, sources};
 use crate::bracket;
 use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engine, EngineKind, Found};
 use crate::inference::{Inference, StepTime};
+use crate::limits::worker::MAX_PLACES;
 use crate::model::{Package, golden};
 use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -18,24 +19,46 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Serves tasks on the socket that standard input is.
+/// Serves tasks on the socket that standard input is, and on those that come by it.
 pub fn serve() -> Result<(), ChannelError> {
-    let mut kept = Kept::default();
-    serve_with(&mut |task, files, on_step| work(task, files, &mut kept, on_step))
+    serve_with(|| {
+        let mut kept = Kept::default();
+        Box::new(move |task, files, on_step| work(task, files, &mut kept, on_step))
+    })
 }
 
 /// Does one task on the files that came with it, and says which steps have ended.
-pub type Work<'a> = dyn FnMut(&Task, &[OwnedFd], &mut dyn FnMut(&StepTime)) -> Result<Inference, Fault> + 'a;
+pub type Work = Box<dyn FnMut(&Task, &[OwnedFd], &mut dyn FnMut(&StepTime)) -> Result<Inference, Fault>>;
 
-/// The same with other work, for who measures what everything but the work costs.
-pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
+/// The same with other work, for who measures what everything but the work costs. `make` is called for each conversation.
+pub fn serve_with(make: fn() -> Work) -> Result<(), ChannelError> {
     let socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     end_with_the_agent(socket.try_clone()?);
+    let all = Arc::new(Conversations { allowed: AtomicU64::new(u64::MAX), mouths: Mutex::default() });
+    end_when_overgrown(Arc::clone(&all));
+    converse(socket, &all, make)
+}
+
+/// What the conversations of the process have in common.
+struct Conversations {
+    /// Resident memory that the process may take, in bytes, whatever number of tasks it has.
+    allowed: AtomicU64,
+    mouths: Mutex<Vec<Arc<Mutex<Mouth>>>>,
+}
+
+impl Conversations {
+    fn mouths(&self) -> MutexGuard<'_, Vec<Arc<Mutex<Mouth>>>> {
+        self.mouths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One conversation: one task after the other, until the agent goes away.
+fn converse(socket: UnixStream, all: &Arc<Conversations>, make: fn() -> Work) -> Result<(), ChannelError> {
+    let mut work = make();
     let mouth = Arc::new(Mutex::new(Mouth { channel: Channel::new(socket.try_clone()?), number: 0 }));
-    let allowed = Arc::new(AtomicU64::new(u64::MAX));
-    end_when_overgrown(Arc::clone(&mouth), Arc::clone(&allowed));
+    all.mouths().push(Arc::clone(&mouth));
     let mouth_open = || mouth.lock().unwrap_or_else(PoisonError::into_inner);
     let say = |said: Said, files: &[BorrowedFd<'_>]| mouth_open().say(said, files);
     let mut channel = Channel::new(socket);
@@ -56,8 +79,12 @@ pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
                 see(&device)?;
                 continue;
             }
+            Asked::Lane => {
+                open_lane(files, all, make)?;
+                continue;
+            }
         };
-        allowed.store(task.memory, Ordering::Relaxed);
+        all.allowed.store(task.memory, Ordering::Relaxed);
         let mut said = Ok(());
         let done = work(&task, &files, &mut |step| {
             if said.is_ok() {
@@ -68,11 +95,37 @@ pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
         match done {
             Err(fault) => say(Said::Failed(fault), &[])?,
             Ok(mut inference) => {
+                // What a golden case shows is the package's, and not among what came.
+                let series = task.series.instances();
+                let places =
+                    if task.golden.is_some() { Some(Vec::new()) } else { sources::places(&mut inference, series) };
+                let Some(sources) = places else {
+                    say(Said::Failed(strange()), &[])?;
+                    continue;
+                };
                 let (layout, file) = bulk::seal(&mut inference)?;
-                say(Said::Done { inference, layout }, &[file.as_fd()])?;
+                say(Said::Done { inference, sources, layout }, &[file.as_fd()])?;
             }
         }
     }
+}
+
+/// Holds one more conversation, on a thread of its own. Where that goes wrong the process ends: a task of it would wait.
+fn open_lane(files: Vec<OwnedFd>, all: &Arc<Conversations>, make: fn() -> Work) -> Result<(), ChannelError> {
+    let Some(socket) = files.into_iter().next().filter(|_| all.mouths().len() < MAX_PLACES) else {
+        return Err(ChannelError::TooLarge { bytes: 0, files: MAX_PLACES });
+    };
+    let all = Arc::clone(all);
+    std::thread::Builder::new().name("lane".into()).spawn(move || {
+        if converse(UnixStream::from(socket), &all, make).is_err() {
+            std::process::exit(1);
+        }
+    })?;
+    Ok(())
+}
+
+fn strange() -> Fault {
+    Fault::new("worker-garbled", Blame::Sund, "the answer names an image that is not in the series")
 }
 
 /// What the worker says, as the answer to the question that it was asked last.
@@ -109,15 +162,18 @@ fn end_with_the_agent(socket: UnixStream) {
     });
 }
 
-/// Ends this process once it has taken more memory than its task allows, and says so: the agent cannot look into a unit.
-fn end_when_overgrown(mouth: Arc<Mutex<Mouth>>, allowed: Arc<AtomicU64>) {
+/// Ends this process once it has taken more memory than a task allows, and says so in every conversation: the agent cannot
+/// look into a unit.
+fn end_when_overgrown(all: Arc<Conversations>) {
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(WATCH_EVERY);
             let Some(bytes) = resident_bytes("self") else { continue };
-            if bytes > allowed.load(Ordering::Relaxed) {
-                // Fails only where the agent is gone.
-                let _ = mouth.lock().unwrap_or_else(PoisonError::into_inner).say(Said::Overgrown { bytes }, &[]);
+            if bytes > all.allowed.load(Ordering::Relaxed) {
+                for mouth in all.mouths().iter() {
+                    // Fails only where the agent is gone.
+                    let _ = mouth.lock().unwrap_or_else(PoisonError::into_inner).say(Said::Overgrown { bytes }, &[]);
+                }
                 std::process::exit(1);
             }
         }
@@ -131,6 +187,8 @@ struct Kept {
     engines: Vec<(EngineKind, Box<dyn Engine>)>,
     /// The package that the last task was for, and its engine, which has its networks loaded.
     package: Option<(Package, EngineKind)>,
+    /// What the package is read from, by this descriptor's number: were it closed, another conversation's file could bear it.
+    folder: Option<OwnedFd>,
 }
 
 impl Kept {
@@ -148,7 +206,11 @@ impl Kept {
         if !self.package.as_ref().is_some_and(fits) {
             self.package = None;
             self.engines.iter_mut().for_each(|(_, engine)| engine.unload());
-            let package = Package::of_descriptor(folder)?;
+            let folder = folder.try_clone().map_err(|error| {
+                Fault::new("engine-unavailable", Blame::Box, format!("the package cannot be held open: {error}"))
+            })?;
+            let package = Package::of_descriptor(&folder)?;
+            self.folder = Some(folder);
             self.package = Some((package, task.engine.clone()));
         }
         let (package, _) = self.package.as_ref().filter(|package| fits(package)).ok_or_else(|| {
@@ -175,8 +237,8 @@ fn work(
         return bracket::run(package, engine, &golden::series(package, case)?, on_step);
     }
     let segments: Vec<BorrowedFd<'_>> = segments.iter().map(AsFd::as_fd).collect();
-    let series = task.instances.iter().map(|instance| {
-        let dataset = Bytes::from(instance.extents.read(&segments)?);
+    let series = task.series.instances().iter().map(|instance| {
+        let dataset = Bytes::from(task.series.read(instance, &segments)?);
         Ok(SourceInstance {
             sop_class: instance.sop_class.clone(),
             sop_instance: instance.sop_instance.clone(),

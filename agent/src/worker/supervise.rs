@@ -2,10 +2,10 @@
 //!
 //! A watchdog beside the conversation closes the connection when a bound is passed, so that a worker that stops in the
 //! middle of a message, never reads, or talks without end holds up nobody.
-use super::bulk;
 use super::channel::ChannelError;
 use super::launch::Process;
 use super::message::{Answer, Asked, Said, Task};
+use super::{bulk, sources};
 use crate::fault::{Blame, Fault};
 use crate::infer::{Found, TensorRtLibrary};
 use crate::inference::{Inference, StepTime};
@@ -60,20 +60,22 @@ pub fn run(
     on_step: &mut dyn FnMut(&StepTime),
 ) -> (Option<Process>, Result<Inference, TaskError>) {
     let answer = watched(&mut worker, Asked::Task(Cow::Borrowed(task)), files, bounds, on_step);
-    let answer = answer.and_then(|said| match said {
-        Said::Done { inference, .. } if is_answer(&inference, task) => Ok(inference),
-        _ => Err(garbled("it is no answer to the task")),
-    });
+    let answer = answer.and_then(|said| answer_to(task, said).ok_or_else(|| garbled("it is no answer to the task")));
     match answer {
         Ok(inference) => (Some(worker), Ok(inference)),
         Err(TaskError::Refused(fault)) if is_of_the_gpu(&fault, task) => {
-            worker.kill();
+            worker.end_for(&fault.code);
             (None, Err(TaskError::WorkerLost(fault)))
         }
         Err(TaskError::Refused(fault)) => (Some(worker), Err(TaskError::Refused(fault))),
-        Err(lost) => {
-            worker.kill();
-            (None, Err(lost))
+        Err(TaskError::WorkerLost(fault)) => {
+            // One that died by itself says how to whoever asks.
+            if fault.code == "worker-died" {
+                worker.kill();
+            } else {
+                worker.end_for(&fault.code);
+            }
+            (None, Err(TaskError::WorkerLost(fault)))
         }
     }
 }
@@ -121,6 +123,9 @@ fn watched(
         (Ok(Said::Overgrown { bytes }), None) => Err(TaskError::WorkerLost(overgrown(bytes, bounds))),
         (Ok(Said::Failed(_)), None) => Err(garbled("it is no answer to the task")),
         (Ok(said), None) => Ok(said),
+        (Err(ChannelError::Closed | ChannelError::Io(_)), None) if worker.ended_for().is_some() => {
+            Err(TaskError::WorkerLost(beside(&worker.ended_for().unwrap_or_default())))
+        }
         (Err(ChannelError::Closed), None) => Err(died(worker.verdict().as_deref().unwrap_or("closed the connection"))),
         (Err(ChannelError::Io(error)), None) => Err(died(&error.to_string())),
         // The parser's own words may quote what was sent.
@@ -147,10 +152,10 @@ fn exchange(
         match said {
             Said::Step(step) => on_step(&step),
             ended @ (Said::Failed(_) | Said::Found(_) | Said::Overgrown { .. }) => return Ok(ended),
-            Said::Done { mut inference, layout } => {
+            Said::Done { mut inference, sources, layout } => {
                 let file = files.into_iter().next().ok_or_else(|| ChannelError::Bulk(ErrorKind::NotFound.into()))?;
                 bulk::unseal(&mut inference, &layout, file).map_err(ChannelError::Bulk)?;
-                return Ok(Said::Done { inference, layout });
+                return Ok(Said::Done { inference, sources, layout });
             }
         }
     }
@@ -213,16 +218,25 @@ fn is_of_the_gpu(fault: &Fault, task: &Task) -> bool {
     task.engine.is_on_gpu() && fault.code.starts_with("gpu-")
 }
 
-/// The model that was asked, on the engine that was asked for.
-fn is_answer(inference: &Inference, task: &Task) -> bool {
+/// From the model that was asked, on the engine that was asked for, and of images that it was given.
+fn answer_to(task: &Task, said: Said) -> Option<Inference> {
+    let Said::Done { mut inference, sources, .. } = said else { return None };
     let used = (inference.engine.class.as_str(), inference.engine.precision.as_str());
-    inference.package.digest == task.package_digest
+    let is_answer = inference.package.digest == task.package_digest
         && used == task.engine.class_and_precision()
         && matches!(inference.outcome, Outcome::Finding | Outcome::NoFinding)
+        && (task.golden.is_some() || sources::name(&mut inference, &sources, task.series.instances()));
+    is_answer.then_some(inference)
 }
 
 fn died(how: &str) -> TaskError {
     TaskError::WorkerLost(Fault::new("worker-died", Blame::Package, format!("the worker {how} during the job")))
+}
+
+/// The worker was ended for what came of the task beside.
+fn beside(code: &str) -> Fault {
+    let reason = format!("the worker was ended because of the job beside this one ({code})");
+    Fault::new("worker-died", Blame::Box, reason)
 }
 
 fn garbled(what: &str) -> TaskError {
