@@ -214,10 +214,10 @@ impl Pipeline {
             match self.models.standing(&package.digest) {
                 Some(Standing::Checking(_)) => self.activate(package, seat),
                 Some(Standing::Waiting(waiting)) if waiting.until <= Instant::now() => self.activate(package, seat),
-                Some(Standing::Active(choice, _) | Standing::Unchecked(choice)) if choice.engine.is_on_gpu() => {
-                    if self.breakers.advice(seat.device()) == Advice::Try {
-                        self.try_gpu(package, &choice.engine, seat);
-                    }
+                Some(Standing::Active(choice, _) | Standing::Unchecked(choice))
+                    if choice.engine.is_on_gpu() && self.breakers.advice(seat.device()) == Advice::Try =>
+                {
+                    self.try_gpu(package, &choice.engine, seat);
                 }
                 _ => {}
             }

@@ -363,7 +363,9 @@ proptest! {
     fn no_change_makes_it_panic_or_passes_for_what_was_signed(changes in prop::collection::vec(Change::any(), 1..5)) {
         let (key, before) = (Verifier::read(&frozen("format-1.pub")).unwrap(), good());
         let mut bytes = before.clone();
-        changes.iter().for_each(|change| change.make(&mut bytes));
+        for change in &changes {
+            change.make(&mut bytes);
+        }
         if let Ok(package) = opened(&bytes) {
             let is_signed = package.envelope().is_ok_and(|all| all.is_some_and(|all| all.is_signed_by(&key)));
             let archive = Archive::open(File::open(frozen("format-1.sund")).unwrap()).unwrap();
