@@ -55,7 +55,7 @@ const std::map<std::string, Kernel> KERNELS = {
     NAMED(largest_component_choose), NAMED(largest_component_keep),
     NAMED(fill_holes_runs), NAMED(fill_holes_unite), NAMED(fill_holes_open), NAMED(fill_holes_keep),
     NAMED(accumulate_tile_f32), NAMED(accumulate_tile_f16), NAMED(normalise_tiles), NAMED(overlay),
-    NAMED(argmax_is), NAMED(not_finite),
+    NAMED(argmax_is), NAMED(not_finite_f32), NAMED(not_finite_f16),
 };
 
 /// Several blocks at once, the threads of each one after another.
