@@ -3,12 +3,14 @@
 //! The steps that a package declares run in their order; time is booked on decode, on networks (infer), on what comes before
 //! the first network (preprocess) and on everything else (postprocess).
 mod chain;
+mod ending;
 
 use self::chain::{Chain, INPUT, Stored};
+use self::ending::{Done, End};
 use crate::code::Code;
 use crate::decode::{self, SourceInstance};
 use crate::fault::{Blame, Fault, StageError};
-use crate::infer::{Engine, Form, Network, Tensor};
+use crate::infer::{Engine, Form, Made, Tensor};
 use crate::inference::{Findings, FoundBox, Inference, Measurement, Segment, StepTime};
 use crate::model::Package;
 use crate::model::manifest::{Input, Manifest};
@@ -18,8 +20,8 @@ use crate::outcome::Outcome;
 use crate::postprocess::{boxes, preview};
 use crate::preprocess::{Value, Values, image, operation_failed, volume};
 use std::time::{Duration, Instant};
-use sund_kernels::Volume;
-use sund_kernels::device::Series;
+use sund_kernels::device::{Ending, Input as Given};
+use sund_kernels::{Grid, Volume};
 
 /// Runs a package on a series.
 pub fn run(
@@ -177,7 +179,8 @@ fn on_images(
     })
 }
 
-/// Runs the declared steps. An engine that makes a network's input of stored samples is given these, with all steps between.
+/// Runs the declared steps. An engine that makes a network's input of stored samples is given these, with all steps between; one
+/// that makes a mask of its answer, the steps behind.
 fn steps(
     package: &Package,
     engine: &mut dyn Engine,
@@ -186,22 +189,36 @@ fn steps(
     clock: &mut Clock<'_>,
 ) -> Result<(), Fault> {
     let manifest = &package.manifest;
-    let chains = if engine.takes_samples() && manifest.input == Input::Volume { chains(manifest) } else { Vec::new() };
-    let mut inferred = false;
+    let is_volume = manifest.input == Input::Volume;
+    let chains = if engine.takes_samples() && is_volume { chains(manifest) } else { Vec::new() };
+    let ends = if engine.makes_masks() && is_volume { ends(manifest) } else { Vec::new() };
+    let (mut inferred, mut done) = (false, Done::default());
     for (number, step) in manifest.steps.iter().enumerate() {
-        if chains.iter().any(|(_, chain)| chain.numbers().contains(&number)) {
+        if chains.iter().any(|(_, chain)| chain.numbers().contains(&number)) || done.step(number, step, values)? {
             continue;
         }
         let begun = Instant::now();
         let (_, into) = step.values();
         let made = match step {
-            Step::Infer { from, network, .. } => match chains.iter().find(|(at, _)| *at == number) {
-                Some((_, chain)) => {
-                    let series = chain.series(&manifest.steps, values, stored)?;
-                    infer_on_samples(package, engine, series, network)
+            Step::Infer { from, network, .. } => {
+                let asked = match chains.iter().find(|(at, _)| *at == number) {
+                    Some((_, chain)) => {
+                        let series = chain.series(&manifest.steps, values, stored)?;
+                        Asked { grid: Some(series.onto), given: Given::Series(Box::new(series)), source: None }
+                    }
+                    None => asked(values, from)?,
+                };
+                let end = ends.iter().find(|(at, _)| *at == number).map(|(_, end)| end);
+                match infer(package, engine, asked, network, end)? {
+                    Inferred::Answer(answer) => Ok(answer),
+                    Inferred::Mask(end, mask) => {
+                        done.take(end, mask);
+                        inferred = true;
+                        clock.book_network(network, begun.elapsed());
+                        continue;
+                    }
                 }
-                None => infer(package, engine, values, from, network),
-            },
+            }
             Step::FitImage { from, longest, multiple, order, mean, deviation, .. } => {
                 image::fit(values, from, *longest, *multiple, *order, *mean, *deviation)
             }
@@ -225,41 +242,75 @@ fn steps(
 
 /// For each network, by its step's number, the steps before it that are one pass over samples.
 fn chains(manifest: &Manifest) -> Vec<(usize, Chain<'_>)> {
+    let (steps, kept) = (&manifest.steps, kept(manifest));
+    (0..steps.len()).filter_map(|at| Some((at, Chain::before(steps, at, &kept)?))).collect()
+}
+
+/// For each network, by its step's number, the steps behind it that make a mask of its answer.
+fn ends(manifest: &Manifest) -> Vec<(usize, End)> {
+    let (steps, kept) = (&manifest.steps, kept(manifest));
+    let networks = (0..steps.len()).filter(|at| matches!(steps[*at], Step::Infer { .. }));
+    networks.filter_map(|at| Some((at, End::behind(steps, at, &kept)?))).collect()
+}
+
+/// The values that are read after the last step: all of them, for what is not named here may never be made.
+fn kept(manifest: &Manifest) -> Vec<&str> {
     let segments = manifest.segments.iter().map(|segment| segment.from.as_str());
     let boxes = manifest.boxes.iter().map(|boxes| boxes.from.as_str());
-    let kept: Vec<&str> = segments.chain(boxes).chain([INPUT]).collect();
-    let steps = &manifest.steps;
-    (0..steps.len()).filter_map(|at| Some((at, Chain::before(steps, at, &kept)?))).collect()
+    segments.chain(boxes).chain([INPUT]).collect()
+}
+
+/// What a network is given, and where that lies.
+struct Asked {
+    given: Given,
+    grid: Option<Grid>,
+    /// Size of the source image, where it is an image.
+    source: Option<[usize; 2]>,
+}
+
+/// What came of running a network.
+enum Inferred {
+    Answer(Value),
+    /// The steps behind it are done.
+    Mask(End, Volume<u8>),
+}
+
+fn asked(values: &Values, from: &str) -> Result<Asked, Fault> {
+    let (shape, values, grid, source) = match values.get(from)? {
+        Value::Image(planes) => {
+            let shape = vec![1, planes.channels, planes.dims[0], planes.dims[1]];
+            (shape, planes.values.clone(), None, Some(planes.source))
+        }
+        _ => {
+            let volume = values.volume(from)?;
+            let [k, j, i] = volume.grid.dims;
+            (vec![1, 1, k, j, i], volume.voxels.clone(), Some(volume.grid), None)
+        }
+    };
+    Ok(Asked { given: Given::Values(Tensor { shape, values }), grid, source })
 }
 
 fn infer(
     package: &Package,
     engine: &mut dyn Engine,
-    values: &Values,
-    from: &str,
+    asked: Asked,
     network: &str,
-) -> Result<Value, Fault> {
-    let (input, grid, source) = match values.get(from)? {
-        Value::Image(planes) => {
-            let shape = vec![1, planes.channels, planes.dims[0], planes.dims[1]];
-            (Tensor { shape, values: planes.values.clone() }, None, Some(planes.source))
+    end: Option<&End>,
+) -> Result<Inferred, Fault> {
+    let Asked { given, grid, source } = asked;
+    let end = end.zip(grid);
+    let made = admitted(package, engine, network, given, end.map(|(end, grid)| end.on(&grid)))?;
+    match (made, end) {
+        (Made::Scores(tensor), _) => Ok(Inferred::Answer(Value::Answer { tensor, grid, source })),
+        (Made::Mask { voxels, .. }, Some((end, grid))) if voxels.len() == grid.len() => {
+            Ok(Inferred::Mask(end.clone(), Volume { grid, voxels }))
         }
-        _ => {
-            let volume = values.volume(from)?;
-            let [k, j, i] = volume.grid.dims;
-            (Tensor { shape: vec![1, 1, k, j, i], values: volume.voxels.clone() }, Some(volume.grid), None)
+        (Made::Mask { .. }, _) => {
+            let reason =
+                format!("the mask that was made of network {network}'s answer is not on the grid of its input");
+            Err(Fault::new("gpu-failed", Blame::Sund, reason))
         }
-    };
-    let shape = input.shape.clone();
-    let tensor = admitted(package, engine, network, &shape, |engine, bytes| engine.run(network, bytes, input))?;
-    Ok(Value::Answer { tensor, grid, source })
-}
-
-fn infer_on_samples(package: &Package, engine: &mut dyn Engine, series: Series, network: &str) -> Result<Value, Fault> {
-    let (shape, grid) = (series.shape(), Some(series.onto));
-    let tensor =
-        admitted(package, engine, network, &shape, |engine, bytes| engine.run_on_samples(network, bytes, series))?;
-    Ok(Value::Answer { tensor, grid, source: None })
+    }
 }
 
 /// Runs a network on an input of a shape that it declares; the answer is of one too.
@@ -267,14 +318,14 @@ fn admitted(
     package: &Package,
     engine: &mut dyn Engine,
     network: &str,
-    input: &[usize],
-    run: impl FnOnce(&mut dyn Engine, &Network<'_>) -> Result<Tensor, Fault>,
-) -> Result<Tensor, Fault> {
+    given: Given,
+    ending: Option<Ending>,
+) -> Result<Made, Fault> {
     let absent = || Fault::new("package-invalid", Blame::Package, format!("there is no network `{network}`"));
     let declared = package.manifest.networks.iter().find(|known| known.name == network).ok_or_else(absent)?;
-    let mut lengths = Lengths::new();
-    if !declared.input.admits(input, &mut lengths) {
-        return Err(wrong_shape(declared, "takes", &declared.input, input));
+    let (mut lengths, input) = (Lengths::new(), given.shape());
+    if !declared.input.admits(&input, &mut lengths) {
+        return Err(wrong_shape(declared, "takes", &declared.input, &input));
     }
     let used = engine.used();
     let form = engine.takes();
@@ -284,9 +335,13 @@ fn admitted(
             package.plan(network, (&used.class, &used.precision), &used.version, architecture)
         }
     };
-    let tensor = run(engine, &bytes)?;
-    if !declared.output.admits(&tensor.shape, &mut lengths) {
-        return Err(wrong_shape(declared, "gives", &declared.output, &tensor.shape));
+    let made = match (given, ending) {
+        (given, Some(ending)) => engine.run_to_mask(network, &bytes, given, ending)?,
+        (Given::Values(tensor), None) => Made::Scores(engine.run(network, &bytes, tensor)?),
+        (Given::Series(series), None) => Made::Scores(engine.run_on_samples(network, &bytes, *series)?),
+    };
+    if !declared.output.admits(made.shape(), &mut lengths) {
+        return Err(wrong_shape(declared, "gives", &declared.output, made.shape()));
     }
-    Ok(tensor)
+    Ok(made)
 }

@@ -163,7 +163,7 @@ fn identity() -> Vec<u8> {
     [number(1, 8), field(8, &number(2, 13)), field(7, &graph)].concat()
 }
 
-fn python(script: &str, folder: &Path) {
+pub fn python(script: &str, folder: &Path) {
     let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let output = Command::new(&python).arg(Path::new(TESTS).join(script)).arg(folder).output();
     let output = output.unwrap_or_else(|error| panic!("{python}: {error}; install what .ci/requirements.txt lists"));

@@ -1,5 +1,6 @@
 //! The schedule of a device's work, against a device of the processor's own and a clock that the test turns.
 mod host;
+mod studies;
 mod tasks;
 
 use host::{HostDevice, POISON, Plan, Seen};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use sund_agent::fault::Blame;
 use sund_agent::limits::device::{BATCH_WAIT, MAX_BATCH, MAX_WAITING, RUN};
 use sund_agent::schedule::{Answer, Key, Request, Scheduler, Turn};
-use sund_kernels::device::{Input, Tensor};
+use sund_kernels::device::{Ending, Input, Mask, Output, Tensor};
 
 /// A request's answer, and its place among the requests.
 type Said = (usize, Answer);
@@ -24,6 +25,8 @@ struct Bench {
     now: Instant,
     begun: Instant,
     asked: Vec<(Plan, Vec<f32>)>,
+    /// The requests of which a mask is asked for: where the answer is above this.
+    above: HashMap<usize, f32>,
     said: (Sender<Said>, Receiver<Said>),
     answers: HashMap<usize, (Answer, Duration)>,
 }
@@ -40,20 +43,41 @@ impl Bench {
         set(&mut device);
         let now = Instant::now();
         let scheduler = Scheduler::new(device).unwrap();
-        Self { scheduler, seen, now, begun: now, asked: Vec::new(), said: channel(), answers: HashMap::new() }
+        Self {
+            scheduler,
+            seen,
+            now,
+            begun: now,
+            asked: Vec::new(),
+            above: HashMap::new(),
+            said: channel(),
+            answers: HashMap::new(),
+        }
     }
 
     fn ask(&mut self, plan: Plan, values: Vec<f32>) {
         let id = self.asked.len();
         self.asked.push((plan, values.clone()));
-        let input = Input::Values(Tensor { shape: vec![1, values.len()], values });
+        let input = Input::Values(Tensor { shape: shape(&values), values });
         self.send(id, plan, None, input);
+    }
+
+    fn ask_mask(&mut self, plan: Plan, values: Vec<f32>, above: f32) {
+        self.above.insert(self.asked.len(), above);
+        self.ask(plan, values);
+    }
+
+    fn ending(&self, id: usize) -> Option<Ending> {
+        let (above, (_, values)) = (*self.above.get(&id)?, &self.asked[id]);
+        Some(Ending { dims: [1, 1, values.len()], softmax: false, mask: Mask::Above { channel: 0, above } })
     }
 
     fn send(&mut self, id: usize, plan: Plan, bytes: Option<Vec<u8>>, input: Input) {
         let say = self.said.0.clone();
         let reply = Box::new(move |answer| say.send((id, answer)).unwrap());
-        self.scheduler.take(Request { key: key(plan), name: "n".into(), plan: bytes, input, reply }, self.now);
+        let ending = self.ending(id);
+        let request = Request { key: key(plan), name: "n".into(), plan: bytes, input, ending, reply };
+        self.scheduler.take(request, self.now);
         self.collect();
     }
 
@@ -99,9 +123,18 @@ impl Bench {
 
     fn check(&self, id: usize) {
         let (plan, values) = &self.asked[id];
-        let expected = Tensor { shape: vec![1, values.len()], values: plan.answer(values) };
+        let answer = Tensor { shape: shape(values), values: plan.answer(values) };
+        let expected = match self.ending(id) {
+            Some(ending) => ending.of(answer),
+            None => Output::Scores(answer),
+        };
         assert_eq!(self.answers[&id].0, Answer::Done(expected), "request {id}");
     }
+}
+
+/// One channel of a row of voxels.
+fn shape(values: &[f32]) -> Vec<usize> {
+    vec![1, 1, 1, 1, values.len()]
 }
 
 fn plan(factor: u8, bytes: u32, most: u8) -> Plan {
@@ -131,7 +164,13 @@ proptest! {
         let mut bench = Bench::new(100, lanes, |device| device.polls = polls);
         for (n, (which, length, kind, pause)) in requests.into_iter().enumerate() {
             let value = if kind == 0 { POISON } else { n as f32 };
-            bench.ask(plans[which % plans.len()], vec![value; length]);
+            let plan = plans[which % plans.len()];
+            // Some want a mask, with others that do not in one batch.
+            if kind % 3 == 1 {
+                bench.ask_mask(plan, vec![value; length], plan.answer(&[n as f32 - 0.5 + f32::from(kind % 2)])[0]);
+            } else {
+                bench.ask(plan, vec![value; length]);
+            }
             let until = bench.now + Duration::from_micros(pause);
             while let Turn::Again(wait) = bench.turn() {
                 if bench.now + wait > until {
@@ -227,6 +266,25 @@ fn no_batch_is_longer_than_the_limit_whatever_the_network_takes() {
 }
 
 #[test]
+fn each_run_of_a_batch_has_the_mask_that_it_asked_for() {
+    let mut bench = Bench::new(100, 1, |_| {});
+    let network = plan(1, 10, 4);
+    bench.ask_mask(network, vec![1.0, 2.0], 2.5);
+    bench.ask(network, vec![1.0, 2.0]);
+    bench.ask_mask(network, vec![1.0, 2.0], 3.0);
+    bench.ask_mask(network, vec![f32::MAX, f32::INFINITY], 0.0);
+    bench.finish();
+    (0..4).for_each(|id| bench.check(id));
+    assert_eq!(bench.seen.borrow().begun.iter().map(Vec::len).collect::<Vec<_>>(), [4]);
+    let voxels = |id: usize| match &bench.answers[&id].0 {
+        Answer::Done(Output::Mask { voxels, .. }) => Some(voxels.clone()),
+        _ => None,
+    };
+    assert_eq!([0, 1, 2, 3].map(voxels), [Some(vec![0, 1]), None, Some(vec![0, 0]), None]);
+    assert_eq!(bench.answers[&3].0, Answer::Done(Output::NotFinite));
+}
+
+#[test]
 fn two_studies_are_on_the_device_at_once() {
     let mut bench = Bench::new(100, 2, |device| device.polls = vec![5]);
     (0..6).for_each(|n| bench.ask(plan(1, 10, 1), vec![n as f32]));
@@ -299,7 +357,7 @@ fn an_input_that_fails_costs_the_others_of_its_batch_nothing() {
 #[test]
 fn bytes_that_are_no_plan_are_the_packages_fault() {
     let mut bench = Bench::new(100, 1, |_| {});
-    let (asked, network) = (Input::Values(Tensor { shape: vec![1, 1], values: vec![0.0] }), plan(1, 10, 1));
+    let (asked, network) = (Input::Values(Tensor { shape: shape(&[0.0]), values: vec![0.0] }), plan(1, 10, 1));
     bench.asked.push((network, vec![0.0]));
     bench.send(0, network, Some(b"torn".to_vec()), asked);
     bench.finish();

@@ -144,7 +144,7 @@ fn resized(grid: &Grid, dims: [usize; 3]) -> Result<Grid, Fault> {
 }
 
 /// Whether what a step makes is read once, before it is made anew or all is over.
-fn is_read_once(steps: &[Step], made: usize, kept: &[&str]) -> bool {
+pub(super) fn is_read_once(steps: &[Step], made: usize, kept: &[&str]) -> bool {
     let name = steps[made].values().1;
     let behind = steps.iter().skip(made + 1);
     let again = behind.clone().position(|step| step.values().1 == name);
@@ -160,4 +160,4 @@ fn is_changed(steps: &[Step], made: usize, until: usize, chain: &[usize]) -> boo
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

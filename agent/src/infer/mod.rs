@@ -17,7 +17,7 @@ use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::preprocess::operation_failed;
 use std::fmt;
-use sund_kernels::device::Series;
+use sund_kernels::device::{Ending, Input, Series};
 
 pub use sund_kernels::device::Tensor;
 
@@ -46,6 +46,44 @@ pub trait Engine {
     fn run_on_samples(&mut self, name: &str, network: &Network<'_>, series: Series) -> Result<Tensor, Fault> {
         let values = series.prepared().map_err(operation_failed)?;
         self.run(name, network, Tensor { shape: series.shape(), values })
+    }
+
+    /// Whether it does the steps behind a network where its answer is, so that a mask comes back and not the scores.
+    fn makes_masks(&self) -> bool {
+        false
+    }
+
+    /// As `run` or `run_on_samples`, and what the ending makes of the answer; or the answer, to be ended elsewhere.
+    fn run_to_mask(&mut self, name: &str, network: &Network<'_>, input: Input, _: Ending) -> Result<Made, Fault> {
+        match input {
+            Input::Values(tensor) => self.run(name, network, tensor),
+            Input::Series(series) => self.run_on_samples(name, network, *series),
+        }
+        .map(Made::Scores)
+    }
+}
+
+/// What an engine made of a network's answer. Every value of that was finite.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Made {
+    /// The answer as it is.
+    Scores(Tensor),
+    /// The mask that was asked for.
+    Mask {
+        /// Of the answer.
+        shape: Vec<usize>,
+        /// 0 or 1 for each voxel, column fastest.
+        voxels: Vec<u8>,
+    },
+}
+
+impl Made {
+    /// Of the network's answer: length of each axis.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Scores(tensor) => &tensor.shape,
+            Self::Mask { shape, .. } => shape,
+        }
     }
 }
 
@@ -80,11 +118,13 @@ fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {
 
 /// An answer that can be judged. A NaN compares as "not above the threshold", so it would read as "nothing found".
 pub(crate) fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
-    if output.values.iter().all(|value| value.is_finite()) {
-        return Ok(output);
-    }
+    if output.values.iter().all(|value| value.is_finite()) { Ok(output) } else { Err(not_finite(name)) }
+}
+
+/// The fault of an answer that cannot be judged.
+pub(crate) fn not_finite(name: &str) -> Fault {
     let reason = format!("network {name} gave values that are not finite");
-    Err(Fault::new("network-not-finite", Blame::Package, reason))
+    Fault::new("network-not-finite", Blame::Package, reason)
 }
 
 #[cfg(test)]

@@ -291,12 +291,20 @@ impl Pipeline {
         tried.is_ok()
     }
 
-    /// Notes what came of a job on a GPU.
-    pub(super) fn note_gpu(&self, engine: &EngineKind, seat: &Seat, answer: &Result<Inference, TaskError>) {
+    /// Notes what came of a job on a GPU. One that was lost beside others may have been lost by their doing.
+    pub(super) fn note_gpu(
+        &self,
+        engine: &EngineKind,
+        company: Company,
+        seat: &Seat,
+        answer: &Result<Inference, TaskError>,
+    ) {
         match answer {
             _ if !engine.is_on_gpu() => {}
             Ok(_) => self.breakers.answered(seat.device()),
-            Err(TaskError::WorkerLost(fault)) if breaker::is_of_the_gpu(fault) => self.gpu_lost(fault, seat),
+            Err(TaskError::WorkerLost(fault)) if company == Company::Nobody && breaker::is_of_the_gpu(fault) => {
+                self.gpu_lost(fault, seat);
+            }
             Err(_) => {}
         }
     }

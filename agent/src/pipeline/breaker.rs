@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Losses in a row after which a GPU is left alone. One study costs two at most, so that none does it by itself.
-const LOSSES: u32 = 3;
+/// Losses in a row after which a GPU is left alone, of jobs that had their worker to themselves: what another job did to a worker
+/// is not told of it. A study has one of these at most, so that none does it by itself.
+const LOSSES: u32 = 2;
 /// A GPU that is left alone is tried again after this, and after twice as long each time that it is lost again.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The same, at most.

@@ -237,7 +237,8 @@ impl Pipeline {
         let files: Vec<BorrowedFd<'_>> =
             std::iter::once(folder.as_fd()).chain(segments.iter().map(AsFd::as_fd)).collect();
         let waiting = Instant::now();
-        let process = seat.take(company(job, &task.engine)).map_err(TaskError::WorkerLost)?;
+        let company = company(job, &task.engine);
+        let process = seat.take(company).map_err(TaskError::WorkerLost)?;
         let waited = waiting.elapsed();
         let mut in_steps = Duration::ZERO;
         let (process, answer) = run(process, &task, &files, self.site.bounds, &mut |step| {
@@ -259,7 +260,7 @@ impl Pipeline {
         // Grants, decryption, headers, and the way of the answer back.
         crate::metrics::stage("handover", begun.elapsed().saturating_sub(in_steps).saturating_sub(waited));
         seat.put(process);
-        self.note_gpu(&task.engine, seat, &answer);
+        self.note_gpu(&task.engine, company, seat, &answer);
         answer
     }
 }

@@ -2,12 +2,12 @@
 use super::queue::{Answer, Key, Request};
 use super::scheduler::{Scheduler, Turn};
 use crate::fault::{Blame, Fault};
-use crate::infer::{Engine, Form, Network, Tensor, checked};
+use crate::infer::{Engine, Form, Made, Network, Tensor, checked, not_finite};
 use crate::inference::EngineUsed;
 use ring::digest::{SHA256, digest};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
-use sund_kernels::device::{Device, DeviceError, Input, Series};
+use sund_kernels::device::{Device, DeviceError, Ending, Input, Output, Series};
 
 /// An engine on the device. Clones share it, each for one task at a time.
 #[derive(Clone)]
@@ -80,7 +80,7 @@ impl GpuEngine {
         self
     }
 
-    fn ask(&mut self, name: &str, network: &Network<'_>, input: Input) -> Result<Tensor, Fault> {
+    fn ask(&mut self, name: &str, network: &Network<'_>, input: Input, ending: Option<Ending>) -> Result<Made, Fault> {
         let known = self.keys.iter().find(|(known, _)| known == name).map(|(_, key)| *key);
         let (key, plan) = match known {
             Some(key) => (key, None),
@@ -91,7 +91,7 @@ impl GpuEngine {
                 (key, Some(plan))
             }
         };
-        let input = match self.send(name, key, plan, input)? {
+        let input = match self.send(name, key, plan, input, ending)? {
             Answer::Absent(input) => input,
             answer => return done(name, answer),
         };
@@ -101,16 +101,35 @@ impl GpuEngine {
             let reason = format!("network {name} is not the one that was loaded before");
             return Err(Fault::new("package-altered", Blame::Package, reason));
         }
-        done(name, self.send(name, key, Some(plan), input)?)
+        done(name, self.send(name, key, Some(plan), input, ending)?)
     }
 
-    fn send(&self, name: &str, key: Key, plan: Option<Vec<u8>>, input: Input) -> Result<Answer, Fault> {
+    /// The network's answer as it is.
+    fn scores(&mut self, name: &str, network: &Network<'_>, input: Input) -> Result<Tensor, Fault> {
+        match self.ask(name, network, input, None)? {
+            Made::Scores(tensor) => Ok(tensor),
+            Made::Mask { .. } => {
+                let reason = format!("a mask came of network {name}, and its answer was asked for");
+                Err(Fault::new("gpu-failed", Blame::Sund, reason))
+            }
+        }
+    }
+
+    fn send(
+        &self,
+        name: &str,
+        key: Key,
+        plan: Option<Vec<u8>>,
+        input: Input,
+        ending: Option<Ending>,
+    ) -> Result<Answer, Fault> {
         let (answer, answered) = channel();
         let reply = Box::new(move |said| {
             // Fails only where the task is gone.
             let _ = answer.send(said);
         });
-        self.requests.send(Request { key, name: name.to_owned(), plan, input, reply }).map_err(|_| gone())?;
+        let request = Request { key, name: name.to_owned(), plan, input, ending, reply };
+        self.requests.send(request).map_err(|_| gone())?;
         // No time of its own: the device's is bounded by the scheduler, the task's by the agent.
         answered.recv().map_err(|_| gone())
     }
@@ -131,7 +150,7 @@ impl Engine for GpuEngine {
     }
 
     fn run(&mut self, name: &str, network: &Network<'_>, input: Tensor) -> Result<Tensor, Fault> {
-        self.ask(name, network, Input::Values(input))
+        self.scores(name, network, Input::Values(input))
     }
 
     fn takes_samples(&self) -> bool {
@@ -139,13 +158,24 @@ impl Engine for GpuEngine {
     }
 
     fn run_on_samples(&mut self, name: &str, network: &Network<'_>, series: Series) -> Result<Tensor, Fault> {
-        self.ask(name, network, Input::Series(Box::new(series)))
+        self.scores(name, network, Input::Series(Box::new(series)))
+    }
+
+    fn makes_masks(&self) -> bool {
+        true
+    }
+
+    fn run_to_mask(&mut self, name: &str, network: &Network<'_>, input: Input, ending: Ending) -> Result<Made, Fault> {
+        self.ask(name, network, input, Some(ending))
     }
 }
 
-fn done(name: &str, answer: Answer) -> Result<Tensor, Fault> {
+fn done(name: &str, answer: Answer) -> Result<Made, Fault> {
     match answer {
-        Answer::Done(output) => checked(name, output),
+        Answer::Done(Output::Scores(output)) => checked(name, output).map(Made::Scores),
+        // The device has looked at all of the answer that the mask was made of.
+        Answer::Done(Output::Mask { shape, voxels }) => Ok(Made::Mask { shape, voxels }),
+        Answer::Done(Output::NotFinite) => Err(not_finite(name)),
         Answer::Failed(fault) => Err(fault),
         Answer::Absent(_) => {
             let reason = format!("network {name} was sent to the GPU and is not there");

@@ -3,7 +3,7 @@ use crate::fault::Fault;
 use crate::limits::device::BATCH_WAIT;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use sund_kernels::device::{Input, Tensor};
+use sund_kernels::device::{Ending, Input, Output, Run};
 
 /// SHA-256 of a network's plan: two packages that carry the same one share it.
 pub type Key = [u8; 32];
@@ -18,6 +18,8 @@ pub struct Request {
     pub plan: Option<Vec<u8>>,
     /// What it is given.
     pub input: Input,
+    /// What is to be made of its answer; none: the answer is wanted as it is.
+    pub ending: Option<Ending>,
     /// Takes the answer, once.
     pub reply: Box<dyn FnOnce(Answer) + Send>,
 }
@@ -26,7 +28,7 @@ pub struct Request {
 #[derive(Debug, PartialEq)]
 pub enum Answer {
     /// It ran.
-    Done(Tensor),
+    Done(Output),
     /// The network is not on the device; the input comes back, to be sent again with the plan.
     Absent(Input),
     /// It did not run, or failed.
@@ -126,6 +128,10 @@ impl Waiting {
 
     pub(super) fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    pub(super) fn run(&self) -> Run<'_> {
+        Run { input: &self.request.input, ending: self.request.ending }
     }
 
     pub(super) fn answer(self, answer: Answer) {

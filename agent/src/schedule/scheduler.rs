@@ -4,7 +4,7 @@ use super::residents::Residents;
 use crate::fault::{Blame, Fault};
 use crate::limits::device::{BUDGET_PERCENT, MAX_BATCH, MAX_WAITING, POLL, RUN};
 use std::time::{Duration, Instant};
-use sund_kernels::device::{Device, DeviceError, Input, Network, Tensor};
+use sund_kernels::device::{Device, DeviceError, Network, Output, Run};
 
 /// Decides what a device does.
 pub struct Scheduler<D: Device> {
@@ -126,7 +126,7 @@ impl<D: Device> Scheduler<D> {
         }
     }
 
-    fn answer(&mut self, batch: Vec<Waiting>, outputs: Vec<Tensor>) {
+    fn answer(&mut self, batch: Vec<Waiting>, outputs: Vec<Output>) {
         if outputs.len() != batch.len() {
             let error = format!("{} answers came for {} inputs", outputs.len(), batch.len());
             return self.failed(batch, DeviceError::Failed(error));
@@ -171,12 +171,12 @@ impl<D: Device> Scheduler<D> {
         let (mut at, mut has_evicted) = (at, false);
         loop {
             let batch = self.queue.take(at, most);
-            let inputs: Vec<&Input> = batch.iter().map(|waiting| &waiting.request.input).collect();
+            let runs: Vec<Run<'_>> = batch.iter().map(Waiting::run).collect();
             let Some(network) = self.residents.take_up(&key) else {
                 self.queue.put_back(batch);
                 return Err(Held::Again);
             };
-            match self.device.begin(lane, network, &inputs) {
+            match self.device.begin(lane, network, &runs) {
                 Ok(()) => {
                     self.residents.began(&key);
                     self.lanes[lane] = Some(Running { key, batch, since: None });

@@ -1,7 +1,7 @@
 //! A device of the processor's own: the trait's promises held to the letter, memory that really runs out, faults on demand.
 use std::cell::RefCell;
 use std::rc::Rc;
-use sund_kernels::device::{Device, DeviceError, Input, Network, Tensor};
+use sund_kernels::device::{Device, DeviceError, Ending, Input, Network, Output, Run, Tensor};
 
 /// The input value on which every batch with it fails.
 pub const POISON: f32 = -666.0;
@@ -58,6 +58,8 @@ pub struct HostDevice {
     /// The poll, counted from 0, at which the device is lost.
     pub lost_at: Option<u32>,
     pub hangs: bool,
+    /// What every network computes, whatever its bytes; none: each is a [`Plan`].
+    pub computes: Option<fn(Tensor) -> Tensor>,
     polled: u32,
 }
 
@@ -65,7 +67,7 @@ struct Batch {
     left: u32,
     bytes: u64,
     plan: Plan,
-    inputs: Vec<Tensor>,
+    inputs: Vec<(Tensor, Option<Ending>)>,
 }
 
 pub struct Loaded {
@@ -77,7 +79,9 @@ impl HostDevice {
     pub fn new(total: u64, lanes: usize) -> (Self, Rc<RefCell<Seen>>) {
         let seen = Rc::new(RefCell::new(Seen { total, ..Seen::default() }));
         let lanes = (0..lanes).map(|_| None).collect();
-        let device = Self { lanes, seen: Rc::clone(&seen), polls: vec![1], lost_at: None, hangs: false, polled: 0 };
+        let seen_too = Rc::clone(&seen);
+        let (polls, lost_at, hangs, computes) = (vec![1], None, false, None);
+        let device = Self { lanes, seen: seen_too, polls, lost_at, hangs, computes, polled: 0 };
         (device, seen)
     }
 }
@@ -94,7 +98,8 @@ impl Device for HostDevice {
     }
 
     fn load(&mut self, plan: &[u8]) -> Result<Loaded, DeviceError> {
-        let plan = Plan::read(plan).ok_or_else(|| DeviceError::Refused("it is no plan".into()))?;
+        let any = self.computes.map(|_| Plan { factor: 1, bytes: 1, run_bytes: 1, most: 1 });
+        let plan = any.or_else(|| Plan::read(plan)).ok_or_else(|| DeviceError::Refused("it is no plan".into()))?;
         let mut seen = self.seen.borrow_mut();
         if seen.resident + seen.running + u64::from(plan.bytes) > seen.total {
             return Err(DeviceError::OutOfMemory(format!("{} bytes", plan.bytes)));
@@ -105,7 +110,7 @@ impl Device for HostDevice {
         Ok(Loaded { plan, seen: Rc::clone(&self.seen) })
     }
 
-    fn begin(&mut self, lane: usize, network: &mut Loaded, batch: &[&Input]) -> Result<(), DeviceError> {
+    fn begin(&mut self, lane: usize, network: &mut Loaded, batch: &[Run<'_>]) -> Result<(), DeviceError> {
         assert!(self.lanes[lane].is_none(), "a batch runs on lane {lane}");
         assert!(
             (1..=network.plan.most as usize).contains(&batch.len()),
@@ -113,30 +118,30 @@ impl Device for HostDevice {
             batch.len(),
             network.plan
         );
-        assert!(batch.iter().all(|input| input.shape() == batch[0].shape()), "a batch of several shapes");
+        assert!(batch.iter().all(|run| run.input.shape() == batch[0].input.shape()), "a batch of several shapes");
         let bytes = u64::from(network.plan.run_bytes) * batch.len() as u64;
         let mut seen = self.seen.borrow_mut();
         if seen.resident + seen.running + bytes > seen.total {
             return Err(DeviceError::OutOfMemory(format!("{bytes} bytes for a run")));
         }
-        let tensor = |input: &&Input| match input {
-            Input::Values(tensor) => Ok(tensor.clone()),
+        let tensor = |run: &Run<'_>| match run.input {
+            Input::Values(tensor) => Ok((tensor.clone(), run.ending)),
             Input::Series(series) => {
                 let values = series.prepared().map_err(|error| DeviceError::Refused(error.to_string()))?;
-                Ok(Tensor { shape: series.shape(), values })
+                Ok((Tensor { shape: series.shape(), values }, run.ending))
             }
         };
-        let inputs: Vec<Tensor> = batch.iter().map(tensor).collect::<Result<_, DeviceError>>()?;
+        let inputs: Vec<(Tensor, _)> = batch.iter().map(tensor).collect::<Result<_, DeviceError>>()?;
         seen.running += bytes;
         let left = self.polls[seen.begun.len() % self.polls.len()];
-        seen.begun.push(inputs.iter().map(|input| (network.plan.factor, input.values[0])).collect());
+        seen.begun.push(inputs.iter().map(|(input, _)| (network.plan.factor, input.values[0])).collect());
         self.lanes[lane] = Some(Batch { left, bytes, plan: network.plan, inputs });
         let lanes = self.lanes.iter().flatten().count();
         seen.most_lanes_at_once = seen.most_lanes_at_once.max(lanes);
         Ok(())
     }
 
-    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Tensor>>, DeviceError> {
+    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Output>>, DeviceError> {
         let polled = self.polled;
         self.polled += 1;
         if self.lost_at.is_some_and(|at| polled >= at) {
@@ -149,11 +154,21 @@ impl Device for HostDevice {
         }
         let Batch { bytes, plan, inputs, .. } = self.lanes[lane].take().expect("it was there");
         self.seen.borrow_mut().running -= bytes;
-        if inputs.iter().any(|input| input.values[0] == POISON) {
+        if inputs.iter().any(|(input, _)| input.values[0] == POISON) {
             return Err(DeviceError::Failed("an input was poisoned".into()));
         }
         let answer = |Tensor { shape, values }| Tensor { shape, values: plan.answer(&values) };
-        Ok(Some(inputs.into_iter().map(answer).collect()))
+        let outputs = inputs.into_iter().map(|(input, ending)| {
+            let answer = match self.computes {
+                Some(computes) => computes(input),
+                None => answer(input),
+            };
+            match ending {
+                Some(ending) => ending.of(answer),
+                None => Output::Scores(answer),
+            }
+        });
+        Ok(Some(outputs.collect()))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Tasks on threads of their own, and the device's thread beneath them.
 use super::host::{HostDevice, Plan};
 use sund_agent::fault::{Blame, Fault};
-use sund_agent::infer::{Engine, Form, Tensor};
+use sund_agent::infer::{Engine, Form, Made, Tensor};
 use sund_agent::inference::EngineUsed;
 use sund_agent::schedule::{GpuEngine, Opened, start};
-use sund_kernels::device::{Samples, Series};
+use sund_kernels::device::{Ending, Input, Mask, Samples, Series};
 use sund_kernels::{Grid, Preparation};
 
 /// Networks of 30 bytes on a device of 100: two are there at once.
@@ -77,6 +77,29 @@ fn samples_are_prepared_on_their_way() {
     assert_eq!(prepared, [-1.0, 0.0, 1.0]);
     let answer = engine.run_on_samples("n", &|| Ok(plan(5).bytes()), series).unwrap();
     assert_eq!(answer, Tensor { shape: vec![1, 1, 1, 1, 3], values: plan(5).answer(&prepared) });
+}
+
+#[test]
+fn a_mask_is_made_where_the_answer_is_unless_a_value_of_that_is_not_finite() {
+    let mut engine = engine();
+    assert!(engine.makes_masks());
+    let mut masked = |values: &[f32], dims: [usize; 3]| {
+        let input = Input::Values(Tensor { shape: vec![1, 1, 1, 1, values.len()], values: values.to_vec() });
+        let ending = Ending { dims, softmax: false, mask: Mask::Above { channel: 0, above: 5.0 } };
+        engine.run_to_mask("n", &|| Ok(plan(2).bytes()), input, ending)
+    };
+    let shape = vec![1, 1, 1, 1, 3];
+    let mask = Made::Mask { shape: shape.clone(), voxels: vec![0, 0, 1] };
+    assert_eq!(masked(&[0.0, 1.5, 2.0], [1, 1, 3]).unwrap(), mask);
+    // An answer on another grid comes back as it is, and is looked at all the same.
+    let scores = Made::Scores(Tensor { shape, values: plan(2).answer(&[0.0, 1.5, 2.0]) });
+    assert_eq!(masked(&[0.0, 1.5, 2.0], [1, 3, 1]).unwrap(), scores);
+    for dims in [[1, 1, 3], [1, 3, 1]] {
+        for odd in [f32::NAN, f32::NEG_INFINITY, f32::MAX] {
+            let fault = masked(&[0.0, odd, 2.0], dims).unwrap_err();
+            assert_eq!((fault.code.as_ref(), fault.blame), ("network-not-finite", Blame::Package));
+        }
+    }
 }
 
 #[test]

@@ -52,6 +52,18 @@ unsafe impl<T> Memory for CudaMemory<T> {
     }
 }
 
+#[cfg(feature = "tensorrt")]
+impl CudaMemory<u8> {
+    /// The same bytes as values of another type, which they are a whole number of.
+    pub(crate) fn reinterpreted<T: Plain>(self) -> Result<CudaMemory<T>, CudaError> {
+        if !self.count.is_multiple_of(size_of::<T>()) {
+            return Err(crate::KernelError::Shape { expected: size_of::<T>(), found: self.count }.into());
+        }
+        let count = self.count / size_of::<T>();
+        Ok(CudaMemory { bytes: self.bytes, address: self.address, count, kind: PhantomData })
+    }
+}
+
 impl Cuda {
     /// The GPU of this number, counted from 0 among those that the process may see (`CUDA_VISIBLE_DEVICES`; a MIG slice counts).
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
@@ -143,6 +155,31 @@ impl Cuda {
             at = end;
         }
         Ok(all)
+    }
+
+    /// As many parts of equal length, each in memory of its own.
+    #[cfg(feature = "tensorrt")]
+    pub(crate) fn parts<T: Plain>(
+        &mut self,
+        all: CudaMemory<T>,
+        count: usize,
+    ) -> Result<Vec<CudaMemory<T>>, CudaError> {
+        if count == 1 {
+            return Ok(vec![all]);
+        }
+        self.check(all.count, &all)?;
+        if count == 0 || !all.count.is_multiple_of(count) {
+            return Err(crate::KernelError::Shape { expected: count, found: all.count }.into());
+        }
+        let (of_a_part, bytes) = (all.count / count, all.bytes.len() / count);
+        let part = |n: usize| {
+            let mut part = self.zeros(of_a_part)?;
+            if of_a_part > 0 {
+                self.stream.memcpy_dtod(&all.bytes.slice(n * bytes..(n + 1) * bytes), &mut part.bytes)?;
+            }
+            Ok(part)
+        };
+        (0..count).map(part).collect()
     }
 
     /// Milliseconds that the GPU spends on what `work` asks for.

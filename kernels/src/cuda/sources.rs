@@ -52,7 +52,6 @@ pub fn kernels() -> Vec<String> {
         "fill_holes_keep",
         "normalise_tiles",
         "argmax_is",
-        "not_finite",
         "overlay",
         "quantiles_upper",
         "quantiles_lower",
@@ -69,7 +68,9 @@ pub fn kernels() -> Vec<String> {
     .map(str::to_owned)
     .to_vec();
     for element in ["f32", "f16"] {
-        names.extend(["softmax", "argmax", "threshold", "accumulate_tile"].map(|name| format!("{name}_{element}")));
+        names.extend(
+            ["softmax", "argmax", "threshold", "not_finite", "accumulate_tile"].map(|name| format!("{name}_{element}")),
+        );
         for sample in ["u8", "i16", "u16", "i32", "f32"] {
             let ways = ["nothing", "plane", "volume", "oblique"];
             names.extend(ways.map(|way| format!("preprocess_{way}_{sample}_{element}")));

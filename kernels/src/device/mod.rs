@@ -2,10 +2,12 @@
 //!
 //! A lane is a queue of copies, kernels and networks of its own: while a network runs on one, the samples of the next batch
 //! travel on another. Nothing here waits; whoever schedules asks.
+mod ending;
 #[cfg(feature = "tensorrt")]
 mod gpu;
 mod series;
 
+pub use ending::{Ending, Mask, Output};
 #[cfg(feature = "tensorrt")]
 pub use gpu::{GpuDevice, GpuNetwork, KeptKernels};
 pub use series::{Samples, Series};
@@ -26,11 +28,12 @@ pub trait Device {
 
     /// Begins a batch on a lane that has none: inputs of one shape, at least one and at most [`Network::most`]. Returns before
     /// it is done. After an error nothing runs on the lane.
-    fn begin(&mut self, lane: usize, network: &mut Self::Network, batch: &[&Input]) -> Result<(), DeviceError>;
+    fn begin(&mut self, lane: usize, network: &mut Self::Network, batch: &[Run<'_>]) -> Result<(), DeviceError>;
 
     /// The outputs of the lane's batch, one for each input and in their order, once they are there. Does not wait. After an
-    /// error nothing runs on the lane.
-    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Tensor>>, DeviceError>;
+    /// error nothing runs on the lane. Where an ending was asked for, a mask is what [`Ending::of`] makes of the scores, but that
+    /// it may be another where softmax leaves two scores, or a score and the threshold, within 1e-6 of each other.
+    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Output>>, DeviceError>;
 }
 
 /// A network in a device's memory.
@@ -69,6 +72,15 @@ impl Input {
             Self::Series(series) => series.shape(),
         }
     }
+}
+
+/// One input of a batch, and what is to be made of the network's answer to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// The input.
+    pub input: &'a Input,
+    /// None: the answer is wanted as it is. A device may always give that.
+    pub ending: Option<Ending>,
 }
 
 /// Why a device does not do what it was asked.

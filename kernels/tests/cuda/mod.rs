@@ -1,4 +1,5 @@
 //! The CUDA kernels on the processor: their very sources, compiled for the host with sanitizers, behind the very launchers.
+mod ending;
 pub mod host;
 #[cfg(feature = "fatbin")]
 mod image;

@@ -94,7 +94,10 @@ impl Operation {
                     threshold::<M, f32>(machine, dice);
                     threshold::<M, f16>(machine, dice);
                 }
-                Self::NotFinite => not_finite(machine, dice),
+                Self::NotFinite => {
+                    not_finite::<M, f32>(machine, dice);
+                    not_finite::<M, f16>(machine, dice);
+                }
                 Self::LargestComponent => {
                     let mask = mask(dice);
                     component(machine, &mask, reference::largest_component(&mask), dice, launch::largest_component);
@@ -351,27 +354,34 @@ fn argmax<M: Machine<Error: Debug>, T: Rounded>(machine: &mut M, dice: &mut Dice
 }
 
 /// Twice on the same place: what the first run found must not stay.
-fn not_finite<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
-    let mut values = scores::<f32>(dice, 1, 9.0);
+fn not_finite<M: Machine<Error: Debug>, T: Rounded>(machine: &mut M, dice: &mut Dice) {
+    let mut values = scores::<T>(dice, 1, 9.0);
     let place = dice.below(values.len());
     let mut found = machine.zeros(1).unwrap();
-    for odd in [dice.of(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]), f32::MAX] {
-        values[place] = odd;
+    // The largest of 32 bits, which is infinite in 16, and the largest of 16.
+    for odd in [dice.of(&[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]), f32::MAX, 65504.0] {
+        values[place] = T::rounded(odd);
         let memory = machine.upload(&values).unwrap();
         launch::not_finite(machine, &memory, &mut found).unwrap();
-        assert_eq!(machine.download(&found).unwrap(), [u32::from(reference::not_finite(&values))], "{odd} at {place}");
+        let expected = u32::from(reference::not_finite(&wide(&values)));
+        assert_eq!(machine.download(&found).unwrap(), [expected], "{odd} at {place}");
     }
 }
 
 fn threshold<M: Machine<Error: Debug>, T: Rounded>(machine: &mut M, dice: &mut Dice) {
-    let mut scores = scores::<T>(dice, 1, 2.0);
+    let channels = dice.of(&[1, 1, 2, 5]);
+    let mut scores = scores::<T>(dice, channels, 2.0);
     scores[0] = T::rounded(f32::NAN);
-    let above = dice.of(&[0.5, 0.0, -3.0]);
-    let expected = reference::threshold(&wide(&scores), above);
+    let (above, n, channel) = (dice.of(&[0.5, 0.0, -3.0]), scores.len() / channels, dice.below(channels));
+    let expected = reference::threshold(&wide(&scores[channel * n..(channel + 1) * n]), above);
     let memory = machine.upload(&scores).unwrap();
     let mut mask = machine.zeros(expected.len()).unwrap();
-    launch::threshold(machine, &memory, above, &mut mask).unwrap();
-    assert_eq!(machine.download(&mask).unwrap(), expected, "seed {}", dice.seed);
+    launch::threshold_channel(machine, &memory, channels, channel, above, &mut mask).unwrap();
+    assert_eq!(machine.download(&mask).unwrap(), expected, "channel {channel}, seed {}", dice.seed);
+    if channels == 1 {
+        launch::threshold(machine, &memory, above, &mut mask).unwrap();
+        assert_eq!(machine.download(&mask).unwrap(), expected, "seed {}", dice.seed);
+    }
 }
 
 /// Speckle of any density, blobs, a comb whose teeth join only at its far end, a diagonal, equals, all, nothing.

@@ -3,7 +3,7 @@ use crate::preprocess::{Value, volume};
 use proptest::prelude::*;
 use sund_kernels::Volume;
 
-fn steps(text: &str) -> Vec<Step> {
+pub(crate) fn steps(text: &str) -> Vec<Step> {
     #[derive(serde::Deserialize)]
     struct Plan {
         steps: Vec<Step>,

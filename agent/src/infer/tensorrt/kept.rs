@@ -1,12 +1,12 @@
 //! Engines that were compiled on this box: their plans lie in files beside the spool, not in the package.
 use crate::fault::{Blame, Fault};
-use crate::infer::{Engine, Network, Tensor};
+use crate::infer::{Engine, Made, Network, Tensor};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_NETWORK;
 use crate::schedule::GpuEngine;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use sund_kernels::device::Series;
+use sund_kernels::device::{Ending, Input, Series};
 
 /// TensorRT with the plans of some networks.
 pub struct KeptEngine {
@@ -40,6 +40,14 @@ impl Engine for KeptEngine {
 
     fn run_on_samples(&mut self, name: &str, _: &Network<'_>, series: Series) -> Result<Tensor, Fault> {
         self.engine.run_on_samples(name, &|| plan(&self.plans, name), series)
+    }
+
+    fn makes_masks(&self) -> bool {
+        self.engine.makes_masks()
+    }
+
+    fn run_to_mask(&mut self, name: &str, _: &Network<'_>, input: Input, ending: Ending) -> Result<Made, Fault> {
+        self.engine.run_to_mask(name, &|| plan(&self.plans, name), input, ending)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! All are written against `Machine`, so that what the tests prove on the processor is what runs on a GPU.
 mod component;
+mod ending;
 mod intensity;
 mod overlay;
 mod preprocess;
@@ -10,11 +11,12 @@ mod scores;
 mod tiles;
 
 pub use component::{Work, fill_holes, largest_component};
+pub use ending::{Ended, end, is_exact};
 pub use intensity::{quantiles, z_score};
 pub use overlay::overlay;
 pub use preprocess::{Prepared, Target, preprocess};
 pub use region::{Voxel, crop, occupied_region, paste};
-pub use scores::{Score, argmax, argmax_is, not_finite, softmax, threshold};
+pub use scores::{Score, argmax, argmax_is, not_finite, softmax, threshold, threshold_channel};
 pub use tiles::{TiledScores, accumulate_tile, normalise_tiles};
 
 use super::machine::Memory;

@@ -1,5 +1,6 @@
 //! softmax, argmax, threshold.
 use super::fills;
+use crate::KernelError;
 use crate::cuda::machine::{Call, Machine, Memory, Plain};
 use crate::scores::per_channel;
 
@@ -39,10 +40,25 @@ pub fn threshold<M: Machine, T: Score>(
     above: f32,
     mask: &mut M::Memory<u8>,
 ) -> Result<(), M::Error> {
-    let n = scores.count();
+    threshold_channel(machine, scores, 1, 0, above, mask)
+}
+
+/// The same of one channel of `[channels, n]`; `mask` takes n.
+pub fn threshold_channel<M: Machine, T: Score>(
+    machine: &mut M,
+    scores: &M::Memory<T>,
+    channels: usize,
+    channel: usize,
+    above: f32,
+    mask: &mut M::Memory<u8>,
+) -> Result<(), M::Error> {
+    let n = per_channel(scores.count(), channels)?;
+    if channel >= channels {
+        return Err(KernelError::Shape { expected: channels, found: channel }.into());
+    }
     fills(mask, n)?;
-    let call = Call::over(format!("threshold_{}", T::NAME), n)?.pointer(scores).value(n as u64).value(above);
-    machine.launch(&call.pointer(mask))
+    let call = Call::over(format!("threshold_{}", T::NAME), n)?.pointer(scores).value((channel * n) as u64);
+    machine.launch(&call.value(n as u64).value(above).pointer(mask))
 }
 
 /// Labels to a mask, in place: 1 where it is this one, else 0.
@@ -54,13 +70,14 @@ pub fn argmax_is<M: Machine>(machine: &mut M, labels: &mut M::Memory<u8>, label:
 }
 
 /// Whether one of the values is infinite or NaN: `found` takes a 1 or a 0.
-pub fn not_finite<M: Machine>(
+pub fn not_finite<M: Machine, T: Score>(
     machine: &mut M,
-    values: &M::Memory<f32>,
+    values: &M::Memory<T>,
     found: &mut M::Memory<u32>,
 ) -> Result<(), M::Error> {
     fills(found, 1)?;
     machine.clear(found)?;
     let n = values.count();
-    machine.launch(&Call::over("not_finite", n)?.pointer(values).value(n as u64).pointer(found))
+    let call = Call::over(format!("not_finite_{}", T::NAME), n)?;
+    machine.launch(&call.pointer(values).value(n as u64).pointer(found))
 }

@@ -1,9 +1,9 @@
 //! A stream with its staging: page-locked memory on the host, which is dear to come by, is kept from one batch to the next.
-use super::network::{GpuNetwork, Output};
-use crate::cuda::launch::{self, Prepared, Target};
+use super::network::{Answer, GpuNetwork};
+use crate::cuda::launch::{self, Ended, Prepared, Score, Target};
 use crate::cuda::machine::{Machine, Memory, Plain};
 use crate::cuda::{Cuda, CudaError, CudaMemory, Pinned};
-use crate::device::{DeviceError, Input, Samples, Series, Tensor};
+use crate::device::{DeviceError, Ending, Input, Output, Run, Samples, Series, Tensor};
 use crate::sample::Sample;
 use crate::tensorrt::DataType;
 use crate::{Grid, Preparation};
@@ -16,15 +16,22 @@ pub(super) struct Lane {
     /// The tables of the last series' grids: series of a protocol are alike.
     prepared: Option<(Grid, Grid, Preparation, Prepared<Cuda>)>,
     running: Option<Running>,
-    /// What the last answer came in.
-    answer: Option<Pinned<u8>>,
+    /// What the last answers came in.
+    rooms: Vec<Pinned<u8>>,
+    flags: Vec<Pinned<u32>>,
 }
 
 struct Running {
-    inputs: usize,
-    output: Output,
-    answer: Pinned<u8>,
+    given: Vec<Given>,
     done: CudaEvent,
+}
+
+/// What is on its way back. The memory that it comes from stays until it is there.
+enum Given {
+    /// The answers to so many inputs.
+    Scores { inputs: usize, answer: Answer, room: Pinned<u8> },
+    /// What an ending made of the answer to one, whose shape this is.
+    Mask { shape: Vec<usize>, ended: Ended<Cuda>, room: Pinned<u8>, flag: Pinned<u32> },
 }
 
 /// For each input of a batch, by the type of what is copied.
@@ -56,7 +63,7 @@ macro_rules! staged {
 staged!(u8: u8, i16: i16, u16: u16, f32: f32, f16: f16);
 
 /// What a network takes and gives.
-trait Real: Target + Staged {
+trait Real: Target + Staged + Score {
     fn from_real(value: f32) -> Self;
 }
 
@@ -74,7 +81,7 @@ impl Real for f16 {
 
 impl Lane {
     pub(super) fn new(cuda: Cuda) -> Self {
-        Self { cuda, staging: Staging::default(), prepared: None, running: None, answer: None }
+        Self { cuda, staging: Staging::default(), prepared: None, running: None, rooms: Vec::new(), flags: Vec::new() }
     }
 
     pub(super) fn cuda(&self) -> &Cuda {
@@ -85,14 +92,14 @@ impl Lane {
         &mut self.cuda
     }
 
-    /// Copies in, prepares, runs, copies out: all on the stream, and none waited for.
-    pub(super) fn begin(&mut self, network: &mut GpuNetwork, batch: &[&Input]) -> Result<(), DeviceError> {
+    /// Copies in, prepares, runs, ends, copies out: all on the stream, and none waited for.
+    pub(super) fn begin(&mut self, network: &mut GpuNetwork, batch: &[Run<'_>]) -> Result<(), DeviceError> {
         let mut shape: Vec<i64> =
-            batch.first().map(|input| input.shape()).unwrap_or_default().iter().map(|n| *n as i64).collect();
+            batch.first().map(|run| run.input.shape()).unwrap_or_default().iter().map(|n| *n as i64).collect();
         if let Some(first) = shape.first_mut() {
             *first = batch.len() as i64;
         }
-        let output = match network.kind() {
+        let answer = match network.kind() {
             DataType::Float16 => {
                 let input = self.input::<f16>(batch)?;
                 network.run(&mut self.cuda, &shape, &input)?
@@ -102,19 +109,70 @@ impl Lane {
                 network.run(&mut self.cuda, &shape, &input)?
             }
         };
-        if batch.len() > 1 && output.shape.first() != Some(&batch.len()) {
-            return Err(DeviceError::Refused(format!("{} inputs have an output of {:?}", batch.len(), output.shape)));
+        if batch.len() > 1 && answer.shape.first() != Some(&batch.len()) {
+            return Err(DeviceError::Refused(format!("{} inputs have an output of {:?}", batch.len(), answer.shape)));
         }
-        let bytes = output.memory.count();
-        let kept = self.answer.take().filter(|kept| kept.count() == bytes);
-        let mut answer = kept.map_or_else(|| self.cuda.pinned(bytes), Ok)?;
-        self.cuda.download_into(&output.memory, &mut answer)?;
+        let given = self.give(answer, batch)?;
         let done = self.cuda.stream().record_event(None).map_err(CudaError::from)?;
-        self.running = Some(Running { inputs: batch.len(), output, answer, done });
+        self.running = Some(Running { given, done });
         Ok(())
     }
 
-    pub(super) fn poll(&mut self) -> Result<Option<Vec<Tensor>>, DeviceError> {
+    /// Puts the way back on the stream: as scores, or with an ending where one was asked for that fits.
+    fn give(&mut self, answer: Answer, batch: &[Run<'_>]) -> Result<Vec<Given>, DeviceError> {
+        let Answer { shape, kind, .. } = &answer;
+        let (kind, one) = (*kind, of_one(shape, batch.len()));
+        let fits = |ending: &Ending| {
+            let is_exact = match kind {
+                DataType::Float16 => launch::is_exact::<f16>(ending),
+                _ => launch::is_exact::<f32>(ending),
+            };
+            is_exact && ending.channels(&one).is_some()
+        };
+        let endings: Vec<Option<Ending>> = batch.iter().map(|run| run.ending.filter(fits)).collect();
+        if endings.iter().all(Option::is_none) {
+            return Ok(vec![self.scores(answer, batch.len())?]);
+        }
+        let parts = self.cuda.parts(answer.memory, batch.len())?;
+        let given = parts.into_iter().zip(endings).map(|(memory, ending)| match (ending, kind) {
+            (None, _) => self.scores(Answer { memory, shape: one.clone(), kind }, 1),
+            (Some(ending), DataType::Float16) => self.mask::<f16>(memory.reinterpreted()?, &one, &ending),
+            (Some(ending), _) => self.mask::<f32>(memory.reinterpreted()?, &one, &ending),
+        });
+        given.collect()
+    }
+
+    fn scores(&mut self, answer: Answer, inputs: usize) -> Result<Given, DeviceError> {
+        let mut room = self.room(answer.memory.count())?;
+        self.cuda.download_into(&answer.memory, &mut room)?;
+        Ok(Given::Scores { inputs, answer, room })
+    }
+
+    fn mask<E: Real>(
+        &mut self,
+        mut scores: CudaMemory<E>,
+        shape: &[usize],
+        ending: &Ending,
+    ) -> Result<Given, DeviceError> {
+        let ended = launch::end(&mut self.cuda, &mut scores, shape, ending)?;
+        let mut room = self.room(ended.mask.count())?;
+        let mut flag = self.flags.pop().map_or_else(|| self.cuda.pinned(1), Ok)?;
+        self.cuda.download_into(&ended.mask, &mut room)?;
+        self.cuda.download_into(&ended.not_finite, &mut flag)?;
+        Ok(Given::Mask { shape: shape.to_vec(), ended, room, flag })
+    }
+
+    /// Page-locked memory for what comes back.
+    fn room(&mut self, bytes: usize) -> Result<Pinned<u8>, DeviceError> {
+        if let Some(at) = self.rooms.iter().position(|room| room.count() == bytes) {
+            return Ok(self.rooms.swap_remove(at));
+        }
+        // The old ones are gone first: both may not fit.
+        self.rooms.clear();
+        Ok(self.cuda.pinned(bytes)?)
+    }
+
+    pub(super) fn poll(&mut self) -> Result<Option<Vec<Output>>, DeviceError> {
         let Some(running) = &self.running else { return Err(DeviceError::Failed("nothing runs on the lane".into())) };
         match running.done.try_is_complete() {
             Ok(false) => return Ok(None),
@@ -124,23 +182,41 @@ impl Lane {
                 return Err(CudaError::from(error).into());
             }
         }
-        let Some(Running { inputs, output, answer, .. }) = self.running.take() else { return Ok(None) };
-        let values = reals(answer.values()?, output.kind);
-        self.answer = Some(answer);
-        if inputs == 1 {
-            return Ok(Some(vec![Tensor { shape: output.shape, values }]));
+        let Some(Running { given, .. }) = self.running.take() else { return Ok(None) };
+        let mut outputs = Vec::new();
+        for one in given {
+            match one {
+                Given::Scores { inputs, answer, room } => {
+                    let shape = of_one(&answer.shape, inputs);
+                    let values = reals(room.values()?, answer.kind);
+                    self.rooms.push(room);
+                    if inputs == 1 {
+                        outputs.push(Output::Scores(Tensor { shape, values }));
+                        continue;
+                    }
+                    let of_an_input = shape.iter().product::<usize>().max(1);
+                    let tensor = |values: &[f32]| Tensor { shape: shape.clone(), values: values.to_vec() };
+                    outputs.extend(values.chunks(of_an_input).map(tensor).map(Output::Scores));
+                }
+                Given::Mask { shape, ended, room, flag } => {
+                    outputs.push(match flag.values()? {
+                        [0] => Output::Mask { shape, voxels: room.values()?.to_vec() },
+                        _ => Output::NotFinite,
+                    });
+                    drop(ended);
+                    self.rooms.push(room);
+                    self.flags.push(flag);
+                }
+            }
         }
-        let mut shape = output.shape;
-        shape[0] = 1;
-        let one = shape.iter().product::<usize>().max(1);
-        Ok(Some(values.chunks(one).map(|values| Tensor { shape: shape.clone(), values: values.to_vec() }).collect()))
+        Ok(Some(outputs))
     }
 
     /// The inputs of a batch, one behind the other.
-    fn input<E: Real>(&mut self, batch: &[&Input]) -> Result<CudaMemory<E>, DeviceError> {
+    fn input<E: Real>(&mut self, batch: &[Run<'_>]) -> Result<CudaMemory<E>, DeviceError> {
         let mut parts = Vec::with_capacity(batch.len());
-        for (n, input) in batch.iter().enumerate() {
-            parts.push(match input {
+        for (n, run) in batch.iter().enumerate() {
+            parts.push(match run.input {
                 Input::Values(tensor) => {
                     let values = tensor.values.iter().map(|value| E::from_real(*value));
                     self.stage(n, tensor.values.len(), |room| {
@@ -206,6 +282,15 @@ impl Lane {
 
 fn unstaged() -> DeviceError {
     DeviceError::Failed("an input of the batch was not staged".into())
+}
+
+/// The shape of one answer out of those to so many inputs.
+fn of_one(shape: &[usize], inputs: usize) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    if let Some(first) = shape.first_mut().filter(|_| inputs > 1) {
+        *first = 1;
+    }
+    shape
 }
 
 fn reals(bytes: &[u8], kind: DataType) -> Vec<f32> {

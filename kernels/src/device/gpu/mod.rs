@@ -1,4 +1,5 @@
-//! An NVIDIA GPU: copies from page-locked memory, `preprocess` and TensorRT on one stream for each lane, no host between.
+//! An NVIDIA GPU: copies from page-locked memory, `preprocess`, TensorRT and the steps behind it on one stream for each lane, no
+//! host between.
 //!
 //! A network has one context, so that it takes its memory once. Two lanes may use it: a run waits, on the GPU, for the one
 //! before it on the other lane, while the copies of both pass it by.
@@ -8,7 +9,7 @@ mod network;
 pub use network::GpuNetwork;
 
 use self::lane::Lane;
-use super::{Device, DeviceError, Input, Tensor};
+use super::{Device, DeviceError, Output, Run};
 use crate::cuda::{Cuda, CudaError};
 use crate::tensorrt::{Library, TensorRtError};
 
@@ -72,7 +73,7 @@ impl Device for GpuDevice {
         Ok(network)
     }
 
-    fn begin(&mut self, lane: usize, network: &mut GpuNetwork, batch: &[&Input]) -> Result<(), DeviceError> {
+    fn begin(&mut self, lane: usize, network: &mut GpuNetwork, batch: &[Run<'_>]) -> Result<(), DeviceError> {
         let begun = self.lanes[lane].begin(network, batch);
         if begun.is_err() {
             // Nothing may be on its way when the memory that it uses goes; the error that led here is the one to tell.
@@ -81,7 +82,7 @@ impl Device for GpuDevice {
         begun
     }
 
-    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Tensor>>, DeviceError> {
+    fn poll(&mut self, lane: usize) -> Result<Option<Vec<Output>>, DeviceError> {
         self.lanes[lane].poll()
     }
 }

@@ -22,8 +22,8 @@ pub struct GpuNetwork {
 }
 
 /// What a run gives, once the stream is through with it.
-pub(super) struct Output {
-    /// The answer's bytes.
+pub(super) struct Answer {
+    /// Its bytes.
     pub(super) memory: CudaMemory<u8>,
     pub(super) shape: Vec<usize>,
     pub(super) kind: DataType,
@@ -83,7 +83,7 @@ impl GpuNetwork {
         cuda: &mut Cuda,
         shape: &[i64],
         input: &CudaMemory<T>,
-    ) -> Result<Output, DeviceError> {
+    ) -> Result<Answer, DeviceError> {
         let stream = Arc::clone(cuda.stream());
         stream.context().bind_to_thread().map_err(CudaError::from)?;
         if let Some(ran) = &self.ran {
@@ -111,7 +111,7 @@ impl GpuNetwork {
         let kind = self.session.tensors()[self.output].data_type;
         let memory = outputs.into_iter().find(|(index, _)| *index == self.output).map(|(_, memory)| memory);
         let memory = memory.ok_or_else(|| DeviceError::Failed("the output has no memory".into()))?;
-        Ok(Output { memory, shape, kind })
+        Ok(Answer { memory, shape, kind })
     }
 
     /// Another shape waits for the run before: it may move what that one uses.

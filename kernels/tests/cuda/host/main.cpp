@@ -55,7 +55,7 @@ const std::map<std::string, Kernel> KERNELS = {
     NAMED(largest_component_choose), NAMED(largest_component_keep),
     NAMED(fill_holes_runs), NAMED(fill_holes_unite), NAMED(fill_holes_open), NAMED(fill_holes_keep),
     NAMED(accumulate_tile_f32), NAMED(accumulate_tile_f16), NAMED(normalise_tiles), NAMED(overlay),
-    NAMED(argmax_is), NAMED(not_finite), NAMED(quantiles_upper), NAMED(quantiles_lower),
+    NAMED(argmax_is), NAMED(not_finite_f32), NAMED(not_finite_f16), NAMED(quantiles_upper), NAMED(quantiles_lower),
     NAMED(z_score_sums), NAMED(z_score_squares), NAMED(z_score_apply), NAMED(occupied_region_lines),
     NAMED(occupied_region_columns), NAMED(crop_u8), NAMED(crop_f32), NAMED(paste_u8), NAMED(paste_f32),
 };
