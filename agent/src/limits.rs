@@ -176,8 +176,8 @@ pub mod worker {
     pub const MAX_FILES: usize = 250;
     /// Most GPUs, and parts of them, of one box: a DGX has 8 of 7 parts. One worker for each.
     pub const MAX_DEVICES: usize = 56;
-    /// Most studies at once on one GPU: each holds its samples and masks in the worker's memory.
-    pub const MAX_PLACES: usize = 8;
+    /// Most studies at once on one GPU: each holds its samples and masks in the worker's memory, and a thread of the agent.
+    pub const MAX_PLACES: usize = 4;
     /// Longest code of a worker's refusal; it becomes a label of a metric.
     pub const MAX_CODE: usize = 64;
     /// Longest reason of a worker's refusal, in characters; it goes into reports, and must not fill them.

@@ -108,7 +108,7 @@ pub struct ModelStatus {
     pub outcomes: Vec<(Outcome, u64)>,
 }
 
-/// A worker.
+/// A place at a worker: it has one for each study that it may have at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Its GPU, or part of one, as `nvidia-smi -L` names it; `None` where none is named.

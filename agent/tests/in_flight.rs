@@ -326,6 +326,10 @@ async fn costs_the_study_beside_it_nothing(fate: Fate, processor: bool) {
         |of_bad: bool| tasks.iter().filter(|(_, is_for_gpu, is_bad, _)| *is_for_gpu && *is_bad == of_bad).count();
     assert_eq!((on_gpu(true), on_gpu(false)), (2, 2), "{tasks:?}");
     assert!(tasks.iter().filter(|(life, ..)| *life > 1).all(|(.., in_flight)| *in_flight == 1), "alone: {tasks:?}");
+    if fate == Fate::BadOneIsTooLarge {
+        let told = || node.audited(&["job-restarted", "because of the job beside this one (gpu-memory)"]).then_some(());
+        until("the audit trail says why the good one ran again", told).await;
+    }
     let held = archive.holds(if processor { 4 } else { 3 }).await;
     assert!(report(&held, &good).says("tensorrt-rtx"), "it was not taken off the GPU");
     assert!(report(&held, &bad).says(if processor { "tract" } else { "AI outcome: failed" }));
@@ -418,7 +422,9 @@ fn two_tasks_in_one_worker_share_its_memory_and_its_end() {
     fs::write(&program, format!("#!/bin/sh\necho $$ >> {}\nexec {SUND} worker\n", starts.display())).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
     let starts = || fs::read_to_string(&starts).unwrap_or_default().lines().count();
-    let seats = Seat::several(Launcher::Child { program }, None, 2);
+    // It begins anew to see this GPU alone, before it is asked for the second conversation.
+    let device = "GPU-8d2f5a1c-0000-4000-8000-000000000001".to_owned();
+    let seats = Seat::several(Launcher::Child { program }, Some(device), 2);
     let lost = both_run(&seats, Bounds { memory: 1 << 20, ..BOUNDS });
     assert!(lost.iter().any(|lost| *lost == Err("worker-out-of-memory".into())), "{lost:?}");
     let losses = ["worker-out-of-memory", "worker-died"];
