@@ -72,6 +72,7 @@ impl Config {
                 bounds: DEFAULT_BOUNDS,
                 devices: Vec::new(),
                 engines: Engines::here(None).with_libraries(&[]),
+                compiles: false,
                 activation: Activation::OnDemand,
             },
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },

@@ -50,11 +50,18 @@ pub struct WorkerSettings {
     pub devices: Vec<String>,
     /// What is there to run networks with.
     pub engines: Engines,
+    /// Whether engines that lack are compiled on the box. Not where a worker is a unit: it cannot read what lies beside the spool.
+    pub compiles: bool,
     /// When golden cases are run; a file cannot ask for less than before the first job.
     pub activation: Activation,
 }
 
 impl WorkerSettings {
+    /// A seat for the worker that compiles engines, on the first GPU; `None` where none does.
+    pub fn compiler(&self) -> Option<Seat> {
+        self.compiles.then(|| Seat::new(self.launcher.clone(), self.devices.first().cloned()))
+    }
+
     /// A seat for each worker.
     pub fn seats(&self) -> Vec<Seat> {
         let seat = |device: Option<String>| Seat::new(self.launcher.clone(), device);
@@ -167,7 +174,9 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     let bounds = Bounds { memory, time, wait: WORKER_WAIT };
     let engines = Engines::here(onnxruntime.as_deref()).with_libraries(&tensorrt);
     let devices = section.map(devices).unwrap_or_default();
-    Some(WorkerSettings { launcher: launcher?, bounds, devices, engines, activation: Activation::AtStart })
+    let launcher = launcher?;
+    let compiles = matches!(launcher, Launcher::Child { .. });
+    Some(WorkerSettings { launcher, bounds, devices, engines, compiles, activation: Activation::AtStart })
 }
 
 /// The names of GPUs, each once.

@@ -11,4 +11,4 @@ mod supervise;
 pub use launch::{Launcher, Process, Seat};
 pub use message::{Answer, Asked, Question, Said, Task, TaskInstance};
 pub use process::{Work, serve, serve_with};
-pub use supervise::{Bounds, TaskError, look_for_gpu, run};
+pub use supervise::{Bounds, TaskError, compile, look_for_gpu, run};

@@ -52,6 +52,11 @@ pub fn serve_with(work: &mut Work<'_>) -> Result<(), ChannelError> {
                 say(Said::Found(Found::look(&libraries)), &[])?;
                 continue;
             }
+            Asked::Compile(order) => {
+                allowed.store(order.memory, Ordering::Relaxed);
+                say(order.fill(&files).map_or_else(Said::Failed, Said::Compiled), &[])?;
+                continue;
+            }
             Asked::See(device) => {
                 see(&device)?;
                 continue;
