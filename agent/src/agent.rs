@@ -10,7 +10,7 @@ use crate::gpus::{Gpus, usable};
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
 use crate::metrics;
-use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, deliver, retain, run_jobs};
+use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, compile_engines, deliver, retain, run_jobs};
 use crate::spool::Spool;
 use crate::status::Status;
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ impl Agent {
         say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
         say_what_is_lost(&audit, spool.usage().damaged)?;
         let gpus = gpus(&mut config.worker);
-        let seats = config.worker.seats();
+        let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
         let site = Site {
             ae_title: config.node.ae_title,
             routes: config.routes,
@@ -114,6 +114,9 @@ impl Agent {
                 gpus.watch(&stopped);
                 Ok(())
             });
+        }
+        if let Some(seat) = compiler {
+            services.spawn(endless(compile_engines(Arc::clone(&pipeline), seat)));
         }
         for seat in seats {
             let runner = Arc::clone(&pipeline);

@@ -126,6 +126,8 @@ pub mod decode {
 
 /// Model packages.
 pub mod model {
+    use std::time::Duration;
+
     /// Longest manifest.
     pub const MAX_MANIFEST: u64 = 256 * 1024;
     /// Longest network file.
@@ -162,6 +164,8 @@ pub mod model {
     pub const MAX_KEY: u64 = 16 * 1024;
     /// Most signatures in it.
     pub const MAX_SIGNATURES: usize = 16;
+    /// Longest time in which an engine is compiled on the box; the next choice serves meanwhile.
+    pub const COMPILE_TIME: Duration = Duration::from_mins(30);
     /// Most network sessions for different image shapes that are kept.
     pub const MAX_SESSIONS: usize = 8;
     /// Longest side of an image that is given to a network.

@@ -14,6 +14,7 @@ mod correct;
 mod decoded;
 mod delivery;
 mod desks;
+mod engines;
 mod export;
 mod intake;
 mod queue;
@@ -27,6 +28,7 @@ mod whose;
 
 pub use activate::Activation;
 pub use delivery::deliver;
+pub use engines::compile_engines;
 pub use intake::{SpoolIntake, assemble};
 pub use recorder::Recorder;
 pub use retention::retain;
@@ -47,6 +49,7 @@ use activate::Models;
 use breaker::Breakers;
 use decoded::Decoded;
 use desks::Desks;
+use engines::Compiling;
 use queue::JobQueue;
 use refused::Refused;
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -86,6 +89,7 @@ pub struct Pipeline {
     found: OnceLock<Engines>,
     models: Models,
     breakers: Breakers,
+    compiling: Compiling,
     recorder: Recorder,
     jobs: JobQueue,
     desks: Desks,
@@ -138,6 +142,7 @@ impl Pipeline {
             found: OnceLock::new(),
             models: Models::default(),
             breakers: Breakers::default(),
+            compiling: Compiling::default(),
             packages,
             recorder,
             jobs: JobQueue::default(),
@@ -163,6 +168,7 @@ impl Pipeline {
         self.draining.send_replace(true);
         self.jobs.close();
         self.models.interrupt();
+        self.compiling.interrupt();
         self.deliveries.notify_waiters();
     }
 

@@ -6,11 +6,15 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+#[cfg(feature = "tensorrt")]
+use std::time::Duration;
 use sund_agent::compile::{Bounds, Compiler, Proof, Target, compile, keep};
 use sund_agent::fault::Fault;
 use sund_agent::infer::{Engines, Gpu, TensorRtLibrary};
 use sund_agent::model::Package;
 use sund_agent::model::compiled::Compiled;
+#[cfg(feature = "tensorrt")]
+use sund_agent::worker::Bounds;
 use sund_agent::worker::Launcher;
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
@@ -221,4 +225,37 @@ fn tensorrt_rtx_compiles_the_packaged_models_in_both_precisions() {
         let opened = Package::inspect(&package).unwrap();
         assert_eq!(opened.manifest.compiled.len(), 2 * opened.manifest.networks.len());
     }
+}
+
+/// By the library itself, in a worker: needs no GPU.
+#[cfg(feature = "tensorrt")]
+#[test]
+fn a_worker_compiles_what_it_is_ordered_to_and_nothing_else() {
+    use std::os::fd::AsFd as _;
+    use sund_agent::compile::{Order, open};
+    let path = PathBuf::from(std::env::var("SUND_TEST_TENSORRT_RTX").expect("it names libtensorrt_rtx.so.1"));
+    let version = open("tensorrt-rtx", &path).unwrap().version();
+    let folder = tempfile::tempdir().unwrap();
+    let package = Package::open(&package(folder.path(), "text-detection", &["fp32", "fp16"])).unwrap();
+    let ordered = |change: &dyn Fn(&mut Order)| {
+        let library = TensorRtLibrary { class: "tensorrt-rtx".into(), path: path.clone(), version: version.clone() };
+        let (precision, architecture) = ("fp32".to_owned(), "sm89".to_owned());
+        let package_digest = package.digest.clone();
+        let mut order = Order { package_digest, library, precision, architecture, memory: 8 << 30 };
+        change(&mut order);
+        let (contents, place) = (package.contents.descriptor().unwrap(), tempfile::tempfile().unwrap());
+        let worker = Launcher::Child { program: SUND.into() }.launch().unwrap();
+        let bounds = Bounds { memory: 8 << 30, time: Duration::from_mins(10), wait: Duration::ZERO };
+        let lengths = sund_agent::worker::compile(worker, &order, &[contents.as_fd(), place.as_fd()], bounds);
+        lengths.map(|lengths| (lengths, place.metadata().unwrap().len())).map_err(|error| error.fault().code)
+    };
+    for precision in ["fp32", "fp16"] {
+        let (lengths, written) = ordered(&|order| order.precision = precision.into()).unwrap();
+        assert!(lengths == [written] && written > 100_000, "{precision}: {lengths:?}, {written}");
+    }
+    let refused = |change: &dyn Fn(&mut Order)| ordered(change).unwrap_err();
+    assert_eq!(refused(&|order| order.package_digest.push('0')), "package-altered");
+    assert_eq!(refused(&|order| order.library.version.push('0')), "engine-unavailable");
+    assert_eq!(refused(&|order| order.library.path = "/no/such/library.so".into()), "engine-unavailable");
+    assert_eq!(refused(&|order| order.precision = "int8".into()), "engine-not-validated");
 }

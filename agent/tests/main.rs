@@ -2,6 +2,7 @@
 mod association;
 mod audit;
 mod compile;
+mod compiled_here;
 mod config;
 mod console;
 mod crash;

@@ -4,13 +4,15 @@
 use crate::hospital::{Archive, Node, SUND, codes, destination, ends, frame, new_uid, text_detection, until};
 use dicom_dictionary_std::tags;
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::infer::{Engines, Gpu, TensorRtLibrary};
@@ -20,11 +22,11 @@ use sund_agent::model::manifest::ValidatedEngine;
 use sund_agent::worker::channel::Channel;
 use sund_agent::worker::{Answer, Bounds, Launcher, Said};
 
-const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30), wait: Duration::ZERO };
+pub const BOUNDS: Bounds = Bounds { memory: 1 << 30, time: Duration::from_secs(30), wait: Duration::ZERO };
 
 /// How the stand-in is lost on a task for a GPU.
 #[derive(Clone, Copy)]
-enum Loss {
+pub enum Loss {
     /// The driver takes the process with it.
     Dies,
     /// It never answers, as after an Xid.
@@ -34,36 +36,63 @@ enum Loss {
 }
 
 /// A worker for each connection, as systemd starts them. Behind it is a real one, which gets what is not for the GPU.
-struct Card {
-    socket: PathBuf,
+pub struct Card {
+    pub socket: PathBuf,
     /// What each task was for: `gpu`, `processor`.
     tasks: Arc<Mutex<Vec<&'static str>>>,
     /// True while the GPU is well: the real worker does its tasks on tract, in its name.
-    is_well: Arc<AtomicBool>,
+    pub is_well: Arc<AtomicBool>,
+    /// What comes of an order to compile; it waits while there is nothing.
+    compiles: Arc<(Mutex<Option<Made>>, Condvar)>,
+}
+
+/// What comes of an order to compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// A plan for each network.
+    Plans,
+    /// The library does not know how.
+    Nothing,
+    /// The library takes the process with it.
+    Death,
+    /// Plans are claimed, and none was written.
+    Claims,
 }
 
 impl Card {
-    fn new(folder: &Path, loss: Loss) -> Self {
+    pub fn new(folder: &Path, loss: Loss) -> Self {
         let socket = folder.join("worker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
-        let card = Self { socket, tasks: Arc::default(), is_well: Arc::default() };
-        let (tasks, is_well) = (Arc::clone(&card.tasks), Arc::clone(&card.is_well));
+        let card = Self { socket, tasks: Arc::default(), is_well: Arc::default(), compiles: Arc::default() };
+        let state = (Arc::clone(&card.tasks), Arc::clone(&card.is_well), Arc::clone(&card.compiles));
         std::thread::spawn(move || {
             while let Ok((agent, _)) = listener.accept() {
-                let (tasks, is_well) = (Arc::clone(&tasks), Arc::clone(&is_well));
-                std::thread::spawn(move || stand_in(&agent, loss, &tasks, &is_well));
+                let (tasks, is_well, compiles) = state.clone();
+                std::thread::spawn(move || stand_in(&agent, loss, &tasks, &is_well, &compiles));
             }
         });
         card
     }
 
-    fn tasks(&self) -> Vec<&'static str> {
+    /// Has orders to compile come to this.
+    pub fn makes(&self, made: Made) {
+        *self.compiles.0.lock().unwrap() = Some(made);
+        self.compiles.1.notify_all();
+    }
+
+    pub fn tasks(&self) -> Vec<&'static str> {
         self.tasks.lock().unwrap().clone()
     }
 }
 
 /// Hands on what comes, until a task for the GPU does, or the agent goes away.
-fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>, is_well: &AtomicBool) {
+fn stand_in(
+    agent: &UnixStream,
+    loss: Loss,
+    tasks: &Mutex<Vec<&'static str>>,
+    is_well: &AtomicBool,
+    (made, is_known): &(Mutex<Option<Made>>, Condvar),
+) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let stdin = Stdio::from(OwnedFd::from(theirs));
     let mut worker = Command::new(SUND).arg("worker").stdin(stdin).stdout(Stdio::null()).spawn().unwrap();
@@ -71,7 +100,7 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>, is
     let (mut from_worker, mut to_agent) = (channel(&ours), channel(agent));
     let in_its_name = Arc::new(AtomicBool::new(false));
     let is_in_its_name = Arc::clone(&in_its_name);
-    let mut for_agent = move |message: &mut Value| {
+    let mut for_agent = move |message: &mut Value, _: &[OwnedFd]| {
         let engine = message.pointer_mut("/said/done/inference/engine");
         if let Some(engine) = engine.filter(|_| is_in_its_name.load(Ordering::Relaxed)) {
             *engine = json!({ "class": "tensorrt-rtx", "precision": "fp32", "version": "1.3.0" });
@@ -80,7 +109,30 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>, is
     };
     let answers = std::thread::spawn(move || while hand_on(&mut from_worker, &mut to_agent, &mut for_agent) {});
     let (mut from_agent, mut to_worker, mut says) = (channel(agent), channel(&ours), channel(agent));
-    let mut is_for_worker = |message: &mut Value| {
+    let mut is_for_worker = |message: &mut Value, files: &[OwnedFd]| {
+        let number = message["number"].as_u64().unwrap();
+        if !message["asked"]["compile"].is_null() {
+            tasks.lock().unwrap().push("compile");
+            let made = is_known.wait_while(made.lock().unwrap(), |made| made.is_none()).unwrap().unwrap();
+            let said = match made {
+                Made::Death => {
+                    agent.shutdown(Shutdown::Both).unwrap();
+                    return false;
+                }
+                Made::Nothing => {
+                    Said::Failed(Fault::new("network-not-compiled", Blame::Package, "no kernel does this"))
+                }
+                Made::Claims => Said::Compiled(vec![7; 2]),
+                Made::Plans => {
+                    for place in &files[1..] {
+                        File::from(place.try_clone().unwrap()).write_all(b"a plan").unwrap();
+                    }
+                    Said::Compiled(vec![6; files.len() - 1])
+                }
+            };
+            says.send(&Answer { number, said }, &[]).unwrap();
+            return false;
+        }
         let is_for_gpu = !message["asked"]["task"]["engine"]["tensor-rt"].is_null();
         tasks.lock().unwrap().push(if is_for_gpu { "gpu" } else { "processor" });
         in_its_name.store(is_for_gpu, Ordering::Relaxed);
@@ -94,7 +146,6 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>, is
             Loss::Hangs => {}
             Loss::IsFull => {
                 let fault = Fault::new("gpu-memory", Blame::Box, "the network does not fit");
-                let number = message["number"].as_u64().unwrap();
                 says.send(&Answer { number, said: Said::Failed(fault) }, &[]).unwrap();
             }
         }
@@ -107,10 +158,11 @@ fn stand_in(agent: &UnixStream, loss: Loss, tasks: &Mutex<Vec<&'static str>>, is
 }
 
 /// One message with its files, where it is meant to go on; false once one of the two sides is gone.
-fn hand_on(from: &mut Channel, to: &mut Channel, goes_on: impl FnOnce(&mut Value) -> bool) -> bool {
+fn hand_on(from: &mut Channel, to: &mut Channel, goes_on: impl FnOnce(&mut Value, &[OwnedFd]) -> bool) -> bool {
     let Ok((mut message, files)) = from.receive::<Value>() else { return false };
+    let goes_on = goes_on(&mut message, &files);
     let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
-    !goes_on(&mut message) || to.send(&message, &files).is_ok()
+    !goes_on || to.send(&message, &files).is_ok()
 }
 
 /// The text model with an engine for the GPU in it; validated for the GPU, and for the processor if `processor`.

@@ -4,10 +4,13 @@
 //! package's own tolerances. What the engine itself answers is judged on the box, before it serves.
 mod entries;
 mod files;
+mod order;
 mod prove;
 mod shapes;
 mod target;
 
+pub use files::keep_plan;
+pub use order::Order;
 pub use prove::prove;
 pub use target::Target;
 
@@ -15,6 +18,7 @@ use crate::fault::{Blame, Fault};
 use crate::infer::{Engines, kept_name};
 use crate::limits::model::MAX_NETWORK;
 use crate::model::compiled::{Compiled, FOLDER};
+use crate::model::manifest::Network;
 use crate::model::{Contents, MANIFEST, Package, half};
 use crate::study::open::hex;
 use crate::worker::Launcher;
@@ -123,42 +127,74 @@ fn plans(
     proof: Proof<'_>,
     on_network: &mut dyn FnMut(&str),
 ) -> Result<Vec<(String, Vec<u8>)>, Fault> {
-    let manifest = &package.manifest;
-    if !manifest.engines.iter().any(|valid| valid.class == target.class && valid.precision == precision) {
-        let reason = format!(
-            "`engines` does not name {0} {precision}: add {{ class = \"{0}\", precision = \"{precision}\" }} where you \
-             answer for it",
-            target.class
-        );
-        return Err(Fault::new("engine-not-validated", Blame::Package, reason));
-    }
-    let mut networks = Vec::new();
-    for network in &manifest.networks {
-        let bounds = shapes::bounds(manifest, network)?;
-        networks.push((network.name.clone(), package.network(&network.name)?, bounds));
-    }
+    let forms = forms(package, target.class, precision)?;
     if precision == "fp16" {
-        for (name, network, _) in &mut networks {
-            *network = half::converted(network).map_err(|why| {
-                let reason = format!("network {name} {why}: it has no form of 16 bits");
-                Fault::new("precision-not-held", Blame::Package, reason)
-            })?;
-        }
-        let converted = networks.iter().map(|(name, network, _)| (name.as_str(), network.as_slice())).collect();
+        let converted = forms.iter().map(|form| (form.name.as_str(), form.onnx.as_slice())).collect();
         on_network("golden cases in fp16");
         prove(package, &converted, proof)?;
     }
-    let mut plans = Vec::new();
-    for (name, network, bounds) in networks {
-        on_network(&name);
-        let plan = compiler.compile(&network, &target.architectures, bounds.as_ref()).map_err(|why| {
-            Fault::new("network-not-compiled", Blame::Package, format!("network {name} cannot be compiled: {why}"))
-        })?;
-        if plan.is_empty() || plan.len() as u64 > MAX_NETWORK {
-            let reason = format!("network {name} is compiled to {} bytes, at most {MAX_NETWORK} are taken", plan.len());
-            return Err(Fault::new("network-not-compiled", Blame::Package, reason));
-        }
-        plans.push((name, plan));
+    let plans = forms.into_iter().map(|form| {
+        on_network(&form.name);
+        let plan = plan(&form, &target.architectures, compiler)?;
+        Ok((form.name, plan))
+    });
+    plans.collect()
+}
+
+/// A network in the form in which it is compiled.
+struct Form {
+    name: String,
+    onnx: Vec<u8>,
+    /// Of its input, where a length is free.
+    bounds: Option<Bounds>,
+}
+
+/// The networks of a package in a precision that it is validated for.
+fn forms(package: &Package, class: &str, precision: &str) -> Result<Vec<Form>, Fault> {
+    let manifest = &package.manifest;
+    if !manifest.engines.iter().any(|valid| valid.class == class && valid.precision == precision) {
+        let reason = format!(
+            "`engines` does not name {class} {precision}: add {{ class = \"{class}\", precision = \"{precision}\" }} where \
+             you answer for it"
+        );
+        return Err(Fault::new("engine-not-validated", Blame::Package, reason));
     }
-    Ok(plans)
+    let form = |network: &Network| {
+        let bounds = shapes::bounds(manifest, network)?;
+        let mut onnx = package.network(&network.name)?;
+        if precision == "fp16" {
+            onnx = half::converted(&onnx).map_err(|why| {
+                let reason = format!("network {} {why}: it has no form of 16 bits", network.name);
+                Fault::new("precision-not-held", Blame::Package, reason)
+            })?;
+        }
+        Ok(Form { name: network.name.clone(), onnx, bounds })
+    };
+    manifest.networks.iter().map(form).collect()
+}
+
+/// What is compiled of a network.
+fn plan(form: &Form, architectures: &[String], compiler: &dyn Compiler) -> Result<Vec<u8>, Fault> {
+    let refused = |reason: String| Fault::new("network-not-compiled", Blame::Package, reason);
+    let Form { name, onnx, bounds } = form;
+    let plan = compiler
+        .compile(onnx, architectures, bounds.as_ref())
+        .map_err(|why| refused(format!("network {name} cannot be compiled: {why}")))?;
+    if plan.is_empty() || plan.len() as u64 > MAX_NETWORK {
+        let length = plan.len();
+        return Err(refused(format!("network {name} is compiled to {length} bytes, at most {MAX_NETWORK} are taken")));
+    }
+    Ok(plan)
+}
+
+/// Opens the library of an engine class. Only in a process that may be lost.
+#[cfg(feature = "tensorrt")]
+pub fn open(class: &str, library: &Path) -> Result<Box<dyn Compiler>, Fault> {
+    crate::infer::TensorRtCompiler::open(class, library).map(|compiler| Box::new(compiler) as Box<dyn Compiler>)
+}
+
+/// There is nothing to open it with.
+#[cfg(not(feature = "tensorrt"))]
+pub fn open(_: &str, _: &Path) -> Result<Box<dyn Compiler>, Fault> {
+    Err(crate::infer::without_tensorrt())
 }

@@ -73,6 +73,7 @@ impl Config {
                 devices: Vec::new(),
                 studies_per_gpu: STUDIES_PER_GPU,
                 engines: Engines::here(None).with_libraries(&[]),
+                compiles: false,
                 activation: Activation::OnDemand,
             },
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },

@@ -52,11 +52,18 @@ pub struct WorkerSettings {
     pub studies_per_gpu: usize,
     /// What is there to run networks with.
     pub engines: Engines,
+    /// Whether engines that lack are compiled on the box. Not where a worker is a unit: it cannot read what lies beside the spool.
+    pub compiles: bool,
     /// When golden cases are run; a file cannot ask for less than before the first job.
     pub activation: Activation,
 }
 
 impl WorkerSettings {
+    /// A seat for the worker that compiles engines, on the first GPU; `None` where none does.
+    pub fn compiler(&self) -> Option<Seat> {
+        self.compiles.then(|| Seat::new(self.launcher.clone(), self.devices.first().cloned()))
+    }
+
     /// The seats of all workers. On the processor one study at a time: more would only share its cores.
     pub fn seats(&self) -> Vec<Seat> {
         let has_gpu = !self.engines.libraries.is_empty() || !self.engines.tensorrt.is_empty();
@@ -177,12 +184,15 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     if let Some(section) = section.filter(|_| !(1..=MAX_PLACES).contains(&studies_per_gpu)) {
         section.complain("studies_per_gpu", "is out of range", &format!("write a number from 1 to {MAX_PLACES}"));
     }
+    let launcher = launcher?;
+    let compiles = matches!(launcher, Launcher::Child { .. });
     Some(WorkerSettings {
-        launcher: launcher?,
+        launcher,
         bounds,
         devices,
         studies_per_gpu,
         engines,
+        compiles,
         activation: Activation::AtStart,
     })
 }

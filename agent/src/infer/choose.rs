@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub const ONNXRUNTIME_VARIABLE: &str = "SUND_ONNXRUNTIME";
 
 /// What runs on a GPU, the preferred one first.
-const COMPILED: [(&str, &str); 4] =
+pub(super) const COMPILED: [(&str, &str); 4] =
     [("tensorrt-rtx", "fp16"), ("tensorrt-rtx", "fp32"), ("tensorrt", "fp16"), ("tensorrt", "fp32")];
 
 /// What this machine has to run networks with.
@@ -267,7 +267,7 @@ impl Engines {
     }
 
     /// What runs compiled networks of a class here.
-    fn on_gpu(&self, class: &str, precision: &str) -> Result<(&TensorRtLibrary, &Gpu), String> {
+    pub(super) fn on_gpu(&self, class: &str, precision: &str) -> Result<(&TensorRtLibrary, &Gpu), String> {
         if self.libraries.is_empty() && self.tensorrt.is_empty() {
             let (key, variable) = (compiled::key(class), compiled::variable(class));
             return Err(format!("no library of it is named, by [worker] {key} or {variable}"));
@@ -289,7 +289,7 @@ impl Engines {
     }
 
     /// The engines in the package, where there is one for each network that fits this library and GPU.
-    fn packaged(&self, package: &Package, class: &str, precision: &str) -> Result<Plans, String> {
+    pub(super) fn packaged(&self, package: &Package, class: &str, precision: &str) -> Result<Plans, String> {
         let (library, gpu) = self.on_gpu(class, precision)?;
         for network in &package.manifest.networks {
             let of_network =
@@ -323,7 +323,7 @@ impl Engines {
     }
 
     /// The engines that were compiled on this box, where there is one for each network.
-    fn kept(&self, package: &Package, class: &str, precision: &str) -> Result<Plans, String> {
+    pub(super) fn kept(&self, package: &Package, class: &str, precision: &str) -> Result<Plans, String> {
         let (library, gpu) = self.on_gpu(class, precision)?;
         let folder = self.kept.as_deref().ok_or("there is no folder in which such engines are kept")?;
         let mut plans = Vec::new();
@@ -358,7 +358,7 @@ pub fn kept_name(
     format!("{digest}-{network}-{class}-{version}-{precision}-{architecture}.plan")
 }
 
-fn is_validated(validated: &[ValidatedEngine], class: &str, precision: &str) -> bool {
+pub(super) fn is_validated(validated: &[ValidatedEngine], class: &str, precision: &str) -> bool {
     validated.iter().any(|engine| engine.class == class && engine.precision == precision)
 }
 
@@ -369,6 +369,7 @@ fn name(engine: &ValidatedEngine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infer::Lacking;
 
     const RTX: &str = "tensorrt-rtx";
 
@@ -492,6 +493,23 @@ mod tests {
         ];
         for other in others {
             assert_eq!(chosen(&other, &package), "tract fp32");
+        }
+        // It lacks where these could make it and where none is there; an engine that is there is not made again.
+        let lacks = |engines: &Engines| engines.lacking(&package).iter().map(Lacking::name).collect::<Vec<_>>();
+        assert_eq!(lacks(&here), Vec::<String>::new());
+        let newer = Engines { tensorrt: vec![self::library("tensorrt", "11.5.0")], ..here.clone() };
+        assert_eq!(lacks(&newer), [name]);
+        let lacking = newer.lacking(&package).remove(0);
+        assert_eq!(
+            lacking.files,
+            [folder.path().join(kept_name(&package.digest, "detect", ("tensorrt", "fp32"), "11.5.0", "sm89"))]
+        );
+        for without in [
+            Engines { gpu: None, ..newer.clone() },
+            Engines { tensorrt: Vec::new(), ..newer.clone() },
+            Engines { kept: None, ..newer },
+        ] {
+            assert_eq!(lacks(&without), Vec::<String>::new());
         }
         let mut another = package;
         another.digest = format!("sha256:{}", "1".repeat(64));

@@ -1,6 +1,7 @@
 //! Engines: what runs a network. tract is always there; ONNX Runtime and TensorRT where they are installed.
 mod choose;
 mod gpu;
+mod lacking;
 mod onnxruntime;
 #[cfg(feature = "tensorrt")]
 mod tensorrt;
@@ -8,6 +9,7 @@ mod tract;
 
 pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, Plans, kept_name};
 pub use gpu::{Found, Gpu, TensorRtLibrary};
+pub use lacking::Lacking;
 pub use onnxruntime::OnnxRuntimeEngine;
 #[cfg(feature = "tensorrt")]
 pub use tensorrt::TensorRtCompiler;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Before a worker that was not there is looked for again: at the start of a machine its unit may come up a little later.
@@ -104,6 +104,11 @@ impl Models {
     pub(super) fn miss(&self, digest: &str, engine: &EngineKind) -> Option<String> {
         let misses = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
         misses.get(digest)?.iter().find(|(known, _)| known == engine).map(|(_, reason)| reason.clone())
+    }
+
+    /// Held while golden cases run: one at a time, whoever runs jobs.
+    pub(super) fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn missed(&self, digest: &str, engine: EngineKind, fault: &Fault) {
@@ -230,7 +235,7 @@ impl Pipeline {
         let is_due =
             || matches!(self.models.standing(&package.digest), Some(Standing::Checking(_) | Standing::Waiting(_)));
         if is_due() {
-            let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one_at_a_time = self.models.one_at_a_time();
             // Another one may have come first.
             if is_due() {
                 self.activate(package, seat);
@@ -258,7 +263,7 @@ impl Pipeline {
             Advice::Use => true,
             Advice::Leave => false,
             Advice::Try => {
-                let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+                let _one_at_a_time = self.models.one_at_a_time();
                 self.try_gpu(package, &serving.engine, seat)
             }
         };
@@ -319,7 +324,7 @@ impl Pipeline {
     /// The engine of the processor that answers a job in place of a GPU that was lost on it: the first that the package is
     /// validated for and whose golden cases hold, always checked. Where there is none, why.
     pub(super) fn without_gpu(&self, package: &Package, seat: &Seat) -> Result<Serving, Fault> {
-        let _one_at_a_time = self.models.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.models.one_at_a_time();
         let mut against = Vec::new();
         for choice in self.engines().choices(package)? {
             if choice.engine.is_on_gpu() {
@@ -386,17 +391,31 @@ impl Pipeline {
                 Err(_) if *self.draining.borrow() => return,
                 // That says nothing about the engine.
                 Err(fault) if fault.code == "worker-not-started" => return self.wait_for_worker(package, tries, fault),
-                Err(mut fault) => {
-                    fault.reason = format!("{} does not serve it: {}", choice.engine, fault.reason);
-                    tracing::error!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a golden case");
-                    self.models.missed(&package.digest, choice.engine, &fault);
-                    misses.push(fault);
-                }
+                Err(fault) => misses.push(self.missed(package, choice, fault)),
             }
         }
         let reason = misses.iter().map(|miss| miss.reason.as_str()).collect::<Vec<_>>().join("; ");
         if let Some(last) = misses.pop() {
             self.switch_off(package, Fault { reason, ..last });
+        }
+    }
+
+    /// Notes why an engine does not serve a package.
+    fn missed(&self, package: &Package, choice: Choice, mut fault: Fault) -> Fault {
+        fault.reason = format!("{} does not serve it: {}", choice.engine, fault.reason);
+        tracing::error!(model = package.manifest.name, code = %fault.code, reason = %fault.reason, "a golden case");
+        self.models.missed(&package.digest, choice.engine, &fault);
+        fault
+    }
+
+    /// Has an engine serve that was not there when the package was activated, where its golden cases hold; what serves goes on
+    /// serving otherwise. Who calls holds [`Models::one_at_a_time`].
+    pub(super) fn prefer(&self, package: &Package, choice: Choice, seat: &Seat) {
+        match self.check(package, &choice.engine, seat) {
+            Ok(used) => self.switch_on(package, choice, used),
+            // The next start chooses it first, and goes on with it.
+            Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {}
+            Err(fault) => drop(self.missed(package, choice, fault)),
         }
     }
 

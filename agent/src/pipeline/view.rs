@@ -174,11 +174,14 @@ impl Pipeline {
 
     /// Why each engine serves a package, or why not.
     fn engine_status(&self, package: &Package, state: &str, chosen: Option<&EngineKind>) -> Vec<EngineStatus> {
+        let lacking = self.engines().lacking(package);
+        let why_lacking =
+            |name: &str| lacking.iter().find(|one| one.name() == name).and_then(|one| self.compiling.told(one));
         let status = |candidate: Candidate| {
             let Candidate { name, engine } = candidate;
             let is_chosen = engine.as_ref().is_ok_and(|engine| Some(engine) == chosen);
             let reason = match &engine {
-                Err(reason) => reason.clone(),
+                Err(reason) => why_lacking(&name).unwrap_or_else(|| reason.clone()),
                 Ok(_) if is_chosen && state == "active" => "serves: its golden cases hold on it".to_owned(),
                 Ok(_) if is_chosen => "its golden cases are to run on it".to_owned(),
                 Ok(engine) => match (self.models.miss(&package.digest, engine), chosen) {

@@ -1,6 +1,7 @@
 //! What agent and worker say to each other.
 use super::bulk::Layout;
 use super::sources::Place;
+use crate::compile::Order;
 use crate::fault::Fault;
 use crate::infer::{EngineKind, Found};
 use crate::inference::{Inference, StepTime};
@@ -21,7 +22,6 @@ pub struct Question<'a> {
 /// What the worker is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "one message at a time, never held in numbers")]
 pub enum Asked<'a> {
     /// To see this GPU, or part of one, and no other. Comes before everything else.
     See(String),
@@ -31,6 +31,8 @@ pub enum Asked<'a> {
     Task(Cow<'a, Task>),
     /// To look for a GPU and to open these libraries of TensorRT, by their classes: the agent opens nothing of others.
     Gpu(Vec<(String, PathBuf)>),
+    /// To compile a package's networks. Its files: the package's directory, then one to write to for each network.
+    Compile(Cow<'a, Order>),
 }
 
 /// One job for the worker. Its files: the package's directory, then those of the series.
@@ -77,6 +79,8 @@ pub enum Said {
     },
     /// What there is to run compiled networks.
     Found(Found),
+    /// The lengths of the plans that were written.
+    Compiled(Vec<u64>),
     /// The job cannot be done; the worker itself is well.
     Failed(Fault),
     /// The worker has taken more memory than the task allows, and ends.

@@ -17,5 +17,5 @@ pub use message::{Answer, Asked, Question, Said, Task};
 pub use process::{Work, serve, serve_with};
 pub use seat::Seat;
 pub use sources::Place;
-pub use supervise::{Bounds, TaskError, look_for_gpu, run};
+pub use supervise::{Bounds, TaskError, compile, look_for_gpu, run};
 pub use turns::Company;

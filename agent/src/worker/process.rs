@@ -75,6 +75,11 @@ fn converse(socket: UnixStream, all: &Arc<Conversations>, make: fn() -> Work) ->
                 say(Said::Found(Found::look(&libraries)), &[])?;
                 continue;
             }
+            Asked::Compile(order) => {
+                all.allowed.store(order.memory, Ordering::Relaxed);
+                say(order.fill(&files).map_or_else(Said::Failed, Said::Compiled), &[])?;
+                continue;
+            }
             Asked::See(device) => {
                 see(&device)?;
                 continue;

@@ -6,9 +6,11 @@ use super::channel::ChannelError;
 use super::launch::Process;
 use super::message::{Answer, Asked, Said, Task};
 use super::{bulk, sources};
+use crate::compile::Order;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Found, TensorRtLibrary};
 use crate::inference::{Inference, StepTime};
+use crate::limits::model::MAX_NETWORK;
 use crate::limits::worker::{MAX_CODE, MAX_REASON};
 use crate::outcome::Outcome;
 use std::borrow::Cow;
@@ -96,6 +98,21 @@ pub fn look_for_gpu(
     }
 }
 
+/// Has a worker compile the networks of a package into memory files, which come behind the package's; the plans' lengths. The worker
+/// ends with it.
+pub fn compile(
+    mut worker: Process,
+    order: &Order,
+    files: &[BorrowedFd<'_>],
+    bounds: Bounds,
+) -> Result<Vec<u64>, TaskError> {
+    let is_plan = |length: &u64| (1..=MAX_NETWORK).contains(length);
+    match watched(&mut worker, Asked::Compile(Cow::Borrowed(order)), files, bounds, &mut |_| {})? {
+        Said::Compiled(lengths) if lengths.len() + 1 == files.len() && lengths.iter().all(is_plan) => Ok(lengths),
+        _ => Err(garbled("it does not say what it compiled")),
+    }
+}
+
 fn watched(
     worker: &mut Process,
     asked: Asked<'_>,
@@ -151,7 +168,9 @@ fn exchange(
         }
         match said {
             Said::Step(step) => on_step(&step),
-            ended @ (Said::Failed(_) | Said::Found(_) | Said::Overgrown { .. }) => return Ok(ended),
+            ended @ (Said::Failed(_) | Said::Found(_) | Said::Compiled(_) | Said::Overgrown { .. }) => {
+                return Ok(ended);
+            }
             Said::Done { mut inference, sources, layout } => {
                 let file = files.into_iter().next().ok_or_else(|| ChannelError::Bulk(ErrorKind::NotFound.into()))?;
                 bulk::unseal(&mut inference, &layout, file).map_err(ChannelError::Bulk)?;

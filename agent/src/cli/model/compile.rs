@@ -3,13 +3,13 @@ use super::super::print;
 use super::super::table::table;
 use super::bars::spinner;
 use super::megabytes;
-use crate::compile::{self, Compiler, Proof, Target};
+use crate::compile::{self, Proof, Target};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::model::compiled;
 use crate::trial::this_program;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// In which numbers an engine computes.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -47,7 +47,7 @@ pub(super) fn compile(what: &What) -> Result<Exit, Fault> {
             format!("no library of {} is named: --library PATH, or {}", target.class, compiled::variable(target.class));
         Fault::new("engine-unavailable", Blame::Configuration, reason)
     })?;
-    let compiler = compiler(target.class, &library)?;
+    let compiler = compile::open(target.class, &library)?;
     let precision = match precision {
         Precision::Fp32 => "fp32",
         Precision::Fp16 => "fp16",
@@ -75,14 +75,4 @@ pub(super) fn compile(what: &What) -> Result<Exit, Fault> {
     }
     print(&table(&["network", "engine", "for", "file", "size"], &rows));
     Ok(print(&format!("\nmodel.toml names them; next: sund model pack {}\n", package.display())))
-}
-
-#[cfg(feature = "tensorrt")]
-fn compiler(class: &str, library: &Path) -> Result<Box<dyn Compiler>, Fault> {
-    crate::infer::TensorRtCompiler::open(class, library).map(|compiler| Box::new(compiler) as Box<dyn Compiler>)
-}
-
-#[cfg(not(feature = "tensorrt"))]
-fn compiler(_: &str, _: &Path) -> Result<Box<dyn Compiler>, Fault> {
-    Err(crate::infer::without_tensorrt())
 }

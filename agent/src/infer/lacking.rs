@@ -1,0 +1,63 @@
+//! Compiled engines that a package is validated for, that this box could run, and that are not there.
+use super::choose::{COMPILED, is_validated};
+use super::{Engines, Gpu, TensorRtLibrary, kept_name};
+use crate::model::Package;
+use std::path::PathBuf;
+
+/// An engine that could be compiled here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// Digest of the package.
+    pub package_digest: String,
+    /// The library that would compile it, and run it.
+    pub library: TensorRtLibrary,
+    /// `fp32`, `fp16`.
+    pub precision: String,
+    /// The GPU.
+    pub gpu: Gpu,
+    /// The files in which the node would look for it, in the order of the networks.
+    pub files: Vec<PathBuf>,
+}
+
+impl Lacking {
+    /// As [`super::Candidate::name`] has it.
+    pub fn name(&self) -> String {
+        format!("{} {}, compiled here", self.library.class, self.precision)
+    }
+
+    /// Everything that it depends on. What was found out about one that lacks holds as long as this is the same.
+    pub fn identity(&self) -> String {
+        let Self { package_digest, library: TensorRtLibrary { class, version, .. }, precision, gpu, .. } = self;
+        format!("{package_digest}/{class} {version} {precision}/{gpu}")
+    }
+}
+
+impl Engines {
+    /// What could be compiled here for a package, the preferred one first; nothing behind an engine that is there.
+    pub fn lacking(&self, package: &Package) -> Vec<Lacking> {
+        let mut lacking = Vec::new();
+        let Some(folder) = &self.kept else { return lacking };
+        for (class, precision) in COMPILED {
+            if !is_validated(&package.manifest.engines, class, precision) {
+                continue;
+            }
+            let Ok((library, gpu)) = self.on_gpu(class, precision) else { continue };
+            if self.packaged(package, class, precision).is_ok() || self.kept(package, class, precision).is_ok() {
+                break;
+            }
+            let architecture = gpu.architecture();
+            let of = |network: &str| {
+                kept_name(&package.digest, network, (class, precision), &library.version, &architecture)
+            };
+            let files = package.manifest.networks.iter().map(|network| folder.join(of(&network.name))).collect();
+            lacking.push(Lacking {
+                package_digest: package.digest.clone(),
+                library: library.clone(),
+                precision: precision.to_owned(),
+                gpu: gpu.clone(),
+                files,
+            });
+        }
+        lacking
+    }
+}
