@@ -4,9 +4,11 @@
 //! the first network (preprocess) and on everything else (postprocess).
 mod chain;
 mod ending;
+mod held;
 
 use self::chain::{Chain, INPUT, Stored};
 use self::ending::{Done, End};
+use self::held::{Held, Lying};
 use crate::code::Code;
 use crate::decode::{self, SourceInstance};
 use crate::fault::{Blame, Fault, StageError};
@@ -20,6 +22,7 @@ use crate::outcome::Outcome;
 use crate::postprocess::{boxes, preview};
 use crate::preprocess::{Value, Values, image, operation_failed, volume};
 use std::time::{Duration, Instant};
+use sund_kernels::device::place::{Kind, Place};
 use sund_kernels::device::{Ending, Input as Given};
 use sund_kernels::{Grid, Volume};
 
@@ -190,6 +193,11 @@ fn steps(
 ) -> Result<(), Fault> {
     let manifest = &package.manifest;
     let is_volume = manifest.input == Input::Volume;
+    if let Some(stored) = stored.filter(|_| manifest.networks.len() > 1)
+        && engine.place().is_some()
+    {
+        return cascade(package, engine, values, stored, clock);
+    }
     let chains = if engine.takes_samples() && is_volume { chains(manifest) } else { Vec::new() };
     let ends = if engine.makes_masks() && is_volume { ends(manifest) } else { Vec::new() };
     let (mut inferred, mut done) = (false, Done::default());
@@ -219,14 +227,7 @@ fn steps(
                     }
                 }
             }
-            Step::FitImage { from, longest, multiple, order, mean, deviation, .. } => {
-                image::fit(values, from, *longest, *multiple, *order, *mean, *deviation)
-            }
-            Step::TextBoxes { from, above, score, grow, least_side, .. } => {
-                boxes::text_boxes(values, from, *above, *score, *grow, *least_side)
-            }
-            other => volume::apply(other, values)
-                .unwrap_or_else(|| Err(Fault::new("step-wrong-kind", Blame::Sund, "a step has no operation"))),
+            other => here(other, values),
         }?;
         values.set(into, made);
         match step {
@@ -238,6 +239,92 @@ fn steps(
         }
     }
     Ok(())
+}
+
+/// A step that runs no network, on the processor.
+fn here(step: &Step, values: &Values) -> Result<Value, Fault> {
+    match step {
+        Step::FitImage { from, longest, multiple, order, mean, deviation, .. } => {
+            image::fit(values, from, *longest, *multiple, *order, *mean, *deviation)
+        }
+        Step::TextBoxes { from, above, score, grow, least_side, .. } => {
+            boxes::text_boxes(values, from, *above, *score, *grow, *least_side)
+        }
+        other => volume::apply(other, values)
+            .unwrap_or_else(|| Err(Fault::new("step-wrong-kind", Blame::Sund, "a step has no operation"))),
+    }
+}
+
+/// Runs the declared steps of several networks where the engine has a place for them: what they make for each other stays there.
+fn cascade(
+    package: &Package,
+    engine: &mut dyn Engine,
+    values: &mut Values,
+    stored: &Stored,
+    clock: &mut Clock<'_>,
+) -> Result<(), Fault> {
+    let manifest = &package.manifest;
+    let shown: Vec<&str> = kept(manifest).into_iter().filter(|name| *name != INPUT).collect();
+    let (mut held, mut inferred) = (Held::default(), false);
+    held.begin(placed(engine)?, stored)?;
+    for (number, step) in manifest.steps.iter().enumerate() {
+        let begun = Instant::now();
+        let (reads, into) = step.values();
+        match step {
+            Step::Infer { from, network, .. } => {
+                match held.reals(from) {
+                    Some(from) => {
+                        let answer = infer_held(package, engine, from, network)?;
+                        held.set(into, answer, values);
+                    }
+                    None => {
+                        held.bring(reads, values, placed(engine)?)?;
+                        let Inferred::Answer(answer) = infer(package, engine, asked(values, from)?, network, None)?
+                        else {
+                            return Err(Fault::new(
+                                "gpu-failed",
+                                Blame::Sund,
+                                "a mask came, and scores were asked for",
+                            ));
+                        };
+                        held.forget(into);
+                        values.set(into, answer);
+                    }
+                }
+                inferred = true;
+                clock.book_network(network, begun.elapsed());
+            }
+            step => {
+                if !held.step(step, values, placed(engine)?)? {
+                    held.bring(reads, values, placed(engine)?)?;
+                    let made = here(step, values)?;
+                    held.forget(into);
+                    values.set(into, made);
+                }
+                clock.book(if inferred { "postprocess" } else { "preprocess" }, begun.elapsed());
+            }
+        }
+        held.give_up(&manifest.steps[number + 1..], &shown);
+    }
+    held.bring(shown, values, placed(engine)?)
+}
+
+/// The engine's place, which it has had.
+fn placed(engine: &mut dyn Engine) -> Result<&mut dyn Place, Fault> {
+    engine.place().ok_or_else(|| Fault::new("gpu-failed", Blame::Sund, "the engine's place is gone"))
+}
+
+/// As `infer`, where what is given is in the device's memory, and the answer is to stay there.
+fn infer_held(package: &Package, engine: &mut dyn Engine, from: Lying, network: &str) -> Result<Lying, Fault> {
+    let Lying { memory, grid } = from;
+    match admitted(package, engine, network, Given::Held(memory), None)? {
+        Made::Held { memory, .. } if memory.dims == grid.dims => Ok(Lying { memory, grid }),
+        Made::Held { .. } => {
+            let reason = format!("the answer of network {network} is not on the grid of its input");
+            Err(Fault::new("step-failed", Blame::Package, reason))
+        }
+        _ => Err(Fault::new("gpu-failed", Blame::Sund, format!("network {network}'s answer did not stay on the GPU"))),
+    }
 }
 
 /// For each network, by its step's number, the steps before it that are one pass over samples.
@@ -305,9 +392,8 @@ fn infer(
         (Made::Mask { voxels, .. }, Some((end, grid))) if voxels.len() == grid.len() => {
             Ok(Inferred::Mask(end.clone(), Volume { grid, voxels }))
         }
-        (Made::Mask { .. }, _) => {
-            let reason =
-                format!("the mask that was made of network {network}'s answer is not on the grid of its input");
+        (Made::Mask { .. } | Made::Held { .. }, _) => {
+            let reason = format!("what was made of network {network}'s answer is no mask on the grid of its input");
             Err(Fault::new("gpu-failed", Blame::Sund, reason))
         }
     }
@@ -339,6 +425,13 @@ fn admitted(
         (given, Some(ending)) => engine.run_to_mask(network, &bytes, given, ending)?,
         (Given::Values(tensor), None) => Made::Scores(engine.run(network, &bytes, tensor)?),
         (Given::Series(series), None) => Made::Scores(engine.run_on_samples(network, &bytes, *series)?),
+        (Given::Held(values), None) => {
+            let memory = engine.run_held(network, &bytes, values)?;
+            let (Kind::Scores(channels), [k, j, i]) = (memory.kind, memory.dims) else {
+                return Err(Fault::new("gpu-failed", Blame::Sund, format!("network {network} gave no scores")));
+            };
+            Made::Held { shape: vec![1, channels, k, j, i], memory }
+        }
     };
     if !declared.output.admits(made.shape(), &mut lengths) {
         return Err(wrong_shape(declared, "gives", &declared.output, made.shape()));

@@ -1,4 +1,5 @@
 //! The schedule of a device's work, against a device of the processor's own and a clock that the test turns.
+mod held;
 mod host;
 mod studies;
 mod tasks;

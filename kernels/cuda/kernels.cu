@@ -1,6 +1,7 @@
 // All kernels in one unit, for one image.
 #include "accumulate_tile.cu"
 #include "argmax.cu"
+#include "clip_range.cu"
 #include "crop.cu"
 #include "fill_holes.cu"
 #include "largest_component.cu"
@@ -11,6 +12,8 @@
 #include "preprocess.cu"
 #include "preprocess_oblique.cu"
 #include "quantiles.cu"
+#include "scale_offset.cu"
 #include "softmax.cu"
 #include "threshold.cu"
+#include "window.cu"
 #include "z_score.cu"

@@ -16,12 +16,14 @@ struct Tone {
     float outside;
 };
 
+/// To 0..1. Comparisons leave NaN as it is.
+__device__ inline float clipped(float value) { return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value; }
+
 template <typename D>
 __device__ inline void store_toned(const Tone &tone, float stored, D *place) {
     float value = stored * tone.slope + tone.intercept;
     if (tone.is_clipped) {
-        // Comparisons leave NaN as it is.
-        value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
+        value = clipped(value);
     }
     store(value * tone.scale + tone.offset, place);
 }

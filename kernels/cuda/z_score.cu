@@ -28,9 +28,9 @@ extern "C" __global__ void z_score_squares(const float *values, unsigned long lo
     sum_lane(values, n, sums, [mean](double value) { return (value - mean) * (value - mean); });
 }
 
-extern "C" __global__ void z_score_apply(float *values, unsigned long long n, double mean, double scale) {
+extern "C" __global__ void z_score_apply(const float *values, unsigned long long n, double mean, double scale, float *scores) {
     const unsigned long long position = thread_index();
     if (position < n) {
-        values[position] = static_cast<float>((static_cast<double>(values[position]) - mean) * scale);
+        scores[position] = static_cast<float>((static_cast<double>(values[position]) - mean) * scale);
     }
 }

@@ -33,7 +33,7 @@ pub use intensity::{clip_range, quantiles, scale_offset, window, z_score};
 pub use orient::{Orientation, orient, oriented};
 pub use overlay::overlay;
 pub use preprocess::{Contrast, Element, Preparation, preprocess};
-pub use region::{Region, crop, occupied_region, pad, paste};
+pub use region::{Region, crop, cropped, occupied_region, pad, paste};
 pub use resample::{Interpolation, grid_with_spacing, resample, resize, resized};
 pub use sample::{Sample, rescale};
 pub use scores::{argmax, not_finite, softmax, threshold};
@@ -62,6 +62,9 @@ pub enum KernelError {
     /// A region reaches beyond the volume or is empty.
     #[error("the region is empty or reaches beyond the volume")]
     Region,
+    /// A step is none for what it was given: reals, a mask, or scores.
+    #[error("the step is none for this kind of values")]
+    Kind,
     /// Three letters out of R/L, A/P, S/I were expected.
     #[error("`{0}` is no orientation; write e.g. RAS")]
     Orientation(String),

@@ -50,6 +50,17 @@ pub enum Contrast {
 }
 
 impl Preparation {
+    /// Values on another grid, as they are.
+    pub fn as_is(how: Interpolation, outside: f32) -> Self {
+        let (slope, intercept, contrast) = (1.0, 0.0, Contrast::Whole);
+        Self { slope, intercept, how, outside, contrast, scale: 1.0, offset: 0.0 }
+    }
+
+    /// Stored values as real ones, on the grid that they lie on.
+    pub fn rescaled(slope: f32, intercept: f32) -> Self {
+        Self { slope, intercept, ..Self::as_is(Interpolation::Nearest, 0.0) }
+    }
+
     /// The window of a CT, 0 to 1 and dark beyond the volume.
     pub fn ct(slope: f32, intercept: f32, center: f32, width: f32) -> Self {
         let contrast = Contrast::Window { center, width };

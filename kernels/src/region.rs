@@ -18,12 +18,17 @@ pub fn crop<T: Copy>(volume: &Volume<T>, to: &Region) -> Result<Volume<T>, Kerne
             voxels.extend_from_slice(&volume.voxels[line + to[2].start..line + to[2].end]);
         }
     }
-    let origin = volume.grid.to_mm([to[0].start as f64, to[1].start as f64, to[2].start as f64]);
-    let mut grid = Grid { dims: [to[0].len(), to[1].len(), to[2].len()], to_patient: volume.grid.to_patient };
-    for (r, row) in grid.to_patient.iter_mut().enumerate() {
+    Ok(Volume { grid: cropped(&volume.grid, to), voxels })
+}
+
+/// The grid that `crop` gives.
+pub fn cropped(grid: &Grid, to: &Region) -> Grid {
+    let origin = grid.to_mm([to[0].start as f64, to[1].start as f64, to[2].start as f64]);
+    let mut part = Grid { dims: [to[0].len(), to[1].len(), to[2].len()], to_patient: grid.to_patient };
+    for (r, row) in part.to_patient.iter_mut().enumerate() {
         row[3] = origin[r];
     }
-    Ok(Volume { grid, voxels })
+    part
 }
 
 /// A volume of `fill` on `grid` with `part` at `at`: the inverse of `crop`.

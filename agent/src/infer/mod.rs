@@ -19,7 +19,8 @@ use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::preprocess::operation_failed;
 use std::fmt;
-use sund_kernels::device::{Ending, Input, Series};
+use sund_kernels::device::place::Place;
+use sund_kernels::device::{Ending, Input, OnDevice, Series};
 
 pub use sund_kernels::device::Tensor;
 
@@ -60,8 +61,19 @@ pub trait Engine {
         match input {
             Input::Values(tensor) => self.run(name, network, tensor),
             Input::Series(series) => self.run_on_samples(name, network, *series),
+            Input::Held(_) => return Err(not_held(name)),
         }
         .map(Made::Scores)
+    }
+
+    /// Where a task's steps are done beside the networks, so that a cascade's values stay on the device.
+    fn place(&mut self) -> Option<&mut dyn Place> {
+        None
+    }
+
+    /// As `run`, on what the place has made; the answer is there too.
+    fn run_held(&mut self, name: &str, _: &Network<'_>, _: OnDevice) -> Result<OnDevice, Fault> {
+        Err(not_held(name))
     }
 }
 
@@ -77,6 +89,13 @@ pub enum Made {
         /// 0 or 1 for each voxel, column fastest.
         voxels: Vec<u8>,
     },
+    /// The answer, in the device's memory still; whether it is finite is not known yet.
+    Held {
+        /// Of the answer.
+        shape: Vec<usize>,
+        /// For the task's place to take over.
+        memory: OnDevice,
+    },
 }
 
 impl Made {
@@ -84,7 +103,7 @@ impl Made {
     pub fn shape(&self) -> &[usize] {
         match self {
             Self::Scores(tensor) => &tensor.shape,
-            Self::Mask { shape, .. } => shape,
+            Self::Mask { shape, .. } | Self::Held { shape, .. } => shape,
         }
     }
 }
@@ -121,6 +140,12 @@ fn failed(name: &str, what: &str, why: &dyn fmt::Display) -> Fault {
 /// An answer that can be judged. A NaN compares as "not above the threshold", so it would read as "nothing found".
 pub(crate) fn checked(name: &str, output: Tensor) -> Result<Tensor, Fault> {
     if output.values.iter().all(|value| value.is_finite()) { Ok(output) } else { Err(not_finite(name)) }
+}
+
+/// An engine was given what lies in a device's memory, and has none.
+pub(crate) fn not_held(name: &str) -> Fault {
+    let reason = format!("network {name} was given a value of a device to an engine that has none");
+    Fault::new("gpu-failed", Blame::Sund, reason)
 }
 
 /// The fault of an answer that cannot be judged.

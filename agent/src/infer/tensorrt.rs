@@ -16,9 +16,10 @@ use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::schedule::{GpuEngine, Opened, start};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use sund_kernels::cuda::CudaError;
-use sund_kernels::device::GpuDevice;
+use sund_kernels::device::place::Place;
+use sund_kernels::device::{DeviceError, GpuDevice, GpuPlace};
 use sund_kernels::tensorrt::{Kind, Library, Severity, TensorRtError, log_to};
 
 /// What the process has opened: the networks of all packages share one schedule, and the memory that it watches over.
@@ -65,7 +66,8 @@ fn device(kind: Kind, library: &Path, kernels: Option<&Path>) -> Result<Opened<G
         None => device,
     };
     let used = EngineUsed { class: kind.class().into(), precision: String::new(), version };
-    Ok(Opened { device, used, takes: Form::Compiled { architecture } })
+    let places = Arc::new(|| -> Result<Box<dyn Place>, DeviceError> { Ok(Box::new(GpuPlace::open(0)?)) });
+    Ok(Opened { device, used, takes: Form::Compiled { architecture }, places })
 }
 
 /// A GPU that was found on this box and cannot be opened by a worker is as lost as one that fails at work.

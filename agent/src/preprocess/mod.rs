@@ -75,6 +75,11 @@ impl Values {
         self.0.insert(name.to_owned(), value);
     }
 
+    /// Forgets a value.
+    pub fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// A value of any kind.
     pub fn get(&self, name: &str) -> Result<&Value, Fault> {
         self.0.get(name).ok_or_else(|| wrong_kind(name, "a value"))

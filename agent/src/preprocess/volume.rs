@@ -42,9 +42,10 @@ pub fn apply(step: &Step, values: &Values) -> Option<Result<Value, Fault>> {
             values.mask(from).map(|mask| Value::Mask(kernels::largest_component(mask)))
         }
         Step::FillHoles { from, .. } => values.mask(from).map(|mask| Value::Mask(kernels::fill_holes(mask))),
-        Step::OccupiedRegion { from, of, occupancy, margin, .. } => {
-            values.mask(from).and_then(|mask| occupied(mask, values.grid(of)?.dims, *occupancy, *margin))
-        }
+        Step::OccupiedRegion { from, of, occupancy, margin, .. } => values.mask(from).and_then(|mask| {
+            let found = kernels::occupied_region(mask, *occupancy);
+            region_over(found, mask.grid.dims, values.grid(of)?.dims, *margin)
+        }),
         Step::Crop { from, region, .. } => values.volume(from).and_then(|volume| {
             kernels::crop(volume, values.region(region)?).map(Value::Volume).map_err(operation_failed)
         }),
@@ -54,7 +55,7 @@ pub fn apply(step: &Step, values: &Values) -> Option<Result<Value, Fault>> {
     })
 }
 
-fn interpolation(how: How) -> Interpolation {
+pub(crate) fn interpolation(how: How) -> Interpolation {
     match how {
         How::Nearest => Interpolation::Nearest,
         How::Linear => Interpolation::Linear,
@@ -131,7 +132,7 @@ fn channel(values: &Values, from: &str, channel: usize) -> Result<Value, Fault> 
     Ok(Value::Volume(Volume { grid, voxels: tensor.values[channel * n..(channel + 1) * n].to_vec() }))
 }
 
-fn has_channel(from: &str, channel: usize, channels: usize) -> Result<(), Fault> {
+pub(crate) fn has_channel(from: &str, channel: usize, channels: usize) -> Result<(), Fault> {
     if channel < channels {
         return Ok(());
     }
@@ -143,15 +144,20 @@ fn has_channel(from: &str, channel: usize, channels: usize) -> Result<(), Fault>
     Err(Fault::new("step-failed", Blame::Package, reason))
 }
 
-/// The region in a grid of `dims` over the mask's extent. With `f = dims / mask dims` and occupied planes `a..b` it is
+/// The region in a grid of `dims` over what a mask of `of_mask` occupies. With `f = dims / of_mask` and occupied planes `a..b` it is
 /// centred on `round(f (a + b) / 2)` and `round(margin f (b - a))` long, cut at the edges.
-fn occupied(mask: &Volume<u8>, dims: [usize; 3], occupancy: f64, margin: f64) -> Result<Value, Fault> {
+pub(crate) fn region_over(
+    found: Option<Region>,
+    of_mask: [usize; 3],
+    dims: [usize; 3],
+    margin: f64,
+) -> Result<Value, Fault> {
     let nothing = || {
         Fault::new("nothing-located", Blame::Study, "the first network did not find the organ that the model is for")
     };
-    let found = kernels::occupied_region(mask, occupancy).ok_or_else(nothing)?;
+    let found = found.ok_or_else(nothing)?;
     let region: Region = std::array::from_fn(|a| {
-        let f = dims[a] as f64 / mask.grid.dims[a] as f64;
+        let f = dims[a] as f64 / of_mask[a] as f64;
         // As Python's round(): half to even.
         let center = (f * (found[a].start + found[a].end) as f64 / 2.0).round_ties_even();
         let length = (margin * f * found[a].len() as f64).round_ties_even();

@@ -1,20 +1,27 @@
 //! The thread that owns the device, and the engine by which tasks reach it.
 use super::queue::{Answer, Key, Request};
-use super::scheduler::{Scheduler, Turn};
+use super::scheduler::{Scheduler, Turn, told};
 use crate::fault::{Blame, Fault};
-use crate::infer::{Engine, Form, Made, Network, Tensor, checked, not_finite};
+use crate::infer::{Engine, Form, Made, Network, Tensor, checked, not_finite, not_held};
 use crate::inference::EngineUsed;
 use ring::digest::{SHA256, digest};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
-use sund_kernels::device::{Device, DeviceError, Ending, Input, Output, Series};
+use sund_kernels::device::place::Place;
+use sund_kernels::device::{Device, DeviceError, Ending, Input, OnDevice, Output, Series};
+
+/// Opens a task's place on the device, on the task's own thread.
+pub type Places = dyn Fn() -> Result<Box<dyn Place>, DeviceError> + Send + Sync;
 
 /// An engine on the device. Clones share it, each for one task at a time.
-#[derive(Clone)]
 pub struct GpuEngine {
     requests: Sender<Request>,
     used: EngineUsed,
     takes: Form,
+    places: Arc<Places>,
+    /// Its own place, once it has been asked for.
+    place: Option<Box<dyn Place>>,
     /// The networks of the package at hand, by name.
     keys: Vec<(String, Key)>,
 }
@@ -27,6 +34,8 @@ pub struct Opened<D> {
     pub used: EngineUsed,
     /// What it takes for a network.
     pub takes: Form,
+    /// Opens places on it.
+    pub places: Arc<Places>,
 }
 
 /// Opens a device on a thread of its own and serves it until the last engine is gone.
@@ -36,12 +45,13 @@ pub fn start<D: Device>(open: impl FnOnce() -> Result<Opened<D>, Fault> + Send +
     // The device is made where it stays.
     let thread = std::thread::Builder::new().name("gpu".into()).spawn(move || {
         let unusable = |error: DeviceError| Fault::new("engine-unavailable", Blame::Box, error.to_string());
-        let scheduler = open()
-            .and_then(|Opened { device, used, takes }| Ok((Scheduler::new(device).map_err(unusable)?, used, takes)));
+        let scheduler = open().and_then(|Opened { device, used, takes, places }| {
+            Ok((Scheduler::new(device).map_err(unusable)?, (used, takes, places)))
+        });
         // Neither answer fails but where nobody waits for it any more.
         match scheduler {
-            Ok((mut scheduler, used, takes)) => {
-                let _ = opened.send(Ok((used, takes)));
+            Ok((mut scheduler, described)) => {
+                let _ = opened.send(Ok(described));
                 serve(&mut scheduler, &inbox);
             }
             Err(fault) => {
@@ -50,8 +60,8 @@ pub fn start<D: Device>(open: impl FnOnce() -> Result<Opened<D>, Fault> + Send +
         }
     });
     thread.map_err(|error| Fault::new("engine-unavailable", Blame::Box, format!("no thread can be had: {error}")))?;
-    let (used, takes) = is_open.recv().map_err(|_| gone())??;
-    Ok(GpuEngine { requests, used, takes, keys: Vec::new() })
+    let (used, takes, places) = is_open.recv().map_err(|_| gone())??;
+    Ok(GpuEngine { requests, used, takes, places, place: None, keys: Vec::new() })
 }
 
 fn serve<D: Device>(scheduler: &mut Scheduler<D>, inbox: &Receiver<Request>) {
@@ -68,6 +78,20 @@ fn serve<D: Device>(scheduler: &mut Scheduler<D>, inbox: &Receiver<Request>) {
         }
         while let Ok(request) = inbox.try_recv() {
             scheduler.take(request, Instant::now());
+        }
+    }
+}
+
+/// A clone has no place yet: it is another task's.
+impl Clone for GpuEngine {
+    fn clone(&self) -> Self {
+        Self {
+            requests: self.requests.clone(),
+            used: self.used.clone(),
+            takes: self.takes.clone(),
+            places: Arc::clone(&self.places),
+            place: None,
+            keys: self.keys.clone(),
         }
     }
 }
@@ -108,8 +132,8 @@ impl GpuEngine {
     fn scores(&mut self, name: &str, network: &Network<'_>, input: Input) -> Result<Tensor, Fault> {
         match self.ask(name, network, input, None)? {
             Made::Scores(tensor) => Ok(tensor),
-            Made::Mask { .. } => {
-                let reason = format!("a mask came of network {name}, and its answer was asked for");
+            Made::Mask { .. } | Made::Held { .. } => {
+                let reason = format!("network {name} was asked for its answer, and something else came");
                 Err(Fault::new("gpu-failed", Blame::Sund, reason))
             }
         }
@@ -168,6 +192,31 @@ impl Engine for GpuEngine {
     fn run_to_mask(&mut self, name: &str, network: &Network<'_>, input: Input, ending: Ending) -> Result<Made, Fault> {
         self.ask(name, network, input, Some(ending))
     }
+
+    fn place(&mut self) -> Option<&mut dyn Place> {
+        if self.place.is_none() {
+            match (self.places)() {
+                Ok(place) => self.place = Some(place),
+                // The next task asks again.
+                Err(error) => tracing::warn!(reason = %error, "no place on the GPU: steps are done on the processor"),
+            }
+        }
+        self.place.as_mut().map(|place| place.as_mut() as &mut dyn Place)
+    }
+
+    fn run_held(&mut self, name: &str, network: &Network<'_>, input: OnDevice) -> Result<OnDevice, Fault> {
+        let failed = |error: DeviceError| told(name, &error);
+        self.place().ok_or_else(|| not_held(name))?.finish().map_err(failed)?;
+        let made = self.ask(name, network, Input::Held(input), None)?;
+        let place = self.place().ok_or_else(|| not_held(name))?;
+        match made {
+            Made::Held { memory, .. } => {
+                let answer = place.take(memory).map_err(failed)?;
+                if place.is_finite(&answer).map_err(failed)? { Ok(answer) } else { Err(not_finite(name)) }
+            }
+            _ => Err(Fault::new("gpu-failed", Blame::Sund, format!("network {name}'s answer did not stay on the GPU"))),
+        }
+    }
 }
 
 fn done(name: &str, answer: Answer) -> Result<Made, Fault> {
@@ -176,6 +225,7 @@ fn done(name: &str, answer: Answer) -> Result<Made, Fault> {
         // The device has looked at all of the answer that the mask was made of.
         Answer::Done(Output::Mask { shape, voxels }) => Ok(Made::Mask { shape, voxels }),
         Answer::Done(Output::NotFinite) => Err(not_finite(name)),
+        Answer::Done(Output::Held { shape, memory }) => Ok(Made::Held { shape, memory }),
         Answer::Failed(fault) => Err(fault),
         Answer::Absent(_) => {
             let reason = format!("network {name} was sent to the GPU and is not there");

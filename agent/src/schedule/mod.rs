@@ -7,6 +7,6 @@ mod queue;
 mod residents;
 mod scheduler;
 
-pub use handle::{GpuEngine, Opened, start};
+pub use handle::{GpuEngine, Opened, Places, start};
 pub use queue::{Answer, Key, Request};
 pub use scheduler::{Scheduler, Turn};

@@ -276,7 +276,7 @@ fn lost(why: &str) -> Fault {
     Fault::new("gpu-lost", Blame::Box, format!("the GPU is lost to this worker: {why}"))
 }
 
-fn told(name: &str, error: &DeviceError) -> Fault {
+pub(super) fn told(name: &str, error: &DeviceError) -> Fault {
     match error {
         DeviceError::OutOfMemory(why) => {
             Fault::new("gpu-memory", Blame::Box, format!("network {name} does not fit into the GPU: {why}"))

@@ -1,7 +1,11 @@
 //! A device of the processor's own: the trait's promises held to the letter, memory that really runs out, faults on demand.
 use std::cell::RefCell;
 use std::rc::Rc;
-use sund_kernels::device::{Device, DeviceError, Ending, Input, Network, Output, Run, Tensor};
+use std::sync::Arc;
+use sund_agent::schedule::Places;
+use sund_kernels::device::place::{Brought, Done, Kind, Place};
+use sund_kernels::device::steps::Step;
+use sund_kernels::device::{Device, DeviceError, Ending, Input, Network, OnDevice, Output, Run, Samples, Tensor};
 
 /// The input value on which every batch with it fails.
 pub const POISON: f32 = -666.0;
@@ -67,7 +71,47 @@ struct Batch {
     left: u32,
     bytes: u64,
     plan: Plan,
-    inputs: Vec<(Tensor, Option<Ending>)>,
+    inputs: Vec<(Tensor, Way)>,
+}
+
+/// How an answer goes on.
+enum Way {
+    Back(Option<Ending>),
+    Stays,
+}
+
+/// A place that does no steps: what it is given, and what it takes, are values of this device.
+pub struct HostPlace;
+
+impl Place for HostPlace {
+    fn stored(&mut self, _: &Samples, _: [usize; 3]) -> Result<OnDevice, DeviceError> {
+        Err(DeviceError::Refused("no samples are kept here".into()))
+    }
+
+    fn step(&mut self, _: &Step, _: &OnDevice) -> Result<Done, DeviceError> {
+        Err(DeviceError::Refused("no steps are done here".into()))
+    }
+
+    fn take(&mut self, answer: OnDevice) -> Result<OnDevice, DeviceError> {
+        Ok(answer)
+    }
+
+    fn finish(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn is_finite(&mut self, scores: &OnDevice) -> Result<bool, DeviceError> {
+        Ok(scores.held::<Vec<f32>>()?.iter().all(|value| value.is_finite()))
+    }
+
+    fn bring(&mut self, value: &OnDevice) -> Result<Brought, DeviceError> {
+        Ok(Brought::Reals(value.held::<Vec<f32>>()?.clone()))
+    }
+}
+
+/// No task has a place.
+pub fn without_places() -> Arc<Places> {
+    Arc::new(|| Err(DeviceError::Refused("there are no places".into())))
 }
 
 pub struct Loaded {
@@ -125,10 +169,14 @@ impl Device for HostDevice {
             return Err(DeviceError::OutOfMemory(format!("{bytes} bytes for a run")));
         }
         let tensor = |run: &Run<'_>| match run.input {
-            Input::Values(tensor) => Ok((tensor.clone(), run.ending)),
+            Input::Values(tensor) => Ok((tensor.clone(), Way::Back(run.ending))),
+            Input::Held(values) => {
+                let tensor = Tensor { shape: run.input.shape(), values: values.held::<Vec<f32>>()?.clone() };
+                Ok((tensor, Way::Stays))
+            }
             Input::Series(series) => {
                 let values = series.prepared().map_err(|error| DeviceError::Refused(error.to_string()))?;
-                Ok((Tensor { shape: series.shape(), values }, run.ending))
+                Ok((Tensor { shape: series.shape(), values }, Way::Back(run.ending)))
             }
         };
         let inputs: Vec<(Tensor, _)> = batch.iter().map(tensor).collect::<Result<_, DeviceError>>()?;
@@ -158,14 +206,19 @@ impl Device for HostDevice {
             return Err(DeviceError::Failed("an input was poisoned".into()));
         }
         let answer = |Tensor { shape, values }| Tensor { shape, values: plan.answer(&values) };
-        let outputs = inputs.into_iter().map(|(input, ending)| {
+        let outputs = inputs.into_iter().map(|(input, way)| {
             let answer = match self.computes {
                 Some(computes) => computes(input),
                 None => answer(input),
             };
-            match ending {
-                Some(ending) => ending.of(answer),
-                None => Output::Scores(answer),
+            match way {
+                Way::Back(Some(ending)) => ending.of(answer),
+                Way::Back(None) => Output::Scores(answer),
+                Way::Stays => {
+                    let Tensor { shape, values } = answer;
+                    let [_, channels, k, j, i] = shape[..] else { panic!("an answer of {shape:?}") };
+                    Output::Held { memory: OnDevice::new(Kind::Scores(channels), [k, j, i], values), shape }
+                }
             }
         });
         Ok(Some(outputs.collect()))

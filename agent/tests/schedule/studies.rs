@@ -1,6 +1,6 @@
 //! Studies through the bracket on the device: the demonstration's own steps, masks made where the scores are, against the same
 //! with every step behind a network on the processor. The phantom is like itself under no turn or mirror.
-use super::host::HostDevice;
+use super::host::{HostDevice, without_places};
 use crate::phantom::python;
 use std::path::Path;
 use sund_agent::bracket;
@@ -30,7 +30,7 @@ impl Watched {
             device.computes = Some(computes);
             // As which the package is validated; the network's own bytes name it.
             let used = EngineUsed { class: "tract".into(), precision: "fp32".into(), version: "1".into() };
-            Ok(Opened { device, used, takes: Form::Onnx })
+            Ok(Opened { device, used, takes: Form::Onnx, places: without_places() })
         };
         Self { engine: start(opened).unwrap(), makes_masks, masks: 0, scores: 0 }
     }
@@ -68,6 +68,7 @@ impl Engine for Watched {
         match made {
             Made::Mask { .. } => self.masks += 1,
             Made::Scores(_) => self.scores += 1,
+            Made::Held { .. } => panic!("nothing is held here"),
         }
         Ok(made)
     }

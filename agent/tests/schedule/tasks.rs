@@ -1,5 +1,5 @@
 //! Tasks on threads of their own, and the device's thread beneath them.
-use super::host::{HostDevice, Plan};
+use super::host::{HostDevice, Plan, without_places};
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::infer::{Engine, Form, Made, Tensor};
 use sund_agent::inference::EngineUsed;
@@ -16,7 +16,7 @@ fn engine() -> GpuEngine {
     let opened = || {
         let used = EngineUsed { class: "host".into(), precision: "fp32".into(), version: "1".into() };
         let takes = Form::Compiled { architecture: "sm89".into() };
-        Ok(Opened { device: HostDevice::new(100, 2).0, used, takes })
+        Ok(Opened { device: HostDevice::new(100, 2).0, used, takes, places: without_places() })
     };
     start(opened).unwrap()
 }

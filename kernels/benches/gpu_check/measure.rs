@@ -4,8 +4,8 @@ use super::table::Measured;
 use half::f16;
 use sund_kernels::cuda::Cuda;
 use sund_kernels::cuda::launch::{
-    Prepared, TiledScores, Work, accumulate_tile, argmax, crop, fill_holes, largest_component, normalise_tiles,
-    occupied_region, overlay, paste, preprocess, quantiles, softmax, threshold, z_score,
+    Prepared, TiledScores, Work, accumulate_tile, argmax, clip_range, crop, fill_holes, largest_component,
+    normalise_tiles, occupied_region, overlay, paste, preprocess, quantiles, softmax, threshold, z_score,
 };
 use sund_kernels::cuda::machine::Machine;
 use sund_kernels::{Grid, Preparation, grid_with_spacing};
@@ -160,12 +160,15 @@ fn between_networks(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
     let region = median(gpu, |gpu| occupied_region(gpu, &mask, DIMS, 0.02).map(drop))?;
     let crop = median(gpu, |gpu| crop(gpu, &values, DIMS, &part, &mut cropped))?;
     let paste = median(gpu, |gpu| paste(gpu, &cropped, &part, 0.0, DIMS, &mut values))?;
-    let score = median(gpu, |gpu| z_score(gpu, &mut values))?;
+    let mut scored = gpu.zeros::<f32>(voxels)?;
+    let score = median(gpu, |gpu| z_score(gpu, &values, &mut scored))?;
+    let clip = median(gpu, |gpu| clip_range(gpu, &values, -500.0, 500.0, &mut scored))?;
     let named =
         |name: &str, bytes, ms| Measured { name: format!("{name}: 256 x 256 x 256"), bytes, ms, is_barred: false };
     Ok(vec![
         named("quantiles", 4 * voxels, quantiles),
         named("z_score", 8 * voxels, score),
+        named("clip_range", 8 * voxels, clip),
         named("occupied_region", voxels, region),
         named("crop, to 192 x 192 x 192 of", 8 * of_part, crop),
         named("paste, 192 x 192 x 192 into", 4 * (of_part + voxels), paste),

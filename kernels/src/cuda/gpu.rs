@@ -144,6 +144,15 @@ impl Cuda {
         Ok(self.stream.memcpy_dtod(&from.bytes, &mut to.bytes)?)
     }
 
+    /// The values of memory of another of this process's, in which nothing is on its way any more. Returns at once: that memory stays
+    /// until this one's stream has come so far.
+    #[cfg(feature = "tensorrt")]
+    pub(crate) fn copied<T: Plain>(&mut self, from: &CudaMemory<T>) -> Result<CudaMemory<T>, CudaError> {
+        let mut own = self.room(from.count)?;
+        self.stream.memcpy_dtod(&from.bytes, &mut own.bytes)?;
+        Ok(own)
+    }
+
     /// The values of several, one behind another.
     pub fn joined<T: Plain>(&mut self, parts: &[CudaMemory<T>]) -> Result<CudaMemory<T>, CudaError> {
         let mut all = self.zeros(parts.iter().map(|part| part.count).sum())?;

@@ -2,13 +2,14 @@
 //! it was built for, NVRTC compiles them.
 
 /// Headers first, each behind what it needs.
-const FILES: [(&str, &str); 19] = [
+const FILES: [(&str, &str); 22] = [
     ("element.cuh", include_str!("../../cuda/element.cuh")),
     ("tone.cuh", include_str!("../../cuda/tone.cuh")),
     ("region.cuh", include_str!("../../cuda/region.cuh")),
     ("runs.cuh", include_str!("../../cuda/runs.cuh")),
     ("accumulate_tile.cu", include_str!("../../cuda/accumulate_tile.cu")),
     ("argmax.cu", include_str!("../../cuda/argmax.cu")),
+    ("clip_range.cu", include_str!("../../cuda/clip_range.cu")),
     ("crop.cu", include_str!("../../cuda/crop.cu")),
     ("fill_holes.cu", include_str!("../../cuda/fill_holes.cu")),
     ("largest_component.cu", include_str!("../../cuda/largest_component.cu")),
@@ -19,8 +20,10 @@ const FILES: [(&str, &str); 19] = [
     ("preprocess.cu", include_str!("../../cuda/preprocess.cu")),
     ("preprocess_oblique.cu", include_str!("../../cuda/preprocess_oblique.cu")),
     ("quantiles.cu", include_str!("../../cuda/quantiles.cu")),
+    ("scale_offset.cu", include_str!("../../cuda/scale_offset.cu")),
     ("softmax.cu", include_str!("../../cuda/softmax.cu")),
     ("threshold.cu", include_str!("../../cuda/threshold.cu")),
+    ("window.cu", include_str!("../../cuda/window.cu")),
     ("z_score.cu", include_str!("../../cuda/z_score.cu")),
 ];
 
@@ -53,6 +56,9 @@ pub fn kernels() -> Vec<String> {
         "normalise_tiles",
         "argmax_is",
         "overlay",
+        "window",
+        "clip_range",
+        "scale_offset",
         "quantiles_upper",
         "quantiles_lower",
         "z_score_sums",
@@ -98,7 +104,7 @@ mod tests {
         let all = include_str!("../../cuda/kernels.cu");
         let units = carried.iter().filter(|name| !name.ends_with("cuh"));
         assert!(
-            units.clone().count() == 15 && units.into_iter().all(|name| all.contains(&format!("#include \"{name}\"")))
+            units.clone().count() == 18 && units.into_iter().all(|name| all.contains(&format!("#include \"{name}\"")))
         );
         assert!(!program().contains("#include"));
     }

@@ -1,5 +1,5 @@
 //! The steps behind a network that a device does itself: softmax, then the mask of one label or of one channel above a threshold.
-use super::Tensor;
+use super::{OnDevice, Tensor};
 use crate::{KernelError, argmax, not_finite, softmax, threshold};
 
 /// Most channels that softmax and argmax take.
@@ -44,6 +44,13 @@ pub enum Output {
     },
     /// A value of the answer is infinite or NaN, which compares as "not above": no mask is made of it.
     NotFinite,
+    /// Its answer in the device's memory: scores, of which nobody has seen whether they are finite.
+    Held {
+        /// Of the answer: batch, channels, slices, rows, columns.
+        shape: Vec<usize>,
+        /// For a task's place to take over.
+        memory: OnDevice,
+    },
 }
 
 impl Ending {

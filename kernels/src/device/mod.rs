@@ -5,11 +5,14 @@
 mod ending;
 #[cfg(feature = "tensorrt")]
 mod gpu;
+pub mod place;
 mod series;
+pub mod steps;
 
 pub use ending::{Ending, Mask, Output};
 #[cfg(feature = "tensorrt")]
-pub use gpu::{GpuDevice, GpuNetwork, KeptKernels};
+pub use gpu::{GpuDevice, GpuNetwork, GpuPlace, KeptKernels};
+pub use place::OnDevice;
 pub use series::{Samples, Series};
 
 /// A device of one owner.
@@ -62,6 +65,8 @@ pub enum Input {
     Values(Tensor),
     /// Made of stored samples by `preprocess`.
     Series(Box<Series>),
+    /// Real values in the device's memory, where a task's place has finished them. The answer stays there too, where it can.
+    Held(OnDevice),
 }
 
 impl Input {
@@ -70,6 +75,10 @@ impl Input {
         match self {
             Self::Values(tensor) => tensor.shape.clone(),
             Self::Series(series) => series.shape(),
+            Self::Held(values) => {
+                let [slices, rows, columns] = values.dims;
+                vec![1, 1, slices, rows, columns]
+            }
         }
     }
 }

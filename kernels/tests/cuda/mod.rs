@@ -5,6 +5,7 @@ pub mod host;
 mod image;
 mod parity;
 mod sources;
+mod steps;
 
 use host::{Host, Sanitizer};
 
@@ -18,6 +19,16 @@ fn every_operation_is_its_reference_under_address_and_undefined_behaviour_saniti
         assert!(host.launched().iter().any(is_named_so), "no kernel is named after {}", operation.name());
     }
     assert_eq!(host.launched(), sund_kernels::cuda::sources::kernels().into_iter().collect());
+    host.end();
+}
+
+/// The steps of a cascade, what one makes being what the next reads.
+#[test]
+fn a_cascade_that_stays_in_memory_makes_each_value_that_its_references_make() {
+    let mut host = Host::start(Sanitizer::AddressAndUndefined);
+    for seed in 0..24 {
+        steps::cascade(&mut host, seed);
+    }
     host.end();
 }
 

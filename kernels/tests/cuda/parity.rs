@@ -24,9 +24,12 @@ pub enum Operation {
     Crop,
     Paste,
     OccupiedRegion,
+    Window,
+    ClipRange,
+    ScaleOffset,
 }
 
-pub const OPERATIONS: [Operation; 14] = [
+pub const OPERATIONS: [Operation; 17] = [
     Operation::Preprocess,
     Operation::Softmax,
     Operation::Argmax,
@@ -41,6 +44,9 @@ pub const OPERATIONS: [Operation; 14] = [
     Operation::Crop,
     Operation::Paste,
     Operation::OccupiedRegion,
+    Operation::Window,
+    Operation::ClipRange,
+    Operation::ScaleOffset,
 ];
 
 impl Operation {
@@ -61,6 +67,9 @@ impl Operation {
             Self::Crop => "crop",
             Self::Paste => "paste",
             Self::OccupiedRegion => "occupied_region",
+            Self::Window => "window",
+            Self::ClipRange => "clip_range",
+            Self::ScaleOffset => "scale_offset",
         }
     }
 
@@ -122,6 +131,27 @@ impl Operation {
                     paste::<M, f32>(machine, dice);
                 }
                 Self::OccupiedRegion => occupied_region(machine, dice),
+                Self::Window => {
+                    let (center, width) = (dice.within(-9.0, 9.0) as f32, dice.of(&[-7.0, 1.0, 1.5, 400.0]));
+                    let change = |values: &mut [f32]| reference::window(values, center, width);
+                    changed(machine, dice, change, |machine, values, into| {
+                        launch::window(machine, values, center, width, into)
+                    });
+                }
+                Self::ClipRange => {
+                    let (low, high) = (dice.within(-9.0, 9.0) as f32, dice.of(&[-20.0, 0.5, 12.0]));
+                    let change = |values: &mut [f32]| reference::clip_range(values, low, high);
+                    changed(machine, dice, change, |machine, values, into| {
+                        launch::clip_range(machine, values, low, high, into)
+                    });
+                }
+                Self::ScaleOffset => {
+                    let (scale, offset) = (dice.within(-2.0, 2.0) as f32, dice.within(-2.0, 2.0) as f32);
+                    let change = |values: &mut [f32]| reference::scale_offset(values, scale, offset);
+                    changed(machine, dice, change, |machine, values, into| {
+                        launch::scale_offset(machine, values, scale, offset, into)
+                    });
+                }
             }
         }
     }
@@ -168,7 +198,7 @@ impl Dice {
 }
 
 /// Where a voxel lies: spacing, tilted or not, axes exchanged or reversed.
-fn grid(dice: &mut Dice) -> Grid {
+pub fn grid(dice: &mut Dice) -> Grid {
     let dims = dice.dims();
     let mut axes = [[0.0; 3]; 3];
     let order = dice.of(&[[2, 1, 0], [2, 1, 0], [0, 1, 2], [1, 2, 0], [0, 2, 1]]);
@@ -488,10 +518,11 @@ fn z_score<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
     let n = dice.of(&[1, 2, 300, 16_383, 16_384, 40_000]);
     let spread = dice.of(&[0.0, 1.0, 1e4]);
     let mut expected: Vec<f32> = (0..n).map(|_| (1000.0 + dice.within(-spread, spread)) as f32).collect();
-    let mut memory = machine.upload(&expected).unwrap();
+    let memory = machine.upload(&expected).unwrap();
     reference::z_score(&mut expected);
-    launch::z_score(machine, &mut memory).unwrap();
-    assert_eq!(machine.download(&memory).unwrap(), expected, "{n}, seed {}", dice.seed);
+    let mut scores = machine.zeros(n).unwrap();
+    launch::z_score(machine, &memory, &mut scores).unwrap();
+    assert_eq!(machine.download(&scores).unwrap(), expected, "{n}, seed {}", dice.seed);
 }
 
 /// A part of a volume that is not empty.
@@ -537,4 +568,26 @@ fn occupied_region<M: Machine<Error: Debug>>(machine: &mut M, dice: &mut Dice) {
     let memory = machine.upload(&mask.voxels).unwrap();
     let got = launch::occupied_region(machine, &memory, mask.grid.dims, occupancy).unwrap();
     assert_eq!(got, reference::occupied_region(&mask, occupancy), "{occupancy}, seed {}", dice.seed);
+}
+
+/// What is done to each value on its own.
+fn changed<M: Machine<Error: Debug>>(
+    machine: &mut M,
+    dice: &mut Dice,
+    change: impl Fn(&mut [f32]),
+    launch: impl Fn(&mut M, &M::Memory<f32>, &mut M::Memory<f32>) -> Result<(), M::Error>,
+) {
+    let mut expected = scores::<f32>(dice, 1, 20.0);
+    expected[0] = dice.of(&[f32::NAN, f32::INFINITY, -0.0]);
+    let memory = machine.upload(&expected).unwrap();
+    let mut into = machine.zeros(expected.len()).unwrap();
+    change(&mut expected);
+    launch(machine, &memory, &mut into).unwrap();
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    let is_same = |(got, expected): (&u32, &u32)| {
+        // Of what is no number the sign is nobody's.
+        got == expected || (f32::from_bits(*got).is_nan() && f32::from_bits(*expected).is_nan())
+    };
+    let (got, expected) = (bits(machine.download(&into).unwrap()), bits(expected));
+    assert!(got.iter().zip(&expected).all(is_same), "seed {}", dice.seed);
 }

@@ -6,7 +6,8 @@ use crate::limits::model::MAX_NETWORK;
 use crate::schedule::GpuEngine;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use sund_kernels::device::{Ending, Input, Series};
+use sund_kernels::device::place::Place;
+use sund_kernels::device::{Ending, Input, OnDevice, Series};
 
 /// TensorRT with the plans of some networks.
 pub struct KeptEngine {
@@ -48,6 +49,14 @@ impl Engine for KeptEngine {
 
     fn run_to_mask(&mut self, name: &str, _: &Network<'_>, input: Input, ending: Ending) -> Result<Made, Fault> {
         self.engine.run_to_mask(name, &|| plan(&self.plans, name), input, ending)
+    }
+
+    fn place(&mut self) -> Option<&mut dyn Place> {
+        self.engine.place()
+    }
+
+    fn run_held(&mut self, name: &str, _: &Network<'_>, input: OnDevice) -> Result<OnDevice, Fault> {
+        self.engine.run_held(name, &|| plan(&self.plans, name), input)
     }
 }
 

@@ -1,10 +1,64 @@
-//! quantiles and z_score. What few numbers come of many are finished on the host, which waits for them.
+//! window, clip_range, scale_offset, quantiles, z_score. What few numbers come of many are finished on the host, which waits for
+//! them.
+use super::fills;
 use crate::KernelError;
 use crate::cuda::machine::{Call, Machine, Memory};
-use crate::intensity::{LANES, between, mean, place, z_scale};
+use crate::intensity::{LANES, between, mean, place, window_foot, z_scale};
 
 /// Values of one half of a rank's bits.
 const HALVES: usize = 1 << 16;
+
+/// A window to 0..1; `windowed` takes as many.
+pub fn window<M: Machine>(
+    machine: &mut M,
+    values: &M::Memory<f32>,
+    center: f32,
+    width: f32,
+    windowed: &mut M::Memory<f32>,
+) -> Result<(), M::Error> {
+    let (low, span) = window_foot(center, width);
+    each(machine, "window", values, [low, span], windowed)
+}
+
+/// A range to 0..1, and 0 throughout where it is empty; `clipped` takes as many.
+pub fn clip_range<M: Machine>(
+    machine: &mut M,
+    values: &M::Memory<f32>,
+    low: f32,
+    high: f32,
+    clipped: &mut M::Memory<f32>,
+) -> Result<(), M::Error> {
+    if high > low {
+        return each(machine, "clip_range", values, [low, high - low], clipped);
+    }
+    fills(clipped, values.count())?;
+    machine.clear(clipped)
+}
+
+/// `x * scale + offset`; `scaled` takes as many.
+pub fn scale_offset<M: Machine>(
+    machine: &mut M,
+    values: &M::Memory<f32>,
+    scale: f32,
+    offset: f32,
+    scaled: &mut M::Memory<f32>,
+) -> Result<(), M::Error> {
+    each(machine, "scale_offset", values, [scale, offset], scaled)
+}
+
+/// A kernel on each value, with two numbers.
+fn each<M: Machine>(
+    machine: &mut M,
+    kernel: &str,
+    values: &M::Memory<f32>,
+    [first, second]: [f32; 2],
+    into: &mut M::Memory<f32>,
+) -> Result<(), M::Error> {
+    let n = values.count();
+    fills(into, n)?;
+    let call = Call::over(kernel, n)?.pointer(values).value(n as u64).value(first).value(second);
+    machine.launch(&call.pointer(into))
+}
 
 /// Quantiles, as the reference has them. `TooLarge` from 2^32 values on, otherwise the reference's errors.
 pub fn quantiles<M: Machine>(machine: &mut M, values: &M::Memory<f32>, shares: &[f64]) -> Result<Vec<f32>, M::Error> {
@@ -63,16 +117,22 @@ fn with_rank(rank: u32) -> f32 {
     f32::from_bits(if rank >> 31 == 1 { rank & 0x7fff_ffff } else { !rank })
 }
 
-/// `(x - mean) / s`, in place, as the reference has it.
-pub fn z_score<M: Machine>(machine: &mut M, values: &mut M::Memory<f32>) -> Result<(), M::Error> {
+/// `(x - mean) / s`; `scores` takes as many.
+pub fn z_score<M: Machine>(
+    machine: &mut M,
+    values: &M::Memory<f32>,
+    scores: &mut M::Memory<f32>,
+) -> Result<(), M::Error> {
     let n = values.count();
+    fills(scores, n)?;
     let lanes = machine.zeros::<f64>(LANES)?;
     machine.launch(&Call::over("z_score_sums", LANES)?.pointer(values).value(n as u64).pointer(&lanes))?;
     let mean = mean(summed(machine, &lanes, n)?, n);
     let call = Call::over("z_score_squares", LANES)?.pointer(values).value(n as u64).value(mean);
     machine.launch(&call.pointer(&lanes))?;
     let scale = z_scale(summed(machine, &lanes, n)?, n);
-    machine.launch(&Call::over("z_score_apply", n)?.pointer(values).value(n as u64).value(mean).value(scale))
+    let call = Call::over("z_score_apply", n)?.pointer(values).value(n as u64).value(mean).value(scale);
+    machine.launch(&call.pointer(scores))
 }
 
 /// The sum of the lanes that n values reach.

@@ -12,7 +12,7 @@ mod tiles;
 
 pub use component::{Work, fill_holes, largest_component};
 pub use ending::{Ended, end, is_exact};
-pub use intensity::{quantiles, z_score};
+pub use intensity::{clip_range, quantiles, scale_offset, window, z_score};
 pub use overlay::overlay;
 pub use preprocess::{Prepared, Target, preprocess};
 pub use region::{Voxel, crop, occupied_region, paste};

@@ -52,14 +52,32 @@ impl<M: Machine> Prepared<M> {
             return Err(KernelError::Empty.into());
         }
         let placement = Placement::between(grid, onto)?;
-        let way = match Plan::new(placement, grid.dims, onto.dims, preparation.how) {
+        let plan = Plan::new(placement, grid.dims, onto.dims, preparation.how);
+        Self::planned(machine, grid.dims, onto.dims, plan, preparation.tone())
+    }
+
+    /// Other dimensions over the same extent, each value as it is: `resize`.
+    pub fn resized(machine: &mut M, from: [usize; 3], to: [usize; 3], how: Interpolation) -> Result<Self, M::Error> {
+        for shape in [from, to] {
+            voxels_of(shape)?;
+            dims([shape[0], shape[1], shape[1] * shape[2]])?;
+            if shape.contains(&0) {
+                return Err(KernelError::Empty.into());
+            }
+        }
+        let plan = Plan::Separable(std::array::from_fn(|a| Taps::over(from[a], to[a], how)));
+        Self::planned(machine, from, to, plan, Preparation::as_is(how, 0.0).tone())
+    }
+
+    fn planned(machine: &mut M, from: [usize; 3], to: [usize; 3], plan: Plan, tone: Tone) -> Result<Self, M::Error> {
+        let way = match plan {
             Plan::Oblique(placement, how) => Way::Oblique(placement, how),
             Plan::Separable(taps) => {
-                let table: Vec<u64> = taps.iter().zip(onto.dims).flat_map(|(taps, n)| table(taps, n)).collect();
+                let table: Vec<u64> = taps.iter().zip(to).flat_map(|(taps, n)| table(taps, n)).collect();
                 Way::Straight(mixed(&taps), machine.upload(&table)?)
             }
         };
-        Ok(Self { from: grid.dims, to: onto.dims, way, tone: preparation.tone() })
+        Ok(Self { from, to, way, tone })
     }
 
     /// The call that prepares `samples`.

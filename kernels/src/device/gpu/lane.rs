@@ -3,10 +3,12 @@ use super::network::{Answer, GpuNetwork};
 use crate::cuda::launch::{self, Ended, Prepared, Score, Target};
 use crate::cuda::machine::{Machine, Memory, Plain};
 use crate::cuda::{Cuda, CudaError, CudaMemory, Pinned};
+use crate::device::place::{Kind, OnDevice};
+use crate::device::steps::Held;
 use crate::device::{DeviceError, Ending, Input, Output, Run, Samples, Series, Tensor};
 use crate::sample::Sample;
 use crate::tensorrt::DataType;
-use crate::{Grid, Preparation};
+use crate::{Grid, Interpolation, Preparation};
 use cudarc::driver::CudaEvent;
 use half::f16;
 
@@ -23,6 +25,8 @@ pub(super) struct Lane {
 
 struct Running {
     given: Vec<Given>,
+    /// What the batch was given in the GPU's memory: it stays until the copies out of it are done.
+    _held: Vec<OnDevice>,
     done: CudaEvent,
 }
 
@@ -30,8 +34,20 @@ struct Running {
 enum Given {
     /// The answers to so many inputs.
     Scores { inputs: usize, answer: Answer, room: Pinned<u8> },
+    /// The answer to one, which stays.
+    Held { shape: Vec<usize>, memory: CudaMemory<f32> },
     /// What an ending made of the answer to one, whose shape this is.
     Mask { shape: Vec<usize>, ended: Ended<Cuda>, room: Pinned<u8>, flag: Pinned<u32> },
+}
+
+/// How the answer to an input goes on.
+enum Way {
+    /// To the host, as it is.
+    Scores,
+    /// To the host, as a mask.
+    Mask(Ending),
+    /// It stays in the GPU's memory.
+    Stays,
 }
 
 /// For each input of a batch, by the type of what is copied.
@@ -113,8 +129,13 @@ impl Lane {
             return Err(DeviceError::Refused(format!("{} inputs have an output of {:?}", batch.len(), answer.shape)));
         }
         let given = self.give(answer, batch)?;
+        let held = batch.iter().filter_map(|run| match run.input {
+            Input::Held(values) => Some(values.clone()),
+            _ => None,
+        });
+        let held = held.collect();
         let done = self.cuda.stream().record_event(None).map_err(CudaError::from)?;
-        self.running = Some(Running { given, done });
+        self.running = Some(Running { given, _held: held, done });
         Ok(())
     }
 
@@ -129,15 +150,25 @@ impl Lane {
             };
             is_exact && ending.channels(&one).is_some()
         };
-        let endings: Vec<Option<Ending>> = batch.iter().map(|run| run.ending.filter(fits)).collect();
-        if endings.iter().all(Option::is_none) {
+        // A place takes 32 bits, channel by channel.
+        let stays = |run: &Run<'_>| matches!(run.input, Input::Held(_)) && kind == DataType::Float32 && one.len() == 5;
+        let ways: Vec<Way> = batch
+            .iter()
+            .map(|run| match run.ending.filter(fits) {
+                _ if stays(run) => Way::Stays,
+                Some(ending) => Way::Mask(ending),
+                None => Way::Scores,
+            })
+            .collect();
+        if ways.iter().all(|way| matches!(way, Way::Scores)) {
             return Ok(vec![self.scores(answer, batch.len())?]);
         }
         let parts = self.cuda.parts(answer.memory, batch.len())?;
-        let given = parts.into_iter().zip(endings).map(|(memory, ending)| match (ending, kind) {
-            (None, _) => self.scores(Answer { memory, shape: one.clone(), kind }, 1),
-            (Some(ending), DataType::Float16) => self.mask::<f16>(memory.reinterpreted()?, &one, &ending),
-            (Some(ending), _) => self.mask::<f32>(memory.reinterpreted()?, &one, &ending),
+        let given = parts.into_iter().zip(ways).map(|(memory, way)| match (way, kind) {
+            (Way::Stays, _) => Ok(Given::Held { shape: one.clone(), memory: memory.reinterpreted()? }),
+            (Way::Scores, _) => self.scores(Answer { memory, shape: one.clone(), kind }, 1),
+            (Way::Mask(ending), DataType::Float16) => self.mask::<f16>(memory.reinterpreted()?, &one, &ending),
+            (Way::Mask(ending), _) => self.mask::<f32>(memory.reinterpreted()?, &one, &ending),
         });
         given.collect()
     }
@@ -198,6 +229,11 @@ impl Lane {
                     let tensor = |values: &[f32]| Tensor { shape: shape.clone(), values: values.to_vec() };
                     outputs.extend(values.chunks(of_an_input).map(tensor).map(Output::Scores));
                 }
+                Given::Held { shape, memory } => {
+                    let [_, channels, slices, rows, columns] = shape[..] else { return Err(unstaged()) };
+                    let memory = OnDevice::new(Kind::Scores(channels), [slices, rows, columns], memory);
+                    outputs.push(Output::Held { shape, memory });
+                }
                 Given::Mask { shape, ended, room, flag } => {
                     outputs.push(match flag.values()? {
                         [0] => Output::Mask { shape, voxels: room.values()?.to_vec() },
@@ -223,6 +259,7 @@ impl Lane {
                         room.iter_mut().zip(values).for_each(|(room, value)| *room = value);
                     })?
                 }
+                Input::Held(values) => self.taken::<E>(values)?,
                 Input::Series(series) => match &series.samples {
                     Samples::U8(samples) => self.prepare::<u8, E>(n, samples, series)?,
                     Samples::I16(samples) => self.prepare::<i16, E>(n, samples, series)?,
@@ -235,6 +272,18 @@ impl Lane {
             1 => parts.pop().ok_or_else(unstaged),
             _ => Ok(self.cuda.joined(&parts)?),
         }
+    }
+
+    /// Values of a task's place.
+    fn taken<E: Real>(&mut self, values: &OnDevice) -> Result<CudaMemory<E>, DeviceError> {
+        let Held::Reals(reals) = values.held::<Held<Cuda>>()? else {
+            return Err(DeviceError::Refused("a network takes reals".into()));
+        };
+        let copy = self.cuda.copied(&reals.values)?;
+        let prepared = Prepared::resized(&mut self.cuda, reals.dims, reals.dims, Interpolation::Nearest)?;
+        let mut out = self.cuda.zeros(copy.count())?;
+        launch::preprocess(&mut self.cuda, &prepared, &copy, &mut out)?;
+        Ok(out)
     }
 
     /// What `preprocess` makes of a series.

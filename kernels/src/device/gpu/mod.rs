@@ -5,8 +5,10 @@
 //! before it on the other lane, while the copies of both pass it by.
 mod lane;
 mod network;
+mod place;
 
 pub use network::GpuNetwork;
+pub use place::GpuPlace;
 
 use self::lane::Lane;
 use super::{Device, DeviceError, Output, Run};

@@ -58,6 +58,7 @@ const std::map<std::string, Kernel> KERNELS = {
     NAMED(argmax_is), NAMED(not_finite_f32), NAMED(not_finite_f16), NAMED(quantiles_upper), NAMED(quantiles_lower),
     NAMED(z_score_sums), NAMED(z_score_squares), NAMED(z_score_apply), NAMED(occupied_region_lines),
     NAMED(occupied_region_columns), NAMED(crop_u8), NAMED(crop_f32), NAMED(paste_u8), NAMED(paste_f32),
+    NAMED(window), NAMED(clip_range), NAMED(scale_offset),
 };
 
 /// Several blocks at once, the threads of each one after another.
