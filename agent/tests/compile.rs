@@ -6,15 +6,11 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-#[cfg(feature = "tensorrt")]
-use std::time::Duration;
 use sund_agent::compile::{Bounds, Compiler, Proof, Target, compile, keep};
 use sund_agent::fault::Fault;
 use sund_agent::infer::{Engines, Gpu, TensorRtLibrary};
 use sund_agent::model::Package;
 use sund_agent::model::compiled::Compiled;
-#[cfg(feature = "tensorrt")]
-use sund_agent::worker::Bounds;
 use sund_agent::worker::Launcher;
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
@@ -232,7 +228,9 @@ fn tensorrt_rtx_compiles_the_packaged_models_in_both_precisions() {
 #[test]
 fn a_worker_compiles_what_it_is_ordered_to_and_nothing_else() {
     use std::os::fd::AsFd as _;
+    use std::time::Duration;
     use sund_agent::compile::{Order, open};
+    use sund_agent::worker::Bounds;
     let path = PathBuf::from(std::env::var("SUND_TEST_TENSORRT_RTX").expect("it names libtensorrt_rtx.so.1"));
     let version = open("tensorrt-rtx", &path).unwrap().version();
     let folder = tempfile::tempdir().unwrap();
