@@ -161,8 +161,9 @@ proptest! {
         requests in proptest::collection::vec((0usize..8, 1usize..3, 0u8..20, 0u64..4000), 1..40),
         polls in proptest::collection::vec(0u32..60, 1..8),
         lanes in 1usize..4,
+        extra in 0u32..40,
     ) {
-        let mut bench = Bench::new(100, lanes, |device| device.polls = polls);
+        let mut bench = Bench::new(100, lanes, |device| (device.polls, device.extra) = (polls, extra));
         for (n, (which, length, kind, pause)) in requests.into_iter().enumerate() {
             let value = if kind == 0 { POISON } else { n as f32 };
             let plan = plans[which % plans.len()];
@@ -331,6 +332,22 @@ fn a_network_that_is_larger_than_the_device_is_refused_and_the_next_one_served()
     let Answer::Failed(fault) = &bench.answers[&0].0 else { panic!("it failed") };
     assert_eq!(fault.blame, Blame::Box);
     bench.check(1);
+}
+
+#[test]
+fn a_network_that_fits_only_without_what_it_can_spare_gives_that_up() {
+    let mut bench = Bench::new(100, 2, |device| device.extra = 30);
+    bench.ask(plan(1, 40, 1), vec![1.0]);
+    bench.finish();
+    assert_eq!(bench.seen.borrow().resident, 70);
+    // 60 and 30 are more than the 80 for networks.
+    bench.ask(plan(2, 60, 1), vec![2.0]);
+    bench.finish();
+    assert_eq!(bench.seen.borrow().resident, 60);
+    bench.ask(Plan { run_bytes: 75, ..plan(3, 20, 1) }, vec![3.0]);
+    bench.finish();
+    assert_eq!(bench.seen.borrow().resident, 20, "its run needs what it could spare");
+    (0..3).for_each(|id| bench.check(id));
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Done {
                 return Ok(true);
             }
             if end.shown == number {
-                let twice = || Fault::new("step-failed", Blame::Sund, format!("`{into}` is made twice"));
+                let twice = || Fault::new("gpu-failed", Blame::Sund, format!("`{into}` is made twice"));
                 values.set(into, Value::Mask(mask.take().ok_or_else(twice)?));
                 return Ok(true);
             }

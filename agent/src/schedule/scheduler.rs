@@ -233,13 +233,19 @@ impl<D: Device> Scheduler<D> {
     /// Makes room within the budget and loads a plan; once more with all idle networks gone where memory lacks.
     fn loaded(&mut self, key: &Key, plan: &[u8]) -> Result<D::Network, DeviceError> {
         self.make_room(key, self.residents.expected(key, plan))?;
-        let network = match self.device.load(plan) {
+        let mut network = match self.device.load(plan) {
             Err(DeviceError::OutOfMemory(_)) if self.evict_all(key) => self.device.load(plan)?,
             other => other?,
         };
         // Only now is it known what it takes.
         self.residents.learn(*key, network.bytes());
-        self.make_room(key, network.bytes())?;
+        match self.make_room(key, network.bytes()) {
+            Err(_) if network.shrink() => {
+                self.residents.learn(*key, network.bytes());
+                self.make_room(key, network.bytes())?;
+            }
+            other => other?,
+        }
         Ok(network)
     }
 

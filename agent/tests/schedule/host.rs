@@ -64,6 +64,8 @@ pub struct HostDevice {
     pub hangs: bool,
     /// What every network computes, whatever its bytes; none: each is a [`Plan`].
     pub computes: Option<fn(Tensor) -> Tensor>,
+    /// Bytes that a network takes beside its own, where there is room, and gives up when it must.
+    pub extra: u32,
     polled: u32,
 }
 
@@ -116,6 +118,7 @@ pub fn without_places() -> Arc<Places> {
 
 pub struct Loaded {
     plan: Plan,
+    extra: u32,
     seen: Rc<RefCell<Seen>>,
 }
 
@@ -125,7 +128,7 @@ impl HostDevice {
         let lanes = (0..lanes).map(|_| None).collect();
         let seen_too = Rc::clone(&seen);
         let (polls, lost_at, hangs, computes) = (vec![1], None, false, None);
-        let device = Self { lanes, seen: seen_too, polls, lost_at, hangs, computes, polled: 0 };
+        let device = Self { lanes, seen: seen_too, polls, lost_at, hangs, computes, extra: 0, polled: 0 };
         (device, seen)
     }
 }
@@ -149,9 +152,12 @@ impl Device for HostDevice {
             return Err(DeviceError::OutOfMemory(format!("{} bytes", plan.bytes)));
         }
         seen.resident += u64::from(plan.bytes);
+        let has_room = seen.resident + seen.running + u64::from(self.extra) <= seen.total;
+        let extra = if has_room { self.extra } else { 0 };
+        seen.resident += u64::from(extra);
         seen.peak = seen.peak.max(seen.resident);
         seen.loads.push(plan.factor);
-        Ok(Loaded { plan, seen: Rc::clone(&self.seen) })
+        Ok(Loaded { plan, extra, seen: Rc::clone(&self.seen) })
     }
 
     fn begin(&mut self, lane: usize, network: &mut Loaded, batch: &[Run<'_>]) -> Result<(), DeviceError> {
@@ -164,10 +170,14 @@ impl Device for HostDevice {
         );
         assert!(batch.iter().all(|run| run.input.shape() == batch[0].input.shape()), "a batch of several shapes");
         let bytes = u64::from(network.plan.run_bytes) * batch.len() as u64;
-        let mut seen = self.seen.borrow_mut();
-        if seen.resident + seen.running + bytes > seen.total {
+        let is_full = |seen: &RefCell<Seen>| {
+            let seen = seen.borrow();
+            seen.resident + seen.running + bytes > seen.total
+        };
+        if is_full(&self.seen) && (!network.shrink() || is_full(&self.seen)) {
             return Err(DeviceError::OutOfMemory(format!("{bytes} bytes for a run")));
         }
+        let mut seen = self.seen.borrow_mut();
         let tensor = |run: &Run<'_>| match run.input {
             Input::Values(tensor) => Ok((tensor.clone(), Way::Back(run.ending))),
             Input::Held(values) => {
@@ -227,7 +237,12 @@ impl Device for HostDevice {
 
 impl Network for Loaded {
     fn bytes(&self) -> u64 {
-        u64::from(self.plan.bytes)
+        u64::from(self.plan.bytes) + u64::from(self.extra)
+    }
+
+    fn shrink(&mut self) -> bool {
+        self.seen.borrow_mut().resident -= u64::from(self.extra);
+        std::mem::take(&mut self.extra) > 0
     }
 
     fn most(&self, _shape: &[usize]) -> usize {
@@ -237,6 +252,6 @@ impl Network for Loaded {
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        self.seen.borrow_mut().resident -= u64::from(self.plan.bytes);
+        self.seen.borrow_mut().resident -= self.bytes();
     }
 }

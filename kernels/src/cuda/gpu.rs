@@ -166,6 +166,18 @@ impl Cuda {
         Ok(all)
     }
 
+    /// The bytes of values from one place on the GPU to another, whatever they are there. Returns at once.
+    #[cfg(feature = "tensorrt")]
+    pub(crate) fn copy_bytes<T, U>(&mut self, from: &CudaMemory<T>, to: &mut CudaMemory<U>) -> Result<(), CudaError> {
+        self.check(from.count, from)?;
+        self.check(to.count, to)?;
+        if from.bytes.len() != to.bytes.len() {
+            let (expected, found) = (to.bytes.len(), from.bytes.len());
+            return Err(crate::KernelError::Shape { expected, found }.into());
+        }
+        Ok(self.stream.memcpy_dtod(&from.bytes, &mut to.bytes)?)
+    }
+
     /// As many parts of equal length, each in memory of its own.
     #[cfg(feature = "tensorrt")]
     pub(crate) fn parts<T: Plain>(

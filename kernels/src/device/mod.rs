@@ -5,6 +5,8 @@
 mod ending;
 #[cfg(feature = "tensorrt")]
 mod gpu;
+#[cfg(any(feature = "tensorrt", test))]
+mod graphs;
 pub mod place;
 mod series;
 pub mod steps;
@@ -43,6 +45,11 @@ pub trait Device {
 pub trait Network {
     /// Bytes that it takes of that memory, runs left aside.
     fn bytes(&self) -> u64;
+
+    /// Gives up memory that it runs without as well. False where it has none.
+    fn shrink(&mut self) -> bool {
+        false
+    }
 
     /// Most inputs of this shape that run as one batch; at least one. More than one only where the network's own batch axis
     /// is free: then each answer depends on its own input alone.

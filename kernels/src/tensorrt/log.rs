@@ -26,6 +26,14 @@ pub fn log_to(sink: fn(Severity, &str)) {
     }
 }
 
+/// Sends a line of our own the same way.
+pub(crate) fn tell(severity: Severity, line: &str) {
+    const LONGEST: usize = 1000;
+    let Some(sink) = SINK.get() else { return };
+    let line: String = line.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    sink(severity, &line);
+}
+
 /// A panic in the sink ends the process: it must not unwind through C++.
 unsafe extern "C" fn receive(severity: i32, line: *const c_char, length: usize) {
     let Some(sink) = SINK.get() else { return };

@@ -15,6 +15,7 @@ pub use build::{BuildOptions, ProfileInput, RTX_TARGETS, build};
 pub use error::TensorRtError;
 pub use gpu::Gpu;
 pub use library::{Kind, Library, Version};
+pub(crate) use log::tell;
 pub use log::{Severity, log_to};
 pub use runner::{Runner, Values};
 pub use session::{Buffer, DataType, Range, Session, Tensor};

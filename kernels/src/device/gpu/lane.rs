@@ -3,6 +3,7 @@ use super::network::{Answer, GpuNetwork};
 use crate::cuda::launch::{self, Ended, Prepared, Score, Target};
 use crate::cuda::machine::{Machine, Memory, Plain};
 use crate::cuda::{Cuda, CudaError, CudaMemory, Pinned};
+use crate::device::graphs::Places;
 use crate::device::place::{Kind, OnDevice};
 use crate::device::steps::Held;
 use crate::device::{DeviceError, Ending, Input, Output, Run, Samples, Series, Tensor};
@@ -21,6 +22,8 @@ pub(super) struct Lane {
     /// What the last answers came in.
     rooms: Vec<Pinned<u8>>,
     flags: Vec<Pinned<u32>>,
+    /// Of the networks' graphs.
+    places: Places,
 }
 
 struct Running {
@@ -97,7 +100,8 @@ impl Real for f16 {
 
 impl Lane {
     pub(super) fn new(cuda: Cuda) -> Self {
-        Self { cuda, staging: Staging::default(), prepared: None, running: None, rooms: Vec::new(), flags: Vec::new() }
+        let (staging, places) = (Staging::default(), Places::default());
+        Self { cuda, staging, prepared: None, running: None, rooms: Vec::new(), flags: Vec::new(), places }
     }
 
     pub(super) fn cuda(&self) -> &Cuda {
@@ -106,6 +110,16 @@ impl Lane {
 
     pub(super) fn cuda_mut(&mut self) -> &mut Cuda {
         &mut self.cuda
+    }
+
+    /// Whether nothing runs on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_none()
+    }
+
+    /// The lane while nothing runs on it, and the places of its graphs.
+    pub(super) fn idle(&mut self) -> (&mut Cuda, &Places) {
+        (&mut self.cuda, &self.places)
     }
 
     /// Copies in, prepares, runs, ends, copies out: all on the stream, and none waited for.

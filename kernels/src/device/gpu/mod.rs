@@ -3,6 +3,7 @@
 //!
 //! A network has one context, so that it takes its memory once. Two lanes may use it: a run waits, on the GPU, for the one
 //! before it on the other lane, while the copies of both pass it by.
+mod capture;
 mod lane;
 mod network;
 mod place;
@@ -13,7 +14,7 @@ pub use place::GpuPlace;
 use self::lane::Lane;
 use super::{Device, DeviceError, Output, Run};
 use crate::cuda::{Cuda, CudaError};
-use crate::tensorrt::{Library, TensorRtError};
+use crate::tensorrt::{Library, Severity, TensorRtError, tell};
 
 /// Lanes: one's copies while the other's network runs.
 const LANES: usize = 2;
@@ -63,11 +64,15 @@ impl Device for GpuDevice {
         self.lanes.len()
     }
 
-    /// Runs each profile once on zeros, which is when TensorRT-RTX compiles.
+    /// Runs each profile once on zeros, which is when TensorRT-RTX compiles; then decides whether the network runs as a graph.
     fn load(&mut self, plan: &[u8]) -> Result<GpuNetwork, DeviceError> {
         let kept = self.kept.as_ref().map(|kept| kept.load(plan)).unwrap_or_default();
         let mut network = GpuNetwork::open(&self.library, self.lanes[0].cuda(), plan, &kept)?;
         network.warm_up(self.lanes[0].cuda_mut())?;
+        capture::decide(&mut network, &mut self.lanes)?;
+        for why in network.called_because() {
+            tell(Severity::Info, &format!("a network runs call by call, not as a graph: {why}"));
+        }
         let kernels = network.kernels()?;
         if let Some(store) = self.kept.as_ref().filter(|_| kernels != kept) {
             store.store(plan, &kernels);
@@ -76,9 +81,16 @@ impl Device for GpuDevice {
     }
 
     fn begin(&mut self, lane: usize, network: &mut GpuNetwork, batch: &[Run<'_>]) -> Result<(), DeviceError> {
-        let begun = self.lanes[lane].begin(network, batch);
+        let mut begun = self.lanes[lane].begin(network, batch);
+        if matches!(begun, Err(DeviceError::OutOfMemory(_))) {
+            // Nothing may be on its way when the memory that it uses goes, here and below.
+            self.lanes[lane].cuda().wait()?;
+            if network.give_up_graphs()? {
+                begun = self.lanes[lane].begin(network, batch);
+            }
+        }
         if begun.is_err() {
-            // Nothing may be on its way when the memory that it uses goes; the error that led here is the one to tell.
+            // The error that led here is the one to tell.
             let _ = self.lanes[lane].cuda().wait();
         }
         begun

@@ -1,6 +1,8 @@
 //! A plan in the GPU's memory, for the lanes to use one after the other.
+use super::capture::{Captured, captured_on};
 use crate::cuda::machine::{Machine, Memory, Plain};
 use crate::cuda::{Cuda, CudaError, CudaMemory};
+use crate::device::graphs::{Way, Ways, called};
 use crate::device::{DeviceError, Network};
 use crate::tensorrt::{Buffer, DataType, Library, Session, TensorRtError};
 use cudarc::driver::{CudaEvent, CudaStream};
@@ -8,6 +10,8 @@ use std::sync::Arc;
 
 /// A network with one input of reals, whose first output is its answer.
 pub struct GpuNetwork {
+    /// On each lane, by its stream; gone before the session.
+    ways: Ways<Captured>,
     session: Session,
     /// For its context: what the session frees is in it.
     stream: Arc<CudaStream>,
@@ -47,7 +51,17 @@ impl GpuNetwork {
         }
         // The plan is weights for the most part.
         let bytes = session.device_memory().saturating_add(plan.len() as u64);
-        Ok(Self { session, stream, input, output, bytes, profile: 0, shape: Vec::new(), ran: None })
+        Ok(Self {
+            ways: Ways::default(),
+            session,
+            stream,
+            input,
+            output,
+            bytes,
+            profile: 0,
+            shape: Vec::new(),
+            ran: None,
+        })
     }
 
     /// Of the input.
@@ -77,8 +91,130 @@ impl GpuNetwork {
         Ok(self.session.cache()?)
     }
 
-    /// Puts a run on the stream and returns. `input` is freed on that stream, so behind the run.
+    /// How many shapes its input may have: one, or more than that.
+    pub(super) fn shapes(&self) -> usize {
+        match &self.session.tensors()[self.input].ranges[..] {
+            [range] if range.min == range.max => 1,
+            _ => 2,
+        }
+    }
+
+    /// The shape that it is tuned for.
+    pub(super) fn tuned_shape(&self) -> Vec<i64> {
+        self.session.tensors()[self.input].ranges.first().map(|range| range.opt.clone()).unwrap_or_default()
+    }
+
+    /// How it runs on a lane from now on, and the bytes that a graph takes.
+    pub(super) fn runs(&mut self, cuda: &Cuda, way: Way<Captured>, bytes: u64) {
+        self.ways.set(lane(cuda), way, bytes);
+    }
+
+    /// Why it runs call by call, for each lane where it does.
+    pub fn called_because(&self) -> impl Iterator<Item = &str> {
+        self.ways.reasons()
+    }
+
+    /// Gives up the graphs, whose memory is wanted. False where there is none.
+    pub(super) fn give_up_graphs(&mut self) -> Result<bool, DeviceError> {
+        if let Some(ran) = &self.ran {
+            // None of them runs any more then.
+            ran.synchronize().map_err(CudaError::from)?;
+        }
+        Ok(self.ways.give_up("memory lacked for a run"))
+    }
+
+    /// Puts a run on the stream and returns, as a graph where that was decided. `input` is freed on that stream, so behind the run.
     pub(super) fn run<T: Plain>(
+        &mut self,
+        cuda: &mut Cuda,
+        shape: &[i64],
+        input: &CudaMemory<T>,
+    ) -> Result<Answer, DeviceError> {
+        let lane = lane(cuda);
+        if self.shape == shape
+            && let Some((mut captured, place, bytes)) = self.ways.take(lane)
+        {
+            let answer = self.replayed(cuda, &mut captured, input);
+            match answer {
+                // Memory that lacks is the run's, and no reason against the graph.
+                Ok(_) | Err(DeviceError::OutOfMemory(_)) => {
+                    self.ways.set(lane, Way::Replayed(captured, place), bytes);
+                    return answer;
+                }
+                Err(error) => {
+                    // Nothing of it may be on its way when its memory goes.
+                    let ended = cuda.wait();
+                    self.ways.set(lane, called(error, "the graph does not run any more")?, 0);
+                    ended?;
+                }
+            }
+        }
+        self.called(cuda, shape, input)
+    }
+
+    /// The same by a graph of this lane's.
+    pub(super) fn replayed<T: Plain>(
+        &mut self,
+        cuda: &mut Cuda,
+        captured: &mut Captured,
+        input: &CudaMemory<T>,
+    ) -> Result<Answer, DeviceError> {
+        let mut memory = cuda.zeros::<u8>(captured.output.count())?;
+        cuda.copy_bytes(input, &mut captured.input)?;
+        self.wait_for_turn(cuda.stream())?;
+        captured.graph.launch().map_err(CudaError::from)?;
+        self.ran = Some(cuda.stream().record_event(None).map_err(CudaError::from)?);
+        cuda.copy_bytes(&captured.output, &mut memory)?;
+        Ok(Answer { memory, shape: captured.shape.clone(), kind: captured.kind })
+    }
+
+    /// Captures a run in the shape that the session knows, with memory of its own.
+    pub(super) fn captured(&mut self, cuda: &mut Cuda) -> Result<Captured, DeviceError> {
+        let (mut buffers, mut memories) = (Vec::new(), Vec::new());
+        for index in 0..self.session.tensors().len() {
+            let bytes = self.session.bytes(index)?;
+            let memory = cuda.zeros::<u8>(bytes)?;
+            buffers.push(Buffer { address: memory.address().place, bytes });
+            memories.push(memory);
+        }
+        // An event from before the capture cannot be waited for in it.
+        cuda.wait()?;
+        if let Some(ran) = self.ran.take() {
+            ran.synchronize().map_err(CudaError::from)?;
+        }
+        let stream = Arc::clone(cuda.stream());
+        stream.context().bind_to_thread().map_err(CudaError::from)?;
+        let session = &mut self.session;
+        let graph = captured_on(cuda, || {
+            // SAFETY: the stream is one of the context that the session was opened in, which is bound. Each buffer is memory of
+            // this stream's machine, of the length that is told; it lives as long as the graph, and this stream alone uses it.
+            Ok(unsafe { session.enqueue(&buffers, stream.cu_stream().cast()) }?)
+        })?;
+        let (shape, kind) = (self.session.shape(self.output)?, self.session.tensors()[self.output].data_type);
+        let (mut input, mut output, mut others) = (None, None, Vec::new());
+        for (index, memory) in memories.into_iter().enumerate() {
+            match index {
+                index if index == self.input => input = Some(memory),
+                index if index == self.output => output = Some(memory),
+                _ => others.push(memory),
+            }
+        }
+        match (input, output) {
+            (Some(input), Some(output)) => Ok(Captured { graph, input, output, others, shape, kind }),
+            _ => Err(DeviceError::Failed("the input or the output has no memory".into())),
+        }
+    }
+
+    /// One context, one run at a time.
+    fn wait_for_turn(&self, stream: &CudaStream) -> Result<(), DeviceError> {
+        if let Some(ran) = &self.ran {
+            stream.wait(ran).map_err(CudaError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The same call by call.
+    pub(super) fn called<T: Plain>(
         &mut self,
         cuda: &mut Cuda,
         shape: &[i64],
@@ -86,10 +222,7 @@ impl GpuNetwork {
     ) -> Result<Answer, DeviceError> {
         let stream = Arc::clone(cuda.stream());
         stream.context().bind_to_thread().map_err(CudaError::from)?;
-        if let Some(ran) = &self.ran {
-            // One context, one run at a time.
-            stream.wait(ran).map_err(CudaError::from)?;
-        }
+        self.wait_for_turn(&stream)?;
         self.take_shape(&stream, shape)?;
         let (mut buffers, mut outputs) = (Vec::new(), Vec::new());
         for index in 0..self.session.tensors().len() {
@@ -137,10 +270,20 @@ impl GpuNetwork {
     }
 }
 
+/// A lane, by its stream.
+fn lane(cuda: &Cuda) -> usize {
+    cuda.stream().cu_stream() as usize
+}
+
 impl Network for GpuNetwork {
-    /// The plan's length and the context's memory.
+    /// The plan's length, the context's memory, and that of the graphs.
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.saturating_add(self.ways.bytes())
+    }
+
+    /// A device that is lost says so at its next call.
+    fn shrink(&mut self) -> bool {
+        self.give_up_graphs().unwrap_or(false)
     }
 
     fn most(&self, shape: &[usize]) -> usize {
@@ -157,7 +300,7 @@ impl Network for GpuNetwork {
 
 impl Drop for GpuNetwork {
     fn drop(&mut self) {
-        // What the session frees is in this context; if it cannot be bound, it is gone with all that was in it.
+        // What the session and the graphs free is in this context; if it cannot be bound, it is gone with all that was in it.
         let _ = self.stream.context().bind_to_thread();
     }
 }
