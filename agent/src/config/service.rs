@@ -52,7 +52,7 @@ pub struct WorkerSettings {
     pub studies_per_gpu: usize,
     /// What is there to run networks with.
     pub engines: Engines,
-    /// Whether engines that lack are compiled on the box. Not where a worker is a unit: it cannot read what lies beside the spool.
+    /// Whether engines that lack are compiled on the box.
     pub compiles: bool,
     /// When golden cases are run; a file cannot ask for less than before the first job.
     pub activation: Activation,
@@ -184,15 +184,13 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
     if let Some(section) = section.filter(|_| !(1..=MAX_PLACES).contains(&studies_per_gpu)) {
         section.complain("studies_per_gpu", "is out of range", &format!("write a number from 1 to {MAX_PLACES}"));
     }
-    let launcher = launcher?;
-    let compiles = matches!(launcher, Launcher::Child { .. });
     Some(WorkerSettings {
-        launcher,
+        launcher: launcher?,
         bounds,
         devices,
         studies_per_gpu,
         engines,
-        compiles,
+        compiles: true,
         activation: Activation::AtStart,
     })
 }

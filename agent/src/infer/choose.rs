@@ -10,7 +10,9 @@ use crate::study::open::hex;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Names the library of ONNX Runtime where the configuration does not.
@@ -107,6 +109,14 @@ impl EngineKind {
         matches!(self, EngineKind::TensorRt { .. })
     }
 
+    /// How many networks it has that were compiled on this box.
+    pub fn kept(&self) -> usize {
+        match self {
+            EngineKind::TensorRt { plans: Plans::Kept(plans), .. } => plans.len(),
+            _ => 0,
+        }
+    }
+
     /// The very code that would run: the version that is built in, or the digests of the files, which are read and not
     /// opened. What held on one identity says nothing about another.
     pub fn identity(&self) -> Result<String, Fault> {
@@ -132,14 +142,27 @@ impl EngineKind {
         }
     }
 
-    /// Makes it ready. Only in a process that may be lost: a library of others is opened.
-    pub fn open(&self) -> Result<Box<dyn Engine>, Fault> {
+    /// The files of networks that were compiled on this box, opened, in their order: a worker is given them, and looks for none.
+    pub fn files(&self) -> Result<Vec<File>, Fault> {
+        let EngineKind::TensorRt { plans: Plans::Kept(plans), .. } = self else { return Ok(Vec::new()) };
+        let opened = plans.iter().map(|(_, path)| {
+            File::open(path).map_err(|error| {
+                let reason = format!("{} cannot be read: {error}", path.display());
+                Fault::new("engine-unavailable", Blame::Box, reason)
+            })
+        });
+        opened.collect()
+    }
+
+    /// Makes it ready, with the files of [`EngineKind::files`]. Only in a process that may be lost: a library of others is opened.
+    pub fn open(&self, files: &[OwnedFd]) -> Result<Box<dyn Engine>, Fault> {
         match self {
+            _ if files.len() != self.kept() => Err(not_its_files()),
             EngineKind::Tract => Ok(Box::<TractEngine>::default()),
             EngineKind::OnnxRuntime { library } => Ok(Box::new(OnnxRuntimeEngine::open(library)?)),
             #[cfg(feature = "tensorrt")]
             EngineKind::TensorRt { library, precision, plans, kernels, .. } => {
-                super::tensorrt::open(library, precision, plans, kernels.as_deref())
+                super::tensorrt::open(library, precision, plans, files, kernels.as_deref())
             }
             #[cfg(not(feature = "tensorrt"))]
             EngineKind::TensorRt { .. } => Err(super::without_tensorrt()),
@@ -154,8 +177,12 @@ impl fmt::Display for EngineKind {
     }
 }
 
+fn not_its_files() -> Fault {
+    Fault::new("worker-garbled", Blame::Sund, "the task came without the engines that were compiled on this box")
+}
+
 fn digest(file: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(file)?;
+    let mut file = File::open(file)?;
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -487,6 +514,11 @@ mod tests {
         let choice = here.choose(&package).unwrap();
         assert_eq!(choice.engine.to_string(), "tensorrt fp32");
         assert!(choice.explanation.contains("packaged: the package holds none"), "{}", choice.explanation);
+        let mut text = String::new();
+        choice.engine.files().unwrap()[0].read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), choice.engine.kept()), ("a plan", 1));
+        let code = |fault: Option<Fault>| fault.unwrap().code.into_owned();
+        assert_eq!(code(choice.engine.open(&[]).err()), "worker-garbled", "a worker has no other way to it");
         let others: [Engines; 2] = [
             Engines { gpu: Some(gpu((9, 0))), ..here.clone() },
             Engines { tensorrt: vec![TensorRtLibrary { version: "11.5.0".into(), ..library }], ..here.clone() },
@@ -511,6 +543,9 @@ mod tests {
         ] {
             assert_eq!(lacks(&without), Vec::<String>::new());
         }
+        std::fs::remove_file(&kept).unwrap();
+        assert_eq!(code(choice.engine.files().err()), "engine-unavailable");
+        std::fs::write(&kept, "a plan").unwrap();
         let mut another = package;
         another.digest = format!("sha256:{}", "1".repeat(64));
         assert_eq!(chosen(&here, &another), "tract fp32");

@@ -15,6 +15,7 @@ use super::{Engine, Form, Plans, TensorRtLibrary};
 use crate::fault::{Blame, Fault};
 use crate::inference::EngineUsed;
 use crate::schedule::{GpuEngine, Opened, start};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use sund_kernels::cuda::CudaError;
@@ -25,12 +26,14 @@ use sund_kernels::tensorrt::{Kind, Library, Severity, TensorRtError, log_to};
 /// What the process has opened: the networks of all packages share one schedule, and the memory that it watches over.
 static OPENED: Mutex<Vec<(Kind, PathBuf, GpuEngine)>> = Mutex::new(Vec::new());
 
-/// Opens what runs these plans. `precision` is that of the plans, as packages name it. `kernels`: the folder in which
+/// Opens what runs these plans; `files` are those that were compiled on this box. `precision` is that of the plans, as packages
+/// name it. `kernels`: the folder in which
 /// TensorRT-RTX's kernels are kept, so that they are not compiled at each start.
 pub(super) fn open(
     library: &TensorRtLibrary,
     precision: &str,
     plans: &Plans,
+    files: &[OwnedFd],
     kernels: Option<&Path>,
 ) -> Result<Box<dyn Engine>, Fault> {
     let (kind, path) = (kind(&library.class), &library.path);
@@ -48,8 +51,15 @@ pub(super) fn open(
     let engine = engine.with_precision(precision);
     Ok(match plans {
         Plans::Packaged => Box::new(engine),
-        Plans::Kept(plans) => Box::new(KeptEngine::new(engine, plans.clone())),
+        Plans::Kept(plans) => {
+            let names = plans.iter().map(|(network, _)| network.clone());
+            Box::new(KeptEngine::new(engine, names.zip(files).collect()).map_err(unheld)?)
+        }
     })
+}
+
+fn unheld(error: std::io::Error) -> Fault {
+    Fault::new("engine-unavailable", Blame::Box, format!("an engine cannot be held open: {error}"))
 }
 
 /// The library, and the first GPU that the process may see.
@@ -110,7 +120,7 @@ mod tests {
         for class in [Kind::Rtx.class(), Kind::Enterprise.class()] {
             let path = PathBuf::from("/no/such/library.so");
             let library = TensorRtLibrary { class: class.into(), path, version: "1.7.0".into() };
-            let fault = open(&library, "fp32", &Plans::Packaged, None).err().unwrap();
+            let fault = open(&library, "fp32", &Plans::Packaged, &[], None).err().unwrap();
             assert_eq!((fault.code.as_ref(), fault.blame), ("engine-unavailable", Blame::Configuration));
         }
     }

@@ -35,7 +35,7 @@ pub enum Asked<'a> {
     Compile(Cow<'a, Order>),
 }
 
-/// One job for the worker. Its files: the package's directory, then those of the series.
+/// One job for the worker. Its files: the package's directory, then those of the series, then those of the engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     /// Number of the job.

@@ -198,11 +198,16 @@ struct Kept {
 
 impl Kept {
     /// The package and the engine of a task.
-    fn take_up(&mut self, task: &Task, folder: &OwnedFd) -> Result<(&Package, &mut dyn Engine), Fault> {
+    fn take_up(
+        &mut self,
+        task: &Task,
+        folder: &OwnedFd,
+        engine: &[OwnedFd],
+    ) -> Result<(&Package, &mut dyn Engine), Fault> {
         let at = match self.engines.iter().position(|(kind, _)| *kind == task.engine) {
             Some(at) => at,
             None => {
-                self.engines.push((task.engine.clone(), task.engine.open()?));
+                self.engines.push((task.engine.clone(), task.engine.open(engine)?));
                 self.engines.len() - 1
             }
         };
@@ -231,10 +236,11 @@ fn work(
     kept: &mut Kept,
     on_step: &mut dyn FnMut(&StepTime),
 ) -> Result<Inference, Fault> {
-    let (folder, segments) = files
-        .split_first()
-        .ok_or_else(|| Fault::new("worker-garbled", Blame::Sund, "the task came without its package"))?;
-    let (package, engine) = kept.take_up(task, folder)?;
+    let garbled = || Fault::new("worker-garbled", Blame::Sund, "the task came without its package or its engine");
+    let (folder, files) = files.split_first().ok_or_else(garbled)?;
+    let segments = files.len().checked_sub(task.engine.kept()).ok_or_else(garbled)?;
+    let (segments, engine) = files.split_at(segments);
+    let (package, engine) = kept.take_up(task, folder, engine)?;
     if let Some(name) = &task.golden {
         let case = package.manifest.golden.iter().find(|case| case.name == *name).ok_or_else(|| {
             Fault::new("worker-garbled", Blame::Sund, format!("the package has no golden case `{name}`"))

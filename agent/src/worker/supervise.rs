@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 use std::borrow::Cow;
 use std::io::ErrorKind;
 use std::net::Shutdown;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -53,7 +53,8 @@ impl TaskError {
     }
 }
 
-/// Runs `task` to its end. Blocks the calling thread; gives the worker back with a result or a refusal.
+/// Runs `task` to its end. Its engine's own files go behind those that are given. Blocks the calling thread; gives the worker back
+/// with a result or a refusal.
 pub fn run(
     mut worker: Process,
     task: &Task,
@@ -61,7 +62,12 @@ pub fn run(
     bounds: Bounds,
     on_step: &mut dyn FnMut(&StepTime),
 ) -> (Option<Process>, Result<Inference, TaskError>) {
-    let answer = watched(&mut worker, Asked::Task(Cow::Borrowed(task)), files, bounds, on_step);
+    let engine = match task.engine.files() {
+        Ok(files) => files,
+        Err(fault) => return (Some(worker), Err(TaskError::Refused(fault))),
+    };
+    let files: Vec<BorrowedFd<'_>> = files.iter().copied().chain(engine.iter().map(AsFd::as_fd)).collect();
+    let answer = watched(&mut worker, Asked::Task(Cow::Borrowed(task)), &files, bounds, on_step);
     let answer = answer.and_then(|said| answer_to(task, said).ok_or_else(|| garbled("it is no answer to the task")));
     match answer {
         Ok(inference) => (Some(worker), Ok(inference)),

@@ -1,24 +1,26 @@
-//! Engines that were compiled on this box: their plans lie in files beside the spool, not in the package.
+//! Engines that were compiled on this box: their plans come as open files with the task, not in the package.
 use crate::fault::{Blame, Fault};
 use crate::infer::{Engine, Made, Network, Tensor};
 use crate::inference::EngineUsed;
 use crate::limits::model::MAX_NETWORK;
 use crate::schedule::GpuEngine;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use sund_kernels::device::place::Place;
 use sund_kernels::device::{Ending, Input, OnDevice, Series};
 
 /// TensorRT with the plans of some networks.
 pub struct KeptEngine {
     engine: GpuEngine,
-    plans: Vec<(String, PathBuf)>,
+    plans: Vec<(String, File)>,
 }
 
 impl KeptEngine {
     /// The engine that runs these plans, by their networks.
-    pub fn new(engine: GpuEngine, plans: Vec<(String, PathBuf)>) -> Self {
-        Self { engine, plans }
+    pub fn new(engine: GpuEngine, plans: Vec<(String, &OwnedFd)>) -> std::io::Result<Self> {
+        let held = plans.into_iter().map(|(network, file)| Ok((network, File::from(file.try_clone()?))));
+        Ok(Self { engine, plans: held.collect::<std::io::Result<_>>()? })
     }
 }
 
@@ -60,18 +62,20 @@ impl Engine for KeptEngine {
     }
 }
 
-fn plan(plans: &[(String, PathBuf)], name: &str) -> Result<Vec<u8>, Fault> {
-    let path = plans.iter().find(|(network, _)| network == name).map(|(_, path)| path);
-    read(path.ok_or_else(|| unavailable(format!("no engine was compiled here for network {name}")))?)
+fn plan(plans: &[(String, File)], name: &str) -> Result<Vec<u8>, Fault> {
+    let file = plans.iter().find(|(network, _)| network == name).map(|(_, file)| file);
+    read(name, file.ok_or_else(|| unavailable(format!("no engine was compiled here for network {name}")))?)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    let unreadable = |error: std::io::Error| unavailable(format!("{} cannot be read: {error}", path.display()));
-    let mut plan = Vec::new();
-    std::fs::File::open(path).map_err(unreadable)?.take(MAX_NETWORK + 1).read_to_end(&mut plan).map_err(unreadable)?;
-    if plan.len() as u64 > MAX_NETWORK {
-        return Err(unavailable(format!("{} has more than {MAX_NETWORK} bytes", path.display())));
+fn read(name: &str, file: &File) -> Result<Vec<u8>, Fault> {
+    let unreadable =
+        |error: std::io::Error| unavailable(format!("the engine of network {name} cannot be read: {error}"));
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > MAX_NETWORK {
+        return Err(unavailable(format!("the engine of network {name} has more than {MAX_NETWORK} bytes")));
     }
+    let mut plan = vec![0; length as usize];
+    file.read_exact_at(&mut plan, 0).map_err(unreadable)?;
     Ok(plan)
 }
 
