@@ -92,7 +92,9 @@ async fn an_engine_that_cannot_be_compiled_is_told_and_not_tried_again() {
         node.start(lacking(&card, &archive)).await;
         is_told(&node, code).await;
         serves(&node, "tract fp32").await;
-        assert_eq!(card.tasks(), ["processor", "compile"], "{made:?}");
+        // Why a worker was lost is not known: the next start tries once more.
+        let tried = if made == Made::Nothing { 1 } else { 2 };
+        assert_eq!(card.tasks()[1..], vec!["compile"; tried], "{made:?}");
         assert!(kept(&node).is_empty());
     }
 }

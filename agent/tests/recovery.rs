@@ -311,7 +311,8 @@ async fn a_package_for_the_gpu_alone_is_tried_on_one_that_is_left_alone() {
         node.receives(&[frame().in_study(&new_uid(), "1")]).await;
         let over = || node.status().studies.iter().filter(|study| ends(study) > 0).count() == count;
         until("the study ends", || over().then_some(())).await;
-        assert_eq!(node.status().gpus_left.len(), usize::from(count == 2), "after study {count}");
+        // That it answers a study again does not say that it answers rightly.
+        assert_eq!(node.status().gpus_left.len(), usize::from(count >= 2), "after study {count}");
     }
     assert_eq!(card.tasks(), ["gpu"; 5]);
     assert_eq!(node.status().studies.iter().filter(|study| study.state == "failed").count(), 2);

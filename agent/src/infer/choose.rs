@@ -193,6 +193,9 @@ fn digest(file: &Path) -> std::io::Result<String> {
     }
 }
 
+/// Looks for the plans of a package, of a class and precision; a sentence where there are none.
+type Source = fn(&Engines, &Package, &str, &str) -> Result<Plans, String>;
+
 impl Engines {
     /// tract, and ONNX Runtime where the configuration or [`ONNXRUNTIME_VARIABLE`] names its library.
     pub fn here(configured: Option<&Path>) -> Self {
@@ -223,20 +226,18 @@ impl Engines {
     pub fn candidates(&self, package: &Package) -> Vec<Candidate> {
         let validated = &package.manifest.engines;
         let mut all = Vec::new();
-        for (class, precision) in COMPILED {
-            if is_validated(validated, class, precision) {
-                for (source, plans) in [
-                    ("packaged", self.packaged(package, class, precision)),
-                    ("compiled here", self.kept(package, class, precision)),
-                ] {
-                    let name = format!("{class} {precision}, {source}");
-                    let engine = self.on_gpu(class, precision).and_then(|(library, gpu)| {
-                        let (library, gpu, precision) = (library.clone(), gpu.clone(), precision.to_owned());
-                        let kernels = self.kept.clone();
-                        plans.map(|plans| EngineKind::TensorRt { library, precision, gpu, plans, kernels })
-                    });
-                    all.push(Candidate { name, engine });
+        let sources: [(&str, Source); 2] = [("packaged", Self::packaged), ("compiled here", Self::kept)];
+        for (source, plans) in sources {
+            for (class, precision) in COMPILED {
+                if !is_validated(validated, class, precision) {
+                    continue;
                 }
+                let engine = self.on_gpu(class, precision).and_then(|(library, gpu)| {
+                    let plans = plans(self, package, class, precision)?;
+                    let (library, gpu, precision) = (library.clone(), gpu.clone(), precision.to_owned());
+                    Ok(EngineKind::TensorRt { library, precision, gpu, plans, kernels: self.kept.clone() })
+                });
+                all.push(Candidate { name: format!("{class} {precision}, {source}"), engine });
             }
         }
         let onnxruntime = self.onnxruntime.clone().map(|library| EngineKind::OnnxRuntime { library });

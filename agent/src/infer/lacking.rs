@@ -33,16 +33,19 @@ impl Lacking {
 }
 
 impl Engines {
-    /// What could be compiled here for a package, the preferred one first; nothing behind an engine that is there.
+    /// What could be compiled here for a package, the preferred one first; nothing behind an engine that is there, and an engine in
+    /// the package comes before all that are compiled here.
     pub fn lacking(&self, package: &Package) -> Vec<Lacking> {
         let mut lacking = Vec::new();
         let Some(folder) = &self.kept else { return lacking };
-        for (class, precision) in COMPILED {
-            if !is_validated(&package.manifest.engines, class, precision) {
-                continue;
-            }
+        let validated =
+            COMPILED.into_iter().filter(|(class, precision)| is_validated(&package.manifest.engines, class, precision));
+        if validated.clone().any(|(class, precision)| self.packaged(package, class, precision).is_ok()) {
+            return lacking;
+        }
+        for (class, precision) in validated {
             let Ok((library, gpu)) = self.on_gpu(class, precision) else { continue };
-            if self.packaged(package, class, precision).is_ok() || self.kept(package, class, precision).is_ok() {
+            if self.kept(package, class, precision).is_ok() {
                 break;
             }
             let architecture = gpu.architecture();

@@ -254,7 +254,7 @@ impl Pipeline {
     }
 
     /// The same engine, or one of the processor while its GPU is left alone; `None` where the agent drains meanwhile. Where no
-    /// engine of the processor serves the package, the GPU is its only chance.
+    /// engine of the processor serves the package, the GPU is its only chance; but not one that answered golden cases wrongly.
     fn unless_gpu_is_left(&self, package: &Package, serving: Serving, seat: &Seat) -> Result<Option<Serving>, Fault> {
         if !serving.engine.is_on_gpu() {
             return Ok(Some(serving));
@@ -274,7 +274,10 @@ impl Pipeline {
             Ok(other) => Ok(Some(other)),
             Err(_) if *self.draining.borrow() => Ok(None),
             Err(fault) if fault.code == "worker-not-started" => Err(fault),
-            Err(_) => Ok(Some(serving)),
+            Err(_) => match self.breakers.why(seat.device()) {
+                Some(miss) if !breaker::is_of_the_gpu(&miss) => Err(miss),
+                _ => Ok(Some(serving)),
+            },
         }
     }
 
@@ -306,7 +309,7 @@ impl Pipeline {
     ) {
         match answer {
             _ if !engine.is_on_gpu() => {}
-            Ok(_) => self.breakers.answered(seat.device()),
+            Ok(_) => self.breakers.answered_a_job(seat.device()),
             Err(TaskError::WorkerLost(fault)) if company == Company::Nobody && breaker::is_of_the_gpu(fault) => {
                 self.gpu_lost(fault, seat);
             }
@@ -415,7 +418,17 @@ impl Pipeline {
             Ok(used) => self.switch_on(package, choice, used),
             // The next start chooses it first, and goes on with it.
             Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {}
-            Err(fault) => drop(self.missed(package, choice, fault)),
+            Err(fault) => {
+                let is_active = matches!(
+                    self.models.standing(&package.digest),
+                    Some(Standing::Active(active, _)) if active.engine == choice.engine
+                );
+                if is_active {
+                    // It was made anew, and is another one under the same name.
+                    self.models.set(&package.digest, Standing::Checking(choice.clone()));
+                }
+                drop(self.missed(package, choice, fault));
+            }
         }
     }
 

@@ -63,6 +63,13 @@ impl Breaker {
         self.left.take().is_some()
     }
 
+    /// It answered a job. One that is left alone had begun it before, or had no other engine: that says nothing of golden cases.
+    fn answered_a_job(&mut self) {
+        if self.left.is_none() {
+            self.losses = 0;
+        }
+    }
+
     /// It was lost. The pause before it is tried, where it is to be left alone from now on.
     fn lost(&mut self, why: &Fault, now: Instant) -> Option<Duration> {
         self.losses = self.losses.saturating_add(1);
@@ -95,7 +102,17 @@ impl Breakers {
         self.with(device, |breaker| breaker.advice(Instant::now()))
     }
 
-    /// The GPU answered a job, or golden cases as it should.
+    /// The GPU answered a job.
+    pub(super) fn answered_a_job(&self, device: Option<&str>) {
+        self.with(device, Breaker::answered_a_job);
+    }
+
+    /// What a GPU was lost with that is left alone.
+    pub(super) fn why(&self, device: Option<&str>) -> Option<Fault> {
+        self.with(device, |breaker| breaker.left.as_ref().map(|left| left.why.clone()))
+    }
+
+    /// The GPU answered golden cases as it should.
     pub(super) fn answered(&self, device: Option<&str>) {
         if self.with(device, Breaker::answered) {
             tracing::info!(gpu = named(device), "a GPU that was left alone answers again, and is used");
@@ -188,9 +205,20 @@ mod tests {
         let (now, mut breaker) = (Instant::now(), Breaker::default());
         for _ in 0..10 {
             (1..LOSSES).for_each(|_| assert_eq!(breaker.lost(&lost(), now), None));
-            breaker.answered();
+            breaker.answered_a_job();
         }
         assert_eq!(breaker.advice(now), Advice::Use);
+    }
+
+    #[test]
+    fn an_answer_to_a_job_brings_no_gpu_back_that_is_left_alone() {
+        let now = Instant::now();
+        let mut breaker = left(now);
+        breaker.answered_a_job();
+        assert_eq!(breaker.advice(now), Advice::Leave);
+        assert_eq!(breaker.advice(now + FIRST_PAUSE), Advice::Try);
+        breaker.answered_a_job();
+        assert_eq!(breaker.lost(&lost(), now + FIRST_PAUSE), Some(FIRST_PAUSE * 2), "the try failed");
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Compiling {
         Some(match self.known().get(&lacking.identity())? {
             Stage::Compiles => "it is compiled now".to_owned(),
             Stage::Failed(fault) => {
-                format!("it cannot be compiled here, and is not tried again with this library and GPU: {fault}")
+                format!("it could not be compiled here: {fault}")
             }
         })
     }
@@ -149,6 +149,8 @@ impl Pipeline {
         let made = match made {
             Ok(()) => {
                 self.take_into_service(package, lacking, seat);
+                // Its networks are to leave the GPU, which is another worker's.
+                seat.renew();
                 Ok(())
             }
             // The next start begins anew.
@@ -166,9 +168,9 @@ impl Pipeline {
         made
     }
 
-    /// Remembers why an engine cannot be made. What the box lacked, the next start may find.
+    /// Remembers why an engine cannot be made. What the box lacked, the next start may find; and why a worker was lost is not known.
     fn remember(&self, lacking: &Lacking, fault: &Fault) {
-        if fault.blame == Blame::Box {
+        if fault.blame == Blame::Box || fault.code.starts_with("worker-") {
             return;
         }
         let mut batch = Batch::new();

@@ -121,12 +121,27 @@ fn open_lane(files: Vec<OwnedFd>, all: &Arc<Conversations>, make: fn() -> Work) 
         return Err(ChannelError::TooLarge { bytes: 0, files: MAX_PLACES });
     };
     let all = Arc::clone(all);
-    std::thread::Builder::new().name("lane".into()).spawn(move || {
+    std::thread::Builder::new().name("lane".into()).stack_size(LANE_STACK).spawn(move || {
+        let _end = EndOnPanic;
         if converse(UnixStream::from(socket), &all, make).is_err() {
             std::process::exit(1);
         }
     })?;
     Ok(())
+}
+
+/// The stack that the first conversation has, on the main thread.
+const LANE_STACK: usize = 8 << 20;
+
+/// Ends the process with a thread that panics, as with the main one: its task must not wait for its time to be over.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::exit(101);
+        }
+    }
 }
 
 fn strange() -> Fault {

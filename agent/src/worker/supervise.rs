@@ -1,4 +1,5 @@
-//! Runs one task on a worker and watches over it: time, memory, death. Whatever the worker does costs this one task.
+//! Runs one task on a worker and watches over it: time, memory, death. Whatever the worker does costs this one task, and
+//! those beside it one more run.
 //!
 //! A watchdog beside the conversation closes the connection when a bound is passed, so that a worker that stops in the
 //! middle of a message, never reads, or talks without end holds up nobody.
@@ -64,7 +65,8 @@ pub fn run(
 ) -> (Option<Process>, Result<Inference, TaskError>) {
     let engine = match task.engine.files() {
         Ok(files) => files,
-        Err(fault) => return (Some(worker), Err(TaskError::Refused(fault))),
+        // The job may go elsewhere, as where a worker is lost.
+        Err(fault) => return (Some(worker), Err(TaskError::WorkerLost(fault))),
     };
     let files: Vec<BorrowedFd<'_>> = files.iter().copied().chain(engine.iter().map(AsFd::as_fd)).collect();
     let answer = watched(&mut worker, Asked::Task(Cow::Borrowed(task)), &files, bounds, on_step);

@@ -5,7 +5,8 @@ use half::f16;
 use sund_kernels::cuda::Cuda;
 use sund_kernels::cuda::launch::{
     Prepared, TiledScores, Work, accumulate_tile, argmax, clip_range, crop, fill_holes, largest_component,
-    normalise_tiles, occupied_region, overlay, paste, preprocess, quantiles, softmax, threshold, z_score,
+    normalise_tiles, not_finite, occupied_region, overlay, paste, preprocess, quantiles, scale_offset, softmax,
+    threshold, window, z_score,
 };
 use sund_kernels::cuda::machine::Machine;
 use sund_kernels::{Grid, Preparation, grid_with_spacing};
@@ -163,12 +164,19 @@ fn between_networks(gpu: &mut Cuda) -> Checked<Vec<Measured>> {
     let mut scored = gpu.zeros::<f32>(voxels)?;
     let score = median(gpu, |gpu| z_score(gpu, &values, &mut scored))?;
     let clip = median(gpu, |gpu| clip_range(gpu, &values, -500.0, 500.0, &mut scored))?;
+    let windowed = median(gpu, |gpu| window(gpu, &values, 40.0, 400.0, &mut scored))?;
+    let mut found = gpu.zeros::<u32>(1)?;
+    let finite = median(gpu, |gpu| not_finite(gpu, &values, &mut found))?;
+    let scaled = median(gpu, |gpu| scale_offset(gpu, &values, 0.226, 0.449, &mut scored))?;
     let named =
         |name: &str, bytes, ms| Measured { name: format!("{name}: 256 x 256 x 256"), bytes, ms, is_barred: false };
     Ok(vec![
         named("quantiles", 4 * voxels, quantiles),
         named("z_score", 8 * voxels, score),
         named("clip_range", 8 * voxels, clip),
+        named("window", 8 * voxels, windowed),
+        named("not_finite", 4 * voxels, finite),
+        named("scale_offset", 8 * voxels, scaled),
         named("occupied_region", voxels, region),
         named("crop, to 192 x 192 x 192 of", 8 * of_part, crop),
         named("paste, 192 x 192 x 192 into", 4 * (of_part + voxels), paste),

@@ -86,6 +86,7 @@ pub fn compared(sund: &Path, folder: &Path, work: &Path, targets: &[String]) -> 
                 fs::remove_dir_all(&copy)?;
             }
             copy_folder(&package, &copy)?;
+            validate_for(&copy, target)?;
             rows.extend(on_target(sund, &copy, target).unwrap_or_else(|why| vec![failed(&name, target, why)]));
         }
     }
@@ -114,6 +115,20 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         } else {
             fs::copy(entry.path(), to)?;
         }
+    }
+    Ok(())
+}
+
+/// Names the engine that a target is for among those that the package is validated for: what is compared is whether it could be.
+fn validate_for(package: &Path, target: &str) -> io::Result<()> {
+    const LIST: &str = "\nengines = [";
+    let class = if target.starts_with("rtx:") { "tensorrt-rtx" } else { "tensorrt" };
+    let path = package.join("model.toml");
+    let mut manifest = fs::read_to_string(&path)?;
+    let at = manifest.find(LIST).ok_or_else(|| io::Error::other(format!("{} lists no engines", path.display())))?;
+    if !manifest.contains(&format!("class = \"{class}\"")) {
+        manifest.insert_str(at + LIST.len(), &format!("{{ class = \"{class}\", precision = \"fp32\" }}, "));
+        fs::write(&path, manifest)?;
     }
     Ok(())
 }

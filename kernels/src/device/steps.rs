@@ -236,6 +236,7 @@ fn on_reals<M: Machine>(machine: &mut M, step: &Step, reals: &Field<M, f32>) -> 
             made
         }
         Step::Paste { region, dims: whole } => {
+            fits(region, *dims)?;
             let mut made = Field::zeros(machine, *whole)?;
             launch::paste(machine, values, region, 0.0, *whole, &mut made.values)?;
             made
@@ -269,6 +270,7 @@ fn on_mask<M: Machine>(machine: &mut M, step: &Step, mask: &Field<M, u8>) -> Res
             made
         }
         Step::Paste { region, dims: whole } => {
+            fits(region, *dims)?;
             let mut made = Field::zeros(machine, *whole)?;
             launch::paste(machine, values, region, 0, *whole, &mut made.values)?;
             made
@@ -324,6 +326,11 @@ fn thresholded<M: Machine>(machine: &mut M, reals: &Field<M, f32>, above: f32) -
     let mut mask = Field::zeros(machine, reals.dims)?;
     launch::threshold(machine, &reals.values, above, &mut mask.values)?;
     Ok(mask)
+}
+
+/// As many voxels with other sides would be pasted without a sign.
+fn fits(region: &Region, dims: [usize; 3]) -> Result<(), KernelError> {
+    if extent(region) == dims { Ok(()) } else { Err(KernelError::Region) }
 }
 
 fn extent(region: &Region) -> [usize; 3] {

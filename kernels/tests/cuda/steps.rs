@@ -130,6 +130,12 @@ fn segments<M: Machine<Error: Debug>>(
     let on_channel = held(machine, &Step::Channel { channel: 1 }, &on_scores);
     is_reals(machine, &on_channel, &channel, seed);
 
+    let [slices, rows, columns] = region.clone();
+    let turned_away = [columns.clone(), slices.clone(), rows.clone()];
+    if turned_away.each_ref().map(ExactSizeIterator::len) != dims {
+        let wrong = Step::Paste { region: turned_away, dims: [64, 64, 400] };
+        assert!(step(machine, &wrong, &on_labelled).is_err(), "as many voxels with other sides");
+    }
     let whole = reference::paste(&labelled, &turned.grid, &region, 0).unwrap();
     let paste = Step::Paste { region, dims: turned.grid.dims };
     let on_whole = held(machine, &paste, &on_labelled);

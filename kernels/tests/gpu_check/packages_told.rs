@@ -100,7 +100,8 @@ fn each_package_is_compiled_in_a_copy_and_one_that_does_not_compile_is_a_fault()
     let (models, work) = (folder.join("models"), folder.join("work"));
     for name in ["b", "a"] {
         fs::create_dir_all(models.join(name).join("golden")).unwrap();
-        fs::write(models.join(name).join("model.toml"), "").unwrap();
+        let manifest = "format = 1\nengines = [{ class = \"tract\", precision = \"fp32\" }]\n";
+        fs::write(models.join(name).join("model.toml"), manifest).unwrap();
         fs::write(models.join(name).join("golden/case"), "").unwrap();
     }
     let sund = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu_check/sund.sh");
@@ -114,6 +115,8 @@ fn each_package_is_compiled_in_a_copy_and_one_that_does_not_compile_is_a_fault()
         assert!(rows[1].found.contains("sund model compile") && rows[1].package == "a");
     }
     assert!(!models.join("a/compiled").exists() && work.join("rtx-sm89/b/compiled").exists());
+    let names = |manifest: &Path| fs::read_to_string(manifest).unwrap().contains("tensorrt");
+    assert!(!names(&models.join("a/model.toml")) && names(&work.join("rtx-sm89/a/model.toml")));
     let rows = compared(Path::new("/no/such/sund"), &models, &work, &targets[..1]).unwrap();
     assert!(rows.iter().all(|row| row.held == Held::Differs && row.found.contains("does not run")));
 }

@@ -5,6 +5,7 @@ set -eu
 case "$1 $2" in
 "model compile")
     [ "$4" != rtx:sm75 ]
+    grep -q '^engines = \[{ class = "tensorrt-rtx", precision = "fp32" }, {' "$7/model.toml"
     echo "$4" >"$7/compiled"
     ;;
 "model test")

@@ -71,7 +71,7 @@ impl Device for GpuDevice {
         network.warm_up(self.lanes[0].cuda_mut())?;
         capture::decide(&mut network, &mut self.lanes)?;
         for why in network.called_because() {
-            tell(Severity::Info, &format!("a network runs call by call, not as a graph: {why}"));
+            tell(Severity::Warning, &format!("a network runs call by call, not as a graph: {why}"));
         }
         let kernels = network.kernels()?;
         if let Some(store) = self.kept.as_ref().filter(|_| kernels != kept) {
