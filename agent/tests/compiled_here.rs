@@ -18,6 +18,8 @@ fn lacking(card: &Card, archive: &Archive) -> impl Fn(&mut Config) + use<> {
         config.worker.bounds = BOUNDS;
         config.worker.engines = engines();
         config.worker.compiles = true;
+        // The stand-in sees one conversation.
+        config.worker.studies_per_gpu = 1;
         config.worker.activation = Activation::AtStart;
         let mut package = package(true);
         package.manifest.compiled.clear();
