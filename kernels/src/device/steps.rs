@@ -2,7 +2,7 @@
 //! come back as a mask. Each step is the operation of its name, with its reference's result.
 //!
 //! Few numbers come to the host, which waits for them: quantiles, a region, whether all is finite, the lanes of a z-score's sums.
-use crate::cuda::launch::{self, Prepared, Work};
+use crate::cuda::launch::{self, Prepared, Voxel, Work};
 use crate::cuda::machine::{Machine, Memory, Plain};
 use crate::device::Samples;
 use crate::grid::voxels_of;
@@ -220,6 +220,9 @@ fn through<M: Machine, S: Sample + Plain>(
 }
 
 fn on_reals<M: Machine>(machine: &mut M, step: &Step, reals: &Field<M, f32>) -> Result<Field<M, f32>, M::Error> {
+    if let Some(made) = part(machine, step, reals)? {
+        return Ok(made);
+    }
     let Field { dims, values } = reals;
     Ok(match step {
         Step::Resample { grid, onto, how } => {
@@ -229,17 +232,6 @@ fn on_reals<M: Machine>(machine: &mut M, step: &Step, reals: &Field<M, f32>) -> 
         Step::Resize { dims: to, how } => {
             let prepared = Prepared::resized(machine, *dims, *to, *how)?;
             through(machine, &prepared, values, *to)?
-        }
-        Step::Crop { region } => {
-            let mut made = Field::zeros(machine, extent(region))?;
-            launch::crop(machine, values, *dims, region, &mut made.values)?;
-            made
-        }
-        Step::Paste { region, dims: whole } => {
-            fits(region, *dims)?;
-            let mut made = Field::zeros(machine, *whole)?;
-            launch::paste(machine, values, region, 0.0, *whole, &mut made.values)?;
-            made
         }
         step => {
             let mut made = Field::zeros(machine, *dims)?;
@@ -256,24 +248,39 @@ fn on_reals<M: Machine>(machine: &mut M, step: &Step, reals: &Field<M, f32>) -> 
     })
 }
 
+/// What reals and masks have alike, `crop` and `paste`; none for another step.
+fn part<M: Machine, T: Voxel>(
+    machine: &mut M,
+    step: &Step,
+    from: &Field<M, T>,
+) -> Result<Option<Field<M, T>>, M::Error> {
+    let Field { dims, values } = from;
+    Ok(match step {
+        Step::Crop { region } => {
+            let mut made = Field::zeros(machine, extent(region))?;
+            launch::crop(machine, values, *dims, region, &mut made.values)?;
+            Some(made)
+        }
+        Step::Paste { region, dims: whole } => {
+            fits(region, *dims)?;
+            let mut made = Field::zeros(machine, *whole)?;
+            launch::paste(machine, values, region, T::default(), *whole, &mut made.values)?;
+            Some(made)
+        }
+        _ => None,
+    })
+}
+
 fn on_mask<M: Machine>(machine: &mut M, step: &Step, mask: &Field<M, u8>) -> Result<Field<M, u8>, M::Error> {
+    if let Some(made) = part(machine, step, mask)? {
+        return Ok(made);
+    }
     let Field { dims, values } = mask;
     Ok(match step {
         Step::Resample { grid, onto, how } => {
             let prepared = Prepared::new(machine, grid, onto, &Preparation::as_is(*how, 0.0))?;
             let reals = through(machine, &prepared, values, onto.dims)?;
             thresholded(machine, &reals, 0.5)?
-        }
-        Step::Crop { region } => {
-            let mut made = Field::zeros(machine, extent(region))?;
-            launch::crop(machine, values, *dims, region, &mut made.values)?;
-            made
-        }
-        Step::Paste { region, dims: whole } => {
-            fits(region, *dims)?;
-            let mut made = Field::zeros(machine, *whole)?;
-            launch::paste(machine, values, region, 0, *whole, &mut made.values)?;
-            made
         }
         Step::LargestComponent | Step::FillHoles => {
             let (mut work, mut made) = (Work::new(machine, *dims)?, Field::zeros(machine, *dims)?);
