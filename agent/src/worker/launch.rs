@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// From a child's last word to its end: the system closes its files before it says how the process ended.
 const LAST_BREATH: Duration = Duration::from_millis(500);
 
+/// From the kill of a child to its end: the driver frees the GPU's memory in it.
+const LONGEST_DEATH: Duration = Duration::from_secs(30);
+
 /// How workers are started.
 #[derive(Clone, Debug)]
 pub enum Launcher {
@@ -55,11 +58,12 @@ struct Running {
     /// The connection that the worker was started with: it ends when that is closed.
     first: UnixStream,
     life: Mutex<Life>,
+    /// Apart from its life, which others ask for while a child is waited for.
+    child: Mutex<Option<Child>>,
 }
 
 #[derive(Debug)]
 struct Life {
-    child: Option<Child>,
     is_over: bool,
     /// The code of what it was ended for.
     ended_for: Option<String>,
@@ -118,8 +122,8 @@ fn connect_unit(socket: &std::path::Path) -> std::io::Result<Process> {
 
 impl Process {
     fn first(connection: UnixStream, pid: Option<i32>, child: Option<Child>) -> std::io::Result<Self> {
-        let life = Mutex::new(Life { child, is_over: false, ended_for: None });
-        let running = Arc::new(Running { first: connection.try_clone()?, life });
+        let life = Mutex::new(Life { is_over: false, ended_for: None });
+        let running = Arc::new(Running { first: connection.try_clone()?, life, child: Mutex::new(child) });
         Ok(Self { channel: Channel::new(connection), pid, asked: 0, lane: 0, turn: None, running })
     }
 
@@ -150,6 +154,12 @@ impl Process {
         self.running.end(None);
     }
 
+    /// Says from another thread what the worker is about to be ended for: the task beside is told that, and not how it died.
+    pub(super) fn foretell(&self) -> impl FnOnce(&str) + Send + use<> {
+        let running = Arc::clone(&self.running);
+        move |code| running.foretell(code)
+    }
+
     /// True once it was ended.
     pub(super) fn is_over(&self) -> bool {
         self.running.life().is_over
@@ -165,7 +175,7 @@ impl Process {
     pub fn verdict(&mut self) -> Option<String> {
         let until = Instant::now() + LAST_BREATH;
         let status = loop {
-            match self.running.life().child.as_mut()?.try_wait().ok()? {
+            match self.running.child().as_mut()?.try_wait().ok()? {
                 Some(status) => break status,
                 None if Instant::now() < until => {}
                 None => return None,
@@ -180,19 +190,38 @@ impl Process {
 }
 
 impl Running {
-    /// On return a child is no more: the next worker finds the GPU's memory free.
+    /// On return a child is no more: the next worker finds the GPU's memory free. One that the driver does not let go is left behind.
     fn end(&self, code: Option<&str>) {
-        let mut life = self.life();
-        if !life.is_over {
-            life.ended_for = code.map(str::to_owned);
+        if let Some(code) = code {
+            self.foretell(code);
         }
-        life.is_over = true;
+        self.life().is_over = true;
         // None of these fails but where the worker is gone already.
         let _ = self.first.shutdown(Shutdown::Both);
-        if let Some(child) = &mut life.child {
-            let _ = child.kill();
-            let _ = child.wait();
+        let mut child = self.child();
+        let Some(mut dying) = child.take() else { return };
+        let _ = dying.kill();
+        let until = Instant::now() + LONGEST_DEATH;
+        while matches!(dying.try_wait(), Ok(None)) {
+            if Instant::now() >= until {
+                tracing::error!(pid = dying.id(), "a worker that was killed does not end: its driver may hold it");
+                std::thread::spawn(move || dying.wait());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Only the first reason counts, and none once it is over.
+    fn foretell(&self, code: &str) {
+        let mut life = self.life();
+        if !life.is_over && life.ended_for.is_none() {
+            life.ended_for = Some(code.to_owned());
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {

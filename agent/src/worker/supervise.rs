@@ -130,10 +130,12 @@ fn watched(
 ) -> Result<Said, TaskError> {
     let pid = worker.pid;
     let connection = worker.channel.connection().map_err(|error| died(&error.to_string()))?;
+    let foretell = worker.foretell();
     let (running, ended) = channel();
     let (answer, passed) = std::thread::scope(|scope| {
         let watchdog = scope.spawn(move || {
             let passed = watch(pid, bounds, &ended)?;
+            foretell(&passed.code);
             // Fails only where the worker is gone, which ends the conversation as well.
             let _ = connection.shutdown(Shutdown::Both);
             Some(passed)
