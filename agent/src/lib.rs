@@ -22,6 +22,7 @@ pub mod demo;
 pub mod exit;
 pub mod fault;
 pub mod gpus;
+pub mod hex;
 pub mod infer;
 pub mod inference;
 pub mod instance;

@@ -9,7 +9,7 @@ use std::fs;
 use sund_agent::association::{ObjectToSend, Peer, Sent, send};
 use sund_agent::control::{Answer, Request, ask};
 use sund_agent::fault::{Blame, Fault};
-use sund_agent::study::open::hex;
+use sund_agent::hex::hex;
 
 const NAME: &str = "Quillfeather^Zzyzxa";
 const ID: &str = "PID-77QX";

@@ -4,7 +4,7 @@ use ring::digest::{SHA256, digest};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
-use sund_agent::study::open::hex;
+use sund_agent::hex::hex;
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/phantom");

@@ -4,9 +4,9 @@ use ring::digest::{SHA256, digest};
 use std::fs;
 use std::path::Path;
 use sund_agent::fault::Fault;
+use sund_agent::hex::hex;
 use sund_agent::infer::{Engine, OnnxRuntimeEngine, TractEngine};
 use sund_agent::model::{Package, golden};
-use sund_agent::study::open::hex;
 
 const FLOAT: u64 = 1;
 const UINT8: u64 = 2;

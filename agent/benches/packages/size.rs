@@ -6,7 +6,7 @@ use std::io::{Error, Result};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-use sund_agent::study::open::hex;
+use sund_agent::hex::hex;
 
 /// Megabytes of weights; of a smoke run.
 const WHOLE: usize = 500;

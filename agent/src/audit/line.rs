@@ -1,9 +1,9 @@
 //! One line of the log and the links between lines and files.
 use super::seal::Sealed;
+use crate::hex::hex;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What the first line of a log carries as `prev`: SHA-256 of the text `sund audit log, format 1`.
@@ -51,13 +51,6 @@ impl Head {
 /// SHA-256 in hex.
 pub(super) fn hash(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
 }
 
 /// Name of the file that begins with line `seq`.

@@ -136,7 +136,7 @@ const PROCEDURE: (&str, &str) = ("110111", "Procedure Record");
 const ALERT: (&str, &str) = ("110113", "Security Alert");
 const AUTHENTICATION: (&str, &str) = ("110114", "User Authentication");
 
-#[allow(clippy::too_many_lines)] // one table: event by event, as the standard lists them
+#[expect(clippy::too_many_lines, reason = "one table: event by event, as the standard lists them")]
 fn say(event: &Event) -> Says<'_> {
     match event {
         Event::AgentStarted { version } => Says::new("agent-started", APPLICATION, "E")

@@ -1,6 +1,7 @@
 //! Identifiers under AES-256-GCM: the log can be read, counted and verified by those who may not know the patient.
 use super::line::Line;
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -24,7 +25,7 @@ impl Key {
     fn name(&self) -> String {
         let mut input = Zeroizing::new(b"sund audit key name\n".to_vec());
         input.extend_from_slice(&self.0[..]);
-        super::line::hex(&digest(&SHA256, &input).as_ref()[..8])
+        hex(&digest(&SHA256, &input).as_ref()[..8])
     }
 
     fn aead(&self) -> Result<LessSafeKey, Fault> {

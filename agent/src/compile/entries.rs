@@ -1,9 +1,9 @@
 //! The manifest with other entries; all that its author wrote, comments among it, stays as it is.
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::model::MAX_MANIFEST;
 use crate::model::compiled::Compiled;
 use crate::model::{MANIFEST, Package};
-use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use std::collections::BTreeMap;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, value};

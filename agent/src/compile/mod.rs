@@ -15,12 +15,12 @@ pub use prove::prove;
 pub use target::Target;
 
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::infer::{Engines, kept_name};
 use crate::limits::model::MAX_NETWORK;
 use crate::model::compiled::{Compiled, FOLDER};
 use crate::model::manifest::Network;
 use crate::model::{Contents, MANIFEST, Package, half};
-use crate::study::open::hex;
 use crate::worker::Launcher;
 use ring::digest::{SHA256, digest};
 use std::path::Path;

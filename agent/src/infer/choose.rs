@@ -6,7 +6,7 @@ use crate::infer::gpu::{Found, Gpu, TensorRtLibrary};
 use crate::model::Package;
 use crate::model::compiled::{self, Compiled};
 use crate::model::manifest::ValidatedEngine;
-use crate::study::open::hex;
+use crate::hex::hex;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::fmt;

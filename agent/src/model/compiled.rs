@@ -3,7 +3,7 @@ use super::manifest::Manifest;
 use super::packed::List;
 use super::place::Manuscript;
 use super::types::help_with;
-use crate::study::open::hex;
+use crate::hex::hex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

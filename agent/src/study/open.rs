@@ -3,6 +3,7 @@ use super::record::{KnownInstance, StudyRecord};
 use crate::dataset::Header;
 use crate::dataset::scan::{inflated, scan};
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::instance::{Origin, StoredInstance};
 use crate::limits::study::MAX_INSTANCES;
 use crate::spool::Spool;
@@ -95,16 +96,6 @@ fn acquisition_digest(header: &Header, dataset: &[u8]) -> String {
         context.update(&dataset[start..end.min(dataset.len())]);
     }
     hex(context.finish().as_ref())
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Kernels that TensorRT-RTX compiled for this GPU, kept from one start to the next: a file for each plan, whose first 32 bytes
 //! are the SHA-256 of the rest. A file that is torn or of another plan, GPU or version is as none.
-use crate::study::open::hex;
+use crate::hex::hex;
 use ring::digest::{SHA256, digest};
 use std::fs::File;
 use std::io::{Read, Write};

@@ -2,10 +2,10 @@
 use super::header::{BLOCK, header, padding};
 use super::{Archive, ENVELOPE, LIST, List};
 use crate::fault::Fault;
+use crate::hex::hex;
 use crate::limits::model::{MAX_ENVELOPE, MAX_LIST, MAX_MEMBERS, MAX_NETWORK, MAX_PACKED};
 use crate::model::Package;
 use crate::model::signed::Verifier;
-use crate::study::open::hex;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use ring::digest::{SHA256, digest};

@@ -1,7 +1,7 @@
 //! The list of members: a line for each, `digest  name`, in the order of their names' bytes.
 use super::{ENVELOPE, LIST};
+use crate::hex::hex;
 use crate::limits::model::{MAX_LIST, MAX_MEMBER_NAME, MAX_MEMBERS};
-use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Keys of signers: Ed25519 as `openssl genpkey -algorithm ed25519` writes it, in PEM.
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::model::MAX_KEY;
-use crate::study::open::hex;
 use ring::digest::{SHA256, digest};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject;
