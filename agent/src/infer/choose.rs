@@ -1,12 +1,13 @@
 //! Which engine serves a package: of those that it is validated for, the first in this order that is here. A compiled engine in
 //! the package that fits this GPU; one that was compiled on this box and kept; ONNX Runtime; tract.
+use super::plans::{KeptPlan, Plans};
 use super::{Engine, OnnxRuntimeEngine, TractEngine, tract};
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::infer::gpu::{Found, Gpu, TensorRtLibrary};
 use crate::model::Package;
 use crate::model::compiled::{self, Compiled};
 use crate::model::manifest::ValidatedEngine;
-use crate::hex::hex;
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -84,16 +85,6 @@ pub enum EngineKind {
     },
 }
 
-/// Where compiled networks are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Plans {
-    /// In the package: [`Package::plan`] gives them.
-    Packaged,
-    /// In files of this box, by their networks.
-    Kept(Vec<(String, PathBuf)>),
-}
-
 impl EngineKind {
     /// Class and precision, as packages name them.
     pub fn class_and_precision(&self) -> (&str, &str) {
@@ -121,7 +112,7 @@ impl EngineKind {
     /// opened. What held on one identity says nothing about another.
     pub fn identity(&self) -> Result<String, Fault> {
         let file = |path: &Path| {
-            digest(path).map_err(|error| {
+            File::open(path).and_then(digest).map_err(|error| {
                 let reason = format!("{} cannot be read: {error}", path.display());
                 Fault::new("engine-unavailable", Blame::Configuration, reason)
             })
@@ -132,9 +123,9 @@ impl EngineKind {
             EngineKind::TensorRt { library, gpu, plans, .. } => {
                 let mut identity = format!("{self} sha256:{} on {gpu}", file(&library.path)?);
                 if let Plans::Kept(plans) = plans {
-                    for (network, path) in plans {
-                        let digest = file(path)?;
-                        identity = format!("{identity} {network} sha256:{digest}");
+                    for plan in plans {
+                        let digest = digest(plan.open()?).map_err(|error| plan.unreadable(&error))?;
+                        identity = format!("{identity} {} sha256:{digest}", plan.network);
                     }
                 }
                 Ok(identity)
@@ -145,13 +136,7 @@ impl EngineKind {
     /// The files of networks that were compiled on this box, opened, in their order: a worker is given them, and looks for none.
     pub fn files(&self) -> Result<Vec<File>, Fault> {
         let EngineKind::TensorRt { plans: Plans::Kept(plans), .. } = self else { return Ok(Vec::new()) };
-        let opened = plans.iter().map(|(_, path)| {
-            File::open(path).map_err(|error| {
-                let reason = format!("{} cannot be read: {error}", path.display());
-                Fault::new("engine-unavailable", Blame::Box, reason)
-            })
-        });
-        opened.collect()
+        plans.iter().map(KeptPlan::open).collect()
     }
 
     /// Makes it ready, with the files of [`EngineKind::files`]. Only in a process that may be lost: a library of others is opened.
@@ -181,8 +166,7 @@ fn not_its_files() -> Fault {
     Fault::new("worker-garbled", Blame::Sund, "the task came without the engines that were compiled on this box")
 }
 
-fn digest(file: &Path) -> std::io::Result<String> {
-    let mut file = File::open(file)?;
+fn digest(mut file: File) -> std::io::Result<String> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -194,7 +178,7 @@ fn digest(file: &Path) -> std::io::Result<String> {
 }
 
 /// Looks for the plans of a package, of a class and precision; a sentence where there are none.
-type Source = fn(&Engines, &Package, &str, &str) -> Result<Plans, String>;
+pub(super) type Source = fn(&Engines, &Package, &str, &str) -> Result<Plans, String>;
 
 impl Engines {
     /// tract, and ONNX Runtime where the configuration or [`ONNXRUNTIME_VARIABLE`] names its library.
@@ -232,11 +216,7 @@ impl Engines {
                 if !is_validated(validated, class, precision) {
                     continue;
                 }
-                let engine = self.on_gpu(class, precision).and_then(|(library, gpu)| {
-                    let plans = plans(self, package, class, precision)?;
-                    let (library, gpu, precision) = (library.clone(), gpu.clone(), precision.to_owned());
-                    Ok(EngineKind::TensorRt { library, precision, gpu, plans, kernels: self.kept.clone() })
-                });
+                let engine = self.compiled(package, class, precision, plans);
                 all.push(Candidate { name: format!("{class} {precision}, {source}"), engine });
             }
         }
@@ -292,6 +272,20 @@ impl Engines {
     /// The engine for a package.
     pub fn choose(&self, package: &Package) -> Result<Choice, Fault> {
         self.choices(package).map(|mut choices| choices.swap_remove(0))
+    }
+
+    /// The engine that runs these plans of a package.
+    pub(super) fn compiled(
+        &self,
+        package: &Package,
+        class: &str,
+        precision: &str,
+        plans: Source,
+    ) -> Result<EngineKind, String> {
+        let (library, gpu) = self.on_gpu(class, precision)?;
+        let plans = plans(self, package, class, precision)?;
+        let (library, gpu, precision) = (library.clone(), gpu.clone(), precision.to_owned());
+        Ok(EngineKind::TensorRt { library, precision, gpu, plans, kernels: self.kept.clone() })
     }
 
     /// What runs compiled networks of a class here.
@@ -363,10 +357,10 @@ impl Engines {
                 &library.version,
                 &gpu.architecture(),
             ));
-            if !path.is_file() {
-                return Err(format!("none was compiled here for network {}: sund model compile --keep", network.name));
-            }
-            plans.push((network.name.clone(), path));
+            let plan = KeptPlan::found(&network.name, path);
+            plans.push(plan.ok_or_else(|| {
+                format!("none was compiled here for network {}: sund model compile --keep", network.name)
+            })?);
         }
         Ok(Plans::Kept(plans))
     }
@@ -528,11 +522,22 @@ mod tests {
             assert_eq!(chosen(&other, &package), "tract fp32");
         }
         // It lacks where these could make it and where none is there; an engine that is there is not made again.
-        let lacks = |engines: &Engines| engines.lacking(&package).iter().map(Lacking::name).collect::<Vec<_>>();
+        let lacks =
+            |engines: &Engines| engines.lacking(&package, |_| false).iter().map(Lacking::name).collect::<Vec<_>>();
         assert_eq!(lacks(&here), Vec::<String>::new());
+        // One that does not hold is in the way of none behind it.
+        let both = self::package(&[("tensorrt", "fp16"), ("tensorrt", "fp32")], &[]);
+        let fp16 = kept_name(&both.digest, "detect", ("tensorrt", "fp16"), "11.4.0", "sm89");
+        std::fs::write(folder.path().join(&fp16), "a plan").unwrap();
+        std::fs::rename(&kept, folder.path().join("aside")).unwrap();
+        assert_eq!(here.lacking(&both, |_| false), []);
+        let missed = here.lacking(&both, |engine| engine.class_and_precision().1 == "fp16");
+        assert_eq!(missed.iter().map(Lacking::name).collect::<Vec<_>>(), [name]);
+        std::fs::rename(folder.path().join("aside"), &kept).unwrap();
+        std::fs::remove_file(folder.path().join(&fp16)).unwrap();
         let newer = Engines { tensorrt: vec![self::library("tensorrt", "11.5.0")], ..here.clone() };
         assert_eq!(lacks(&newer), [name]);
-        let lacking = newer.lacking(&package).remove(0);
+        let lacking = newer.lacking(&package, |_| false).remove(0);
         assert_eq!(
             lacking.files,
             [folder.path().join(kept_name(&package.digest, "detect", ("tensorrt", "fp32"), "11.5.0", "sm89"))]
@@ -546,7 +551,9 @@ mod tests {
         }
         std::fs::remove_file(&kept).unwrap();
         assert_eq!(code(choice.engine.files().err()), "engine-unavailable");
-        std::fs::write(&kept, "a plan").unwrap();
+        std::fs::write(&kept, "another plan").unwrap();
+        assert_eq!(code(choice.engine.files().err()), "engine-unavailable", "golden cases have not held on that one");
+        assert_ne!(here.choose(&package).unwrap().engine, choice.engine);
         let mut another = package;
         another.digest = format!("sha256:{}", "1".repeat(64));
         assert_eq!(chosen(&here, &another), "tract fp32");

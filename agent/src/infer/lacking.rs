@@ -1,6 +1,6 @@
 //! Compiled engines that a package is validated for, that this box could run, and that are not there.
-use super::choose::{COMPILED, is_validated};
-use super::{Engines, Gpu, TensorRtLibrary, kept_name};
+use super::choose::{COMPILED, Source, is_validated};
+use super::{EngineKind, Engines, Gpu, TensorRtLibrary, kept_name};
 use crate::model::Package;
 use std::path::PathBuf;
 
@@ -34,19 +34,25 @@ impl Lacking {
 
 impl Engines {
     /// What could be compiled here for a package, the preferred one first; nothing behind an engine that is there, and an engine in
-    /// the package comes before all that are compiled here.
-    pub fn lacking(&self, package: &Package) -> Vec<Lacking> {
+    /// the package comes before all that are compiled here. One that was `missed` by golden cases is as good as none.
+    pub fn lacking(&self, package: &Package, missed: impl Fn(&EngineKind) -> bool) -> Vec<Lacking> {
         let mut lacking = Vec::new();
         let Some(folder) = &self.kept else { return lacking };
         let validated =
             COMPILED.into_iter().filter(|(class, precision)| is_validated(&package.manifest.engines, class, precision));
-        if validated.clone().any(|(class, precision)| self.packaged(package, class, precision).is_ok()) {
+        let is_there = |class: &str, precision: &str, plans: Source| {
+            self.compiled(package, class, precision, plans).is_ok_and(|engine| !missed(&engine))
+        };
+        if validated.clone().any(|(class, precision)| is_there(class, precision, Self::packaged)) {
             return lacking;
         }
         for (class, precision) in validated {
             let Ok((library, gpu)) = self.on_gpu(class, precision) else { continue };
-            if self.kept(package, class, precision).is_ok() {
+            if is_there(class, precision, Self::kept) {
                 break;
+            }
+            if self.kept(package, class, precision).is_ok() {
+                continue;
             }
             let architecture = gpu.architecture();
             let of = |network: &str| {

@@ -3,14 +3,16 @@ mod choose;
 mod gpu;
 mod lacking;
 mod onnxruntime;
+mod plans;
 #[cfg(feature = "tensorrt")]
 mod tensorrt;
 mod tract;
 
-pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, Plans, kept_name};
+pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, kept_name};
 pub use gpu::{Found, Gpu, TensorRtLibrary};
 pub use lacking::Lacking;
 pub use onnxruntime::OnnxRuntimeEngine;
+pub use plans::Plans;
 #[cfg(feature = "tensorrt")]
 pub use tensorrt::TensorRtCompiler;
 pub use tract::TractEngine;

@@ -52,7 +52,7 @@ pub(super) fn open(
     Ok(match plans {
         Plans::Packaged => Box::new(engine),
         Plans::Kept(plans) => {
-            let names = plans.iter().map(|(network, _)| network.clone());
+            let names = plans.iter().map(|plan| plan.network.clone());
             Box::new(KeptEngine::new(engine, names.zip(files).collect()).map_err(unheld)?)
         }
     })

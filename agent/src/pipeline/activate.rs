@@ -419,12 +419,12 @@ impl Pipeline {
             // The next start chooses it first, and goes on with it.
             Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {}
             Err(fault) => {
-                let is_active = matches!(
+                let is_replaced = matches!(
                     self.models.standing(&package.digest),
-                    Some(Standing::Active(active, _)) if active.engine == choice.engine
+                    Some(Standing::Active(active, _)) if active.engine.files().is_err()
                 );
-                if is_active {
-                    // It was made anew, and is another one under the same name.
+                if is_replaced {
+                    // It was made anew in the place of the one that serves: all are checked again.
                     self.models.set(&package.digest, Standing::Checking(choice.clone()));
                 }
                 drop(self.missed(package, choice, fault));

@@ -117,8 +117,13 @@ impl Pipeline {
             Some(Standing::Off(fault)) => fault.code == "engine-not-validated",
             _ => false,
         };
-        let mut lacking = self.packages.iter().filter(waits).flat_map(|package| self.engines().lacking(package));
+        let mut lacking = self.packages.iter().filter(waits).flat_map(|package| self.lacking_of(package));
         lacking.find(|lacking| self.is_untried(lacking))
+    }
+
+    /// The engines that a package lacks, by what golden cases have said so far.
+    pub(super) fn lacking_of(&self, package: &Package) -> Vec<Lacking> {
+        self.engines().lacking(package, |engine| self.models.miss(&package.digest, engine).is_some())
     }
 
     fn is_untried(&self, lacking: &Lacking) -> bool {

@@ -174,7 +174,7 @@ impl Pipeline {
 
     /// Why each engine serves a package, or why not.
     fn engine_status(&self, package: &Package, state: &str, chosen: Option<&EngineKind>) -> Vec<EngineStatus> {
-        let lacking = self.engines().lacking(package);
+        let lacking = self.lacking_of(package);
         let why_lacking =
             |name: &str| lacking.iter().find(|one| one.name() == name).and_then(|one| self.compiling.told(one));
         let status = |candidate: Candidate| {
