@@ -202,6 +202,8 @@ pub mod device {
     pub const BATCH_WAIT: Duration = Duration::from_millis(2);
     /// Most inputs of one batch, whatever the network takes: each has its samples in page-locked memory.
     pub const MAX_BATCH: usize = 16;
+    /// Most values in the inputs of one batch, as engines are compiled: what runs holds the GPU's memory.
+    pub const MAX_BATCH_VALUES: u64 = 16 << 20;
     /// Most runs that wait; each holds its input. A worker has far fewer tasks.
     pub const MAX_WAITING: usize = 64;
     /// Longest time of a batch; a GPU that takes longer hangs, and the worker ends.
