@@ -1,0 +1,2 @@
+//! The central side of the signed channel.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The central side, against real devices, real servers and other people's software.

@@ -1,0 +1,2 @@
+//! The device's side, against real servers, real files and other people's software.
+mod shapes;
