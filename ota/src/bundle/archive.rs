@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 /// Scheme of the addresses inside a bundle.
-pub(super) const SCHEME: &str = "bundle";
+const SCHEME: &str = "bundle";
 const BLOCK: u64 = 512;
 
 /// Where each file lies in a tar.
@@ -30,6 +30,11 @@ impl Archive {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || read_headers(&path).map(|files| Self { path, files })).await;
         opened.map_err(|error| invalid(&error.to_string()))?
+    }
+
+    /// The address of a directory in it.
+    pub(super) fn base(directory: &str) -> Result<Url, Fault> {
+        Url::parse(&format!("{SCHEME}:/{directory}/")).map_err(|error| invalid(&error.to_string()))
     }
 
     /// The file on the stick.
@@ -214,4 +219,47 @@ fn header(name: &str, length: u64) -> io::Result<[u8; BLOCK as usize]> {
     let sum = checksum(&header);
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn opened(bytes: &[u8]) -> Result<BTreeMap<String, (u64, u64)>, Fault> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        read_headers(file.path())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            files in proptest::collection::btree_map("targets/[a-z]{1,8}/[a-z0-9.%-]{1,90}x", ".{0,600}", 0..8)
+        ) {
+            let mut writer = Writer::new(Vec::new());
+            for (name, text) in &files {
+                writer.add(name, text.len() as u64, text.as_bytes()).unwrap();
+            }
+            let bytes = writer.finish().unwrap();
+            let places = opened(&bytes).unwrap();
+            prop_assert_eq!(places.len(), files.len());
+            for (name, text) in &files {
+                let (start, length) = places[&place_of(name).unwrap()];
+                prop_assert_eq!(&bytes[start as usize..(start + length) as usize], text.as_bytes());
+            }
+        }
+
+        #[test]
+        fn an_altered_archive_is_refused_or_lies_within_itself(at in 0..2048_usize, bit in 0..8_u32) {
+            let mut writer = Writer::new(Vec::new());
+            writer.add(FILE_NAME, 3, b"abc".as_slice()).unwrap();
+            let mut bytes = writer.finish().unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            if let Ok(places) = opened(&bytes) {
+                prop_assert!(places.values().all(|(start, length)| start + length <= bytes.len() as u64));
+            }
+        }
+    }
 }

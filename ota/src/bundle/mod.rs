@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use url::Url;
 
 /// Name of the file that names the terms: a descriptor of the target `state/bundles/NAME.json`.
 pub const FILE_NAME: &str = "bundle.json";
@@ -56,11 +55,7 @@ pub async fn open(path: &Path, root: Vec<u8>, datastore: PathBuf) -> Result<(Tru
         let reason = format!("{FILE_NAME} names {}, which are no terms of a bundle ({TERMS}...)", terms_at.target);
         return Err(Fault::new("bundle-invalid", Blame::Channel, reason));
     }
-    let base = |name: &str| {
-        Url::parse(&format!("{}:/{name}/", archive::SCHEME))
-            .map_err(|error| Fault::new("bundle-invalid", Blame::Updater, error.to_string()))
-    };
-    let source = Source { metadata: base("metadata")?, targets: base("targets")?, root, datastore };
+    let source = Source { metadata: Archive::base("metadata")?, targets: Archive::base("targets")?, root, datastore };
     let trusted = Trusted::load_as(&source, Transport::archive(archive), Freshness::Bundle).await?;
     let pin = Pin { target: terms_at.target, sha256: terms_at.sha256, length: terms_at.length };
     let terms = Terms::parse(&pin.target, &trusted.read(&pin, MAX_TERMS).await?)?;

@@ -19,34 +19,34 @@ pub(super) async fn fetch(store: &Store, pin: &Pin, into: &Path) -> Result<(), F
     let mut part = Part::open(into, pin).await?;
     check_space(into, pin.length - part.length)?;
     let went_on = part.length > 0;
-    match complete(store, pin, &mut part).await {
-        Ok(()) => {}
-        // What stood here before may be the torn one: once more from the beginning, before the store is blamed.
-        Err(fault) if went_on && fault.code == "target-altered" => {
-            part.cut(0).await?;
-            complete(store, pin, &mut part).await?;
-        }
-        Err(fault) => return Err(fault),
+    let mut held = complete(store, pin, &mut part).await;
+    // What stood here before may be the torn one: once more from the beginning, before the store is blamed.
+    if went_on && held.as_ref().is_err_and(is_another) {
+        part.cut().await?;
+        held = complete(store, pin, &mut part).await;
     }
-    part.keep(into).await
+    match held {
+        Ok(()) => part.keep(into).await,
+        Err(fault) => {
+            if is_another(&fault) {
+                part.discard().await?;
+            } else {
+                part.sync().await?;
+            }
+            Err(fault)
+        }
+    }
 }
 
-/// Brings the part to the listed length and checks its hash. What turns out not to be the target is not kept.
+/// Whether what came is not the target: nothing of that is gone on with.
+fn is_another(fault: &Fault) -> bool {
+    matches!(fault.code.as_ref(), "target-altered" | "target-truncated" | "endless-data")
+}
+
+/// Brings the part to the listed length and checks its hash (TUF 5.7.3), over all of it, from wherever it came.
 async fn complete(store: &Store, pin: &Pin, part: &mut Part) -> Result<(), Fault> {
-    let held = match arrive(store, pin, part).await {
-        // TUF 5.7.3: length and hash, over all of it, from wherever it came.
-        Ok(()) if part.digest() == pin.sha256 => return Ok(()),
-        Ok(()) => Err(store::altered(&pin.target)),
-        Err(fault) => Err(fault),
-    };
-    if let Err(fault) = &held
-        && matches!(fault.code.as_ref(), "target-altered" | "target-truncated" | "endless-data")
-    {
-        part.cut(0).await?;
-        // Not there at all after a refusal; a failure to remove it is caught when it is read again.
-        let _ = tokio::fs::remove_file(&part.path).await;
-    }
-    held
+    arrive(store, pin, part).await?;
+    if part.digest() == pin.sha256 { Ok(()) } else { Err(store::altered(&pin.target)) }
 }
 
 async fn arrive(store: &Store, pin: &Pin, part: &mut Part) -> Result<(), Fault> {
@@ -63,10 +63,7 @@ async fn arrive(store: &Store, pin: &Pin, part: &mut Part) -> Result<(), Fault> 
             Err(Stretch::Trouble(Trouble::Broken(_))) if part.length > before && resumes < transfer::MAX_RESUMES => {
                 resumes += 1;
             }
-            Err(Stretch::Trouble(trouble)) => {
-                part.sync().await?;
-                return Err(trouble.fault(&pin.target));
-            }
+            Err(Stretch::Trouble(trouble)) => return Err(trouble.fault(&pin.target)),
         }
     }
     Ok(())
@@ -93,7 +90,7 @@ impl From<Fault> for Stretch {
 async fn stretch(store: &Store, url: &url::Url, pin: &Pin, part: &mut Part) -> Result<(), Stretch> {
     let mut body = store.transport.open(url, part.length).await?;
     if body.from() != part.length {
-        part.cut(0).await?;
+        part.cut().await?;
     }
     let left = pin.length - part.length;
     match body.announced() {
@@ -135,19 +132,20 @@ impl Part {
         }
         let mut part = Self { path, file, length, digest };
         if length == 0 {
-            part.cut(0).await?;
+            part.cut().await?;
         }
         Ok(part)
     }
 
     /// Cuts it back to nothing.
-    async fn cut(&mut self, length: u64) -> Result<(), Fault> {
+    async fn cut(&mut self) -> Result<(), Fault> {
         let cut = async {
-            self.file.set_len(length).await?;
-            self.file.seek(std::io::SeekFrom::Start(length)).await
+            self.file.flush().await?;
+            self.file.set_len(0).await?;
+            self.file.rewind().await
         };
         cut.await.map_err(|error| disk_failed(&self.path, &error))?;
-        self.length = length;
+        self.length = 0;
         self.digest = Context::new(&SHA256);
         Ok(())
     }
@@ -169,6 +167,10 @@ impl Part {
             self.file.sync_all().await
         };
         synced.await.map_err(|error| disk_failed(&self.path, &error))
+    }
+
+    async fn discard(self) -> Result<(), Fault> {
+        tokio::fs::remove_file(&self.path).await.map_err(|error| disk_failed(&self.path, &error))
     }
 
     /// Gives it its name: file first, name then, directory last.

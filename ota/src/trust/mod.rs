@@ -146,6 +146,14 @@ impl Trusted {
         self.store.target(&pin.target, target, max).await
     }
 
+    /// A small document of the region by its path alone, e.g. `trust/vendors.json`; `None` where its role lists none.
+    pub async fn document(&self, path: &str, max: u64) -> Result<Option<Verified<Vec<u8>>>, Fault> {
+        let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
+        let Some(target) = self.of_role(role, &name)? else { return Ok(None) };
+        self.check_time()?;
+        self.store.target(path, target, max).await.map(Verified).map(Some)
+    }
+
     /// Fetches a target into a file (TUF 5.7.3). What lies there afterwards has the listed length and hash, durably. What has
     /// come of it so far lies beside it as `.part` and is gone on with next time; what was refused is not kept.
     pub async fn fetch(&self, pin: &Pin, into: &Path) -> Result<Verified<PathBuf>, Fault> {

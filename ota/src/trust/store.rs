@@ -22,7 +22,7 @@ impl Store {
 
     /// The same, where it may not be there.
     pub(super) async fn optional_metadata(&self, file: &str, max: u64) -> Result<Option<Vec<u8>>, Fault> {
-        let url = paths::metadata(&self.metadata, file).ok_or_else(|| no_base(&self.metadata))?;
+        let url = self.metadata_address(file)?;
         match self.whole(&url, max).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Short::Trouble(Trouble::Missing)) => Ok(None),
@@ -39,14 +39,21 @@ impl Store {
         listed: &Metafile,
         max: u64,
     ) -> Result<Vec<u8>, Fault> {
-        let bytes = self.metadata(file, listed.length.unwrap_or(max).min(max)).await?;
+        let mixed = |what: &str| {
+            let reason = format!("the metadata of `{role}` ({file}) is not what is listed: its {what} is another");
+            Fault::new("metadata-mixed", Blame::Channel, reason)
+        };
+        let url = self.metadata_address(file)?;
+        let length = listed.length.unwrap_or(max).min(max);
+        let bytes = self.whole(&url, length).await.map_err(|short| match short {
+            Short::Oversized(announced) if announced <= max => mixed("length"),
+            short => short.of_metadata(file, length),
+        })?;
         // TUF 5.5.2, 5.6.2.
-        if listed.hashes.as_ref().is_some_and(|hashes| hashes.sha256.as_ref() != digest(&SHA256, &bytes).as_ref()) {
-            let reason =
-                format!("the metadata of `{role}` ({file}) is not the one that is listed: its hash is another");
-            return Err(Fault::new("metadata-mixed", Blame::Channel, reason));
+        match &listed.hashes {
+            Some(hashes) if hashes.sha256.as_ref() != digest(&SHA256, &bytes).as_ref() => Err(mixed("hash")),
+            _ => Ok(bytes),
         }
-        Ok(bytes)
     }
 
     /// A small target, whole.
@@ -64,6 +71,10 @@ impl Store {
         if is_same { Ok(bytes) } else { Err(altered(path)) }
     }
 
+    fn metadata_address(&self, file: &str) -> Result<Url, Fault> {
+        paths::metadata(&self.metadata, file).ok_or_else(|| no_base(&self.metadata))
+    }
+
     /// Where a target lies.
     pub(super) fn address(&self, path: &str, sha256: &str) -> Result<Url, Fault> {
         paths::target(&self.targets, path, sha256).ok_or_else(|| no_base(&self.targets))
@@ -71,8 +82,8 @@ impl Store {
 
     async fn whole(&self, url: &Url, max: u64) -> Result<Vec<u8>, Short> {
         let mut body = self.transport.open(url, 0).await?;
-        if body.announced().is_some_and(|announced| announced > max) {
-            return Err(Short::Oversized);
+        if let Some(announced) = body.announced().filter(|announced| *announced > max) {
+            return Err(Short::Oversized(announced));
         }
         let mut bytes = Vec::new();
         while let Some(more) = body.next().await? {
@@ -88,8 +99,8 @@ impl Store {
 /// Why a whole file did not come.
 enum Short {
     Trouble(Trouble),
-    /// The store says itself that it is too long.
-    Oversized,
+    /// The store says itself that it is too long: so many bytes.
+    Oversized(u64),
     /// The store says nothing, and goes on beyond the bound.
     Endless,
 }
@@ -104,7 +115,7 @@ impl Short {
     fn of_metadata(self, file: &str, max: u64) -> Fault {
         match self {
             Self::Trouble(trouble) => trouble.fault(file),
-            Self::Oversized => {
+            Self::Oversized(_) => {
                 let reason = format!("{file} has more than the {max} bytes that it may have");
                 Fault::new("metadata-oversized", Blame::Channel, reason)
             }
@@ -116,7 +127,7 @@ impl Short {
         match self {
             Self::Trouble(trouble) => trouble.fault(path),
             // A longer file than the listed one is another file.
-            Self::Oversized => altered(path),
+            Self::Oversized(_) => altered(path),
             Self::Endless => endless(path, length),
         }
     }

@@ -8,15 +8,16 @@ use crate::limits::transfer;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use url::Url;
+use url::{Origin, Url};
 
 /// The way to a store.
 #[derive(Clone, Debug)]
@@ -24,11 +25,12 @@ pub struct Transport {
     way: Way,
     pace: Pace,
     bytes_per_second: Option<NonZeroU64>,
+    arrived: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
 enum Way {
-    Http(reqwest::Client),
+    Http { client: reqwest::Client, token: Option<(Origin, HeaderValue)> },
     Directory,
     Archive(Arc<Archive>),
 }
@@ -51,17 +53,37 @@ impl Default for Pace {
 impl Transport {
     /// Over HTTP or HTTPS, as `client` does it: its TLS roots and its certificate count.
     pub fn http(client: reqwest::Client) -> Self {
-        Self { way: Way::Http(client), pace: Pace::default(), bytes_per_second: None }
+        Self::by(Way::Http { client, token: None })
     }
 
     /// From `file:` URLs.
     pub fn directory() -> Self {
-        Self { way: Way::Directory, pace: Pace::default(), bytes_per_second: None }
+        Self::by(Way::Directory)
     }
 
     /// Out of a bundle, whose URLs begin with `bundle:`.
     pub(crate) fn archive(archive: Arc<Archive>) -> Self {
-        Self { way: Way::Archive(archive), pace: Pace::default(), bytes_per_second: None }
+        Self::by(Way::Archive(archive))
+    }
+
+    fn by(way: Way) -> Self {
+        Self { way, pace: Pace::default(), bytes_per_second: None, arrived: Arc::default() }
+    }
+
+    /// The same way with an `Authorization` for one origin: the store may lie elsewhere, and a token goes to its server alone.
+    #[must_use]
+    pub fn authorized(self, origin: Origin, authorization: HeaderValue) -> Self {
+        match self.way {
+            Way::Http { client, .. } => {
+                Self { way: Way::Http { client, token: Some((origin, authorization)) }, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// How many bytes have arrived by this way and its copies, for who shows progress.
+    pub fn arrived(&self) -> Arc<AtomicU64> {
+        self.arrived.clone()
     }
 
     /// The same way with another least pace.
@@ -80,7 +102,7 @@ impl Transport {
     pub(super) async fn open(&self, url: &Url, from: u64) -> Result<Body, Trouble> {
         let opening = async {
             match &self.way {
-                Way::Http(client) => over_http(client, url, from).await,
+                Way::Http { client, token } => over_http(client, token.as_ref(), url, from).await,
                 Way::Directory => {
                     let path =
                         url.to_file_path().map_err(|()| Trouble::Unreachable(format!("{url} is no file URL")))?;
@@ -96,7 +118,14 @@ impl Transport {
         };
         let window = Instant::now() + self.pace.window;
         let opened = timeout_at(window, opening).await.map_err(|_| Trouble::Slow(self.pace))??;
-        Ok(Body { opened, pace: self.pace, ends: window, arrived: 0, cap: self.bytes_per_second })
+        Ok(Body {
+            opened,
+            pace: self.pace,
+            ends: window,
+            in_window: 0,
+            cap: self.bytes_per_second,
+            all: self.arrived.clone(),
+        })
     }
 }
 
@@ -153,7 +182,8 @@ pub(super) struct Body {
     opened: Opened,
     pace: Pace,
     ends: Instant,
-    arrived: u64,
+    in_window: u64,
+    all: Arc<AtomicU64>,
     cap: Option<NonZeroU64>,
 }
 
@@ -175,13 +205,14 @@ impl Body {
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(trouble))) => return Err(trouble),
                 Ok(Some(Ok(bytes))) => {
-                    self.arrived += bytes.len() as u64;
+                    self.in_window += bytes.len() as u64;
+                    self.all.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     self.hold_back(bytes.len() as u64).await;
                     return Ok(Some(bytes));
                 }
-                Err(_) if self.arrived < self.pace.least => return Err(Trouble::Slow(self.pace)),
+                Err(_) if self.in_window < self.pace.least => return Err(Trouble::Slow(self.pace)),
                 Err(_) => {
-                    self.arrived = 0;
+                    self.in_window = 0;
                     self.ends = Instant::now() + self.pace.window;
                 }
             }
@@ -198,14 +229,25 @@ impl Body {
     }
 }
 
-async fn over_http(client: &reqwest::Client, url: &Url, from: u64) -> Result<Opened, Trouble> {
+async fn over_http(
+    client: &reqwest::Client,
+    token: Option<&(Origin, HeaderValue)>,
+    url: &Url,
+    from: u64,
+) -> Result<Opened, Trouble> {
     let mut request = client.get(url.clone());
+    if let Some((origin, authorization)) = token
+        && *origin == url.origin()
+    {
+        request = request.header(AUTHORIZATION, authorization.clone());
+    }
     if from > 0 {
         request = request.header(RANGE, format!("bytes={from}-"));
     }
-    let response = request.send().await.map_err(|error| {
-        if error.is_redirect() { Trouble::Redirected } else { Trouble::Unreachable(chain(&error)) }
-    })?;
+    let response = request
+        .send()
+        .await
+        .map_err(|error| if error.is_redirect() { Trouble::Redirected } else { Trouble::Unreachable(chain(&error)) })?;
     // A client that followed a redirect all the same is caught by where it ended up.
     if response.status().is_redirection() || response.url() != url {
         return Err(Trouble::Redirected);
