@@ -1,2 +1,8 @@
 //! The device's side, against real servers, real files and other people's software.
+mod bundles;
+mod documents;
+mod interop;
+mod region;
 mod shapes;
+mod threats;
+mod web;
