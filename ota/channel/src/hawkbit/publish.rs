@@ -1,5 +1,6 @@
 //! Hands a release to hawkBit: a software module with the descriptor as its one artifact, in a distribution set of its own.
 use super::{Management, Release, TYPE_KEY, hex};
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -120,8 +121,7 @@ pub async fn push(hawkbit: &Management, release: &Release) -> Result<Published, 
 
 /// The artifact, where it is not there yet. A module that is locked, or that holds something else, is not ours to mend.
 async fn hang(hawkbit: &Management, module: &Module, descriptor: &[u8]) -> Result<bool, Fault> {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, descriptor);
-    let digest = hex(digest.as_ref());
+    let sha256 = hex(digest(&SHA256, descriptor).as_ref());
     let path = format!("softwaremodules/{}/artifacts", module.id);
     let there: Vec<Artifact> = hawkbit.get(&path).await?.unwrap_or_default();
     let (artifacts, made) = if there.is_empty() {
@@ -134,7 +134,7 @@ async fn hang(hawkbit: &Management, module: &Module, descriptor: &[u8]) -> Resul
     } else {
         (there, false)
     };
-    let holds = |artifact: &Artifact| artifact.provided_filename == FILE_NAME && artifact.hashes.sha256 == digest;
+    let holds = |artifact: &Artifact| artifact.provided_filename == FILE_NAME && artifact.hashes.sha256 == sha256;
     match artifacts.as_slice() {
         [artifact] if holds(artifact) => Ok(made),
         _ => Err(altered(&format!("the software module {} holds something else than {FILE_NAME}", module.id))),

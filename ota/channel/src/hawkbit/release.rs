@@ -1,11 +1,12 @@
 //! A desired state that the region has signed, ready to be handed to a server: its descriptor.
 use super::{checked, hex};
+use aws_lc_rs::digest::{SHA256, digest};
 use std::path::Path;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::MAX_STATE;
 use sund_ota::state::DesiredState;
-use tough::{IntoVec, RepositoryLoader, TargetName};
+use tough::{RepositoryLoader, TargetName};
 use url::Url;
 
 /// A state as a box would take it now: only [`Release::read`] makes one, from metadata that holds.
@@ -21,9 +22,8 @@ impl Release {
     pub async fn read(repository: &Path, root: &Path, name: &str) -> Result<Self, Fault> {
         let name = checked("state", name)?;
         let target = format!("state/{name}.json");
-        let refused = |error: &dyn std::error::Error| {
-            let reason = format!("{}: {error}", repository.display());
-            Fault::new("metadata-refused", Blame::Region, reason)
+        let refused = |why: &dyn std::fmt::Display| {
+            Fault::new("metadata-refused", Blame::Region, format!("{}: {why}", repository.display()))
         };
         let root = tokio::fs::read(root).await.map_err(|error| {
             Fault::new("root-unreadable", Blame::Configuration, format!("{}: {error}", root.display()))
@@ -35,15 +35,19 @@ impl Release {
             let reason = format!("{target} is not listed in {}: publish and approve it first", repository.display());
             Fault::new("target-not-approved", Blame::Region, reason)
         };
-        let path = TargetName::new(&target).map_err(|_| not_listed())?;
-        let listed = loaded.targets().signed.find_target(&path, false).map_err(|_| not_listed())?;
+        let target_name = TargetName::new(&target).map_err(|_| not_listed())?;
+        let listed = loaded.targets().signed.find_target(&target_name, false).map_err(|_| not_listed())?;
         let (sha256, length) = (hex(&listed.hashes.sha256), listed.length);
         if length > MAX_STATE {
             let reason = format!("{target} has more than {MAX_STATE} bytes");
             return Err(Fault::new("state-invalid", Blame::Region, reason));
         }
-        let stream = loaded.read_target(&path).await.map_err(|error| refused(&error))?.ok_or_else(not_listed)?;
-        let bytes = stream.into_vec().await.map_err(|error| refused(&error))?;
+        // Consistent snapshots (TUF 6.2): the digest stands before the file's name, behind its directory.
+        let path = repository.join(format!("targets/state/{sha256}.{name}.json"));
+        let bytes = tokio::fs::read(&path).await.map_err(|error| refused(&format!("{}: {error}", path.display())))?;
+        if bytes.len() as u64 != length || hex(digest(&SHA256, &bytes).as_ref()) != sha256 {
+            return Err(refused(&format!("{} is not what was signed", path.display())));
+        }
         DesiredState::parse(&target, &bytes)?;
         Ok(Self { name: name.to_owned(), descriptor: Descriptor { format: 1, target, sha256, length } })
     }
