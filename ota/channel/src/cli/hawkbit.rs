@@ -1,7 +1,7 @@
 //! `sund-channel hawkbit ...`: publishing and rollouts through an Eclipse hawkBit.
 use crate::hawkbit::{
-    Command, FleetBox, Group, Login, Management, Plan, Release, RolloutStatus, StateName, command, fleet, plan, push,
-    status,
+    ANSWER, Command, FleetBox, Group, Login, Management, Plan, Release, RolloutStatus, StateName, command, fleet, plan,
+    push, status,
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -168,7 +168,7 @@ async fn management(server: Server) -> Result<Management, Fault> {
         None => None,
     };
     let password = password.trim_end_matches(['\r', '\n']).to_owned();
-    Management::new(Login { url: server.url, user: server.user, password, ca })
+    Management::new(Login { url: server.url, user: server.user, password, ca, within: ANSWER })
 }
 
 async fn file(path: &Path) -> Result<Vec<u8>, Fault> {

@@ -1,9 +1,10 @@
 //! hawkBit's Management API: one login, bounded answers, no answer waited for without end, and an error that says what to do.
-use super::{ANSWER, CONNECT, MAX_ANSWER, MAX_ENTRIES, PAGE};
+use super::{CONNECT, MAX_ANSWER, MAX_ENTRIES, PAGE};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use sund_ota::fault::{Blame, Fault};
 use url::{Host, Url};
 
@@ -17,6 +18,8 @@ pub struct Login {
     pub password: String,
     /// Certificates (PEM) that its server may have been issued by, beside the system's.
     pub ca: Option<Vec<u8>>,
+    /// Until an answer is there in full: a hawkBit that sends slowly holds nobody up for longer. [`super::ANSWER`] suits.
+    pub within: Duration,
 }
 
 /// The Management API of one hawkBit, as one user.
@@ -59,7 +62,7 @@ impl Management {
         let mut http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(ANSWER);
+            .timeout(login.within);
         if let Some(pem) = &login.ca {
             let mut certificates = Vec::new();
             for der in CertificateDer::pem_slice_iter(pem) {

@@ -1,4 +1,5 @@
 //! A hawkBit that is broken, taken over, or something else altogether.
+use std::time::Duration;
 use sund_channel::hawkbit::{Login, Management, fleet, status};
 use sund_ota::fault::Fault;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +26,11 @@ async fn server(answer: String, again: String) -> Management {
 }
 
 fn login(url: &str) -> Result<Management, Fault> {
-    Management::new(Login { url: url.to_owned(), user: "admin".into(), password: "secret".into(), ca: None })
+    patient(url, Duration::from_secs(30))
+}
+
+fn patient(url: &str, within: Duration) -> Result<Management, Fault> {
+    Management::new(Login { url: url.to_owned(), user: "admin".into(), password: "secret".into(), ca: None, within })
 }
 
 fn http(status: &str, body: &str) -> String {
@@ -41,6 +46,24 @@ async fn endless_data_fills_no_memory() {
     let endless = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[".to_owned();
     let fault = refusal(&server(endless, " ".repeat(65536)).await).await;
     assert_eq!(fault.code, "hawkbit-answer");
+}
+
+#[tokio::test]
+async fn slow_data_holds_nobody_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let slow = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.expect("a connection");
+        // A byte each time, for as long as somebody takes them.
+        let mut sent = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n[").await;
+        while sent.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            sent = connection.write_all(b" ").await;
+        }
+    });
+    let fault = refusal(&patient(&url, Duration::from_millis(500)).expect("a client")).await;
+    assert_eq!(fault.code, "hawkbit-unreachable");
+    slow.await.expect("the connection was given up");
 }
 
 #[tokio::test]

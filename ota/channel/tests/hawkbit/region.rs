@@ -102,7 +102,8 @@ impl Region {
         let file = folder.join("new");
         std::fs::write(&file, format!(r#"{{"format":1,"name":"{name}"}}"#)).expect("written");
         let target = Target::from_path(&file).await.expect("a target");
-        let digest: String = target.hashes.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let listed = serde_json::to_value(&target).expect("JSON");
+        let digest = listed["hashes"]["sha256"].as_str().expect("hexadecimal digits");
         std::fs::rename(&file, folder.join(format!("{digest}.{name}.json"))).expect("renamed");
         (TargetName::new(format!("state/{name}.json")).expect("a name"), target)
     }

@@ -42,7 +42,9 @@ fn the_same_state_twice_makes_one(server: &Server, region: &Region) {
 async fn the_second_group_waits_for_the_first(server: &Server, region: &Region, wire: &Wire) {
     let boxes = boxes(server, "wave", 4).await;
     wire.came("base-idle", boxes[0].poll().await.1);
-    boxes[0].describe(&[("site", "north"), ("model.brain-extraction", "1.0.0")]).await;
+    for device in &boxes {
+        device.describe(&[("site", "north"), ("model.brain-extraction", "1.0.0")]).await;
+    }
     assert_eq!(boxes[0].link("configData").await, None, "it has been told");
 
     roll_out(server, "waves", "north-1", "wave-*", &["--group", "canary=50", "--group", "rest=100"]);
@@ -308,11 +310,16 @@ impl Wire {
     fn steady_link(&self, link: &str) -> String {
         let link = link.replace(&self.base, "http://hawkbit.example/");
         let (path, query) = link.split_once("?c=").map_or((link.as_str(), None), |(path, c)| (path, Some(c)));
-        let is_number = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit() || digit == b'-');
-        let steady = |part: &str| if part.is_empty() || !is_number(part) { part.to_owned() } else { "7".to_owned() };
-        let path = path.split('/').map(steady).collect::<Vec<_>>().join("/");
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit() || digit == b'-');
+        let mut parts: Vec<&str> = path.split('/').map(|part| if number(part) { "7" } else { part }).collect();
+        if let Some(id) = parts.iter().position(|part| *part == "v1") {
+            // Which box it was: hawkBit chooses those of the first group.
+            parts[id + 1] = "box";
+        }
+        let path = parts.join("/");
         match query {
-            Some(c) => format!("{path}?c={}", steady(c)),
+            Some(c) if number(c) => format!("{path}?c=7"),
+            Some(c) => format!("{path}?c={c}"),
             None => path,
         }
     }
