@@ -3,6 +3,7 @@ mod bundles;
 mod documents;
 mod interop;
 mod region;
+mod hawkbit_answers;
 mod shapes;
 mod threats;
 mod web;
