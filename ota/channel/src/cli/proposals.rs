@@ -1,6 +1,7 @@
 //! Proposals: show, sign, approve, discard.
 use super::{Answer, Exit};
 use crate::repository::files;
+use crate::repository::history;
 use crate::repository::keys::{FileSigner, PublicKey, Signer, fingerprint, key_id};
 use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe};
 use clap::Args;
@@ -78,6 +79,8 @@ pub(super) fn show(directory: &Path, named: &Named) -> Result<Answer, Fault> {
 
 pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
     let proposal = find(directory, &it.proposal)?;
+    let kept = history::kept_root(it.key.as_ref().or(it.public_key.as_ref()).map_or(Path::new(""), PathBuf::as_path));
+    history::check_kept(&proposal, &kept)?;
     if let (Some(public), Some(into)) = (&it.public_key, &it.write_messages) {
         let written = repository::messages(&proposal, &PublicKey::read(public)?, into)?;
         let mut lines = told(&proposal)?;
@@ -99,6 +102,7 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
             return Err(Fault::new("usage", Blame::Configuration, reason));
         }
     };
+    history::keep(&proposal, &kept)?;
     let path = it.out.clone().unwrap_or_else(|| file.place(&proposal.directory));
     files::write(&path, &serde_json::to_vec_pretty(&file).unwrap_or_default(), 0o644)?;
     Ok(signed(&proposal, &file, &path))
@@ -129,10 +133,13 @@ fn find(home: &Path, named: &str) -> Result<Proposal, Fault> {
     if copied.join("proposal.json").is_file() {
         return Proposal::read(copied);
     }
-    Home::open(home).and_then(|home| Proposal::open(&home, named)).map_err(|fault| {
-        let reason = format!("`{named}` is no directory of a proposal, and: {}", fault.reason);
-        Fault::new("proposal-not-found", Blame::Configuration, reason)
-    })
+    match Home::open(home) {
+        Ok(home) => Proposal::open(&home, named),
+        Err(fault) => {
+            let reason = format!("`{named}` is no directory of a proposal, and: {}", fault.reason);
+            Err(Fault::new("proposal-not-found", Blame::Configuration, reason))
+        }
+    }
 }
 
 fn told(proposal: &Proposal) -> Result<Vec<String>, Fault> {

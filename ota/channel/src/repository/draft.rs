@@ -1,10 +1,10 @@
 //! The next version of some roles, edited in memory and written once, as a proposal.
 use super::document::{Document, PERSONS_DAYS, SPECIFICATION, after, in_days, now};
 use super::files;
-use super::home::Home;
+use super::home::{Home, Lock};
 use super::limits::MAX_ENCLOSED;
 use super::proposal::{Cover, Proposal};
-use super::published::Published;
+use super::published::{Published, role_file};
 use super::roles::{ROOT, TARGETS, of_target, plain_name};
 use super::store;
 use serde::Serialize;
@@ -16,9 +16,10 @@ use tough::TargetName;
 use tough::schema::{Root, Target, Targets};
 
 /// Roles that are being changed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Draft {
     home: Home,
+    _lock: Lock,
     cover: Option<Cover>,
     /// What is published now.
     pub published: Option<Published>,
@@ -29,9 +30,16 @@ pub struct Draft {
 impl Draft {
     /// Begins with what is published, or with a proposal that waits: its signatures are dropped when it changes.
     pub fn begin(home: &Home, with: Option<&str>) -> Result<Self, Fault> {
+        let lock = home.lock()?;
         let published = Published::read(home)?;
-        let mut draft =
-            Self { home: home.clone(), cover: None, published, documents: BTreeMap::new(), enclosed: BTreeMap::new() };
+        let mut draft = Self {
+            home: home.clone(),
+            _lock: lock,
+            cover: None,
+            published,
+            documents: BTreeMap::new(),
+            enclosed: BTreeMap::new(),
+        };
         if let Some(id) = with {
             let waiting = Proposal::open(home, id)?;
             (draft.documents, draft.enclosed, draft.cover) = (waiting.documents, waiting.enclosed, Some(waiting.cover));
@@ -180,7 +188,9 @@ impl Draft {
         let before = self.before()?;
         let roles: Vec<String> = self.documents.keys().cloned().collect();
         let cover = Cover { format: 1, id, made: now(), reason, roles, before: before.keys().cloned().collect() };
-        let proposal = Proposal { directory, cover, documents: self.documents, before, enclosed: self.enclosed };
+        let (before_files, roots) = self.history(&before)?;
+        let enclosed = self.enclosed;
+        let proposal = Proposal { directory, cover, documents: self.documents, before, before_files, roots, enclosed };
         proposal.standing()?;
         proposal.write()?;
         Ok(proposal)
@@ -218,6 +228,18 @@ impl Draft {
             }
         }
         Ok(before)
+    }
+
+    /// The files of what is published, with their signatures, and every root.
+    fn history(&self, before: &BTreeMap<String, Document>) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Vec<u8>>), Fault> {
+        let mut files = BTreeMap::new();
+        for (role, document) in before {
+            files.insert(role.clone(), role_file(&self.home, role, document.version())?);
+        }
+        let newest = before.get(ROOT).map_or(0, Document::version);
+        let roots: Result<Vec<Vec<u8>>, Fault> =
+            (1..=newest).map(|version| role_file(&self.home, ROOT, version)).collect();
+        Ok((files, roots?))
     }
 
     fn must(&self) -> Result<&Published, Fault> {

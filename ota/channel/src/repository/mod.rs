@@ -9,6 +9,7 @@ mod commit;
 mod document;
 mod draft;
 pub mod files;
+pub mod history;
 pub mod home;
 pub mod keys;
 pub mod limits;
@@ -29,7 +30,7 @@ mod words;
 
 pub use approve::{Approval, approve};
 pub use ceremony::{Delegation, First, OnlineKeys, add_key, delegate, first, remove_key, rotate, threshold};
-pub use document::Document;
+pub use document::{Document, in_days};
 pub use draft::Draft;
 pub use home::Home;
 pub use proposal::{Proposal, Seat, SignatureFile, Standing};

@@ -4,6 +4,7 @@
 //! The roles of a proposal become visible together or not at all.
 use super::document::Document;
 use super::files;
+use super::history;
 use super::home::Home;
 use super::keys::{fingerprint, holds};
 use super::limits::{MAX_DOCUMENT, MAX_ENCLOSED, MAX_ENTRIES, MAX_SIGNATURE_FILE};
@@ -15,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use sund_ota::documents::{APPROVERS, Approvers};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::limits::metadata;
 use tough::TargetName;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
@@ -49,6 +51,10 @@ pub struct Proposal {
     pub documents: BTreeMap<String, Document>,
     /// What is published now, by role.
     pub before: BTreeMap<String, Document>,
+    /// The files of that, with the signatures that it holds by.
+    pub(super) before_files: BTreeMap<String, Vec<u8>>,
+    /// Every published root, from the first one on.
+    pub(super) roots: Vec<Vec<u8>>,
     /// Small payloads, by their SHA-256.
     pub enclosed: BTreeMap<String, Vec<u8>>,
 }
@@ -135,13 +141,28 @@ impl Proposal {
             roles.iter().map(read).collect()
         };
         let (documents, before) = (documents(&cover.roles, "documents")?, documents(&cover.before, "before")?);
+        let mut before_files = BTreeMap::new();
+        for role in before.keys() {
+            let path = directory.join("before").join(format!("{}.json", plain_name(role)));
+            before_files.insert(role.clone(), files::read(&path, MAX_DOCUMENT)?);
+        }
+        let mut roots = Vec::new();
+        while let Some(root) = files::read_if_there(&root_file(directory, roots.len() + 1), metadata::MAX_ROOT)? {
+            if roots.len() == MAX_ENTRIES {
+                return Err(invalid(format!("it has more than {MAX_ENTRIES} roots")));
+            }
+            roots.push(root);
+        }
         let mut enclosed = BTreeMap::new();
         for path in entries(&directory.join("payloads"))? {
             let bytes = files::read(&path, MAX_ENCLOSED)?;
             // Named by what it is, not by what its file is called.
             enclosed.insert(files::hex(&files::sha256(&bytes)), bytes);
         }
-        Ok(Self { directory: directory.to_owned(), cover, documents, before, enclosed })
+        let directory = directory.to_owned();
+        let proposal = Self { directory, cover, documents, before, before_files, roots, enclosed };
+        history::check(&proposal)?;
+        Ok(proposal)
     }
 
     /// Writes it under `home`, in place of one of the same name; signatures of that one are gone.
@@ -151,20 +172,26 @@ impl Proposal {
         if part.exists() {
             fs::remove_dir_all(&part).map_err(failed)?;
         }
-        for (kind, documents) in [("documents", &self.documents), ("before", &self.before)] {
-            for (role, document) in documents {
-                let path = part.join(kind).join(format!("{}.json", plain_name(role)));
-                files::write(&path, &document.file(Vec::new())?, 0o644)?;
-            }
+        for (role, document) in &self.documents {
+            let path = part.join("documents").join(format!("{}.json", plain_name(role)));
+            files::write(&path, &document.file(Vec::new())?, 0o644)?;
+        }
+        for (role, bytes) in &self.before_files {
+            files::write(&part.join("before").join(format!("{}.json", plain_name(role))), bytes, 0o644)?;
+        }
+        for (at, root) in self.roots.iter().enumerate() {
+            files::write(&root_file(&part, at + 1), root, 0o644)?;
         }
         for (sha256, bytes) in &self.enclosed {
             files::write(&part.join("payloads").join(sha256), bytes, 0o644)?;
         }
         files::write(&part.join("proposal.json"), &serde_json::to_vec_pretty(&self.cover).unwrap_or_default(), 0o644)?;
+        let old = self.directory.with_added_extension("old.part");
         if self.directory.exists() {
-            fs::remove_dir_all(&self.directory).map_err(failed)?;
+            fs::rename(&self.directory, &old).map_err(failed)?;
         }
-        fs::rename(&part, &self.directory).and_then(|()| files::sync_directory(&self.directory)).map_err(failed)
+        fs::rename(&part, &self.directory).and_then(|()| files::sync_directory(&self.directory)).map_err(failed)?;
+        if old.exists() { fs::remove_dir_all(&old).map_err(failed) } else { Ok(()) }
     }
 
     /// The bytes of a listed target, where they are enclosed.
@@ -327,6 +354,11 @@ fn seat_of_root(root: &Root, kind: RoleType) -> Option<Seat> {
 
 fn keys_of<'a>(ids: &[Decoded<Hex>], key: impl Fn(&Decoded<Hex>) -> Option<&'a Key>) -> BTreeMap<String, Key> {
     ids.iter().filter_map(|id| Some((files::hex(id.as_ref()), key(id)?.clone()))).collect()
+}
+
+/// Where a published root lies in a proposal.
+fn root_file(directory: &Path, version: usize) -> PathBuf {
+    directory.join("roots").join(format!("{version}.json"))
 }
 
 /// A delegated role by its name.
