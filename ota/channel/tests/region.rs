@@ -63,7 +63,9 @@ impl Region {
         let package_key = frozen("format-1.pub");
         let mut arguments =
             vec!["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&package_key)];
-        keys.iter().for_each(|key| arguments.extend(["--key", text(key)]));
+        for key in &keys {
+            arguments.extend(["--key", text(key)]);
+        }
         region.must(&arguments);
         region.publish("targets-2", &FIRST);
         region
@@ -96,8 +98,12 @@ impl Region {
     pub fn propose_root(&self) -> Value {
         let (root, approvers) = (ROOT.map(|it| self.public(it)), APPROVERS.map(|it| self.public(it)));
         let mut arguments = vec!["root", "new"];
-        root.iter().for_each(|key| arguments.extend(["--key", text(key)]));
-        approvers.iter().for_each(|key| arguments.extend(["--approver", text(key)]));
+        for key in &root {
+            arguments.extend(["--key", text(key)]);
+        }
+        for key in &approvers {
+            arguments.extend(["--approver", text(key)]);
+        }
         self.must(&arguments)
     }
 

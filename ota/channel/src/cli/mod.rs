@@ -105,18 +105,14 @@ pub fn run(arguments: Arguments) -> Exit {
     let Arguments { home, json, command } = arguments;
     match answer(home, command) {
         Ok(answer) => {
-            let text = match json {
-                true => format!("{:#}\n", answer.json),
-                false => answer.lines.iter().map(|line| format!("{line}\n")).collect(),
-            };
+            let text = if json { format!("{:#}", answer.json) } else { answer.lines.join("\n") };
             // Standard output may be closed; there is nobody to tell then.
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            let _ = writeln!(std::io::stdout(), "{text}");
             answer.exit
         }
         Err(fault) => {
             if json {
-                let text = format!("{:#}\n", json!({ "error": fault }));
-                let _ = std::io::stdout().write_all(text.as_bytes());
+                let _ = writeln!(std::io::stdout(), "{:#}", json!({ "error": fault }));
             }
             let _ = writeln!(std::io::stderr(), "sund-channel: {fault}");
             Exit::from(&fault)

@@ -111,11 +111,12 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
 pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
     let approval = repository::approve(home, &it.proposal, &it.signatures)?;
     let mut lines: Vec<String> = approval.standing.iter().map(counted).collect();
-    lines.push(match approval.is_published {
-        true => format!("{} is published", it.proposal),
-        false => format!("{} waits: nothing is published yet", it.proposal),
-    });
-    let exit = if approval.is_published { Exit::Ok } else { Exit::Waiting };
+    let (ending, exit) = if approval.is_published {
+        ("is published", Exit::Ok)
+    } else {
+        ("waits: nothing is published yet", Exit::Waiting)
+    };
+    lines.push(format!("{} {ending}", it.proposal));
     Ok(Answer::new(lines, approval).exits(exit))
 }
 

@@ -213,10 +213,8 @@ fn settle(draft: &mut Draft, newcomers: &[PublicKey]) -> Result<(), Fault> {
         }
     }
     let mut roles: BTreeMap<String, (Vec<KeyId>, u64)> = BTreeMap::new();
-    if let Some(root) = current_root(draft) {
-        if let Some(keys) = root.roles.get(&RoleType::Root) {
-            roles.insert(ROOT.to_owned(), (keys.keyids.clone(), keys.threshold.get()));
-        }
+    if let Some(keys) = current_root(draft).and_then(|root| root.roles.get(&RoleType::Root)) {
+        roles.insert(ROOT.to_owned(), (keys.keyids.clone(), keys.threshold.get()));
     }
     if let Some(delegations) = &draft.role(TARGETS)?.delegations {
         for role in &delegations.roles {

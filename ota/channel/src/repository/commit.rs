@@ -28,7 +28,7 @@ pub(super) fn commit(home: &Home, proposal: &Proposal) -> Result<(), Fault> {
             put(home, role, *version, bytes)?;
         }
     }
-    reissue(home, published.as_ref(), &next.roots, &next.metafiles()?)?;
+    reissue(home, published.as_ref(), &next.roots, &next.metafiles())?;
     // The new root at the very end: whoever has not seen it yet finds nothing that the old one does not hold for, since
     // `targets`, snapshot and timestamp are signed for both.
     if let Some((version, bytes)) = next.files.get(ROOT) {
@@ -179,9 +179,9 @@ impl<'a> Next<'a> {
         })
     }
 
-    fn metafiles(&self) -> Result<HashMap<String, Metafile>, Fault> {
+    fn metafiles(&self) -> HashMap<String, Metafile> {
         let roles = self.roles.iter();
-        Ok(roles.map(|(role, (version, bytes))| (format!("{role}.json"), metafile(*version, bytes))).collect())
+        roles.map(|(role, (version, bytes))| (format!("{role}.json"), metafile(*version, bytes))).collect()
     }
 }
 

@@ -1,10 +1,11 @@
 //! The next version of some roles, edited in memory and written once, as a proposal.
 use super::document::{Document, PERSONS_DAYS, SPECIFICATION, after, in_days, now};
 use super::files;
+use super::history::History;
 use super::home::{Home, Lock};
 use super::limits::MAX_ENCLOSED;
 use super::proposal::{Cover, Proposal};
-use super::published::{Published, role_file};
+use super::published::Published;
 use super::roles::{ROOT, TARGETS, of_target, plain_name};
 use super::store;
 use serde::Serialize;
@@ -188,9 +189,9 @@ impl Draft {
         let before = self.before()?;
         let roles: Vec<String> = self.documents.keys().cloned().collect();
         let cover = Cover { format: 1, id, made: now(), reason, roles, before: before.keys().cloned().collect() };
-        let (before_files, roots) = self.history(&before)?;
+        let history = History::gather(&self.home, &before)?;
         let enclosed = self.enclosed;
-        let proposal = Proposal { directory, cover, documents: self.documents, before, before_files, roots, enclosed };
+        let proposal = Proposal { directory, cover, documents: self.documents, before, history, enclosed };
         proposal.standing()?;
         proposal.write()?;
         Ok(proposal)
@@ -209,9 +210,9 @@ impl Draft {
             }
         }
         let mut needed = BTreeMap::new();
-        for side in [&before, &self.documents] {
+        for (side, other) in [(&before, &self.documents), (&self.documents, &before)] {
             for (role, document) in side {
-                let other = if std::ptr::eq(side, &before) { self.documents.get(role) } else { before.get(role) };
+                let other = other.get(role);
                 for (name, listed) in targets_in(Some(document)) {
                     let is_same = targets_in(other).any(|(known, target)| known == name && target == listed);
                     let is_told = ["trust/", "state/"].iter().any(|start| name.raw().starts_with(start));
@@ -228,18 +229,6 @@ impl Draft {
             }
         }
         Ok(before)
-    }
-
-    /// The files of what is published, with their signatures, and every root.
-    fn history(&self, before: &BTreeMap<String, Document>) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Vec<u8>>), Fault> {
-        let mut files = BTreeMap::new();
-        for (role, document) in before {
-            files.insert(role.clone(), role_file(&self.home, role, document.version())?);
-        }
-        let newest = before.get(ROOT).map_or(0, Document::version);
-        let roots: Result<Vec<Vec<u8>>, Fault> =
-            (1..=newest).map(|version| role_file(&self.home, ROOT, version)).collect();
-        Ok((files, roots?))
     }
 
     fn must(&self) -> Result<&Published, Fault> {

@@ -4,7 +4,7 @@
 //! The roles of a proposal become visible together or not at all.
 use super::document::Document;
 use super::files;
-use super::history;
+use super::history::History;
 use super::home::Home;
 use super::keys::{fingerprint, holds};
 use super::limits::{MAX_DOCUMENT, MAX_ENCLOSED, MAX_ENTRIES, MAX_SIGNATURE_FILE};
@@ -16,7 +16,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use sund_ota::documents::{APPROVERS, Approvers};
 use sund_ota::fault::{Blame, Fault};
-use sund_ota::limits::metadata;
 use tough::TargetName;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
@@ -52,9 +51,7 @@ pub struct Proposal {
     /// What is published now, by role.
     pub before: BTreeMap<String, Document>,
     /// The files of that, with the signatures that it holds by.
-    pub(super) before_files: BTreeMap<String, Vec<u8>>,
-    /// Every published root, from the first one on.
-    pub(super) roots: Vec<Vec<u8>>,
+    pub history: History,
     /// Small payloads, by their SHA-256.
     pub enclosed: BTreeMap<String, Vec<u8>>,
 }
@@ -141,18 +138,7 @@ impl Proposal {
             roles.iter().map(read).collect()
         };
         let (documents, before) = (documents(&cover.roles, "documents")?, documents(&cover.before, "before")?);
-        let mut before_files = BTreeMap::new();
-        for role in before.keys() {
-            let path = directory.join("before").join(format!("{}.json", plain_name(role)));
-            before_files.insert(role.clone(), files::read(&path, MAX_DOCUMENT)?);
-        }
-        let mut roots = Vec::new();
-        while let Some(root) = files::read_if_there(&root_file(directory, roots.len() + 1), metadata::MAX_ROOT)? {
-            if roots.len() == MAX_ENTRIES {
-                return Err(invalid(format!("it has more than {MAX_ENTRIES} roots")));
-            }
-            roots.push(root);
-        }
+        let history = History::read(directory, &cover.before)?;
         let mut enclosed = BTreeMap::new();
         for path in entries(&directory.join("payloads"))? {
             let bytes = files::read(&path, MAX_ENCLOSED)?;
@@ -160,8 +146,8 @@ impl Proposal {
             enclosed.insert(files::hex(&files::sha256(&bytes)), bytes);
         }
         let directory = directory.to_owned();
-        let proposal = Self { directory, cover, documents, before, before_files, roots, enclosed };
-        history::check(&proposal)?;
+        let proposal = Self { directory, cover, documents, before, history, enclosed };
+        proposal.history.check(&proposal.cover.id)?;
         Ok(proposal)
     }
 
@@ -176,12 +162,7 @@ impl Proposal {
             let path = part.join("documents").join(format!("{}.json", plain_name(role)));
             files::write(&path, &document.file(Vec::new())?, 0o644)?;
         }
-        for (role, bytes) in &self.before_files {
-            files::write(&part.join("before").join(format!("{}.json", plain_name(role))), bytes, 0o644)?;
-        }
-        for (at, root) in self.roots.iter().enumerate() {
-            files::write(&root_file(&part, at + 1), root, 0o644)?;
-        }
+        self.history.write(&part)?;
         for (sha256, bytes) in &self.enclosed {
             files::write(&part.join("payloads").join(sha256), bytes, 0o644)?;
         }
@@ -354,11 +335,6 @@ fn seat_of_root(root: &Root, kind: RoleType) -> Option<Seat> {
 
 fn keys_of<'a>(ids: &[Decoded<Hex>], key: impl Fn(&Decoded<Hex>) -> Option<&'a Key>) -> BTreeMap<String, Key> {
     ids.iter().filter_map(|id| Some((files::hex(id.as_ref()), key(id)?.clone()))).collect()
-}
-
-/// Where a published root lies in a proposal.
-fn root_file(directory: &Path, version: usize) -> PathBuf {
-    directory.join("roots").join(format!("{version}.json"))
 }
 
 /// A delegated role by its name.

@@ -117,11 +117,11 @@ pub fn waiting(home: &Home) -> Result<Vec<String>, Fault> {
     let mut names = Vec::new();
     for entry in fs::read_dir(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.path().join("proposal.json").is_file() {
+        let is_whole = entry.path().extension().is_none_or(|extension| extension != "part");
+        if is_whole && entry.path().join("proposal.json").is_file() {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
-    names.retain(|name| !name.ends_with(".part"));
     names.sort();
     Ok(names)
 }
