@@ -3,9 +3,16 @@
 
 use clap::Parser;
 use std::process::ExitCode;
-use sund_channel::cli::{Arguments, run};
+use sund_channel::cli::{Arguments, Exit, run};
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    run(Arguments::parse()).await
+fn main() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => run(arguments).into(),
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // Standard output or error may be closed; there is nobody to tell then.
+            let _ = error.print();
+            exit.into()
+        }
+    }
 }

@@ -1,4 +1,5 @@
 //! `sund-channel hawkbit ...`: publishing and rollouts through an Eclipse hawkBit.
+use super::Answer;
 use crate::hawkbit::{
     ANSWER, Command, FleetBox, Group, Login, Management, Plan, Release, RolloutStatus, StateName, command, fleet, plan,
     push, status,
@@ -35,9 +36,6 @@ struct Server {
     /// Certificates (PEM) that hawkBit's may have been issued by, beside the system's.
     #[arg(long, global = true)]
     ca: Option<PathBuf>,
-    /// As JSON.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,9 +45,9 @@ enum Verb {
         /// Name of the state.
         #[arg(long)]
         state: String,
-        /// The signed repository, with `metadata/` and `targets/` in it.
-        #[arg(long, default_value = "repository")]
-        repository: PathBuf,
+        /// The signed repository, with `metadata/` and `targets/` in it; that of the channel's home otherwise.
+        #[arg(long)]
+        repository: Option<PathBuf>,
         /// Root metadata that is trusted; the repository's first one otherwise.
         #[arg(long)]
         root: Option<PathBuf>,
@@ -115,20 +113,20 @@ struct RolloutName {
     name: String,
 }
 
-/// What is printed.
-pub(super) async fn run(hawkbit: HawkbitCommand) -> Result<String, Fault> {
-    let json = hawkbit.server.json;
+/// Publishes and rolls out.
+pub(super) async fn run(home: &Path, hawkbit: HawkbitCommand) -> Result<Answer, Fault> {
     match hawkbit.verb {
         Verb::Push { state, repository, root } => {
+            let repository = repository.unwrap_or_else(|| home.join("repository"));
             let root = root.unwrap_or_else(|| repository.join("metadata/1.root.json"));
             let release = Release::read(&repository, &root, &state).await?;
             let published = push(&management(hawkbit.server).await?, &release).await?;
             let made = if published.made { "pushed" } else { "was there already" };
             let people = format!(
-                "{} {made}: version {}, distribution set {}\n",
+                "{} {made}: version {}, distribution set {}",
                 published.state, published.version, published.distribution_set
             );
-            told(json, &published, people)
+            Ok(told(&published, &people))
         }
         Verb::Rollout(verb) => {
             let management = management(hawkbit.server).await?;
@@ -145,11 +143,11 @@ pub(super) async fn run(hawkbit: HawkbitCommand) -> Result<String, Fault> {
                 RolloutVerb::Deny(RolloutName { name }) => command(&management, &name, Command::Deny).await?,
                 RolloutVerb::Status(RolloutName { name }) => status(&management, &name).await?,
             };
-            told(json, &stands, rollout_table(&stands))
+            Ok(told(&stands, &rollout_table(&stands)))
         }
         Verb::Targets { filter } => {
             let boxes = fleet(&management(hawkbit.server).await?, filter.as_deref()).await?;
-            told(json, &boxes, fleet_table(&boxes))
+            Ok(told(&boxes, &fleet_table(&boxes)))
         }
     }
 }
@@ -181,13 +179,8 @@ async fn file(path: &Path) -> Result<Vec<u8>, Fault> {
     tokio::fs::read(path).await.map_err(|error| unreadable(error.to_string()))
 }
 
-fn told(json: bool, value: &impl Serialize, people: String) -> Result<String, Fault> {
-    if !json {
-        return Ok(people);
-    }
-    serde_json::to_string_pretty(value)
-        .map(|text| format!("{text}\n"))
-        .map_err(|error| Fault::new("output-failed", Blame::Updater, error.to_string()))
+fn told(value: &impl Serialize, people: &str) -> Answer {
+    Answer::new(people.lines().map(str::to_owned).collect(), value)
 }
 
 fn rollout_table(rollout: &RolloutStatus) -> String {
