@@ -68,11 +68,13 @@ fn a_mirror_shows_what_it_has_verified_and_nothing_else() {
         block_on(local::load(&copy, fs::read(&root).unwrap(), datastore.path().to_owned()))
     };
     load().unwrap();
-    // Another region's root trusts none of it, and the mirror stays as it was.
+    // Another region's root trusts none of it. A mirror that has seen this region's goes on from there.
     let other = Region::new();
-    let ended = mirror(&other.home().join("repository/metadata/1.root.json"));
+    let other = other.home().join("repository/metadata/1.root.json");
+    let foreign = region.path("foreign");
+    let ended = region.run(&["mirror", text(&foreign), "--from", &origin, "--root", text(&other)]);
     assert_eq!(ended.code, Some(65), "{:#}", ended.json);
-    load().unwrap();
+    assert!(!foreign.join("metadata/timestamp.json").exists());
     // Metadata that was altered on its way.
     region.must(&["renew"]);
     let path = region.home().join("repository/metadata/timestamp.json");
