@@ -1,7 +1,7 @@
 //! The device's side, against real servers, real files and other people's software.
 mod bundles;
-mod documents;
 mod interop;
+mod refusals;
 mod region;
 mod shapes;
 mod threats;
