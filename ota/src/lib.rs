@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bundle;
 pub mod ddi;
 pub mod descriptor;
 pub mod documents;

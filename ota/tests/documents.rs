@@ -1,40 +1,71 @@
-//! The small documents that the region signs are frozen: what is read here is read on every box.
-use serde::Serialize;
-use sund_ota::documents::{Approvers, Stop, Suspensions, Vendors};
-use sund_ota::fault::Fault;
+//! ota/README.md keeps to the source: each refusal of trust stands in it, and each test that it names is there.
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-#[test]
-fn the_signed_documents_are_read_and_written_to_the_byte() {
-    let golden = |name: &str| {
-        let path = format!("{}/tests/goldens/documents/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        std::fs::read_to_string(path).unwrap()
-    };
-    same(&golden("approvers"), Approvers::parse);
-    same(&golden("vendors"), Vendors::parse);
-    same(&golden("stop"), Stop::parse);
-    same(&golden("suspensions"), Suspensions::parse);
+fn crate_path(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn same<T: Serialize>(golden: &str, parse: impl Fn(&[u8]) -> Result<T, Fault>) {
-    let read = parse(golden.as_bytes()).unwrap();
-    assert_eq!(format!("{}\n", serde_json::to_string_pretty(&read).unwrap()), golden);
-    for altered in [golden.replace("\"format\": 1", "\"format\": 2"), golden.replacen('{', "{\"more\": 1,", 1)] {
-        assert_eq!(parse(altered.as_bytes()).map(|_| ()).unwrap_err().code, "document-invalid");
+fn sources(folder: &Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(fs::read_to_string(&path).unwrap());
+        }
     }
-    let padded = format!("{golden}{}", " ".repeat(256 * 1024));
-    assert_eq!(parse(padded.as_bytes()).map(|_| ()).unwrap_err().code, "document-invalid");
+}
+
+/// Code and blame of each fault that trust and bundles make.
+fn faults() -> BTreeSet<(String, String)> {
+    let mut files = Vec::new();
+    sources(&crate_path("src/trust"), &mut files);
+    sources(&crate_path("src/bundle"), &mut files);
+    let product = files.iter().map(|text| text.split("#[cfg(test)]").next().unwrap());
+    let made = product.flat_map(|text| text.split("Fault::new(").skip(1)).map(|made| {
+        let parts: Vec<&str> = made.splitn(3, ',').collect();
+        let code = parts[0].trim().trim_matches('"');
+        let blame = parts[1].trim().trim_start_matches("Blame::");
+        assert!(code.contains('-') && !code.contains(' '), "no code: {code}");
+        (code.to_owned(), blame.to_lowercase())
+    });
+    made.collect()
+}
+
+/// Code, blame and tests of each row of the section.
+fn rows() -> Vec<(String, String, Vec<String>)> {
+    let document = fs::read_to_string(crate_path("README.md")).unwrap();
+    let section = document.split("## What the updater refuses").nth(1).unwrap().split("\n## ").next().unwrap();
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (quoted(cells[1])[0].clone(), cells[3].to_owned(), quoted(cells[4]))
+    })
+    .collect()
 }
 
 #[test]
-fn a_key_belongs_to_one_person() {
-    let twice = r#"{"format":1,"persons":{"Dora Munk":["aa"],"Emil Nord":["aa"]}}"#;
-    assert_eq!(Approvers::parse(twice.as_bytes()).unwrap_err().code, "document-invalid");
+fn every_refusal_is_documented_with_whose_doing_it_is() {
+    let documented: BTreeSet<(String, String)> = rows().into_iter().map(|(code, blame, _)| (code, blame)).collect();
+    let faults = faults();
+    assert!(faults.len() > 30, "{} faults were found", faults.len());
+    let missing: Vec<_> = faults.difference(&documented).collect();
+    let made_up: Vec<_> = documented.difference(&faults).collect();
+    assert!(missing.is_empty() && made_up.is_empty(), "not in README.md: {missing:?}; not in the source: {made_up:?}");
 }
 
 #[test]
-fn a_suspension_of_one_version_leaves_the_others_alone() {
-    let suspensions = r#"{"format":1,"suspensions":[{"package":"brain","version":"1.0.2","reason":"x","since":"y"}]}"#;
-    let suspensions = Suspensions::parse(suspensions.as_bytes()).unwrap();
-    assert!(suspensions.of("brain", "1.0.2").is_some());
-    assert!(suspensions.of("brain", "1.0.3").is_none() && suspensions.of("lung", "1.0.2").is_none());
+fn every_test_that_stands_against_a_threat_is_there() {
+    let mut files = Vec::new();
+    sources(&crate_path("tests"), &mut files);
+    sources(&crate_path("src"), &mut files);
+    for (code, _, tests) in rows() {
+        assert!(!tests.is_empty(), "{code} has no test");
+        for test in tests {
+            assert!(files.iter().any(|text| text.contains(&format!("fn {test}("))), "{code}: {test} is not there");
+        }
+    }
 }

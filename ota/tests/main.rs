@@ -1,3 +1,9 @@
 //! The device's side, against real servers, real files and other people's software.
+mod bundles;
 mod documents;
+mod interop;
+mod region;
 mod shapes;
+mod signed_documents;
+mod threats;
+mod web;

@@ -4,13 +4,11 @@ use super::published::Published;
 use super::release::pin_of;
 use super::roles::{ROOT, file_names};
 use super::status::Status;
-use futures_util::TryStreamExt;
 use std::path::{Path, PathBuf};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::metadata;
-use sund_ota::trust::{Source, Trusted};
-use tough::{Transport, TransportError, TransportErrorKind, TransportStream, async_trait};
+use sund_ota::trust::{Source, Transport, Trusted};
 use url::Url;
 
 /// Loads the repository below `base` (`metadata/` and `targets/`) as a box does that was provisioned with `root`.
@@ -22,7 +20,7 @@ pub async fn load(base: &Path, root: Vec<u8>, datastore: PathBuf) -> Result<Trus
         })
     };
     let source = Source { metadata: address("metadata")?, targets: address("targets")?, root, datastore };
-    Trusted::load(&source, Directory).await
+    Trusted::load(&source, Transport::directory()).await
 }
 
 /// The first root of a repository.
@@ -62,32 +60,4 @@ pub(super) fn tempdir() -> Result<Temporary, Fault> {
     let path = std::env::temp_dir().join(format!("sund-channel-{}", files::hex(&random)));
     std::fs::create_dir(&path).map_err(|error| files::disk("made", &path, &error))?;
     Ok(Temporary(path))
-}
-
-/// A store in a directory, in the layout of TUF 3.1: the hash before the name of the file, roles in their directories.
-#[derive(Clone, Copy, Debug)]
-struct Directory;
-
-#[async_trait]
-impl Transport for Directory {
-    async fn fetch(&self, url: Url) -> Result<TransportStream, TransportError> {
-        let missing = |url: &Url| TransportError::new(TransportErrorKind::FileNotFound, url.as_str());
-        let path = spec_place(&url).to_file_path().map_err(|()| missing(&url))?;
-        let bytes = match tokio::fs::read(&path).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing(&url)),
-            Err(error) => return Err(TransportError::new_with_cause(TransportErrorKind::Other, url, error)),
-        };
-        let stream = futures_util::stream::iter([Ok::<_, TransportError>(bytes::Bytes::from(bytes))]);
-        Ok(Box::pin(stream.into_stream()))
-    }
-}
-
-/// `tough` puts the hash before the whole path, the specification before the file's name.
-fn spec_place(url: &Url) -> Url {
-    let Some((base, path)) = url.path().split_once("/targets/") else { return url.clone() };
-    let Some((sha256, rest)) = path.split_once('.').filter(|(start, _)| start.len() == 64) else { return url.clone() };
-    let mut moved = url.clone();
-    moved.set_path(&format!("{base}/targets/{}", super::store::place(rest, sha256)));
-    moved
 }

@@ -25,7 +25,6 @@ mod sign;
 mod status;
 mod store;
 mod switches;
-mod tar;
 mod words;
 
 pub use approve::{Approval, approve};
