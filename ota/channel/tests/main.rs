@@ -2,6 +2,7 @@
 mod copies;
 mod crash;
 mod hawkbit;
+mod documents;
 mod interop;
 mod publishing;
 mod region;
