@@ -209,13 +209,19 @@ async fn outside_its_window_a_box_downloads_and_waits(server: &Server, wire: &Wi
 
 async fn where_hawkbit_asks_for_approval_nothing_starts_without(server: &Server) {
     switch(server, "rollout.approval.enabled", true).await;
-    boxes(server, "appr", 1).await;
-    let new =
-        ["rollout", "new", "appr", "--state", "north-1", "--filter", "controllerId==appr-*", "--group", "all=100"];
+    boxes(server, "appr", 10).await;
+    let groups = ["--group", "canary=20", "--group", "half=50", "--group", "rest=100"];
+    let new = ["rollout", "new", "appr", "--state", "north-1", "--filter", "controllerId==appr-*"];
+    let new = [&new[..], &groups].concat();
     server.channel(&new);
     let said = server.channel_refuses(&["rollout", "start", "appr"]);
     assert!(said.contains("rollout-awaits-approval"), "{said}");
-    assert_eq!(server.channel(&["rollout", "approve", "appr"])["status"], "ready");
+    let said = server.channel_refuses(&["rollout", "approve", "appr"]);
+    assert!(said.contains("hawkbit-permission"), "who publishes does not approve: {said}");
+    let approved = server.channel_as("approver", &["rollout", "approve", "appr"]);
+    assert_eq!(approved["status"], "ready");
+    let sizes: Vec<_> = approved["groups"].as_array().expect("groups").iter().map(|group| &group["boxes"]).collect();
+    assert_eq!(sizes, [&json!(2), &json!(5), &json!(3)], "per cent of all, and the last takes what is left");
     server.channel(&["rollout", "start", "appr"]);
     rollout_is(server, "appr", "running").await;
     let said = server.channel_refuses(&new);
