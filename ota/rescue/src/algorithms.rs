@@ -19,9 +19,11 @@ pub static ALL: &[&dyn SignatureVerificationAlgorithm] = &[P256, P384, ED25519];
 struct Algorithm {
     key: AlgorithmIdentifier,
     signature: AlgorithmIdentifier,
-    /// Key, message, signature.
-    verify: fn(&[u8], &[u8], &[u8]) -> Option<()>,
+    verify: Verify,
 }
+
+/// Of key, message and signature: something where the signature holds.
+type Verify = fn(&[u8], &[u8], &[u8]) -> Option<()>;
 
 impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {

@@ -115,7 +115,7 @@ impl Head {
             match name.to_ascii_lowercase().as_str() {
                 "content-length" if length.is_some() => return Err(misspoken("it names two lengths".to_owned())),
                 "content-length" => {
-                    length = Some(number(value).ok_or_else(|| misspoken("its length is no number".into()))?)
+                    length = Some(number(value).ok_or_else(|| misspoken("its length is no number".to_owned()))?);
                 }
                 "content-range" => {
                     range = Some(part(value).ok_or_else(|| misspoken(format!("{value:?} is no range")))?);

@@ -60,7 +60,7 @@ impl Default for Patience {
         Self {
             connect: Duration::from_secs(20),
             idle: Duration::from_secs(30),
-            grace: Duration::from_secs(60),
+            grace: Duration::from_mins(1),
             rate: 8 * 1024,
             resumes: 32,
             rounds: 4,

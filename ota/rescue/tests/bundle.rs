@@ -104,7 +104,7 @@ fn a_source_that_is_silent_or_drips_is_left() {
     let silent = source(&authority, |_, bundle| vec![ok(bundle.len()), Act::Hold]);
     let drips =
         source(&authority, |_, bundle| vec![ok(bundle.len()), Act::Drip(bundle.to_vec(), Duration::from_millis(50))]);
-    for (site, idle) in [(silent, Duration::from_millis(500)), (drips, Duration::from_secs(60))] {
+    for (site, idle) in [(silent, Duration::from_millis(500)), (drips, Duration::from_mins(1))] {
         let mut world = World::new(&authority, &[site.address()]);
         world.config.patience.idle = idle;
         world.config.patience.grace = Duration::from_secs(4);

@@ -56,7 +56,7 @@ impl Tpm {
                 [0, 0, 0, 0] => return,
                 // TPM_RC_RETRY: it is not ready yet. Behind /dev/tpmrm0 the kernel asks again.
                 [0, 0, 9, 0x22] if begin.elapsed() < Duration::from_secs(20) => {
-                    thread::sleep(Duration::from_millis(20))
+                    thread::sleep(Duration::from_millis(20));
                 }
                 _ => panic!("command {code:#x}: {:02x?}", &answer[..length]),
             }
