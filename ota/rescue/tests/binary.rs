@@ -2,10 +2,12 @@
 //! it the one of this build is run.
 use crate::authority::{Authority, Wish};
 use crate::released::{envelope, key, payload, pem};
-use crate::site::Site;
+use crate::site::{Act, Site, file, head};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const BUNDLE: &[u8] = b"a recovery bundle for the program";
@@ -111,6 +113,11 @@ fn its_exit_code_tells_what_kind_of_failure_it_was() {
         }),
         Some(74)
     );
+    let nobody = format!("localhost:{}", good.port());
+    assert_eq!(code(&good, &|directory| edit(directory, &nobody, "127.0.0.1:1")), Some(69));
+    let stranger = Authority::new().pem;
+    let strange = |directory: &Path| fs::write(directory.join("authorities.pem"), &stranger).expect("it is written");
+    assert_eq!(code(&good, &strange), Some(76));
     assert_eq!(run(&["--no-such-option"]).status.code(), Some(64));
     assert_eq!(run(&["--config", "/no/such/file"]).status.code(), Some(64));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
@@ -125,4 +132,33 @@ fn a_tampered_bundle_ends_with_65_and_nothing_valid() {
     let output = rescue(directory.path());
     assert_eq!(output.status.code(), Some(65), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!directory.path().join("bundle").exists());
+}
+
+#[test]
+fn a_program_killed_in_the_middle_leaves_nothing_that_looks_like_a_bundle() {
+    let authority = Authority::new();
+    let bundle = vec![7; 300_000];
+    let descriptor = envelope(&payload(3, &bundle), &[&key(1), &key(2)]);
+    let site = Site::new(authority.issue(Wish::server()), move |request| {
+        if request.path.ends_with(".json") {
+            return file(&[("rescue/rescue.json", descriptor.clone())], request);
+        }
+        vec![Act::Send(head(request, bundle.len())), Act::Send(bundle[..200_000].to_vec()), Act::Hold]
+    });
+    let directory = initramfs(&authority, &site);
+    let destination = directory.path().join("bundle");
+    let mut running = Command::new(program())
+        .arg("--config")
+        .arg(directory.path().join("rescue.toml"))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program");
+    let begin = Instant::now();
+    while fs::metadata(&destination).map_or(0, |metadata| metadata.len()) < 150_000 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is written");
+        thread::sleep(Duration::from_millis(20));
+    }
+    running.kill().and_then(|()| running.wait()).expect("it is killed");
+    let written = fs::read(&destination).expect("a beginning");
+    assert!(written[..4096].iter().all(|byte| *byte == 0) && written[4096] == 7);
 }
