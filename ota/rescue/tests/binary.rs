@@ -140,7 +140,7 @@ fn a_program_killed_in_the_middle_leaves_nothing_that_looks_like_a_bundle() {
     let bundle = vec![7; 300_000];
     let descriptor = envelope(&payload(3, &bundle), &[&key(1), &key(2)]);
     let site = Site::new(authority.issue(Wish::server()), move |request| {
-        if request.path.ends_with(".json") {
+        if request.path == "/rescue/rescue.json" {
             return file(&[("rescue/rescue.json", descriptor.clone())], request);
         }
         vec![Act::Send(head(request, bundle.len())), Act::Send(bundle[..200_000].to_vec()), Act::Hold]
@@ -155,7 +155,7 @@ fn a_program_killed_in_the_middle_leaves_nothing_that_looks_like_a_bundle() {
         .expect("the program");
     let begin = Instant::now();
     while fs::metadata(&destination).map_or(0, |metadata| metadata.len()) < 150_000 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is written");
+        assert!(begin.elapsed() < Duration::from_mins(1), "nothing is written");
         thread::sleep(Duration::from_millis(20));
     }
     running.kill().and_then(|()| running.wait()).expect("it is killed");
