@@ -41,7 +41,7 @@ fn for_people(report: &Report) -> String {
     let rows: Vec<Vec<String>> = report
         .studies
         .iter()
-        .flat_map(|study| study.destinations.iter().map(|one| row(&study.study, one)))
+        .flat_map(|study| study.destinations.iter().map(|one| row(&study.study, one, report.reason.is_none())))
         .chain([numbers("total".to_owned(), String::new(), &report.total, counted(report.notes, "note", "notes"))])
         .collect();
     let heads = ["study", "destination", "sent", "in doubt", "cancelled", "by hand", "rejection note"];
@@ -53,9 +53,11 @@ fn for_people(report: &Report) -> String {
     text
 }
 
-fn row(study: &str, one: &DestinationRecalled) -> Vec<String> {
+fn row(study: &str, one: &DestinationRecalled, is_dry: bool) -> Vec<String> {
     let states: Vec<&str> = one.notes.iter().map(|note| note.state.as_str()).collect();
-    numbers(study.to_owned(), one.destination.clone(), &one.counts, states.join(", "))
+    let would_go = is_dry && states.is_empty() && one.counts.sent + one.counts.in_doubt > one.counts.by_hand;
+    let notes = if would_go { "would go".to_owned() } else { states.join(", ") };
+    numbers(study.to_owned(), one.destination.clone(), &one.counts, notes)
 }
 
 fn numbers(study: String, destination: String, counts: &Counts, notes: String) -> Vec<String> {
@@ -72,17 +74,21 @@ fn lines(report: &Report) -> Vec<String> {
             lines.push(format!("study {}: {fault}", study.study));
         }
     }
-    let by_hand = report.total.by_hand;
-    if by_hand > 0 && report.reason.is_some() {
-        let results = counted(by_hand, "result is", "results are");
+    if report.total.by_hand > 0 {
+        let (one, more) = match &report.reason {
+            Some(_) => ("result is to be", "results are to be"),
+            None => ("result would have to be", "results would have to be"),
+        };
+        let results = counted(report.total.by_hand, one, more);
         lines.push(format!(
-            "{results} to be withdrawn by hand: the destination has no `rejection_notes` in [[destinations]]."
+            "{results} withdrawn by hand: its destination has no `rejection_notes` in [[destinations]]."
         ));
-    } else if by_hand > 0 {
-        let results = counted(by_hand, "result", "results");
-        lines.push(format!(
-            "{results} would be rejected by a note where [[destinations]] has `rejection_notes`, elsewhere by hand."
-        ));
+    }
+    let resting = report.studies.iter().flat_map(|study| &study.destinations).flat_map(|one| &one.notes);
+    let resting = resting.filter(|note| note.state == "dead" || note.state == "held").count();
+    if resting > 0 {
+        let notes = counted(resting as u64, "rejection note was", "rejection notes were");
+        lines.push(format!("{notes} given up or held: mend the cause, see `sund status`, then sund requeue."));
     }
     for model in &report.still_on {
         let (package, command) = (&model.package, &model.command);

@@ -137,12 +137,15 @@ impl Pipeline {
             // Erased since the ledger was read.
             return Ok(());
         }
+        let results = self.results_made(jobs)?;
+        if results.is_empty() {
+            return Ok(());
+        }
         let mut batch = Batch::new();
         for job in jobs.iter().filter(|job| !self.is_recalled(**job)) {
             let event = LedgerEvent::Recalled { reason: order.reason.to_string() };
             Self::ledger(&mut batch, &self.digest_of(*job)?, study, *job, event)?;
         }
-        let results = self.results_made(jobs)?;
         let (mut all_done, mut fault) = (Vec::new(), None);
         for destination in destinations {
             let deliveries = self.deliveries_at(destination, &results)?;
@@ -165,6 +168,9 @@ impl Pipeline {
             self.spool.write_blocking(batch)?;
         }
         drop(one_at_a_time);
+        if all_done.iter().any(|done| done.cancelled > 0) {
+            self.end_span_at_rest(study);
+        }
         for Done { destination, cancelled, rejected, by_hand } in all_done {
             self.recorder.audit(audit::Event::ResultsRecalled {
                 study: self.audit_study(study),
@@ -175,7 +181,6 @@ impl Pipeline {
                 by_hand,
             });
         }
-        self.end_span_at_rest(study);
         fault.map_or(Ok(()), Err)
     }
 

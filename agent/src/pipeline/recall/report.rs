@@ -39,6 +39,9 @@ impl Pipeline {
         let mut studies = Vec::with_capacity(made.studies.len());
         for (study, jobs) in &made.studies {
             let results = self.results_made(jobs)?;
+            if results.is_empty() {
+                continue;
+            }
             let mut destinations = Vec::new();
             for destination in &made.destinations {
                 let deliveries = self.deliveries_at(destination, &results)?;
@@ -50,7 +53,7 @@ impl Pipeline {
             studies.push(StudyRecalled { study: study.clone(), results, destinations, fault });
         }
         let meant = models.iter().filter(|model| package.means_one(&model.name, &model.version, &model.digest));
-        let still_on = meant.filter(|model| model.state != "off").map(|model| {
+        let still_on = meant.filter(|model| matches!(model.state.as_str(), "active" | "checking")).map(|model| {
             let (name, version, digest) = (model.name.clone(), model.version.clone(), model.digest.clone());
             let command = format!("sund suspend {name} --reason TEXT");
             StillOn { package: PackageRecalled { name, version, digest }, command }
