@@ -17,10 +17,8 @@ pub(super) async fn run(config: &Path, package: Which, reason: Option<Reason>, j
         Ok(Answer::Refused(fault)) | Err(fault) => return fail(&fault),
         Ok(_) => return fail(&unexpected()),
     };
-    let text = match json {
-        false => Ok(for_people(&report)),
-        true => serde_json::to_string_pretty(&report).map(|text| text + "\n"),
-    };
+    let as_json = || serde_json::to_string_pretty(&report).map(|text| text + "\n");
+    let text = if json { as_json() } else { Ok(for_people(&report)) };
     let printed = match text {
         Ok(text) => print(&text),
         Err(error) => return fail(&Fault::new("status-unreadable", Blame::Sund, error.to_string())),

@@ -151,16 +151,13 @@ impl Pipeline {
             let deliveries = self.deliveries_at(destination, &results)?;
             let there: Vec<&Delivery> = deliveries.iter().filter(|one| is_unrejected(one)).collect();
             let takes = self.site.destinations.iter().any(|one| one.name == *destination && one.takes_rejections);
-            let note = match takes && !there.is_empty() {
-                false => None,
-                true => self.queue_note(&mut batch, order, study, destination, &there).map_or_else(
-                    |error| {
-                        fault = Some(error);
-                        None
-                    },
-                    Some,
-                ),
-            };
+            let mut note = None;
+            if takes && !there.is_empty() {
+                match self.queue_note(&mut batch, order, study, destination, &there) {
+                    Ok(queued) => note = Some(queued),
+                    Err(error) => fault = Some(error),
+                }
+            }
             all_done.extend(self.recall_at(&mut batch, destination, &deliveries, note)?);
         }
         if !batch.is_empty() {

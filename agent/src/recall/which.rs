@@ -49,10 +49,8 @@ impl FromStr for Which {
         let is_hex =
             |hex: &str| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if let Some(hex) = text.strip_prefix("sha256:") {
-            return match is_hex(hex) {
-                true => Ok(Self::Digest(text.to_owned())),
-                false => Err("a digest is sha256: and 64 hexadecimal digits in lower case".to_owned()),
-            };
+            let wrong = || "a digest is sha256: and 64 hexadecimal digits in lower case".to_owned();
+            return is_hex(hex).then(|| Self::Digest(text.to_owned())).ok_or_else(wrong);
         }
         let is_version =
             |text: &str| (1..=MAX_VERSION).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
