@@ -65,6 +65,26 @@ enum Command {
         /// Name of the destination in the configuration; all of them otherwise.
         destination: Option<String>,
     },
+    /// Switches a model off at once on this machine, until it is resumed; needs no network.
+    ///
+    /// Its jobs end as failed, with the reason, and are reported so where their routes say so. It holds over a restart, and whatever
+    /// the channel brings.
+    Suspend {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Name of the package, as `sund status` has it.
+        package: String,
+        /// Why, for the audit log and for the reports.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Takes a suspension back.
+    Resume {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Name of the package.
+        package: String,
+    },
     /// Checks and reads the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -124,6 +144,10 @@ pub fn run(arguments: Arguments) -> Exit {
         Command::Status { config, json } => on_runtime(status::status(&config.config, json)),
         Command::Erase { config, study } => on_runtime(status::erase(&config.config, &study)),
         Command::Requeue { config, destination } => on_runtime(status::requeue(&config.config, destination)),
+        Command::Suspend { config, package, reason } => {
+            on_runtime(status::suspend(&config.config, package, Some(reason)))
+        }
+        Command::Resume { config, package } => on_runtime(status::suspend(&config.config, package, None)),
         Command::Audit(command) => audit::run(command),
         Command::Model(command) => model::run(command),
         Command::Route(command) => route::run(command),

@@ -72,7 +72,8 @@ impl Pipeline {
             return Ok(false);
         }
         let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "")?;
-        let is_known = |name: &str| self.site.destinations.iter().any(|destination| destination.name == name);
+        let set = self.serving_set();
+        let is_known = |name: &str| set.destination(name).is_some();
         let waits = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { .. }) && is_known(&d.destination);
         Ok(self.jobs_of(study)?.iter().any(Job::is_open) || deliveries.iter().any(|d| d.study == study && waits(d)))
     }
