@@ -285,7 +285,7 @@ pub mod channel {
     /// Conversations at once: the updater has one.
     pub const MAX_CONNECTIONS: usize = 4;
     /// For one conversation: an updater that dawdles gives its place back. Golden cases are not waited for in it.
-    pub const PATIENCE: Duration = Duration::from_secs(60);
+    pub const PATIENCE: Duration = Duration::from_mins(1);
     /// Longest name of a state; it stands in logs and on the console.
     pub const MAX_NAME: usize = 100;
     /// Most packages of one state; each is a file that is held open.

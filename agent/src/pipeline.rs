@@ -26,11 +26,11 @@ mod retention;
 mod runner;
 mod serving;
 mod suspended;
+mod tried;
 mod view;
 mod whose;
 
 pub use activate::Activation;
-pub(crate) use activate::{Proven, Tried};
 pub use delivery::deliver;
 pub use engines::compile_engines;
 pub(crate) use figures::ModelFigures;
@@ -39,6 +39,7 @@ pub use recorder::Recorder;
 pub use retention::retain;
 pub use runner::run_jobs;
 pub use serving::ServingSet;
+pub(crate) use tried::{Proven, Tried};
 
 use crate::deliver::queue::Delivery;
 use crate::fault::{Blame, Fault};

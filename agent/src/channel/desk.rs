@@ -1,6 +1,6 @@
 //! Answers the updater. What it decides is on stable storage before it is answered.
 use super::kept::Record;
-use super::protocol::{Answer, Offer, Request, Trial, TrialStanding};
+use super::protocol::{Answer, Finding, Offer, Request, Trial, TrialStanding};
 use super::standing;
 use super::trial::{self, Held};
 use crate::association::Gate;
@@ -11,6 +11,7 @@ use crate::limits::channel::ECHO;
 use crate::pipeline::{Pipeline, Proven, ServingSet};
 use crate::worker::{Launcher, Seat};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -144,7 +145,7 @@ impl Desk {
     fn run(&self, offer: &Offer) {
         tracing::info!(state = offer.state, "a state is tried");
         let seat = Seat::new(self.trials.launcher.clone(), self.trials.device.clone());
-        let tried = trial::run(offer, &self.channel, &self.pipeline, &seat, &mut |finding| {
+        let mut tell = |finding: Finding| {
             tracing::info!(
                 state = offer.state,
                 package = finding.package,
@@ -156,6 +157,11 @@ impl Desk {
             if let Some(trying) = &mut self.state().trial {
                 trying.told.findings.push(finding);
             }
+        };
+        let trial = AssertUnwindSafe(|| trial::run(offer, &self.channel, &self.pipeline, &seat, &mut tell));
+        // A trial that never ends would stand in the way of every other.
+        let tried = catch_unwind(trial).unwrap_or_else(|_| {
+            Err(Fault::new("agent-broken", Blame::Sund, "the trial broke off by a defect; the log has it"))
         });
         let fault = tried.as_ref().err().cloned();
         self.pipeline.say(Event::StateTried { state: offer.state.clone(), fault: fault.clone() });

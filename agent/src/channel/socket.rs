@@ -60,9 +60,10 @@ impl Channel {
 async fn converse(stream: UnixStream, desk: Arc<Desk>) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
     let (reading, mut writing) = stream.into_split();
+    // Also of a stranger: what is left unread would take the answer with it.
+    let mut line = String::new();
+    BufReader::new(reading.take(MAX_REQUEST)).read_line(&mut line).await?;
     let answer = if may_ask(user, desk.channel.updater) {
-        let mut line = String::new();
-        BufReader::new(reading.take(MAX_REQUEST)).read_line(&mut line).await?;
         match serde_json::from_str::<Request>(&line) {
             Ok(request) => desk.answer(request).await,
             Err(error) => {

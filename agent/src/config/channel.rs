@@ -8,6 +8,7 @@ use crate::model::Package;
 use crate::route::Mode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Who the system's users are, one in a line.
@@ -59,6 +60,11 @@ pub(super) fn channel(root: &Section<'_, '_>, own: &Path, spool: &Path) -> Optio
     let section = root.section("channel", "channel")?;
     section.require::<PathBuf>("socket");
     let directory = directory(&section, "directory");
+    let is_open = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|folder| folder.permissions().mode() & 0o022 != 0);
+    if let Some(path) = directory.as_ref().filter(|path| is_open(path)) {
+        let help = format!("who writes there says what serves: chmod go-w {}", path.display());
+        section.complain("directory", "can be written by others", &help);
+    }
     let updater = section.value::<String>("updater_user").and_then(|name| {
         let user = number_of(&name);
         if user.is_none() {

@@ -7,16 +7,16 @@ use super::Pipeline;
 use super::breaker::{self, Advice};
 use super::runner::ATTEMPTS;
 use super::serving::ServingSet;
+use super::tried::Proven;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Choice, EngineKind, Engines, Found};
 use crate::inference::{EngineUsed, Inference};
 use crate::model::manifest::Golden;
-use crate::model::{Floors, Package, golden};
+use crate::model::{Package, golden};
 use crate::spool::{Batch, ReadGrant, Table};
 use crate::worker::{Bounds, Company, Seat, Task, TaskError, look_for_gpu, run};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -58,46 +58,29 @@ pub(super) enum Standing {
     Off(Fault),
 }
 
-/// What golden cases have said of a package: they hold on this engine.
-#[derive(Clone, Debug)]
-pub(crate) struct Proven {
-    digest: String,
-    choice: Choice,
-    used: EngineUsed,
-}
-
-impl fmt::Display for Proven {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EngineUsed { class, precision, version, .. } = &self.used;
-        write!(f, "{} would serve ({class} {precision} {version})", self.choice.engine)
-    }
-}
-
-/// What came of a package that was tried beside those that serve.
-pub(crate) struct Tried {
-    /// The engine that they hold on; why there is none.
-    pub(crate) proven: Result<Proven, Fault>,
-    /// What is told of each engine that was tried, one after the other, with its figures, and how long it took.
-    pub(crate) told: Vec<(String, Duration)>,
-}
-
-/// How the search for an engine that serves a package ended.
-enum Search {
-    /// The golden cases hold on this one.
-    Holds(Choice, EngineUsed),
+/// Why no engine serves a package.
+pub(super) enum Unproven {
     /// No worker is to be had.
     NoWorker(Fault),
-    /// They hold on none; of each, why.
-    Missed(Vec<Fault>),
+    /// Its golden cases hold on none, for the reasons of all.
+    Missed(Fault),
     /// The agent drains; the next start goes on with it.
     Drains,
 }
 
+/// How far the search for an engine is.
+pub(super) enum Step<'a> {
+    /// Golden cases begin to run on this one.
+    Begins(&'a Choice),
+    /// What came of them, and how long they took.
+    Ends(&'a Choice, &'a Result<Checked, Fault>, Duration),
+}
+
 /// Golden cases that hold on an engine.
-struct Checked {
-    used: EngineUsed,
+pub(super) struct Checked {
+    pub(super) used: EngineUsed,
     /// Their numbers, in words.
-    figures: String,
+    pub(super) figures: String,
 }
 
 /// The engine that is to answer a job.
@@ -167,7 +150,7 @@ impl Models {
     }
 
     /// Forgets the engines that a package did not hold on: it may have been the box, and a next trial tries again.
-    fn forget_misses(&self, digest: &str) {
+    pub(super) fn forget_misses(&self, digest: &str) {
         self.misses.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
@@ -453,84 +436,54 @@ impl Pipeline {
             Some(Standing::Waiting(waiting)) => waiting.tries,
             _ => 0,
         };
-        let mut trying = |choice: &Choice, _: Option<(&Result<Checked, Fault>, Duration)>| {
-            self.models.set(&package.digest, Standing::Checking(choice.clone()));
-            self.recorder.changed();
-        };
-        match self.search(package, seat, &mut trying) {
-            Ok(Search::Holds(choice, used)) => self.switch_on(package, choice, used),
-            Ok(Search::NoWorker(fault)) => self.wait_for_worker(package, tries, fault),
-            Ok(Search::Missed(misses)) => {
-                if let Some(fault) = all_of(misses) {
-                    self.switch_off(package, fault);
-                }
+        let mut told = |step: Step<'_>| {
+            if let Step::Begins(choice) = step {
+                self.models.set(&package.digest, Standing::Checking(choice.clone()));
+                self.recorder.changed();
             }
-            Ok(Search::Drains) => {}
-            Err(fault) => self.switch_off(package, fault),
+        };
+        match self.search(package, seat, &mut told) {
+            Ok(Proven { choice, used, .. }) => self.switch_on(package, choice, used),
+            Err(Unproven::NoWorker(fault)) => self.wait_for_worker(package, tries, fault),
+            Err(Unproven::Missed(fault)) => self.switch_off(package, fault),
+            Err(Unproven::Drains) => {}
         }
     }
 
-    /// Runs the golden cases of a package beside what serves, which is not touched: its standing is another's to set.
-    pub(crate) fn try_package(&self, package: &Package, floors: &Floors, seat: &Seat) -> Tried {
-        let digest = package.digest.clone();
-        let mut told = Vec::new();
-        if let Err(fault) = floors.admit(&package.manifest) {
-            return Tried { proven: Err(fault), told };
-        }
-        if let Some(Standing::Active(choice, used)) = self.models.standing(&digest) {
-            told.push((format!("serves already, on {}", choice.engine), Duration::ZERO));
-            return Tried { proven: Ok(Proven { digest, choice, used }), told };
-        }
-        let mut trying = |choice: &Choice, ended: Option<(&Result<Checked, Fault>, Duration)>| match ended {
-            None => {}
-            Some((Ok(Checked { figures, .. }), took)) => told.push((format!("{}: {figures}", choice.engine), took)),
-            Some((Err(fault), took)) => told.push((format!("{}: {fault}", choice.engine), took)),
-        };
-        let found = self.search(package, seat, &mut trying);
-        let draining = || {
-            Fault::new("agent-draining", Blame::Box, "the agent ends; what was tried is tried again at its next start")
-        };
-        let proven = found.and_then(|search| match search {
-            Search::Holds(choice, used) => Ok(Proven { digest: digest.clone(), choice, used }),
-            Search::NoWorker(fault) => Err(fault),
-            Search::Missed(misses) => Err(all_of(misses).unwrap_or_else(draining)),
-            Search::Drains => Err(draining()),
-        });
-        if proven.is_err() {
-            self.models.forget_misses(&digest);
-        }
-        Tried { proven, told }
-    }
-
-    /// The first allowed engine on which the golden cases of a package hold. `trying` is told of each before it is tried, and again
-    /// with what came of it and how long it took.
-    fn search(
+    /// The first allowed engine on which the golden cases of a package hold; `told` is told of each.
+    pub(super) fn search(
         &self,
         package: &Package,
         seat: &Seat,
-        trying: &mut dyn FnMut(&Choice, Option<(&Result<Checked, Fault>, Duration)>),
-    ) -> Result<Search, Fault> {
-        if let Err(fault) = self.look_for_gpu(seat) {
-            return Ok(Search::NoWorker(fault));
-        }
+        told: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Proven, Unproven> {
+        self.look_for_gpu(seat).map_err(Unproven::NoWorker)?;
         let mut misses: Vec<Fault> = Vec::new();
-        for mut choice in self.engines().choices(package)? {
+        for mut choice in self.engines().choices(package).map_err(Unproven::Missed)? {
             if let Some(miss) = misses.last() {
                 choice.explanation.clone_from(&miss.reason);
             }
-            trying(&choice, None);
+            told(Step::Begins(&choice));
             let begun = Instant::now();
             let checked = self.check(package, &choice.engine, seat);
-            trying(&choice, Some((&checked, begun.elapsed())));
+            told(Step::Ends(&choice, &checked, begun.elapsed()));
             match checked {
-                Ok(Checked { used, .. }) => return Ok(Search::Holds(choice, used)),
-                Err(_) if *self.draining.borrow() => return Ok(Search::Drains),
+                Ok(Checked { used, .. }) => return Ok(Proven { digest: package.digest.clone(), choice, used }),
+                Err(_) if *self.draining.borrow() => return Err(Unproven::Drains),
                 // That says nothing about the engine.
-                Err(fault) if fault.code == "worker-not-started" => return Ok(Search::NoWorker(fault)),
+                Err(fault) if fault.code == "worker-not-started" => return Err(Unproven::NoWorker(fault)),
                 Err(fault) => misses.push(self.missed(package, choice, fault)),
             }
         }
-        Ok(Search::Missed(misses))
+        let reason = misses.iter().map(|miss| miss.reason.as_str()).collect::<Vec<_>>().join("; ");
+        Err(Unproven::Missed(match misses.pop() {
+            Some(last) => Fault { reason, ..last },
+            None => Fault::new(
+                "engine-not-validated",
+                Blame::Package,
+                "the package is validated for no engine that is here",
+            ),
+        }))
     }
 
     /// Notes why an engine does not serve a package.
@@ -651,12 +604,6 @@ impl Pipeline {
             }
         }
     }
-}
-
-/// The last of several faults, with the reasons of all; `None` where there is none.
-fn all_of(mut faults: Vec<Fault>) -> Option<Fault> {
-    let reason = faults.iter().map(|fault| fault.reason.as_str()).collect::<Vec<_>>().join("; ");
-    faults.pop().map(|last| Fault { reason, ..last })
 }
 
 fn named(package: &Package) -> audit::Model {

@@ -73,7 +73,7 @@ impl Pipeline {
         let stored = objects.iter().map(|object| self.store(job, object)).collect::<Result<Vec<_>, Fault>>()?;
         crate::metrics::stage("store", begun.elapsed());
         for (object, stored) in objects.iter().zip(&stored) {
-            self.queue(set, &mut batch, job, outcome, object, stored)?;
+            Self::queue(set, &mut batch, job, outcome, object, stored)?;
         }
         if matches!(outcome, Outcome::Finding | Outcome::NoFinding) {
             let earlier = self.earlier(job)?;
@@ -276,7 +276,6 @@ impl Pipeline {
 
     /// Queues a result for the destinations of its route.
     pub(super) fn queue(
-        &self,
         set: &ServingSet,
         batch: &mut Batch,
         job: &Job,

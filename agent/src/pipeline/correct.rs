@@ -35,7 +35,7 @@ impl Pipeline {
                 Ok(objects) => {
                     for object in objects {
                         let stored = self.store(&job, &object)?;
-                        self.queue(&set, batch, &job, outcome, &object, &stored)?;
+                        Self::queue(&set, batch, &job, outcome, &object, &stored)?;
                         made.push((job.clone(), object));
                     }
                 }

@@ -75,7 +75,7 @@ impl Pipeline {
                 match outcome {
                     Outcome::Finding | Outcome::NoFinding => took.push(times.iter().map(|time| time.took).sum()),
                     Outcome::Failed if fault.as_ref().is_none_or(|fault| fault.code != "model-suspended") => {
-                        failed += 1
+                        failed += 1;
                     }
                     _ => {}
                 }

@@ -1,7 +1,7 @@
 //! What serves: packages, routes and destinations as one set, which another takes the place of as a whole. A job goes on with
 //! the set that it began with; one that has not begun is answered by the set that serves then.
 use super::Pipeline;
-use super::activate::Proven;
+use super::tried::Proven;
 use crate::deliver::Destination;
 use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
