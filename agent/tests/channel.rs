@@ -405,6 +405,8 @@ async fn what_was_activated_serves_after_a_power_cut_and_what_asks_for_a_restart
     let daemon = hospital.serve().await;
     let status = hospital.status();
     assert_eq!((&status["state"], &status["models"][0]["version"]), (&Value::Null, &"4.0.0".into()));
+    let refused = hospital.ask(&json!({ "activate": { "state": "north-1" } }));
+    assert_eq!(refused["refused"]["code"], "state-not-tried", "it does not serve");
     let audit = hospital.site.audit();
     assert!(audit.contains("state-lost") && audit.contains("state-altered"), "{audit}");
     assert!(fs::read_to_string(hospital.site.folder("log")).unwrap().contains("the box's own configuration does"));

@@ -176,9 +176,12 @@ impl Desk {
         let is_it = |trying: &&mut Trying| trying.told.state == name;
         let held = state.trial.as_mut().filter(is_it).and_then(|trying| trying.held.take());
         let Some(Held { kept, config, proven }) = held else {
-            if state.record.serving.as_deref() == Some(name) {
+            let restarts = *self.restart.borrow();
+            // What is kept may not serve: the box's own configuration does where it could not be taken up.
+            let serves = restarts || self.pipeline.serving_set().state.as_deref() == Some(name);
+            if serves && state.record.serving.as_deref() == Some(name) {
                 // Asked again: the answer got lost.
-                return Ok(Answer::Serves { state: Some(name.to_owned()), restarts: *self.restart.borrow() });
+                return Ok(Answer::Serves { state: Some(name.to_owned()), restarts });
             }
             let reason = format!("the state {name} was not tried, or did not hold, since the agent started");
             return Err(Fault::new("state-not-tried", Blame::Peer, reason));
