@@ -1,7 +1,8 @@
 //! A node that runs: what `sund serve` and the demonstration bring up and let down again.
-use crate::association::{self, Listener};
+use crate::association::{self, Gate, Listener};
 use crate::audit;
-use crate::config::{Config, WorkerSettings};
+use crate::channel::{Channel, Desk, Served, Trials};
+use crate::config::WorkerSettings;
 use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
 use crate::counted::counted;
@@ -10,7 +11,9 @@ use crate::gpus::{Gpus, usable};
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
 use crate::metrics;
-use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, compile_engines, deliver, retain, run_jobs};
+use crate::pipeline::{
+    Pipeline, Recorder, ServingSet, Site, SpoolIntake, assemble, compile_engines, deliver, retain, run_jobs,
+};
 use crate::spool::Spool;
 use crate::status::Status;
 use std::net::SocketAddr;
@@ -33,6 +36,8 @@ pub struct Agent {
     /// Whoever watches can do so until all else has ended.
     dark: watch::Sender<bool>,
     watchers: JoinSet<Result<(), Fault>>,
+    /// Turns true where it is to end and be started again; `None` without a channel.
+    restarts: Option<watch::Receiver<bool>>,
     /// Why it stops, where nobody asked for it.
     broken: Option<Fault>,
 }
@@ -40,7 +45,9 @@ pub struct Agent {
 impl Agent {
     /// Opens the spool, the audit log and the ports, in this order, and serves. A fault leaves nothing open, and is in the
     /// audit log unless that is another agent's.
-    pub async fn start(config: Config) -> Result<Self, Fault> {
+    pub async fn start(served: impl Into<Served>) -> Result<Self, Fault> {
+        let served = served.into();
+        let config = &served.config;
         let spool = Spool::open(config.spool.clone());
         let audit = audit::Log::open(config.audit.clone()).map(Arc::new);
         let (spool, audit) = match (spool, audit) {
@@ -48,14 +55,19 @@ impl Agent {
             (Err(fault), Ok(audit)) => return Err(not_started(&audit, fault.into())),
             (Err(fault), Err(_)) => return Err(fault.into()),
         };
-        let started = Self::serve(config, spool, Arc::clone(&audit)).await;
+        let started = Self::serve(served, spool, Arc::clone(&audit)).await;
         started.map_err(|fault| not_started(&audit, fault))
     }
 
-    async fn serve(mut config: Config, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
-        let policy = config.policy();
+    async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
+        let Served { mut config, state, since, record, lost } = served;
+        let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
+        let channel = match config.channel.take() {
+            Some(settings) => Some((Channel::bind(&settings)?, settings)),
+            None => None,
+        };
         let console_socket = match &config.console {
             Some(console) => Some(listen(console.listen, "console.listen").await?),
             None => None,
@@ -65,21 +77,28 @@ impl Agent {
 
         say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
         say_what_is_lost(&audit, spool.usage().damaged)?;
+        say_what_cannot_serve(&audit, lost)?;
         let gpus = gpus(&mut config.worker);
         let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
+        let trials = Trials::new(&config.worker);
         let site = Site {
             ae_title: config.node.ae_title,
-            routes: config.routes,
-            destinations: config.destinations.clone(),
             uid_key: config.uid_key,
             device: config.device,
             engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
-            floors: config.floors,
             bounds: config.worker.bounds,
             activation: config.worker.activation,
         };
         let recorder = Recorder::new(Some(Arc::clone(&audit)));
-        let pipeline = Pipeline::new(spool, site, config.packages, recorder)?;
+        let set = ServingSet {
+            state,
+            since,
+            packages: config.packages,
+            routes: config.routes,
+            destinations: config.destinations,
+            floors: config.floors,
+        };
+        let pipeline = Pipeline::new(spool, site, set, recorder)?;
         pipeline.listens_on(&node.to_string());
 
         let (stop, stopped) = watch::channel(false);
@@ -87,11 +106,15 @@ impl Agent {
         let (mut services, mut watchers) = (JoinSet::new(), JoinSet::new());
         let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
         services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
-        let listener = Listener { socket, tls: config.node.tls.map(TlsAcceptor::from) };
-        services.spawn(endless(association::serve(listener, policy, Arc::new(intake), stopped.clone())));
-        for destination in config.destinations {
-            services.spawn(endless(deliver(Arc::clone(&pipeline), destination)));
+        let mut restarts = None;
+        if let Some((socket, settings)) = channel {
+            let desk = Desk::new(settings, record, config.fixed, trials, Arc::clone(&pipeline), gate.clone(), node);
+            restarts = Some(desk.restarts());
+            watchers.spawn(endless(socket.serve(desk, darkened.clone())));
         }
+        let listener = Listener { socket, tls: config.node.tls.map(TlsAcceptor::from) };
+        services.spawn(endless(association::serve(listener, gate, Arc::new(intake), stopped.clone())));
+        services.spawn(deliver(Arc::clone(&pipeline)));
         if let Some(retention) = config.retention {
             services.spawn(endless(retain(Arc::clone(&pipeline), retention, stopped)));
         }
@@ -125,7 +148,7 @@ impl Agent {
                 Ok(())
             });
         }
-        Ok(Self { node, console, pipeline, audit, stop, services, dark, watchers, broken: None })
+        Ok(Self { node, console, pipeline, audit, stop, services, dark, watchers, restarts, broken: None })
     }
 
     /// Where the DICOM node listens.
@@ -158,6 +181,16 @@ impl Agent {
         let fault = self.ended().await;
         self.broken = Some(fault.clone());
         fault
+    }
+
+    /// Waits until what is to serve can only serve after a restart: the agent is to drain and end in order.
+    pub fn restarts(&self) -> impl Future<Output = ()> + use<> {
+        let restarts = self.restarts.clone();
+        async move {
+            let Some(mut restarts) = restarts else { return std::future::pending().await };
+            // The desk lives as long as the agent.
+            let _ = restarts.wait_for(|restarts| *restarts).await;
+        }
     }
 
     async fn ended(&mut self) -> Fault {
@@ -260,6 +293,14 @@ fn say_what_is_lost(audit: &audit::Log, places: u64) -> Result<(), Fault> {
     let fault = Fault::new("spool-damaged", Blame::Box, reason);
     tracing::error!(code = %fault.code, reason = %fault.reason, "the spool is damaged");
     audit.append(audit::Event::SpoolDamaged { fault }).map(|_| ())
+}
+
+/// That what was activated cannot serve is said before the box's own configuration does.
+fn say_what_cannot_serve(audit: &audit::Log, lost: Option<(String, Fault)>) -> Result<(), Fault> {
+    let Some((state, fault)) = lost else { return Ok(()) };
+    let (code, reason) = (&fault.code, &fault.reason);
+    tracing::error!(state, %code, reason, "the state cannot serve; the box's own configuration does");
+    audit.append(audit::Event::StateLost { state, fault }).map(|_| ())
 }
 
 /// The audit log opens with what was started, under which configuration, and with what stands open by exception.

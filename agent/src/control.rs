@@ -1,5 +1,5 @@
-//! The local socket beside the spool, by which `sund status`, `sund erase`, `sund requeue` and `sund recall` reach the agent
-//! that runs.
+//! The local socket beside the spool, by which `sund status`, `sund erase`, `sund requeue`, `sund recall`, `sund suspend` and
+//! `sund resume` reach the agent that runs.
 //!
 //! One connection carries one request, a line of JSON, and one answer. Who may reach it is decided by the mode of the
 //! spool's directory (0700): the agent's user and root.
@@ -29,6 +29,18 @@ pub enum Request {
     Erase {
         /// Study Instance UID.
         study: String,
+    },
+    /// Switch a model off at once, until it is resumed.
+    Suspend {
+        /// Name of its package.
+        package: String,
+        /// Why.
+        reason: String,
+    },
+    /// Take a suspension back.
+    Resume {
+        /// Name of the package.
+        package: String,
     },
     /// Queue again what was given up or is held.
     Requeue {
@@ -62,6 +74,13 @@ pub enum Answer {
         /// Instances that went, results among them.
         instances: u64,
     },
+    /// The suspension is kept, or was taken back.
+    Suspended {
+        /// Name of the package.
+        package: String,
+        /// Whether it is off now.
+        off: bool,
+    },
     /// Queued again: this many results.
     Requeued {
         /// Results, counted once for each destination.
@@ -72,6 +91,9 @@ pub enum Answer {
     /// Not done.
     Refused(Fault),
 }
+
+/// Who asks here, as the audit trail has it.
+const BY_HAND: &str = "a person on this box";
 
 /// Where the socket of the agent on this spool lies.
 pub fn socket_path(spool: &Path) -> PathBuf {
@@ -166,6 +188,18 @@ fn answer(pipeline: &Pipeline, request: Request) -> Answer {
             Ok(instances) => Answer::Erased { instances },
             Err(fault) => Answer::Refused(pipeline.operation_refused("erase", Some(&study), fault)),
         },
+        Request::Suspend { package, reason } => {
+            match pipeline.knows_model(&package).and_then(|()| pipeline.suspend(&package, &reason, BY_HAND)) {
+                Ok(()) => Answer::Suspended { package, off: true },
+                Err(fault) => Answer::Refused(pipeline.operation_refused("suspend", None, fault)),
+            }
+        }
+        Request::Resume { package } => {
+            match pipeline.knows_model(&package).and_then(|()| pipeline.resume(&package, BY_HAND)) {
+                Ok(()) => Answer::Suspended { package, off: false },
+                Err(fault) => Answer::Refused(pipeline.operation_refused("resume", None, fault)),
+            }
+        }
         Request::Requeue { destination } => match pipeline.requeue(destination.as_deref()) {
             Ok(results) => Answer::Requeued { results },
             Err(fault) => Answer::Refused(pipeline.operation_refused("requeue", None, fault)),

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod association;
 pub mod audit;
 pub mod bracket;
+pub mod channel;
 pub mod cli;
 pub mod code;
 pub mod compile;

@@ -28,6 +28,8 @@ pub mod association {
     pub const MAX_CONNECTIONS: usize = 512;
     /// Connections from one address that asked for no association yet: half-open ones cannot take the places of others.
     pub const MAX_HALF_OPEN_PER_CALLER: usize = 64;
+    /// Calls of this node to itself at once: each takes a port.
+    pub const MAX_OWN_CALLS: usize = 4;
     /// From the connection to the association request (ARTIM, PS3.8 9.1.5), and before it for a TLS handshake: half-open
     /// connections are let go.
     pub const ARTIM: Duration = Duration::from_secs(15);
@@ -280,6 +282,40 @@ pub mod control {
     pub const PATIENCE: Duration = Duration::from_secs(30);
     /// The same of a recall, which writes twice for each study: a year of a hospital's.
     pub const RECALL_PATIENCE: Duration = Duration::from_mins(30);
+}
+
+/// The socket by which the updater reaches the agent, and what it brings.
+pub mod channel {
+    use std::time::Duration;
+
+    /// Longest request: an offer of every package and route that a state may have.
+    pub const MAX_REQUEST: u64 = 512 * 1024;
+    /// Longest answer that is read.
+    pub const MAX_ANSWER: u64 = 4 * 1024 * 1024;
+    /// Conversations at once: the updater has one.
+    pub const MAX_CONNECTIONS: usize = 4;
+    /// For one conversation: an updater that dawdles gives its place back. Golden cases are not waited for in it.
+    pub const PATIENCE: Duration = Duration::from_mins(1);
+    /// Longest name of a state; it stands in logs and on the console.
+    pub const MAX_NAME: usize = 100;
+    /// Most packages of one state; each is a file that is held open.
+    pub const MAX_PACKAGES: usize = 64;
+    /// Most routes of one state.
+    pub const MAX_ROUTES: usize = 256;
+    /// Longest record of what serves.
+    pub const MAX_RECORD: u64 = 2 * 1024 * 1024;
+    /// For the node to answer its own echo.
+    pub const ECHO: Duration = Duration::from_secs(5);
+}
+
+/// Models that are switched off by a person or by the region.
+pub mod suspended {
+    /// Most of them at once: each is in memory.
+    pub const MAX_SUSPENDED: usize = 256;
+    /// Longest name of a package, in bytes.
+    pub const MAX_NAME: usize = 100;
+    /// Longest reason, in characters: it goes into reports.
+    pub const MAX_REASON: usize = 500;
 }
 
 /// Configuration files.

@@ -51,7 +51,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 29] = [
+pub const ALL: [Metric; 30] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -66,6 +66,7 @@ pub const ALL: [Metric; 29] = [
     metric("sund_network_seconds", Kind::Histogram, Unit::Seconds, &["model", "network"], "Time of each network of a model, as part of the stage infer."),
     metric("sund_first_result_seconds", Kind::Histogram, Unit::Seconds, &[], "From a study's last C-STORE response to its first result's C-STORE request."),
     metric("sund_outcomes_total", Kind::Counter, Unit::Count, &["model", "outcome"], "Jobs that ended, by model and outcome."),
+    metric("sund_model_suspended", Kind::Gauge, Unit::Count, &["model"], "1 while a model is switched off by a person or by the region, 0 otherwise."),
     metric("sund_worker_restarts_total", Kind::Counter, Unit::Count, &["cause"], "Workers started anew, by cause."),
     metric("sund_gpu_utilisation", Kind::Gauge, Unit::Count, &["gpu"], "Part of the time, 0 to 1, in which a GPU ran something; absent without a driver, as all of these."),
     metric("sund_gpu_memory_used_bytes", Kind::Gauge, Unit::Bytes, &["gpu"], "Memory of a GPU that is in use."),
@@ -178,6 +179,11 @@ pub fn first_result(took: Duration) {
 /// A job ended. `model` is the manifest's name.
 pub fn outcome(model: &str, outcome: Outcome) {
     counter!("sund_outcomes_total", "model" => model.to_owned(), "outcome" => outcome.sentence()).increment(1);
+}
+
+/// Whether a model is switched off. `model` is the manifest's name.
+pub fn model_suspended(model: &str, is_suspended: bool) {
+    gauge!("sund_model_suspended", "model" => model.to_owned()).set(f64::from(u8::from(is_suspended)));
 }
 
 /// What a GPU tells of itself; `None` for what it does not tell.

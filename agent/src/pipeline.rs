@@ -16,6 +16,7 @@ mod delivery;
 mod desks;
 mod engines;
 mod export;
+mod figures;
 mod intake;
 mod queue;
 mod recall;
@@ -24,25 +25,28 @@ mod refused;
 mod requeue;
 mod retention;
 mod runner;
+mod serving;
+mod suspended;
+mod tried;
 mod view;
 mod whose;
 
 pub use activate::Activation;
 pub use delivery::deliver;
 pub use engines::compile_engines;
+pub(crate) use figures::ModelFigures;
 pub use intake::{SpoolIntake, assemble};
 pub use recorder::Recorder;
 pub use retention::retain;
 pub use runner::run_jobs;
+pub use serving::ServingSet;
+pub(crate) use tried::{Proven, Tried};
 
-use crate::deliver::Destination;
 use crate::deliver::queue::Delivery;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::job::Job;
-use crate::model::{Floors, Package};
 use crate::results::UidKey;
-use crate::route::Route;
 use crate::spool::{Spool, SpoolError, Table};
 use crate::study::record::StudyRecord;
 use crate::worker::Bounds;
@@ -56,25 +60,20 @@ use refused::Refused;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
+use suspended::Suspended;
 use tokio::sync::{Notify, watch};
 
-/// What the pipeline is told by the configuration.
+/// What the pipeline is told by the configuration, and what stays as it is while it runs.
 #[derive(Debug)]
 pub struct Site {
     /// Our AE title.
     pub ae_title: String,
-    /// Routes, in the order of the configuration.
-    pub routes: Vec<Route>,
-    /// Destinations.
-    pub destinations: Vec<Destination>,
     /// The key of the result UIDs.
     pub uid_key: UidKey,
     /// Name of this device in results.
     pub device: String,
     /// The engines of this machine.
     pub engines: Engines,
-    /// What golden cases must ask for.
-    pub floors: Floors,
     /// Bounds on one job.
     pub bounds: Bounds,
     /// When the golden cases of the packages are run.
@@ -85,10 +84,12 @@ pub struct Site {
 pub struct Pipeline {
     spool: Spool,
     site: Site,
-    packages: Vec<Package>,
+    /// What serves now.
+    serving_set: watch::Sender<Arc<ServingSet>>,
     /// The engines of this machine, once a worker has looked for a GPU.
     found: OnceLock<Engines>,
     models: Models,
+    suspended: Suspended,
     breakers: Breakers,
     compiling: Compiling,
     recorder: Recorder,
@@ -134,17 +135,18 @@ impl Default for Seen {
 
 impl Pipeline {
     /// A pipeline over a spool; jobs that were open when the agent stopped are queued again.
-    pub fn new(spool: Spool, site: Site, packages: Vec<Package>, recorder: Recorder) -> Result<Arc<Self>, SpoolError> {
+    pub fn new(spool: Spool, site: Site, set: ServingSet, recorder: Recorder) -> Result<Arc<Self>, SpoolError> {
         let jobs: Vec<Job> = spool.scan(Table::Jobs, "")?;
         let pipeline = Self {
             next_job: AtomicU64::new(jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1),
+            suspended: Suspended::kept(&spool)?,
             spool,
             site,
             found: OnceLock::new(),
             models: Models::default(),
             breakers: Breakers::default(),
             compiling: Compiling::default(),
-            packages,
+            serving_set: watch::channel(Arc::new(set)).0,
             recorder,
             jobs: JobQueue::default(),
             desks: Desks::default(),
@@ -161,7 +163,7 @@ impl Pipeline {
             pipeline.jobs.push(job.id);
         }
         pipeline.take_up_recalls();
-        pipeline.take_up_models();
+        pipeline.take_up_models(&pipeline.serving_set(), Vec::new());
         Ok(Arc::new(pipeline))
     }
 
@@ -190,6 +192,11 @@ impl Pipeline {
         let study = study.map(|study| self.audit_study(study));
         self.recorder.audit(crate::audit::Event::OperationRefused { operation, study, fault: fault.clone() });
         fault
+    }
+
+    /// Writes down what is no stage's doing.
+    pub(crate) fn say(&self, event: crate::audit::Event) {
+        self.recorder.audit(event);
     }
 
     /// Says where the DICOM node listens, for the console.

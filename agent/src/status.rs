@@ -17,6 +17,9 @@ pub struct Status {
     pub started: SystemTime,
     /// True while the agent drains.
     pub draining: bool,
+    /// Name of the state that serves, as the channel brought it; absent where it is the box's own configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// DICOM node.
     pub node: Node,
     /// Spool figures.
@@ -100,7 +103,7 @@ pub struct ModelStatus {
     pub explanation: String,
     /// Every engine that might serve, the preferred one first.
     pub engines: Vec<EngineStatus>,
-    /// `active`, `checking`, `off`.
+    /// `active`, `checking`, `off`, `suspended`.
     pub state: String,
     /// Intended use, from the manifest.
     pub intended_use: String,

@@ -15,7 +15,7 @@ const AGENT: &str = env!("CARGO_MANIFEST_DIR");
 fn site() -> tempfile::TempDir {
     let site = tempfile::tempdir().unwrap();
     let at = |name: &str| site.path().join(name);
-    for folder in ["spool", "audit", "models", "keys", "tls"] {
+    for folder in ["spool", "audit", "models", "keys", "tls", "channel"] {
         fs::create_dir(at(folder)).unwrap();
     }
     let write = |name: &str, text: &str, mode: u32| {
@@ -27,6 +27,8 @@ fn site() -> tempfile::TempDir {
         write(name, &key, 0o600);
     }
     write("open.key", &key, 0o644);
+    fs::create_dir(at("open-folder")).unwrap();
+    fs::set_permissions(at("open-folder"), fs::Permissions::from_mode(0o777)).unwrap();
     write("short.key", "5a5a\n", 0o600);
     write("libonnx.so", "", 0o644);
 

@@ -1,6 +1,7 @@
 //! Integration tests of the agent: one binary, one module for each promise.
 mod association;
 mod audit;
+mod channel;
 mod compile;
 mod compiled_here;
 mod config;

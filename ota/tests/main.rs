@@ -5,6 +5,7 @@ mod hawkbit_answers;
 mod interop;
 mod refusals;
 mod region;
+mod goldens;
 mod shapes;
 mod signed_documents;
 mod threats;

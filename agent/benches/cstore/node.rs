@@ -8,8 +8,7 @@ use sund_agent::association::{Listener, Policy, serve};
 use sund_agent::audit;
 use sund_agent::infer::Engines;
 use sund_agent::limits::association::MAX_ASSOCIATIONS;
-use sund_agent::model::Floors;
-use sund_agent::pipeline::{Activation, Pipeline, Recorder, Site, SpoolIntake, assemble};
+use sund_agent::pipeline::{Activation, Pipeline, Recorder, ServingSet, Site, SpoolIntake, assemble};
 use sund_agent::results::UidKey;
 use sund_agent::spool::{Spool, SpoolOptions};
 use sund_agent::study::assembly::AssemblyRules;
@@ -24,11 +23,8 @@ pub fn node(directory: &Path) -> Result<()> {
     let random = || UidKey::random().ok_or_else(|| Error::other("no random numbers"));
     let site = Site {
         ae_title: "SUND".to_owned(),
-        routes: Vec::new(),
-        destinations: Vec::new(),
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
-        floors: Floors::default(),
         bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
         engines: Engines::here(None),
         activation: Activation::AtStart,
@@ -40,7 +36,8 @@ pub fn node(directory: &Path) -> Result<()> {
         max_file: 16 << 20,
     });
     let recorder = Recorder::new(Some(Arc::new(log.map_err(Error::other)?)));
-    let pipeline = Pipeline::new(spool.clone(), site, Vec::new(), recorder).map_err(Error::other)?;
+    let pipeline =
+        Pipeline::new(spool.clone(), site, ServingSet::own(Vec::new(), Vec::new()), recorder).map_err(Error::other)?;
     let policy = Policy {
         ae_title: "SUND".to_owned(),
         require_called_ae: true,

@@ -93,8 +93,18 @@ impl Client {
             .await
             .map_err(|_| failed(std::io::ErrorKind::TimedOut.into()))?
             .map_err(failed)?;
-        let mut wire = Wire::new(stream);
-        wire.send(&Pdu::AssociationRQ(request(&peer.calling_ae, &peer.called_ae, contexts))).await?;
+        Self::over(stream, &peer.calling_ae, &peer.called_ae, contexts).await
+    }
+
+    /// Asks for an association over a connection that stands.
+    pub(super) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        calling_ae: &str,
+        called_ae: &str,
+        contexts: Vec<PresentationContextProposed>,
+    ) -> Result<Self, SendError> {
+        let mut wire = Wire::new(Box::new(stream) as Box<dyn Stream>);
+        wire.send(&Pdu::AssociationRQ(request(calling_ae, called_ae, contexts))).await?;
         let Received::Other(pdu) = wire.receive(ARTIM).await? else {
             return Err(WireError::OutOfStep("data before the association was accepted").into());
         };

@@ -5,6 +5,7 @@
 mod client;
 mod command;
 mod find;
+mod gate;
 mod intake;
 mod negotiate;
 mod object;
@@ -21,6 +22,7 @@ mod wire;
 
 pub use client::{Peer, SendError};
 pub use find::{Found, Query};
+pub use gate::Gate;
 pub use intake::{Association, Intake, IntakeInstance};
 pub use negotiate::{IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION};
 pub use object::{Kind, ObjectToSend};

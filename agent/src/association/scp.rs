@@ -1,11 +1,12 @@
 //! The service class provider: a port, and what happens on it from the connection to the association.
+use super::gate::{Echoes, Gate};
 use super::intake::{Association, Intake};
 use super::negotiate::{Answer, local_limit, negotiate};
 use super::places::{Place, Places};
 use super::policy::{Policy, refusal};
 use super::session::Session;
 use super::wire::{Received, Wire, WireError};
-use crate::limits::association::{ARTIM, DRAIN, DRAIN_IDLE, LINGER};
+use crate::limits::association::{ARTIM, DRAIN, DRAIN_IDLE, LINGER, MAX_OWN_CALLS};
 use dicom_ul::pdu::{AssociationRQ, Pdu};
 use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
@@ -39,9 +40,17 @@ impl std::fmt::Debug for Listener {
 
 /// Serves associations until `stop` turns true. Those that run may then go on for `DRAIN`, idle ones for `DRAIN_IDLE`;
 /// what is left is aborted.
-pub async fn serve<I: Intake>(listener: Listener, policy: Policy, intake: Arc<I>, mut stop: watch::Receiver<bool>) {
-    let places = Places::new(policy.max_associations);
-    let policy = Arc::new(policy);
+///
+/// Who may call is asked for each association anew: it can change while others run.
+pub async fn serve<I: Intake>(
+    listener: Listener,
+    gate: impl Into<Gate>,
+    intake: Arc<I>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let gate = gate.into();
+    let places = Places::new(gate.policy().max_associations);
+    let own_places = Places::new(MAX_OWN_CALLS);
     let mut running = JoinSet::new();
     let mut number = 0;
     loop {
@@ -54,6 +63,15 @@ pub async fn serve<I: Intake>(listener: Listener, policy: Policy, intake: Arc<I>
             sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        if gate.is_own(peer) {
+            let Some(place) = own_places.connect(peer.ip()) else { continue };
+            let association = Association { id: 0, calling_ae: String::new(), called_ae: String::new(), peer };
+            // It comes from this very process, whose AE title may have changed meanwhile.
+            let policy = Policy { require_called_ae: false, callers: Vec::new(), ..Policy::clone(&gate.policy()) };
+            let node = Node { policy: Arc::new(policy), intake: Arc::new(Echoes), stop: stop.clone() };
+            running.spawn(node.connection(stream, None, association, place));
+            continue;
+        }
         // Without a place it is closed at once: an answer would cost what the limit is to save.
         let Some(place) = places.connect(peer.ip()) else {
             intake.turned_away(peer);
@@ -61,7 +79,7 @@ pub async fn serve<I: Intake>(listener: Listener, policy: Policy, intake: Arc<I>
         };
         number += 1;
         let association = Association { id: number, calling_ae: String::new(), called_ae: String::new(), peer };
-        let node = Node { policy: Arc::clone(&policy), intake: Arc::clone(&intake), stop: stop.clone() };
+        let node = Node { policy: gate.policy(), intake: Arc::clone(&intake), stop: stop.clone() };
         running.spawn(node.connection(stream, listener.tls.clone(), association, place));
     }
     drop(listener);

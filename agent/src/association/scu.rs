@@ -11,6 +11,7 @@ use dicom_dictionary_std::uids;
 use dicom_ul::pdu::PresentationContextProposed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 /// How a peer took an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +29,19 @@ pub enum Sent {
 
 /// C-ECHO.
 pub async fn echo(peer: &Peer) -> Result<(), SendError> {
-    let contexts = vec![proposal(1, VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)];
-    let mut client = Client::open(peer, contexts).await?;
+    echo_on(Client::open(peer, verification()).await?).await
+}
+
+/// The same, over a connection that stands.
+pub(super) async fn echo_over(stream: TcpStream, calling_ae: &str, called_ae: &str) -> Result<(), SendError> {
+    echo_on(Client::over(stream, calling_ae, called_ae, verification()).await?).await
+}
+
+fn verification() -> Vec<PresentationContextProposed> {
+    vec![proposal(1, VERIFICATION, uids::IMPLICIT_VR_LITTLE_ENDIAN)]
+}
+
+async fn echo_on(mut client: Client) -> Result<(), SendError> {
     if !client.accepted.contains(&1) {
         client.close().await;
         return Err(SendError::Rejected("the peer does not take Verification".to_owned()));

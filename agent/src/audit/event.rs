@@ -213,9 +213,9 @@ pub enum Event {
         /// What becomes of it.
         then: Undelivered,
     },
-    /// What a person asked for by the control socket was not done.
+    /// What a person asked for by the control socket, or the updater by the channel's, was not done.
     OperationRefused {
-        /// `erase`, `requeue` or `recall`.
+        /// `erase`, `requeue`, `recall`, `suspend`, `resume`, `try`, `activate`, `revert` or `connect`.
         operation: &'static str,
         /// The study, as it was asked for.
         study: Option<Study>,
@@ -306,6 +306,45 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// A state was tried beside the one that serves.
+    StateTried {
+        /// Its name.
+        state: String,
+        /// Why it did not hold.
+        fault: Option<Fault>,
+    },
+    /// A state serves from now on, or from the restart on that follows.
+    StateActivated {
+        /// Its name; `None` for the box's own configuration.
+        state: Option<String>,
+        /// True where it is one that served before, or the box's own.
+        reverted: bool,
+        /// True where the agent is started again for it.
+        restarts: bool,
+    },
+    /// The state that was activated cannot serve any more: the box's own configuration does.
+    StateLost {
+        /// Its name.
+        state: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// A model was switched off, whatever the configuration says.
+    ModelSuspended {
+        /// Name of its package.
+        package: String,
+        /// Why.
+        reason: String,
+        /// Who asked.
+        by: &'static str,
+    },
+    /// A suspension was taken back.
+    ModelResumed {
+        /// Name of the package.
+        package: String,
+        /// Who asked.
+        by: &'static str,
+    },
     /// Places in the spool do not read back: what lay there is lost.
     SpoolDamaged {
         /// How much.
@@ -326,6 +365,7 @@ impl Event {
         match self {
             Self::AssociationOpened { lacking: fault, .. }
             | Self::JobEnded { fault, .. }
+            | Self::StateTried { fault, .. }
             | Self::AgentStopped { fault } => fault.as_ref(),
             Self::AgentNotStarted { fault }
             | Self::OperationRefused { fault, .. }
@@ -336,6 +376,7 @@ impl Event {
             | Self::DeliveryFailed { fault, .. }
             | Self::LoginRefused { fault, .. }
             | Self::PackageRefused { fault, .. }
+            | Self::StateLost { fault, .. }
             | Self::SpoolDamaged { fault } => Some(fault),
             _ => None,
         }

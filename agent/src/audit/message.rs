@@ -297,6 +297,34 @@ fn say(event: &Event) -> Says<'_> {
             .kind("110131", "Software Configuration")
             .failed(MINOR, fault)
             .of("package", clip(name)),
+        Event::StateTried { state, fault } => {
+            let says =
+                Says::new("state-tried", ALERT, "E").kind("110131", "Software Configuration").of("state", clip(state));
+            match fault {
+                Some(fault) => says.failed(MINOR, fault),
+                None => says,
+            }
+        }
+        Event::StateActivated { state, reverted, restarts } => {
+            let name = if *reverted { "state-reverted" } else { "state-activated" };
+            Says::new(name, ALERT, "E")
+                .kind("110131", "Software Configuration")
+                .of("state", clip(state.as_deref().unwrap_or(OWN)))
+                .of("restarts", *restarts)
+        }
+        Event::StateLost { state, fault } => Says::new("state-lost", ALERT, "E")
+            .kind("110131", "Software Configuration")
+            .failed(SERIOUS, fault)
+            .of("state", clip(state)),
+        Event::ModelSuspended { package, reason, by } => Says::new("model-suspended", ALERT, "E")
+            .kind("110131", "Software Configuration")
+            .of("package", clip(package))
+            .of("reason", clip(reason))
+            .of("by", *by),
+        Event::ModelResumed { package, by } => Says::new("model-resumed", ALERT, "E")
+            .kind("110131", "Software Configuration")
+            .of("package", clip(package))
+            .of("by", *by),
         Event::SpoolDamaged { fault } => {
             Says::new("spool-damaged", ALERT, "E").kind("110130", "Hardware Configuration").failed(SERIOUS, fault)
         }
@@ -307,6 +335,8 @@ fn say(event: &Event) -> Says<'_> {
     }
 }
 
+/// What the box's own configuration is called where a state is named.
+const OWN: &str = "(the box's own configuration)";
 const SOURCE: (&str, &str) = ("110153", "Source Role ID");
 const DESTINATION: (&str, &str) = ("110152", "Destination Role ID");
 

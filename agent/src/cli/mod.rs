@@ -87,6 +87,26 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Switches a model off at once on this machine, until it is resumed; needs no network.
+    ///
+    /// Its jobs end as failed, with the reason, and are reported so where their routes say so. It holds over a restart, and whatever
+    /// the channel brings.
+    Suspend {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Name of the package, as `sund status` has it.
+        package: String,
+        /// Why, for the audit log and for the reports.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Takes a suspension back.
+    Resume {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Name of the package.
+        package: String,
+    },
     /// Checks and reads the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -149,6 +169,10 @@ pub fn run(arguments: Arguments) -> Exit {
         Command::Recall { config, package, reason, dry_run, json } => {
             on_runtime(recall::run(&config.config, package, reason.filter(|_| !dry_run), json))
         }
+        Command::Suspend { config, package, reason } => {
+            on_runtime(status::suspend(&config.config, package, Some(reason)))
+        }
+        Command::Resume { config, package } => on_runtime(status::suspend(&config.config, package, None)),
         Command::Audit(command) => audit::run(command),
         Command::Model(command) => model::run(command),
         Command::Route(command) => route::run(command),

@@ -1,7 +1,8 @@
 //! `sund serve`: the daemon, as systemd runs it.
 use super::fail;
 use crate::agent::Agent;
-use crate::config::{self, Config, LogFormat, LogSettings};
+use crate::channel::Served;
+use crate::config::{self, LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
@@ -28,14 +29,16 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Usage;
         }
     };
-    if let Err(error) = log(&config.log) {
+    // What was activated by the channel, where it holds; its log is as it says.
+    let served = Served::from(config);
+    if let Err(error) = log(&served.config.log) {
         return fail(&Fault::new("log-unavailable", Blame::Sund, error.to_string()));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::new("runtime", Blame::Box, format!("no threads can be had: {error}"))),
     };
-    let ended = match runtime.block_on(serve(config)) {
+    let ended = match runtime.block_on(serve(served)) {
         Ok(()) => Exit::Ok,
         Err(fault) => fail(&fault),
     };
@@ -44,14 +47,16 @@ pub(super) fn run(path: &Path) -> Exit {
     ended
 }
 
-async fn serve(config: Config) -> Result<(), Fault> {
+async fn serve(served: Served) -> Result<(), Fault> {
     let signals = |error: std::io::Error| Fault::new("signals", Blame::Box, format!("signals cannot be had: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let mut agent = Agent::start(config).await?;
+    let mut agent = Agent::start(served).await?;
     tracing::info!(node = %agent.node(), console = agent.console().map(tracing::field::display), "serving");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
+    let restarts = agent.restarts();
+    tokio::pin!(restarts);
     let half_the_watchdog = watchdog_enabled().map(|limit| limit / 2);
     let pulse_of_systemd = half_the_watchdog.is_some();
     let mut pulse = interval(half_the_watchdog.unwrap_or(DEFAULT_PULSE));
@@ -61,6 +66,10 @@ async fn serve(config: Config) -> Result<(), Fault> {
             _ = terminate.recv() => break None,
             _ = interrupt.recv() => break None,
             fault = agent.broken() => break Some(fault),
+            () = &mut restarts => {
+                tracing::info!("what is to serve asks for a restart");
+                break None;
+            }
             _ = pulse.tick() => {
                 // A state that can be read: neither the spool's index nor the queue is held by something that hangs.
                 let source = agent.source();

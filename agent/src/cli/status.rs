@@ -1,4 +1,4 @@
-//! `sund status`, `sund erase` and `sund requeue`: what the agent that runs says of itself, and what it is asked to do.
+//! `sund status`, `sund erase`, `sund requeue`, `sund suspend` and `sund resume`: what the agent that runs says of itself, and what it is asked to do.
 use super::{fail, print};
 use crate::config;
 use crate::control::{Answer, Request, ask};
@@ -45,6 +45,20 @@ pub(super) async fn requeue(config: &Path, destination: Option<String>) -> Exit 
     }
 }
 
+/// Switches a model off, for a reason, or on again.
+pub(super) async fn suspend(config: &Path, package: String, reason: Option<String>) -> Exit {
+    let asked = match reason {
+        Some(reason) => Request::Suspend { package, reason },
+        None => Request::Resume { package },
+    };
+    match request(config, &asked).await {
+        Ok(Answer::Suspended { package, off: true }) => print(&format!("suspended: {package} answers nothing\n")),
+        Ok(Answer::Suspended { package, off: false }) => print(&format!("resumed: {package}\n")),
+        Ok(Answer::Refused(fault)) | Err(fault) => fail(&fault),
+        Ok(_) => fail(&unexpected()),
+    }
+}
+
 pub(super) async fn request(config: &Path, request: &Request) -> Result<Answer, Fault> {
     ask(&config::spool_directory(config)?, request).await
 }
@@ -65,6 +79,9 @@ fn table(status: &Status) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "sund {}: {state}", status.version);
     let _ = writeln!(text, "node         {} on {}", status.node.ae_title, status.node.address);
+    if let Some(state) = &status.state {
+        let _ = writeln!(text, "state        {state}, by the channel");
+    }
     let (used, quota) = (size(status.spool.bytes), size(status.spool.quota));
     let instances = counted(status.spool.instances, "instance", "instances");
     let _ = writeln!(text, "spool        {used} of {quota}, {instances}");

@@ -77,6 +77,8 @@ impl Config {
                 activation: Activation::OnDemand,
             },
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },
+            channel: None,
+            fixed: String::new(),
         })
     }
 }

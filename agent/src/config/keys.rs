@@ -19,6 +19,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "routes",
             "worker",
             "log",
+            "channel",
         ],
     ),
     ("node", &["ae_title", "listen", "require_called_ae", "max_associations", "tls", "plain_dicom_exception"]),
@@ -57,6 +58,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("log", &["filter", "format"]),
+    ("channel", &["socket", "directory", "updater_user"]),
 ];
 
 /// The keys of a section.

@@ -3,6 +3,7 @@
 //!
 //! A [`Config`] is a proof: its keys were read, its packages opened, its directories can be written, its routes name
 //! what there is, and nothing stands open beyond what was said by name.
+mod channel;
 mod date;
 mod embedded;
 mod exposure;
@@ -16,6 +17,7 @@ mod service;
 mod storage;
 mod value;
 
+pub use channel::{Channel, Deployment, RoutePlan};
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
 pub use problem::{Problem, meant, place, render};
@@ -74,6 +76,10 @@ pub struct Config {
     pub worker: WorkerSettings,
     /// The log.
     pub log: LogSettings,
+    /// How the updater reaches the agent; `None`: not at all.
+    pub channel: Option<Channel>,
+    /// What of it cannot change while the agent runs, as one text.
+    pub fixed: String,
 }
 
 impl Config {
@@ -111,6 +117,7 @@ impl fmt::Debug for Config {
             .field("routes", &self.routes)
             .field("worker", &self.worker)
             .field("log", &self.log)
+            .field("channel", &self.channel)
             .finish_non_exhaustive()
     }
 }
@@ -118,11 +125,34 @@ impl fmt::Debug for Config {
 /// Reads and checks a configuration; everything that is wrong with it, in the order of lines.
 pub fn check(path: &Path) -> Result<Config, Vec<Problem>> {
     let text = read(path).map_err(|problem| vec![problem])?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let (document, table) = Document::parse(&text, folder).map_err(|problem| vec![problem])?;
-    let config = config(&Section::root(&document, &table), today());
+    check_text(&text, path.parent().unwrap_or(Path::new(".")), &Origin::Own(path))
+}
+
+/// The same of a state that the channel has brought: `text` is its configuration, or the box's own where `is_own`; its models are in
+/// the place of those that are written there. Paths are relative to the box's own file.
+pub fn check_deployed(
+    text: &str,
+    is_own: bool,
+    channel: &Channel,
+    deployment: &Deployment,
+) -> Result<Config, Vec<Problem>> {
+    check_text(text, channel.folder(), &Origin::Deployed { is_own, channel, deployment })
+}
+
+/// Where a configuration comes from.
+enum Origin<'a> {
+    /// The box's own file.
+    Own(&'a Path),
+    /// A state of the channel.
+    Deployed { is_own: bool, channel: &'a Channel, deployment: &'a Deployment },
+}
+
+fn check_text(text: &str, folder: &Path, origin: &Origin<'_>) -> Result<Config, Vec<Problem>> {
+    let (document, table) = Document::parse(text, folder).map_err(|problem| vec![problem])?;
+    let fixed = channel::fixed_part(text).map_err(|problem| vec![problem])?;
+    let config = config(&Section::root(&document, &table), origin, today());
     match (config, document.into_problems()) {
-        (Some(config), problems) if problems.is_empty() => Ok(Config { digest: Some(sha256(&text)), ..config }),
+        (Some(config), problems) if problems.is_empty() => Ok(Config { digest: Some(sha256(text)), fixed, ..config }),
         (_, problems) => Err(problems),
     }
 }
@@ -163,11 +193,12 @@ pub fn spool_directory(path: &Path) -> Result<PathBuf, Fault> {
     })
 }
 
-fn sha256(text: &str) -> String {
+pub(crate) fn sha256(text: &str) -> String {
     hex(ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref())
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+/// The text of a configuration.
+pub(crate) fn read(path: &Path) -> Result<String, Problem> {
     let problem = |message: String, help: &str| Problem {
         line: 1,
         column: 1,
@@ -186,7 +217,7 @@ fn read(path: &Path) -> Result<String, Problem> {
 }
 
 /// Every section is read, whatever the ones before it said.
-fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
+fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Config> {
     let node = node::node(root);
     let callers = node::callers(root);
     let console = service::console(root);
@@ -194,13 +225,29 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
     let assembly = storage::study(root);
     let uid_key = storage::uid_key(root);
     let audit = storage::audit(root, node.as_ref().map_or("", |node| &node.ae_title));
-    let packages = routing::packages(root, &routing::vendors(root));
+    let vendors = routing::vendors(root);
+    let (packages, plans) = match origin {
+        Origin::Own(_) => (routing::packages(root, &vendors), None),
+        Origin::Deployed { deployment, .. } => {
+            (channel::packages(root, deployment, &vendors), Some(&deployment.routes))
+        }
+    };
     let floors = routing::floors(root);
     let destinations = routing::destinations(root, node.as_ref().map_or("", |node| &node.ae_title));
-    let routes = routing::routes(root, &packages, &callers);
+    let routes = routing::routes(root, &packages, &callers, plans);
     let worker = service::worker(root);
     let log = service::log(root);
     exposure::check(root, node.as_ref(), &callers, console.as_ref(), today);
+    let spool_directory = spool.as_ref().map(|(spool, _)| spool.directory.as_path());
+    let channel = match origin {
+        Origin::Own(path) => channel::channel(root, path, spool_directory.unwrap_or(Path::new(""))),
+        Origin::Deployed { is_own, channel, .. } => {
+            if !is_own {
+                channel::check_foreign(root, channel, spool_directory);
+            }
+            Some(Channel::clone(channel))
+        }
+    };
     let (spool, retention) = spool?;
     let node = node?;
     Some(Config {
@@ -220,5 +267,7 @@ fn config(root: &Section<'_, '_>, today: Day) -> Option<Config> {
         routes,
         worker: worker?,
         log: log?,
+        channel,
+        fixed: String::new(),
     })
 }

@@ -1,4 +1,5 @@
 //! Models, destinations, and the routes between them.
+use super::channel::RoutePlan;
 use super::node::{authorities, certificate_and_key};
 use super::problem::meant;
 use super::reader::Section;
@@ -14,6 +15,7 @@ use crate::route::{Mode, Route, Selection};
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
@@ -62,7 +64,7 @@ pub(super) fn packages(root: &Section<'_, '_>, vendors: &[Vendor]) -> Vec<Packag
 }
 
 /// The package, with the key of its vendor that has signed it.
-fn signed(mut package: Package, vendors: &[Vendor]) -> Result<Package, Fault> {
+pub(super) fn signed(mut package: Package, vendors: &[Vendor]) -> Result<Package, Fault> {
     let envelope = package.envelope()?;
     let name = package.manifest.vendor.as_str();
     let mut keys = vendors.iter().filter(|vendor| vendor.name == name).map(|vendor| vendor.key);
@@ -152,15 +154,20 @@ fn client_tls(section: &Section<'_, '_>) -> Option<(Arc<TlsConnector>, ServerNam
     Some((Arc::new(TlsConnector::from(Arc::new(config))), name?))
 }
 
-/// Reads `[[routes]]`.
-pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Caller]) -> Vec<Route> {
+/// Reads `[[routes]]`. A state of the channel says by its `plans` what each of them runs; one that it does not name runs nothing.
+pub(super) fn routes(
+    root: &Section<'_, '_>,
+    packages: &[Package],
+    callers: &[Caller],
+    plans: Option<&BTreeMap<String, RoutePlan>>,
+) -> Vec<Route> {
     let unsigned: Vec<&Package> = packages.iter().filter(|package| package.signed_by.is_none()).collect();
     let models: Vec<&str> = packages.iter().map(|package| package.manifest.name.as_str()).collect();
     // By their names alone: one with problems of its own is told where it stands.
     let sections = root.sections_quietly("destinations", "destinations");
     let nodes: Vec<&str> = sections.iter().filter_map(|section| section.entry("name")?.get_ref().as_str()).collect();
     // The name of a package that could not be opened is not known.
-    let all_opened = packages.len() == root.sections_quietly("models", "models").len();
+    let all_opened = plans.is_some() || packages.len() == root.sections_quietly("models", "models").len();
     let may_call: Vec<&str> = callers.iter().map(|caller| caller.ae_title.as_str()).collect();
     let mut routes: Vec<Route> = Vec::new();
     for section in root.sections("routes", "routes") {
@@ -169,17 +176,22 @@ pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Ca
         // One that is no mode is told already.
         let is_told = mode.is_none() && section.entry("mode").is_some();
         let titles = |key| section.value_or::<Vec<AeTitle>>(key, Vec::new()).into_iter().map(|ae| ae.0).collect();
-        let route = Route {
+        let mut route = Route {
             name: name.map_or_else(String::new, |name| name.0),
             called_ae: titles("called_ae"),
             callers: titles("callers"),
             selection: rules(&section),
-            models: section.require("models").unwrap_or_default(),
+            models: if plans.is_none() { section.require("models").unwrap_or_default() } else { Vec::new() },
             mode: mode.unwrap_or(Mode::Shadow),
             destinations: section.value_or("destinations", Vec::new()),
             outcome_reports: section.value_or("outcome_reports", vec![Outcome::Failed, Outcome::TooLate]),
             deadline: section.value::<Time>("deadline").map(|time| time.0),
         };
+        if let Some(plans) = plans {
+            let plan = plans.get(&route.name);
+            route.models = plan.map_or_else(Vec::new, |plan| plan.models.clone());
+            route.mode = plan.map_or(Mode::Shadow, |plan| plan.mode);
+        }
         if all_opened {
             known(&section, "models", &route.models, &models, "model");
         }
@@ -195,7 +207,7 @@ pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Ca
                 section.complain("models", &message, help);
             }
         }
-        if section.entry("models").is_some() && route.models.is_empty() {
+        if plans.is_none() && section.entry("models").is_some() && route.models.is_empty() {
             section.complain("models", "names no model", "name at least one");
         }
         if route.mode != Mode::Shadow && route.destinations.is_empty() {
@@ -206,6 +218,12 @@ pub(super) fn routes(root: &Section<'_, '_>, packages: &[Package], callers: &[Ca
             section.complain("name", &message, "each needs a name of its own");
         }
         routes.push(route);
+    }
+    for name in plans.iter().flat_map(|plans| plans.keys()) {
+        if !routes.iter().any(|route| route.name == *name) {
+            let message = format!("there is no route `{name}`, which the state says what to run on");
+            root.complain("routes", &message, "add it to the configuration that the state brings");
+        }
     }
     routes
 }

@@ -93,6 +93,9 @@ pub(super) async fn health(State(server): State<Arc<Server>>) -> Response {
 pub(super) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let now = server.source.snapshot();
     crate::metrics::spool(&now.spool);
+    for model in &now.models {
+        crate::metrics::model_suspended(&model.name, model.state == "suspended");
+    }
     let running = now.queue.iter().filter(|job| job.state == "running").count();
     crate::metrics::jobs(now.queue.len() - running, running);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], server.metrics.render()).into_response()

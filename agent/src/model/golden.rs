@@ -92,11 +92,12 @@ pub fn series(package: &Package, case: &Golden) -> Result<Vec<SourceInstance>, F
     }
 }
 
-/// An error where an answer is not the one that a case asks for.
-pub fn held(package: &Package, case: &Golden, inference: &Inference) -> Result<(), Fault> {
-    let missed: Vec<String> = judge(package, case, inference)?.iter().filter(|one| !one.holds).map(told).collect();
+/// The numbers of an answer; an error where it is not the one that a case asks for.
+pub fn held(package: &Package, case: &Golden, inference: &Inference) -> Result<Vec<Compared>, Fault> {
+    let compared = judge(package, case, inference)?;
+    let missed: Vec<String> = compared.iter().filter(|one| !one.holds).map(told).collect();
     if missed.is_empty() {
-        return Ok(());
+        return Ok(compared);
     }
     let boxes = match &inference.findings {
         Findings::Images { boxes, .. } if case.volume_ml.is_none() => missed_boxes(case, boxes),
@@ -109,6 +110,14 @@ pub fn held(package: &Package, case: &Golden, inference: &Inference) -> Result<(
 fn told(Compared { what, expected, found, tolerance, .. }: &Compared) -> String {
     let found = found.map_or_else(|| "nothing".to_owned(), |found| format!("{found:.3}"));
     format!("{what}: {expected:.3} ± {tolerance:.3} is expected, {found} was found")
+}
+
+/// Numbers that hold, for people.
+pub fn figures(compared: &[Compared]) -> String {
+    let figure = |Compared { what, expected, found, tolerance, .. }: &Compared| {
+        format!("{what} {:.3} ({expected:.3} ± {tolerance:.3})", found.unwrap_or(f64::NAN))
+    };
+    compared.iter().map(figure).collect::<Vec<_>>().join(", ")
 }
 
 /// What a case asks for, for people.

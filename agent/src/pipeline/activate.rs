@@ -6,6 +6,8 @@
 use super::Pipeline;
 use super::breaker::{self, Advice};
 use super::runner::ATTEMPTS;
+use super::serving::ServingSet;
+use super::tried::Proven;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Choice, EngineKind, Engines, Found};
@@ -56,6 +58,31 @@ pub(super) enum Standing {
     Off(Fault),
 }
 
+/// Why no engine serves a package.
+pub(super) enum Unproven {
+    /// No worker is to be had.
+    NoWorker(Fault),
+    /// Its golden cases hold on none, for the reasons of all.
+    Missed(Fault),
+    /// The agent drains; the next start goes on with it.
+    Drains,
+}
+
+/// How far the search for an engine is.
+pub(super) enum Step<'a> {
+    /// Golden cases begin to run on this one.
+    Begins(&'a Choice),
+    /// What came of them, and how long they took.
+    Ends(&'a Choice, &'a Result<Checked, Fault>, Duration),
+}
+
+/// Golden cases that hold on an engine.
+pub(super) struct Checked {
+    pub(super) used: EngineUsed,
+    /// Their numbers, in words.
+    pub(super) figures: String,
+}
+
 /// The engine that is to answer a job.
 pub(super) struct Serving {
     /// What a worker is told to use.
@@ -91,8 +118,8 @@ pub(super) struct Models {
     misses: Mutex<BTreeMap<String, Vec<(EngineKind, String)>>>,
     /// Held while golden cases run: one at a time, whoever runs jobs.
     one_at_a_time: Mutex<()>,
-    /// Connection to the worker that runs a golden case now.
-    check: Mutex<Option<UnixStream>>,
+    /// Connections to the workers that run golden cases now, each with a number of its own.
+    checks: Mutex<(u64, BTreeMap<u64, UnixStream>)>,
 }
 
 impl Models {
@@ -122,16 +149,44 @@ impl Models {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), standing);
     }
 
-    /// Ends the golden case that runs: its worker is lost. A drain need not wait for it.
+    /// Forgets the engines that a package did not hold on: it may have been the box, and a next trial tries again.
+    pub(super) fn forget_misses(&self, digest: &str) {
+        self.misses.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
+    /// Forgets what is known of packages but of those that are named.
+    pub(super) fn forget_but(&self, is_kept: impl Fn(&str) -> bool) {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| is_kept(digest));
+        self.misses.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| is_kept(digest));
+    }
+
+    /// Ends the golden cases that run: their workers are lost. A drain need not wait for them.
     pub(super) fn interrupt(&self) {
-        if let Some(connection) = &*self.check.lock().unwrap_or_else(PoisonError::into_inner) {
+        for connection in self.checks.lock().unwrap_or_else(PoisonError::into_inner).1.values() {
             // Fails only where the worker is gone.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
 
-    fn watch(&self, connection: Option<UnixStream>) {
-        *self.check.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    /// The connection can be interrupted until what is given is dropped.
+    fn watch(&self, connection: Option<UnixStream>) -> Watched<'_> {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.0 += 1;
+        let number = checks.0;
+        checks.1.extend(connection.map(|connection| (number, connection)));
+        Watched { models: self, number }
+    }
+}
+
+/// A golden case that runs.
+struct Watched<'m> {
+    models: &'m Models,
+    number: u64,
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.models.checks.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&self.number);
     }
 }
 
@@ -141,10 +196,21 @@ fn evidence_key(package: &Package, engine: &EngineKind) -> Result<String, Fault>
 }
 
 impl Pipeline {
-    /// Where the models stand when the agent starts.
-    pub(super) fn take_up_models(&self) {
-        for package in &self.packages {
-            if let Err(fault) = self.site.floors.admit(&package.manifest) {
+    /// Where the models of a set stand before it serves.
+    pub(super) fn take_up_models(&self, set: &ServingSet, mut proven: Vec<Proven>) {
+        for package in &set.packages {
+            let known = proven.iter().position(|proven| proven.digest == package.digest);
+            if let Some(Proven { choice, used, .. }) = known.map(|n| proven.swap_remove(n)) {
+                self.switch_on(package, choice, used);
+                continue;
+            }
+            if matches!(self.models.standing(&package.digest), Some(Standing::Active(..) | Standing::Checking(_)))
+                && set.floors.admit(&package.manifest).is_ok()
+            {
+                // It serves already, in the set before.
+                continue;
+            }
+            if let Err(fault) = set.floors.admit(&package.manifest) {
                 self.switch_off(package, fault);
                 continue;
             }
@@ -200,7 +266,7 @@ impl Pipeline {
 
     /// Has the golden cases run of models that serve without.
     pub fn demand_checks(&self) {
-        for package in &self.packages {
+        for package in &self.serving_set().packages {
             if let Some(Standing::Unchecked(choice)) = self.models.standing(&package.digest) {
                 self.models.set(&package.digest, Standing::Checking(choice));
             }
@@ -211,7 +277,7 @@ impl Pipeline {
 
     /// Checks the models that are to be checked, as long as no job waits.
     pub(super) fn check_models(&self, seat: &Seat) {
-        for package in &self.packages {
+        for package in &self.serving_set().packages {
             if !self.jobs.is_idle() {
                 return;
             }
@@ -285,7 +351,7 @@ impl Pipeline {
     fn try_gpu(&self, package: &Package, engine: &EngineKind, seat: &Seat) -> bool {
         let holds = |case: &Golden| {
             let inference = self.golden_answer(package, engine, case, 1, seat)?;
-            golden::held(package, case, &inference)
+            golden::held(package, case, &inference).map(drop)
         };
         let tried = package.manifest.golden.iter().try_for_each(holds);
         match &tried {
@@ -334,7 +400,7 @@ impl Pipeline {
                 continue;
             }
             match self.check(package, &choice.engine, seat) {
-                Ok(used) => return Ok(Serving { engine: choice.engine, checked: Some(used) }),
+                Ok(Checked { used, .. }) => return Ok(Serving { engine: choice.engine, checked: Some(used) }),
                 // That says nothing about the engine.
                 Err(fault) if fault.code == "worker-not-started" => return Err(fault),
                 Err(fault) => against.push(format!("{} does not serve it: {}", choice.engine, fault.reason)),
@@ -364,43 +430,60 @@ impl Pipeline {
         }
     }
 
-    /// Runs the golden cases on one allowed engine after the other, until they hold on one.
+    /// Runs the golden cases on one allowed engine after the other, until they hold on one, which then serves.
     fn activate(&self, package: &Package, seat: &Seat) {
-        if let Err(fault) = self.look_for_gpu(seat) {
-            let tries = match self.models.standing(&package.digest) {
-                Some(Standing::Waiting(waiting)) => waiting.tries,
-                _ => 0,
-            };
-            return self.wait_for_worker(package, tries, fault);
-        }
-        let choices = match self.engines().choices(package) {
-            Ok(choices) => choices,
-            Err(fault) => return self.switch_off(package, fault),
-        };
         let tries = match self.models.standing(&package.digest) {
             Some(Standing::Waiting(waiting)) => waiting.tries,
             _ => 0,
         };
+        let mut told = |step: Step<'_>| {
+            if let Step::Begins(choice) = step {
+                self.models.set(&package.digest, Standing::Checking(choice.clone()));
+                self.recorder.changed();
+            }
+        };
+        match self.search(package, seat, &mut told) {
+            Ok(Proven { choice, used, .. }) => self.switch_on(package, choice, used),
+            Err(Unproven::NoWorker(fault)) => self.wait_for_worker(package, tries, fault),
+            Err(Unproven::Missed(fault)) => self.switch_off(package, fault),
+            Err(Unproven::Drains) => {}
+        }
+    }
+
+    /// The first allowed engine on which the golden cases of a package hold; `told` is told of each.
+    pub(super) fn search(
+        &self,
+        package: &Package,
+        seat: &Seat,
+        told: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Proven, Unproven> {
+        self.look_for_gpu(seat).map_err(Unproven::NoWorker)?;
         let mut misses: Vec<Fault> = Vec::new();
-        for mut choice in choices {
+        for mut choice in self.engines().choices(package).map_err(Unproven::Missed)? {
             if let Some(miss) = misses.last() {
                 choice.explanation.clone_from(&miss.reason);
             }
-            self.models.set(&package.digest, Standing::Checking(choice.clone()));
-            self.recorder.changed();
-            match self.check(package, &choice.engine, seat) {
-                Ok(used) => return self.switch_on(package, choice, used),
-                // The next start goes on with it.
-                Err(_) if *self.draining.borrow() => return,
+            told(Step::Begins(&choice));
+            let begun = Instant::now();
+            let checked = self.check(package, &choice.engine, seat);
+            told(Step::Ends(&choice, &checked, begun.elapsed()));
+            match checked {
+                Ok(Checked { used, .. }) => return Ok(Proven { digest: package.digest.clone(), choice, used }),
+                Err(_) if *self.draining.borrow() => return Err(Unproven::Drains),
                 // That says nothing about the engine.
-                Err(fault) if fault.code == "worker-not-started" => return self.wait_for_worker(package, tries, fault),
+                Err(fault) if fault.code == "worker-not-started" => return Err(Unproven::NoWorker(fault)),
                 Err(fault) => misses.push(self.missed(package, choice, fault)),
             }
         }
         let reason = misses.iter().map(|miss| miss.reason.as_str()).collect::<Vec<_>>().join("; ");
-        if let Some(last) = misses.pop() {
-            self.switch_off(package, Fault { reason, ..last });
-        }
+        Err(Unproven::Missed(match misses.pop() {
+            Some(last) => Fault { reason, ..last },
+            None => Fault::new(
+                "engine-not-validated",
+                Blame::Package,
+                "the package is validated for no engine that is here",
+            ),
+        }))
     }
 
     /// Notes why an engine does not serve a package.
@@ -415,7 +498,7 @@ impl Pipeline {
     /// serving otherwise. Who calls holds [`Models::one_at_a_time`].
     pub(super) fn prefer(&self, package: &Package, choice: Choice, seat: &Seat) {
         match self.check(package, &choice.engine, seat) {
-            Ok(used) => self.switch_on(package, choice, used),
+            Ok(Checked { used, .. }) => self.switch_on(package, choice, used),
             // The next start chooses it first, and goes on with it.
             Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {}
             Err(fault) => {
@@ -462,15 +545,17 @@ impl Pipeline {
     }
 
     /// Runs the golden cases of a package on an engine, unless they are known to hold.
-    fn check(&self, package: &Package, engine: &EngineKind, seat: &Seat) -> Result<EngineUsed, Fault> {
+    fn check(&self, package: &Package, engine: &EngineKind, seat: &Seat) -> Result<Checked, Fault> {
         let key = evidence_key(package, engine)?;
         if let Some(used) = self.spool.get(Table::Meta, &key)? {
-            return Ok(used);
+            return Ok(Checked { used, figures: "golden cases have held on this very engine before".to_owned() });
         }
         let mut used = None;
+        let mut figures = Vec::new();
         for case in &package.manifest.golden {
             let inference = self.golden_answer(package, engine, case, ATTEMPTS, seat)?;
-            golden::held(package, case, &inference)?;
+            let compared = golden::held(package, case, &inference)?;
+            figures.push(format!("golden case `{}` holds: {}", case.name, golden::figures(&compared)));
             used = Some(inference.engine);
         }
         let used = used.ok_or_else(|| {
@@ -480,7 +565,7 @@ impl Pipeline {
         let mut batch = Batch::new();
         batch.put(Table::Meta, &key, &used, None)?;
         self.spool.write_blocking(batch)?;
-        Ok(used)
+        Ok(Checked { used, figures: figures.join("; ") })
     }
 
     /// What a worker answers to a golden case. Where a worker is lost on it, it is tried again on a fresh one, up to so many times.
@@ -506,12 +591,12 @@ impl Pipeline {
             attempts += 1;
             // A job that takes the worker with it says nothing about the model.
             let process = seat.take(Company::Nobody)?;
-            self.models.watch(process.channel.connection().ok());
+            let watched = self.models.watch(process.channel.connection().ok());
             if *self.draining.borrow() {
                 self.models.interrupt();
             }
             let (process, answer) = run(process, &task, &[files.as_fd()], self.site.bounds, &mut |_| {});
-            self.models.watch(None);
+            drop(watched);
             seat.put(process);
             match answer {
                 Err(TaskError::WorkerLost(_)) if attempts < most && !*self.draining.borrow() => {}

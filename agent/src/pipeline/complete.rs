@@ -3,6 +3,7 @@ use super::Pipeline;
 use super::conclude::Ended;
 use super::intake::named;
 use super::runner::model;
+use super::serving::ServingSet;
 use crate::audit;
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
@@ -89,15 +90,16 @@ impl Pipeline {
             return self.refuse(record, &fault, named(study, &newest));
         }
         let was_refused = record.refused.take().is_some();
-        let candidates = candidates(&self.packages);
+        let set = self.serving_set();
+        let candidates = candidates(&set.packages);
         let views = views(&opened);
-        let plan = self.recorder.stage("route", &id, || Ok(plan(&self.site.routes, &candidates, &views)))?;
+        let plan = self.recorder.stage("route", &id, || Ok(plan(&set.routes, &candidates, &views)))?;
         let mut batch = Batch::new();
         let corrected = self.update_identity(&mut record, &opened, &plan, &mut batch)?;
 
         let earlier = self.jobs_of(study)?;
         let partial = lacks(&record, is_cut);
-        let jobs = self.new_jobs(&record, &opened, &plan, &earlier, partial.as_deref());
+        let jobs = self.new_jobs(&set, &record, &opened, &plan, &earlier, partial.as_deref());
         if let Some(fault) = describe(&mut record, &plan, &jobs) {
             self.recorder.audit(audit::Event::StudyNotRouted { study: named(study, &newest), fault });
         }
@@ -205,6 +207,7 @@ impl Pipeline {
     /// The jobs of a plan that have not been decided on the very same input before.
     fn new_jobs(
         &self,
+        set: &ServingSet,
         record: &StudyRecord,
         opened: &[OpenedInstance],
         plan: &Plan<'_>,
@@ -216,7 +219,7 @@ impl Pipeline {
         let created = SystemTime::now();
         let mut jobs = Vec::new();
         for (decision, runs) in decisions {
-            let Some(package) = self.packages.iter().find(|p| p.manifest.name == decision.model) else { continue };
+            let Some(package) = set.packages.iter().find(|p| p.manifest.name == decision.model) else { continue };
             let series = runs.then(|| decision.series.to_owned());
             let inputs: Vec<&OpenedInstance> =
                 opened.iter().filter(|i| !runs || i.stored.arrival.series == decision.series).collect();

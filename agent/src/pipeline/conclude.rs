@@ -1,6 +1,7 @@
 //! bracket → results: what a job ended with, made durable before anything is sent.
 use super::Pipeline;
 use super::runner::model;
+use super::serving::ServingSet;
 use crate::audit;
 use crate::deliver::queue::{Delivery, DeliveryState};
 use crate::deliver::record::{LedgerEntry, LedgerEvent, ResultRecord};
@@ -36,15 +37,27 @@ struct Ending {
 impl Pipeline {
     /// Ends a job: its results are made and stored, then one batch ends the job, queues the deliveries, takes back what
     /// waits of the answers that this one supersedes, and writes the ledger. A cut before that batch leaves the job open;
-    /// run again, it makes results with the same UIDs.
-    pub(super) fn conclude(&self, job: &Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<(), Fault> {
+    /// run again, it makes results with the same UIDs. `set` is the one that the job began with. Where its model was suspended by
+    /// now, its answer is not one.
+    pub(super) fn conclude(
+        &self,
+        set: &ServingSet,
+        job: &Job,
+        outcome: Outcome,
+        answer: Result<Inference, Fault>,
+    ) -> Result<(), Fault> {
         let (ending, one_at_a_time) = loop {
-            let basis = (self.identity_version(&job.study)?, self.sent_report(job)?);
-            let ending = self.ending(job, outcome, &answer, basis.1.as_ref())?;
+            let suspended = if answer.is_ok() { self.suspended.fault(&job.package.name) } else { None };
+            let basis = (self.identity_version(&job.study)?, self.sent_report(job)?, suspended);
+            let ending = match &basis.2 {
+                None => self.ending(set, job, outcome, &answer, basis.1.as_ref())?,
+                Some(fault) => self.ending(set, job, Outcome::Failed, &Err(fault.clone()), basis.1.as_ref())?,
+            };
             let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
             // Results take the newest identity and name the newest report that went, also what came and went while they
-            // were made.
-            if (self.identity_version(&job.study)?, self.sent_report(job)?) == basis {
+            // were made; and a suspension is obeyed at once.
+            let suspended = if answer.is_ok() { self.suspended.fault(&job.package.name) } else { None };
+            if (self.identity_version(&job.study)?, self.sent_report(job)?, suspended) == basis {
                 break (ending, one_at_a_time);
             }
         };
@@ -60,7 +73,7 @@ impl Pipeline {
         let stored = objects.iter().map(|object| self.store(&job.study, object)).collect::<Result<Vec<_>, Fault>>()?;
         crate::metrics::stage("store", begun.elapsed());
         for (object, stored) in objects.iter().zip(&stored) {
-            self.queue(&mut batch, job, outcome, object, stored)?;
+            Self::queue(set, &mut batch, job, outcome, object, stored)?;
         }
         if matches!(outcome, Outcome::Finding | Outcome::NoFinding) {
             let earlier = self.earlier(job)?;
@@ -99,19 +112,20 @@ impl Pipeline {
     /// The results of a job. An answer that cannot be put into results is a failure, which is reported as one.
     fn ending(
         &self,
+        set: &ServingSet,
         job: &Job,
         outcome: Outcome,
         answer: &Result<Inference, Fault>,
         predecessor: Option<&Predecessor>,
     ) -> Result<Ending, Fault> {
         let id = self.study_record(&job.study)?.map(|record| record.id).unwrap_or_default();
-        let made = self.recorder.stage("results", &id, || self.make_results(job, outcome, answer, predecessor));
+        let made = self.recorder.stage("results", &id, || self.make_results(set, job, outcome, answer, predecessor));
         Ok(match (made, answer) {
             (Ok(objects), Ok(inference)) => Ending { outcome, objects, fault: None, times: inference.times.clone() },
             (Ok(objects), Err(fault)) => Ending { outcome, objects, fault: Some(fault.clone()), times: Vec::new() },
             (Err(fault), _) => {
                 let objects =
-                    self.make_results(job, Outcome::Failed, &Err(fault.clone()), predecessor).unwrap_or_default();
+                    self.make_results(set, job, Outcome::Failed, &Err(fault.clone()), predecessor).unwrap_or_default();
                 Ending { outcome: Outcome::Failed, objects, fault: Some(fault), times: Vec::new() }
             }
         })
@@ -173,12 +187,13 @@ impl Pipeline {
 
     fn make_results(
         &self,
+        set: &ServingSet,
         job: &Job,
         outcome: Outcome,
         answer: &Result<Inference, Fault>,
         predecessor: Option<&Predecessor>,
     ) -> Result<Vec<ResultObject>, Fault> {
-        let route = self.site.routes.iter().find(|route| route.name == job.route).ok_or_else(|| {
+        let route = set.route(&job.route).ok_or_else(|| {
             Fault::new("route-gone", Blame::Configuration, format!("route {} is no longer configured", job.route))
         })?;
         let context = ResultContext {
@@ -205,7 +220,7 @@ impl Pipeline {
         Ok(objects)
     }
 
-    fn sources(&self, job: &Job) -> Result<Vec<SourceHeader>, Fault> {
+    pub(super) fn sources(&self, job: &Job) -> Result<Vec<SourceHeader>, Fault> {
         let open = |id: &u64| -> Result<SourceHeader, Fault> {
             let stored = self.spool.instance(*id).ok_or(crate::spool::SpoolError::Erased)?;
             let dataset = self.spool.read(&stored)?;
@@ -262,7 +277,7 @@ impl Pipeline {
 
     /// Queues a result for the destinations of its route.
     pub(super) fn queue(
-        &self,
+        set: &ServingSet,
         batch: &mut Batch,
         job: &Job,
         outcome: Outcome,
@@ -283,7 +298,7 @@ impl Pipeline {
             summary: object.summary.clone(),
         };
         batch.put(Table::Results, &result_key(job.id, object.kind), &record, study)?;
-        let Some(route) = self.site.routes.iter().find(|route| route.name == job.route) else { return Ok(()) };
+        let Some(route) = set.route(&job.route) else { return Ok(()) };
         for destination in &route.destinations {
             let state = if route.mode == Mode::Shadow {
                 DeliveryState::Kept
@@ -389,17 +404,15 @@ mod tests {
     fn pipeline(folder: &std::path::Path) -> Arc<Pipeline> {
         let site = Site {
             ae_title: "SUND".into(),
-            routes: Vec::new(),
-            destinations: Vec::new(),
             uid_key: UidKey::new(&[7; 32]),
             device: "test".into(),
             engines: Engines::default(),
-            floors: crate::model::Floors::default(),
             bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
             activation: Activation::AtStart,
         };
         let spool = Spool::open(SpoolOptions { segment_bytes: 1 << 20, ..SpoolOptions::in_directory(folder) });
-        Pipeline::new(spool.unwrap(), site, Vec::new(), Recorder::new(None)).unwrap()
+        let set = ServingSet::own(Vec::new(), Vec::new());
+        Pipeline::new(spool.unwrap(), site, set, Recorder::new(None)).unwrap()
     }
 
     /// A disk that is full when the end of a job is recorded: each later try made another set of results, until the reserve

@@ -24,6 +24,7 @@ impl Pipeline {
     ) -> Result<Vec<(Job, ResultObject)>, Fault> {
         // Whatever comes of it: nothing goes out under the old identity.
         self.withdraw(batch, &record.study, |_| true)?;
+        let set = self.serving_set();
         let mut made = Vec::new();
         for (job, outcome) in self.answers(&record.study)?.into_iter().filter(|(job, _)| stands(job)) {
             if self.is_recalled(job.id) {
@@ -38,7 +39,7 @@ impl Pipeline {
                 Ok(objects) => {
                     for object in objects {
                         let stored = self.store(&job.study, &object)?;
-                        self.queue(batch, &job, outcome, &object, &stored)?;
+                        Self::queue(&set, batch, &job, outcome, &object, &stored)?;
                         made.push((job.clone(), object));
                     }
                 }

@@ -16,9 +16,44 @@ use crate::spool::{Batch, SpoolError, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::task::{JoinError, JoinSet};
 
-/// Delivers what is queued for one destination until the pipeline drains.
-pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {
+/// Delivers to every destination of the set that serves, each in a task of its own, until the pipeline drains. A destination that
+/// goes with its set ends what is under way; what waits for it waits for its return.
+pub async fn deliver(pipeline: Arc<Pipeline>) -> Result<(), Fault> {
+    let mut sets = pipeline.serving_sets();
+    let mut draining = pipeline.draining.subscribe();
+    let mut tasks: JoinSet<String> = JoinSet::new();
+    let mut running: BTreeSet<String> = BTreeSet::new();
+    while !*draining.borrow() {
+        let set = Arc::clone(&sets.borrow_and_update());
+        for Destination { name, .. } in &set.destinations {
+            if running.insert(name.clone()) {
+                let (pipeline, name) = (Arc::clone(&pipeline), name.clone());
+                tasks.spawn(async move {
+                    deliver_to(pipeline, &name).await;
+                    name
+                });
+            }
+        }
+        tokio::select! {
+            Some(ended) = tasks.join_next() => drop(running.remove(&ended.map_err(broken)?)),
+            changed = sets.changed() => if changed.is_err() { break },
+            _ = draining.wait_for(|draining| *draining) => {}
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(broken)?;
+    }
+    Ok(())
+}
+
+fn broken(error: JoinError) -> Fault {
+    Fault::new("agent-broken", Blame::Sund, format!("deliveries failed: {error}"))
+}
+
+/// Delivers what is queued for one destination, until the set that serves has it no more or the pipeline drains.
+async fn deliver_to(pipeline: Arc<Pipeline>, name: &str) {
     let mut draining = pipeline.draining.subscribe();
     let mut line = Line::default();
     loop {
@@ -26,7 +61,10 @@ pub async fn deliver(pipeline: Arc<Pipeline>, destination: Destination) {
         let queued = pipeline.deliveries.notified();
         tokio::pin!(queued);
         queued.as_mut().enable();
-        let wait = match pipeline.deliver_due(&destination, &mut line).await {
+        // Another set may reach it elsewhere.
+        let set = pipeline.serving_set();
+        let Some(destination) = set.destination(name) else { return };
+        let wait = match pipeline.deliver_due(destination, &mut line).await {
             Ok(wait) => wait,
             Err(fault) => {
                 tracing::error!(code = %fault.code, reason = %fault.reason, "deliveries could not be recorded");

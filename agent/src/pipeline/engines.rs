@@ -117,7 +117,8 @@ impl Pipeline {
             Some(Standing::Off(fault)) => fault.code == "engine-not-validated",
             _ => false,
         };
-        let mut lacking = self.packages.iter().filter(waits).flat_map(|package| self.lacking_of(package));
+        let set = self.serving_set();
+        let mut lacking = set.packages.iter().filter(waits).flat_map(|package| self.lacking_of(package));
         lacking.find(|lacking| self.is_untried(lacking))
     }
 
@@ -142,7 +143,8 @@ impl Pipeline {
 
     /// Has an engine made, and takes it into service where its golden cases hold. A fault where no worker is to be had.
     fn make(&self, lacking: &Lacking, seat: &Seat) -> Result<(), Fault> {
-        let Some(package) = self.packages.iter().find(|package| package.digest == lacking.package_digest) else {
+        let set = self.serving_set();
+        let Some(package) = set.package(&lacking.package_digest) else {
             return Ok(());
         };
         let (model, engine) = (&package.manifest.name, lacking.name());

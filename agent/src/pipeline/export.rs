@@ -56,8 +56,9 @@ impl Pipeline {
                 ..without_answer(number, summary)
             });
         }
-        let (candidates, views) = (candidates(&self.packages), views(&opened));
-        for decision in plan(&self.site.routes, &candidates, &views).decisions {
+        let set = self.serving_set();
+        let (candidates, views) = (candidates(&set.packages), views(&opened));
+        for decision in plan(&set.routes, &candidates, &views).decisions {
             let series = series(decision.series);
             if decision.unfit.is_empty() || answers.iter().any(|answer| answer.series == series) {
                 continue;

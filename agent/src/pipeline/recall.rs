@@ -96,7 +96,7 @@ impl Pipeline {
         let queued = self.spool.scan_bytes(Table::Deliveries, "").into_iter().map(|(key, _)| key);
         let mut destinations: BTreeSet<String> =
             queued.filter_map(|key| key.rsplit_once('/').map(|(destination, _)| destination.to_owned())).collect();
-        destinations.extend(self.site.destinations.iter().map(|destination| destination.name.clone()));
+        destinations.extend(self.serving_set().destinations.iter().map(|destination| destination.name.clone()));
         Ok(Made { packages, studies, open_jobs, destinations })
     }
 
@@ -150,7 +150,8 @@ impl Pipeline {
         for destination in destinations {
             let deliveries = self.deliveries_at(destination, &results)?;
             let there: Vec<&Delivery> = deliveries.iter().filter(|one| is_unrejected(one)).collect();
-            let takes = self.site.destinations.iter().any(|one| one.name == *destination && one.takes_rejections);
+            let takes =
+                self.serving_set().destinations.iter().any(|one| one.name == *destination && one.takes_rejections);
             let mut note = None;
             if takes && !there.is_empty() {
                 match self.queue_note(&mut batch, order, study, destination, &there) {

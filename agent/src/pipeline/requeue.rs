@@ -12,12 +12,9 @@ use std::time::SystemTime;
 impl Pipeline {
     /// Queues again what was given up or is held for the destination of this name, or for any; how many results.
     pub fn requeue(&self, name: Option<&str>) -> Result<u64, Fault> {
-        let meant: Vec<&Destination> = self
-            .site
-            .destinations
-            .iter()
-            .filter(|destination| name.is_none_or(|name| destination.name == name))
-            .collect();
+        let set = self.serving_set();
+        let is_meant = |destination: &&Destination| name.is_none_or(|name| destination.name == name);
+        let meant: Vec<&Destination> = set.destinations.iter().filter(is_meant).collect();
         if let (Some(name), true) = (name, meant.is_empty()) {
             let reason = format!("no destination of this node has the name {name}; `sund status` lists them");
             return Err(Fault::new("destination-unknown", Blame::Peer, reason));

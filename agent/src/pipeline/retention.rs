@@ -70,7 +70,8 @@ impl Pipeline {
     fn is_under_way(&self, study: &str) -> Result<bool, Fault> {
         let is_refused = self.is_refused(study)?;
         let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "")?;
-        let is_known = |name: &str| self.site.destinations.iter().any(|destination| destination.name == name);
+        let set = self.serving_set();
+        let is_known = |name: &str| set.destination(name).is_some();
         let waits = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { .. }) && is_known(&d.destination);
         let waits = |d: &Delivery| d.study == study && waits(d) && (d.is_note() || !is_refused);
         Ok(!is_refused && self.jobs_of(study)?.iter().any(Job::is_open) || deliveries.iter().any(waits))

@@ -1,6 +1,7 @@
 //! route → bracket: takes jobs in order and has a worker run them.
 use super::Pipeline;
 use super::activate::Serving;
+use super::serving::ServingSet;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::infer::EngineKind;
@@ -70,28 +71,40 @@ impl Pipeline {
             return Ok(Turn::Over);
         };
         let _study = self.span(&job.study).entered();
+        // The job goes on with it to its end, whatever serves by then.
+        let set = self.serving_set();
         if self.is_refused(&job.study)? {
             // Taken up again when the study is as it should be.
             return Ok(Turn::Over);
         }
         if let Some(reason) = job.not_applicable.clone() {
             let fault = Fault::new("not-applicable", Blame::Study, reason);
-            return self.over(&job, Outcome::NotApplicable, Err(fault));
+            return self.over(&set, &job, Outcome::NotApplicable, Err(fault));
         }
         if job.deadline.is_some_and(|deadline| deadline < SystemTime::now()) {
-            return self.over(&job, Outcome::TooLate, Err(too_late()));
+            return self.over(&set, &job, Outcome::TooLate, Err(too_late()));
         }
-        let mut serving = match self.package(&job).and_then(|package| self.serving(package, seat)) {
+        let package = match self.package_for(&mut job, &set) {
+            Ok(package) => package,
+            Err(fault) if fault.blame == Blame::Study => {
+                return self.over(&set, &job, Outcome::NotApplicable, Err(fault));
+            }
+            Err(fault) => return self.over(&set, &job, Outcome::Failed, Err(fault)),
+        };
+        if let Some(fault) = self.suspended.fault(&job.package.name) {
+            return self.over(&set, &job, Outcome::Failed, Err(fault));
+        }
+        let mut serving = match self.serving(package, seat) {
             Ok(Some(serving)) => serving,
             // The agent drains; the next start takes the job up.
             Ok(None) => return Ok(Turn::Over),
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
-            Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
+            Err(fault) => return self.over(&set, &job, Outcome::Failed, Err(fault)),
         };
         match seat.take(Company::Others) {
             Ok(process) => seat.put(Some(process)),
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
-            Err(fault) => return self.over(&job, Outcome::Failed, Err(fault)),
+            Err(fault) => return self.over(&set, &job, Outcome::Failed, Err(fault)),
         }
         crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
         let engine = &serving.engine;
@@ -104,14 +117,14 @@ impl Pipeline {
         loop {
             if let Some(fault) = loss.take() {
                 if serving.engine.is_on_gpu() && lost(&job) >= ATTEMPTS {
-                    match self.off_the_gpu(&job, &fault, seat)? {
+                    match self.off_the_gpu(&set, package, &job, &fault, seat)? {
                         ControlFlow::Continue(other) => serving = other,
                         ControlFlow::Break(turn) => return Ok(turn),
                     }
                 }
                 self.say_restarted(&job, &serving.engine, fault);
             }
-            let fault = match self.infer(&job, &serving.engine, seat) {
+            let fault = match self.infer(package, &job, &serving.engine, seat) {
                 Ok(inference) if !self.is_from_checked_engine(&inference, &serving) => {
                     seat.renew();
                     return self.run_job(id, seat);
@@ -120,13 +133,13 @@ impl Pipeline {
                     let late = job.deadline.is_some_and(|deadline| deadline < SystemTime::now());
                     let (outcome, answer) =
                         if late { (Outcome::TooLate, Err(too_late())) } else { (inference.outcome, Ok(inference)) };
-                    return self.over(&job, outcome, answer);
+                    return self.over(&set, &job, outcome, answer);
                 }
                 Err(TaskError::Refused(fault)) => {
                     // A study that is whole, and not what the model is for; everything else should have run.
                     let is_unfit = fault.blame == Blame::Study;
                     let outcome = if is_unfit { Outcome::NotApplicable } else { Outcome::Failed };
-                    return self.over(&job, outcome, Err(fault));
+                    return self.over(&set, &job, outcome, Err(fault));
                 }
                 Err(TaskError::WorkerLost(fault)) if self.waits(&job, &fault) => return self.wait(&job, fault),
                 Err(TaskError::WorkerLost(fault)) => fault,
@@ -136,7 +149,7 @@ impl Pipeline {
             crate::metrics::worker_restart(cause(&fault));
             tracing::warn!(job = id, code = %fault.code, reason = %fault.reason, engine = %serving.engine, "a worker was lost");
             if *attempts >= ATTEMPTS && !serving.engine.is_on_gpu() {
-                return self.over(&job, Outcome::Failed, Err(fault));
+                return self.over(&set, &job, Outcome::Failed, Err(fault));
             }
             if !self.record_loss(&job)? {
                 return Ok(Turn::Over);
@@ -146,8 +159,15 @@ impl Pipeline {
     }
 
     /// Moves a job, of which a GPU's workers were lost, to an engine of the processor; or ends it, or has it wait.
-    fn off_the_gpu(&self, job: &Job, lost: &Fault, seat: &Seat) -> Result<ControlFlow<Turn, Serving>, Fault> {
-        match self.package(job).and_then(|package| self.without_gpu(package, seat)) {
+    fn off_the_gpu(
+        &self,
+        set: &ServingSet,
+        package: &Package,
+        job: &Job,
+        lost: &Fault,
+        seat: &Seat,
+    ) -> Result<ControlFlow<Turn, Serving>, Fault> {
+        match self.without_gpu(package, seat) {
             Ok(serving) => {
                 let text = format!("{} runs again, on {}: {}", job.package.title, serving.engine, lost.reason);
                 self.note(&job.study, "running", &text, Some(&lost.code))?;
@@ -158,7 +178,7 @@ impl Pipeline {
             Err(why) if self.waits(job, &why) => self.wait(job, why).map(ControlFlow::Break),
             Err(why) => {
                 let reason = format!("{}; {}", lost.reason, why.reason);
-                self.over(job, Outcome::Failed, Err(Fault { reason, ..lost.clone() })).map(ControlFlow::Break)
+                self.over(set, job, Outcome::Failed, Err(Fault { reason, ..lost.clone() })).map(ControlFlow::Break)
             }
         }
     }
@@ -173,8 +193,14 @@ impl Pipeline {
         });
     }
 
-    fn over(&self, job: &Job, outcome: Outcome, answer: Result<Inference, Fault>) -> Result<Turn, Fault> {
-        self.conclude(job, outcome, answer).map(|()| Turn::Over)
+    fn over(
+        &self,
+        set: &ServingSet,
+        job: &Job,
+        outcome: Outcome,
+        answer: Result<Inference, Fault>,
+    ) -> Result<Turn, Fault> {
+        self.conclude(set, job, outcome, answer).map(|()| Turn::Over)
     }
 
     /// True where a job is to wait because no worker can be had; counted from the start where it is older than the agent.
@@ -217,17 +243,9 @@ impl Pipeline {
         self.note(&job.study, "running", &format!("{} {}", job.package.title, job.package.version), None)
     }
 
-    fn package(&self, job: &Job) -> Result<&Package, Fault> {
-        self.packages.iter().find(|package| package.digest == job.package.digest).ok_or_else(|| {
-            let reason = format!("{} {} is no longer loaded", job.package.title, job.package.version);
-            Fault::new("package-gone", Blame::Configuration, reason)
-        })
-    }
-
     /// Has a worker run the bracket on the job's input.
-    fn infer(&self, job: &Job, engine: &EngineKind, seat: &Seat) -> Result<Inference, TaskError> {
+    fn infer(&self, package: &Package, job: &Job, engine: &EngineKind, seat: &Seat) -> Result<Inference, TaskError> {
         let begun = Instant::now();
-        let package = self.package(job).map_err(TaskError::Refused)?;
         let folder = package.contents.descriptor().map_err(TaskError::Refused)?;
         let granted = self.spool.grant(&job.inputs);
         let (series, segments) = granted.map_err(|error| TaskError::Refused(error.into()))?;

@@ -2,6 +2,7 @@
 use super::Pipeline;
 use super::activate::Standing;
 use super::conclude::result_key;
+use super::serving::ServingSet;
 use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState, InRecall};
@@ -30,8 +31,10 @@ impl StatusSource for Pipeline {
         let jobs = self.seen.jobs.all(&self.spool);
         let deliveries = self.seen.deliveries.all(&self.spool);
         let (running, _) = self.jobs.view();
+        let set = self.serving_set();
         Status {
             format: 1,
+            state: set.state.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
             draining: *self.draining.borrow(),
@@ -49,10 +52,10 @@ impl StatusSource for Pipeline {
                 lack: usage.lack,
                 damaged: usage.damaged,
             },
-            models: self.model_status(&jobs),
+            models: self.model_status(&set, &jobs),
             workers: self.desks.all(),
             gpus_left: self.breakers.left(),
-            destinations: self.destination_status(&deliveries),
+            destinations: Self::destination_status(&set, &deliveries),
             queue: jobs
                 .iter()
                 .filter(|job| job.is_open())
@@ -118,11 +121,11 @@ impl Pipeline {
         }
     }
 
-    fn model_status(&self, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
+    fn model_status(&self, set: &ServingSet, jobs: &[Arc<Job>]) -> Vec<ModelStatus> {
         let status = |package: &Package| {
             let manifest = &package.manifest;
             // On several routes, the one in which most depends on it.
-            let routes = self.site.routes.iter().filter(|route| route.models.contains(&manifest.name));
+            let routes = set.routes.iter().filter(|route| route.models.contains(&manifest.name));
             let mode = routes.map(|route| route.mode).max();
             let ended = |outcome| {
                 let count = jobs.iter().filter(|job| {
@@ -131,7 +134,7 @@ impl Pipeline {
                 });
                 (outcome, count.count() as u64)
             };
-            let (state, engine, explanation) = match self.models.standing(&package.digest) {
+            let (mut state, engine, mut explanation) = match self.models.standing(&package.digest) {
                 Some(Standing::Active(choice, _)) => ("active", Some(choice.engine), choice.explanation),
                 Some(Standing::Checking(choice)) => {
                     let explanation = format!("jobs wait until its golden cases hold; {}", choice.explanation);
@@ -149,6 +152,9 @@ impl Pipeline {
                 None => ("off", None, String::new()),
             };
             let engines = self.engine_status(package, state, engine.as_ref());
+            if let Some(fault) = self.suspended.fault(&manifest.name) {
+                (state, explanation) = ("suspended", fault.to_string());
+            }
             ModelStatus {
                 name: manifest.name.clone(),
                 title: manifest.title.clone(),
@@ -169,7 +175,7 @@ impl Pipeline {
                 outcomes: crate::outcome::Outcome::ALL.into_iter().map(ended).collect(),
             }
         };
-        self.packages.iter().map(status).collect()
+        set.packages.iter().map(status).collect()
     }
 
     /// Why each engine serves a package, or why not.
@@ -195,7 +201,7 @@ impl Pipeline {
         self.engines().candidates(package).into_iter().map(status).collect()
     }
 
-    fn destination_status(&self, deliveries: &[Arc<Delivery>]) -> Vec<DestinationStatus> {
+    fn destination_status(set: &ServingSet, deliveries: &[Arc<Delivery>]) -> Vec<DestinationStatus> {
         let status = |destination: &Destination| {
             let of = |test: fn(&DeliveryState) -> bool| {
                 deliveries.iter().filter(|d| d.destination == destination.name && test(&d.state)).count() as u64
@@ -218,7 +224,7 @@ impl Pipeline {
                 trouble,
             }
         };
-        self.site.destinations.iter().map(status).collect()
+        set.destinations.iter().map(status).collect()
     }
 
     fn study_status(&self, jobs: &[Arc<Job>], deliveries: &[Arc<Delivery>]) -> Vec<StudyStatus> {

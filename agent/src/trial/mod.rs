@@ -14,7 +14,7 @@ use crate::fault::{Blame, Fault};
 use crate::instance::{Arrival, Origin};
 use crate::model::Package;
 use crate::outcome::Outcome;
-use crate::pipeline::{Pipeline, Recorder, Site, SpoolIntake, assemble, run_jobs};
+use crate::pipeline::{Pipeline, Recorder, ServingSet, Site, SpoolIntake, assemble, run_jobs};
 use crate::route::{Mode, Route, Selection};
 use crate::spool::Spool;
 use crate::study::assembly::AssemblyRules;
@@ -55,16 +55,14 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
     };
     let site = Site {
         ae_title: config.node.ae_title,
-        routes: vec![route],
-        destinations: Vec::new(),
         uid_key: config.uid_key,
         device: "trial".to_owned(),
         engines: config.worker.engines,
-        floors: config.floors,
         bounds: config.worker.bounds,
         activation: config.worker.activation,
     };
-    let pipeline = Pipeline::new(Spool::open(config.spool)?, site, vec![package], Recorder::new(None))?;
+    let set = ServingSet::own(vec![package], vec![route]);
+    let pipeline = Pipeline::new(Spool::open(config.spool)?, site, set, Recorder::new(None))?;
     let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
     let rules = AssemblyRules { complete_on_association_end: true, ..config.assembly };
     let assembly = tokio::spawn(assemble(Arc::clone(&pipeline), rules, feed));

@@ -66,6 +66,7 @@ pub fn empty() -> Status {
         version: "0.1.0".into(),
         started: at(0),
         draining: false,
+        state: None,
         node: Node { ae_title: "SUND".into(), address: "127.0.0.1:11112".into(), associations: 0, received: 0 },
         spool: SpoolStatus {
             bytes: 67_108_864,

@@ -48,6 +48,7 @@ function drawBand() {
   if (!status) return;
   const { node, spool } = status;
   say($("node"), `${node.ae_title} ${node.address}`);
+  say($("state"), status.state ?? "Its own configuration");
   say($("associations"), `${node.associations} open`);
   say($("received"), node.received.toLocaleString("en"));
   say($("spool"), `${bytes(spool.bytes)} of ${bytes(spool.quota)}`);

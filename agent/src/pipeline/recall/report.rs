@@ -73,7 +73,7 @@ impl Pipeline {
     }
 
     fn at_destination(&self, destination: &str, deliveries: &[Delivery]) -> Result<DestinationRecalled, Fault> {
-        let takes = self.site.destinations.iter().any(|one| one.name == destination && one.takes_rejections);
+        let takes = self.serving_set().destinations.iter().any(|one| one.name == destination && one.takes_rejections);
         let mut counts = Counts::default();
         let mut notes = BTreeSet::new();
         for delivery in deliveries {

@@ -1,0 +1,240 @@
+//! Answers the updater. What it decides is on stable storage before it is answered.
+use super::kept::Record;
+use super::protocol::{Answer, Finding, Offer, Request, Trial, TrialStanding};
+use super::standing;
+use super::trial::{self, Held};
+use crate::association::Gate;
+use crate::audit::Event;
+use crate::config::{self, Channel, Config, WorkerSettings};
+use crate::fault::{Blame, Fault};
+use crate::limits::channel::ECHO;
+use crate::pipeline::{Pipeline, Proven, ServingSet};
+use crate::worker::{Launcher, Seat};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Who asks here, as the audit trail has it.
+const BY: &str = "the channel";
+
+/// Where golden cases run: a worker of its own, so that those that serve are not disturbed.
+pub struct Trials {
+    launcher: Launcher,
+    device: Option<String>,
+}
+
+impl Trials {
+    /// On the first of the GPUs that jobs run on.
+    pub(crate) fn new(worker: &WorkerSettings) -> Self {
+        Self { launcher: worker.launcher.clone(), device: worker.devices.first().cloned() }
+    }
+}
+
+/// Where states come into service.
+pub struct Desk {
+    pub(super) channel: Channel,
+    pub(super) pipeline: Arc<Pipeline>,
+    gate: Gate,
+    node: SocketAddr,
+    trials: Trials,
+    /// What of the configuration that runs cannot change.
+    fixed: String,
+    state: Mutex<State>,
+    /// True once the agent is to end, for its unit to start it again.
+    restart: watch::Sender<bool>,
+}
+
+struct State {
+    record: Record,
+    trial: Option<Trying>,
+}
+
+/// The trial that runs, or ran last.
+struct Trying {
+    offer: Offer,
+    told: Trial,
+    held: Option<Held>,
+}
+
+impl Desk {
+    /// A desk beside a pipeline that serves. `fixed` is what of its configuration cannot change (`Config::fixed`), `node` where its
+    /// DICOM node listens.
+    pub(crate) fn new(
+        channel: Channel,
+        record: Record,
+        fixed: String,
+        trials: Trials,
+        pipeline: Arc<Pipeline>,
+        gate: Gate,
+        node: SocketAddr,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            channel,
+            pipeline,
+            gate,
+            node,
+            trials,
+            fixed,
+            state: Mutex::new(State { record, trial: None }),
+            restart: watch::channel(false).0,
+        })
+    }
+
+    /// Waits until the agent is to end, for its unit to start it again.
+    pub(crate) fn restarts(&self) -> watch::Receiver<bool> {
+        self.restart.subscribe()
+    }
+
+    /// Answers a request.
+    pub(super) async fn answer(self: Arc<Self>, request: Request) -> Answer {
+        let echo = match request {
+            Request::Status => timeout(ECHO, self.gate.echo(self.node)).await.is_ok_and(|answered| answered.is_ok()),
+            _ => false,
+        };
+        let done = tokio::task::spawn_blocking(move || self.answer_blocking(request, echo)).await;
+        done.unwrap_or_else(|error| {
+            Answer::Refused(Fault::new("agent-broken", Blame::Sund, format!("the request broke off: {error}")))
+        })
+    }
+
+    fn answer_blocking(self: &Arc<Self>, request: Request, node_answers: bool) -> Answer {
+        let (operation, answer) = match request {
+            Request::Status => return Answer::Status(Box::new(standing::status(&self.pipeline, node_answers))),
+            Request::Trial => ("try", self.trial().map(Answer::Trial)),
+            Request::Try(offer) => ("try", self.begin(*offer).map(Answer::Trial)),
+            Request::Activate { state } => ("activate", self.activate(&state)),
+            Request::Revert { state } => ("revert", self.revert(state)),
+            Request::Suspend { package, reason } => {
+                let done = self.pipeline.suspend(&package, &reason, BY);
+                ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
+            }
+            Request::Resume { package } => {
+                let done = self.pipeline.resume(&package, BY);
+                ("resume", done.map(|()| Answer::Suspended { package, off: false }))
+            }
+        };
+        answer.unwrap_or_else(|fault| Answer::Refused(self.pipeline.operation_refused(operation, None, fault)))
+    }
+
+    fn trial(&self) -> Result<Trial, Fault> {
+        let told = self.state().trial.as_ref().map(|trying| trying.told.clone());
+        told.ok_or_else(|| Fault::new("state-not-tried", Blame::Peer, "no state was tried since the agent started"))
+    }
+
+    /// Begins a trial; the one that runs, where it is of the same offer.
+    fn begin(self: &Arc<Self>, offer: Offer) -> Result<Trial, Fault> {
+        trial::admit(&offer)?;
+        let mut state = self.state();
+        if let Some(running) = state.trial.as_ref().filter(|trying| trying.told.standing == TrialStanding::Running) {
+            if running.offer == offer {
+                return Ok(running.told.clone());
+            }
+            let reason = format!("the state {} is being tried; ask again when that has ended", running.told.state);
+            return Err(Fault::new("trial-under-way", Blame::Peer, reason));
+        }
+        let told = Trial { state: offer.state.clone(), standing: TrialStanding::Running, findings: Vec::new() };
+        state.trial = Some(Trying { offer: offer.clone(), told: told.clone(), held: None });
+        drop(state);
+        let desk = Arc::clone(self);
+        std::thread::spawn(move || desk.run(&offer));
+        Ok(told)
+    }
+
+    fn run(&self, offer: &Offer) {
+        tracing::info!(state = offer.state, "a state is tried");
+        let seat = Seat::new(self.trials.launcher.clone(), self.trials.device.clone());
+        let mut tell = |finding: Finding| {
+            tracing::info!(
+                state = offer.state,
+                package = finding.package,
+                check = finding.check,
+                held = finding.held,
+                "{}",
+                finding.text
+            );
+            if let Some(trying) = &mut self.state().trial {
+                trying.told.findings.push(finding);
+            }
+        };
+        let trial = AssertUnwindSafe(|| trial::run(offer, &self.channel, &self.pipeline, &seat, &mut tell));
+        // A trial that never ends would stand in the way of every other.
+        let tried = catch_unwind(trial).unwrap_or_else(|_| {
+            Err(Fault::new("agent-broken", Blame::Sund, "the trial broke off by a defect; the log has it"))
+        });
+        let fault = tried.as_ref().err().cloned();
+        self.pipeline.say(Event::StateTried { state: offer.state.clone(), fault: fault.clone() });
+        if let Some(trying) = &mut self.state().trial {
+            trying.told.standing = fault.map_or(TrialStanding::Held, TrialStanding::Missed);
+            trying.held = tried.ok();
+        }
+    }
+
+    fn activate(&self, name: &str) -> Result<Answer, Fault> {
+        let mut state = self.state();
+        let is_it = |trying: &&mut Trying| trying.told.state == name;
+        let held = state.trial.as_mut().filter(is_it).and_then(|trying| trying.held.take());
+        let Some(Held { kept, config, proven }) = held else {
+            let restarts = *self.restart.borrow();
+            // What is kept may not serve: the box's own configuration does where it could not be taken up.
+            let serves = restarts || self.pipeline.serving_set().state.as_deref() == Some(name);
+            if serves && state.record.serving.as_deref() == Some(name) {
+                // Asked again: the answer got lost.
+                return Ok(Answer::Serves { state: Some(name.to_owned()), restarts });
+            }
+            let reason = format!("the state {name} was not tried, or did not hold, since the agent started");
+            return Err(Fault::new("state-not-tried", Blame::Peer, reason));
+        };
+        let record = state.record.activating(kept);
+        self.serve(&mut state, record, config, proven, false)
+    }
+
+    fn revert(&self, name: Option<String>) -> Result<Answer, Fault> {
+        let mut state = self.state();
+        let is_serving = state.record.serving == name && self.pipeline.serving_set().state == name;
+        if is_serving && !*self.restart.borrow() {
+            return Ok(Answer::Serves { state: name, restarts: false });
+        }
+        let config = match &name {
+            Some(name) => state.record.state(name)?.compose(&self.channel)?,
+            None => config::check(&self.channel.own).map_err(|problems| {
+                let text = config::render(&self.channel.own, &problems);
+                Fault::new("configuration-invalid", Blame::Configuration, text.trim_end())
+            })?,
+        };
+        let record = state.record.reverting(name);
+        self.serve(&mut state, record, config, Vec::new(), true)
+    }
+
+    /// Keeps what is to serve, then has it serve: at once where that can be, else after a restart. On an error nothing changes.
+    fn serve(
+        &self,
+        state: &mut State,
+        record: Record,
+        config: Config,
+        proven: Vec<Proven>,
+        reverted: bool,
+    ) -> Result<Answer, Fault> {
+        record.write(&self.channel.directory)?;
+        let (name, since) = (record.serving.clone(), record.since);
+        state.record = record;
+        let restarts = config.fixed != self.fixed || *self.restart.borrow();
+        self.pipeline.say(Event::StateActivated { state: name.clone(), reverted, restarts });
+        if restarts {
+            self.restart.send_replace(true);
+        } else {
+            let policy = config.policy();
+            let Config { packages, routes, destinations, floors, .. } = config;
+            let set = ServingSet { state: name.clone(), since, packages, routes, destinations, floors };
+            // What is called is routed; what is no longer routed is not called.
+            self.pipeline.serve(set, proven);
+            self.gate.change(policy);
+        }
+        Ok(Answer::Serves { state: name, restarts })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,223 @@
+//! What the agent keeps of what serves: one file, replaced as a whole, so that a power cut leaves the one before or the one after.
+//! What is kept is no proof: at each start its files are opened, compared and checked again. Where they do not hold, the box's own
+//! configuration serves, and everybody is told.
+use crate::config::{self, Channel, Config, Deployment, RoutePlan, check_deployed, sha256};
+use crate::fault::{Blame, Fault};
+use crate::limits::channel::MAX_RECORD;
+use crate::model::Package;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The record's name in the directory.
+const FILE: &str = "serving.json";
+/// What a record is that is read here.
+const FORMAT: u32 = 1;
+/// States that are kept: the one that serves and the one before.
+const MOST: usize = 2;
+
+/// What serves, and what served before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    format: u32,
+    /// Name of the state that serves; `None`: the box's own configuration.
+    pub(super) serving: Option<String>,
+    /// Since when.
+    pub(super) since: SystemTime,
+    /// States, the newest first.
+    states: Vec<Kept>,
+}
+
+/// A state that held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Its name.
+    pub(super) name: String,
+    /// Its configuration; `None`: the box's own.
+    pub(super) configuration: Option<KeptFile>,
+    /// Its packages, each with its digest.
+    pub(super) packages: Vec<KeptFile>,
+    /// What its routes run.
+    pub(super) routes: BTreeMap<String, RoutePlan>,
+}
+
+/// A file as it was when the state was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptFile {
+    /// Where the updater has put it.
+    pub(super) path: PathBuf,
+    /// Of a configuration its SHA-256, of a package its digest.
+    pub(super) digest: String,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { format: FORMAT, serving: None, since: SystemTime::now(), states: Vec::new() }
+    }
+}
+
+impl Record {
+    /// What a directory holds; nothing where nothing was ever activated.
+    pub(super) fn read(directory: &Path) -> Result<Self, Fault> {
+        let path = directory.join(FILE);
+        let unreadable = |why: String| {
+            let reason = format!("{}, which says what serves, cannot be read: {why}", path.display());
+            Fault::new("state-record-unreadable", Blame::Box, reason)
+        };
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            file => file.map_err(|error| unreadable(error.to_string()))?,
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_RECORD).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
+        let record: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if record.format != FORMAT {
+            return Err(unreadable(format!("it is of format {}, {FORMAT} is known here", record.format)));
+        }
+        Ok(record)
+    }
+
+    /// Puts the record in the place of the one before, on stable storage.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), Fault> {
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(directory)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.as_file().sync_all()?;
+            file.persist(directory.join(FILE)).map_err(|error| error.error)?;
+            // The name is on stable storage with its directory alone.
+            File::open(directory)?.sync_all()
+        };
+        write().map_err(|error| {
+            let reason = format!("what is to serve cannot be kept in {}: {error}", directory.display());
+            Fault::new("state-not-kept", Blame::Box, reason)
+        })
+    }
+
+    /// The same with a state that serves from now on; the one that served stays, and none before it.
+    pub(super) fn activating(&self, kept: Kept) -> Self {
+        let before = self.states.iter().find(|state| Some(&state.name) == self.serving.as_ref());
+        let before = before.or(self.states.first()).filter(|state| state.name != kept.name).cloned();
+        let serving = Some(kept.name.clone());
+        let states = std::iter::once(kept).chain(before).take(MOST).collect();
+        Self { serving, states, ..Self::default() }
+    }
+
+    /// The same where a state of those that are kept, or the box's own configuration, serves from now on.
+    pub(super) fn reverting(&self, state: Option<String>) -> Self {
+        Self { serving: state, states: self.states.clone(), ..Self::default() }
+    }
+
+    /// A state that is kept.
+    pub(super) fn state(&self, name: &str) -> Result<&Kept, Fault> {
+        self.states.iter().find(|state| state.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.states.iter().map(|state| state.name.as_str()).collect();
+            let reason = format!("the state {name} is not kept here; those that are: {}", names.join(", "));
+            Fault::new("state-not-kept-here", Blame::Peer, reason)
+        })
+    }
+}
+
+impl Kept {
+    /// Opens and checks the state again: it must be what was tried.
+    pub(super) fn compose(&self, channel: &Channel) -> Result<Config, Fault> {
+        let altered = |path: &Path| {
+            let reason = format!("{} of the state {} is not the file that was tried", path.display(), self.name);
+            Fault::new("state-altered", Blame::Box, reason)
+        };
+        let mut packages = Vec::new();
+        for KeptFile { path, digest } in &self.packages {
+            let package = Package::open(path)?;
+            if package.digest != *digest {
+                return Err(altered(path));
+            }
+            packages.push(package);
+        }
+        let path = self.configuration.as_ref().map_or(&channel.own, |file| &file.path);
+        let invalid = |problems: Vec<config::Problem>| {
+            Fault::new("configuration-invalid", Blame::Configuration, config::render(path, &problems).trim_end())
+        };
+        let text = config::read(path).map_err(|problem| invalid(vec![problem]))?;
+        if self.configuration.as_ref().is_some_and(|file| file.digest != sha256(&text)) {
+            return Err(altered(path));
+        }
+        let deployment = Deployment { packages, routes: self.routes.clone() };
+        check_deployed(&text, self.configuration.is_none(), channel, &deployment).map_err(invalid)
+    }
+}
+
+/// What an agent is to serve: a state that was activated, or the box's own configuration.
+pub struct Served {
+    /// It holds.
+    pub config: Config,
+    /// The state that it is of.
+    pub(crate) state: Option<String>,
+    /// Since when it serves.
+    pub(crate) since: SystemTime,
+    pub(crate) record: Record,
+    /// The state that should serve and cannot, and why.
+    pub(crate) lost: Option<(String, Fault)>,
+}
+
+impl From<Config> for Served {
+    /// Takes up what was activated, where there is a channel; the box's own configuration where nothing was, or where it does not
+    /// hold any more.
+    fn from(own: Config) -> Self {
+        let now = SystemTime::now();
+        let alone = |config, record, lost| Self { config, state: None, since: now, record, lost };
+        let Some(channel) = own.channel.clone() else { return alone(own, Record::default(), None) };
+        let record = match Record::read(&channel.directory) {
+            Ok(record) => record,
+            Err(fault) => return alone(own, Record::default(), Some(("(unknown)".to_owned(), fault))),
+        };
+        let Some(name) = record.serving.clone() else {
+            let since = record.since;
+            return Self { since, ..alone(own, record, None) };
+        };
+        match record.state(&name).and_then(|kept| kept.compose(&channel)) {
+            Ok(config) => Self { config, state: Some(name), since: record.since, record, lost: None },
+            Err(fault) => alone(own, record, Some((name, fault))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(name: &str) -> Kept {
+        Kept { name: name.into(), configuration: None, packages: Vec::new(), routes: BTreeMap::new() }
+    }
+
+    fn names(record: &Record) -> Vec<&str> {
+        record.states.iter().map(|state| state.name.as_str()).collect()
+    }
+
+    #[test]
+    fn the_state_that_serves_and_the_one_before_are_kept_and_none_else() {
+        let record = Record::default().activating(kept("a")).activating(kept("b")).activating(kept("c"));
+        assert_eq!((names(&record), record.serving.as_deref()), (vec!["c", "b"], Some("c")));
+        let back = record.reverting(Some("b".into()));
+        assert_eq!((names(&back), back.serving.as_deref()), (vec!["c", "b"], Some("b")));
+        assert_eq!(names(&back.activating(kept("d"))), ["d", "b"], "what failed is not fallen back to");
+        assert_eq!(names(&back.reverting(None).activating(kept("b"))), ["b", "c"]);
+        assert_eq!(record.state("a").unwrap_err().code, "state-not-kept-here");
+    }
+
+    #[test]
+    fn a_record_reads_back_and_a_damaged_one_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Record::read(folder.path()).unwrap().serving, None);
+        let record = Record::default().activating(kept("a"));
+        record.write(folder.path()).unwrap();
+        assert_eq!(Record::read(folder.path()).unwrap(), record);
+        for damaged in ["", "{", "{\"format\":2,\"serving\":null,\"since\":0,\"states\":[]}"] {
+            std::fs::write(folder.path().join(FILE), damaged).unwrap();
+            assert_eq!(Record::read(folder.path()).unwrap_err().code, "state-record-unreadable");
+        }
+        let nowhere = folder.path().join("nowhere");
+        assert_eq!(record.write(&nowhere).unwrap_err().code, "state-not-kept");
+    }
+}

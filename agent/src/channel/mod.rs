@@ -1,0 +1,16 @@
+//! How a state comes into service: the updater offers it on a local socket, the agent tries it beside what serves, and only what
+//! held is activated, as a whole and durably. What the updater has downloaded and verified is checked here once more, by the same
+//! checker and the same golden cases as everything else.
+//!
+//! Agent and updater share no code: they meet by lines of JSON, whose shapes are frozen by golden files on both sides.
+mod desk;
+mod kept;
+mod protocol;
+mod socket;
+mod standing;
+mod trial;
+
+pub use desk::{Desk, Trials};
+pub use kept::Served;
+pub use protocol::{AgentStatus, Answer, Finding, ModelStatus, Offer, OfferedPackage, Request, Trial, TrialStanding};
+pub use socket::Channel;

@@ -1,0 +1,171 @@
+//! What the updater asks and the agent answers: a line of JSON each, one of each for a connection. Frozen by the golden files in
+//! agent/tests/goldens/channel, which the updater's own tests hold as well.
+use crate::config::RoutePlan;
+use crate::fault::Fault;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What the agent is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How it stands.
+    Status,
+    /// Try a state beside the one that serves. Answers at once with [`Answer::Trial`]; asked again by [`Request::Trial`].
+    Try(Box<Offer>),
+    /// How the trial stands.
+    Trial,
+    /// Serve what was tried, from the next job on. Only after a trial that held.
+    Activate {
+        /// Name of the state.
+        state: String,
+    },
+    /// Serve an earlier state again, or the box's own configuration.
+    Revert {
+        /// Name of a state that the agent still keeps; absent: the box's own configuration.
+        state: Option<String>,
+    },
+    /// Switch a model off at once, whatever the state says, until it is resumed.
+    Suspend {
+        /// Name of the package.
+        package: String,
+        /// Why, for the audit log and for people.
+        reason: String,
+    },
+    /// Take a suspension back.
+    Resume {
+        /// Name of the package.
+        package: String,
+    },
+}
+
+/// A state to try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offer {
+    /// Name of the state.
+    pub state: String,
+    /// The configuration, a file that the agent may read; absent: the one that it was started with.
+    pub configuration: Option<PathBuf>,
+    /// Packages, files that the agent may read. They replace those of the configuration.
+    pub packages: Vec<OfferedPackage>,
+    /// What each route runs. A route of the configuration that is not named here runs nothing.
+    pub routes: BTreeMap<String, RoutePlan>,
+}
+
+/// A package to try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferedPackage {
+    /// The packed file.
+    pub file: PathBuf,
+    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Name of the package, as in its manifest.
+    pub name: String,
+}
+
+/// What the agent answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// How it stands.
+    Status(Box<AgentStatus>),
+    /// How the trial stands.
+    Trial(Trial),
+    /// What serves from now on.
+    Serves {
+        /// Name of the state; absent: the box's own configuration.
+        state: Option<String>,
+        /// The agent ends and is started again to serve it.
+        restarts: bool,
+    },
+    /// The suspension is kept, or was taken back.
+    Suspended {
+        /// Name of the package.
+        package: String,
+        /// Whether it is off now.
+        off: bool,
+    },
+    /// Not done.
+    Refused(Fault),
+}
+
+/// How the agent stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Version of the agent.
+    pub version: String,
+    /// Name of the state that serves; absent: the box's own configuration.
+    pub state: Option<String>,
+    /// `gpu` or `cpu`: the best class of engine that serves now.
+    pub engine_class: String,
+    /// Studies that are worked on now.
+    pub running: u32,
+    /// Whether the DICOM node answers its own echo.
+    pub node_answers: bool,
+    /// The models that serve.
+    pub models: Vec<ModelStatus>,
+}
+
+/// How a model stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// Name of the package.
+    pub name: String,
+    /// Version of the package.
+    pub version: String,
+    /// Digest of the package.
+    pub digest: String,
+    /// `active`, `checking`, `waiting`, `off` or `suspended`.
+    pub standing: String,
+    /// Why it is off or waits.
+    pub reason: Option<String>,
+    /// The engine that serves it, in words.
+    pub engine: Option<String>,
+    /// Jobs since it was activated that ended with an answer.
+    pub answered: u64,
+    /// Jobs since it was activated that failed, but for those that a suspension ended.
+    pub failed: u64,
+    /// Median time of an answer, in milliseconds: the steps of the model, without the wait for a worker.
+    pub median_ms: Option<f64>,
+}
+
+/// A trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Name of the state.
+    pub state: String,
+    /// How it stands.
+    pub standing: TrialStanding,
+    /// What was found out, one line for each package and each check, with its figures.
+    pub findings: Vec<Finding>,
+}
+
+/// How a trial stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrialStanding {
+    /// It runs.
+    Running,
+    /// All of it held.
+    Held,
+    /// It did not hold.
+    Missed(Fault),
+}
+
+/// One thing that a trial found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Name of the package; absent: the configuration.
+    pub package: Option<String>,
+    /// `configuration`, `opened`, `engine`, `golden-cases`.
+    pub check: String,
+    /// Whether it held.
+    pub held: bool,
+    /// In words, with the figures.
+    pub text: String,
+    /// How long it took, in milliseconds.
+    pub ms: f64,
+}

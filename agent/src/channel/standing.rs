@@ -1,0 +1,22 @@
+//! How the agent stands, for the updater: what it watches after an activation.
+use super::protocol::{AgentStatus, ModelStatus};
+use crate::pipeline::{ModelFigures, Pipeline};
+
+/// The state at this instant.
+pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
+    let engine_class = if pipeline.serves_on_gpu() { "gpu" } else { "cpu" };
+    AgentStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: pipeline.serving_set().state.clone(),
+        engine_class: engine_class.to_owned(),
+        running: pipeline.running(),
+        node_answers,
+        models: pipeline.model_figures().into_iter().map(model).collect(),
+    }
+}
+
+fn model(figures: ModelFigures) -> ModelStatus {
+    let ModelFigures { name, version, digest, standing, reason, engine, answered, failed, median } = figures;
+    let (standing, median_ms) = (standing.to_owned(), median.map(|time| time.as_secs_f64() * 1e3));
+    ModelStatus { name, version, digest, standing, reason, engine, answered, failed, median_ms }
+}
