@@ -7,6 +7,7 @@ pub mod agent;
 pub mod bundle;
 pub mod ddi;
 pub mod descriptor;
+pub mod documents;
 pub mod fault;
 pub mod limits;
 pub mod state;

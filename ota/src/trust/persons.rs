@@ -1,44 +1,20 @@
 //! Whose a key is. A threshold of TUF counts keys; the region's counts persons, so one person has one key in a role.
 //!
 //! `trust/approvers.json`, a target that the role `targets` signs, says whose each key is.
+use crate::documents::{APPROVERS, Approvers};
 use crate::fault::{Blame, Fault};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::schema::{Delegations, RoleType, Root};
 
-/// Path of the target.
-pub(super) const TARGET: &str = "trust/approvers.json";
-
-/// Whose each key is, format 1.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Approvers {
-    format: u32,
-    /// Name of a person: the key IDs (TUF `KEYID`, 64 lower-case hexadecimal digits) of that person's keys, in all roles.
-    persons: BTreeMap<String, Vec<String>>,
+/// Reads `trust/approvers.json`.
+pub(super) fn parse(bytes: &[u8]) -> Result<Approvers, Fault> {
+    Approvers::parse(bytes).map_err(|fault| Fault::new("approvers-invalid", Blame::Region, fault.reason))
 }
 
-impl Approvers {
-    /// Reads the target.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
-        let refused = |reason: String| Fault::new("approvers-invalid", Blame::Region, format!("{TARGET}: {reason}"));
-        let approvers: Self = serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))?;
-        if approvers.format != 1 {
-            return Err(refused(format!("has format {}; this updater reads 1: update it first", approvers.format)));
-        }
-        let mut known = BTreeSet::new();
-        match approvers.persons.values().flatten().find(|keyid| !known.insert(keyid.as_str())) {
-            Some(keyid) => Err(refused(format!("gives the key {keyid} to two persons"))),
-            None => Ok(approvers),
-        }
-    }
-
-    fn of(&self, keyid: &Decoded<Hex>) -> Option<&str> {
-        let keyid = super::hex(keyid);
-        self.persons.iter().find(|(_, keys)| keys.contains(&keyid)).map(|(person, _)| person.as_str())
-    }
+fn of<'a>(approvers: &'a Approvers, keyid: &Decoded<Hex>) -> Option<&'a str> {
+    approvers.person(&super::hex(keyid))
 }
 
 /// Refuses a root in which one key stands under two names for the same role: its holder would count twice.
@@ -73,13 +49,14 @@ pub(super) fn check_delegation(
     }
     let approvers = approvers.ok_or_else(|| {
         let reason = format!(
-            "`{role}` needs {} persons, and the region lists no {TARGET} that says whose the keys are",
+            "`{role}` needs {} persons, and the region lists no {APPROVERS} that says whose the keys are",
             delegated.threshold
         );
         Fault::new("approvers-missing", Blame::Region, reason)
     })?;
-    if let Some(nobody) = delegated.keyids.iter().find(|keyid| approvers.of(keyid).is_none()) {
-        let reason = format!("`{role}` is delegated to the key {}, which {TARGET} gives to nobody", super::hex(nobody));
+    if let Some(nobody) = delegated.keyids.iter().find(|keyid| of(approvers, keyid).is_none()) {
+        let reason =
+            format!("`{role}` is delegated to the key {}, which {APPROVERS} gives to nobody", super::hex(nobody));
         return Err(Fault::new("key-of-nobody", Blame::Region, reason));
     }
     check_persons(role, &delegated.keyids, approvers)
@@ -88,7 +65,7 @@ pub(super) fn check_delegation(
 fn check_persons(role: &str, keyids: &[Decoded<Hex>], approvers: &Approvers) -> Result<(), Fault> {
     let mut known: BTreeMap<&str, &Decoded<Hex>> = BTreeMap::new();
     for keyid in keyids {
-        let Some(person) = approvers.of(keyid) else { continue };
+        let Some(person) = of(approvers, keyid) else { continue };
         if known.insert(person, keyid).is_some_and(|earlier| earlier != keyid) {
             return Err(two_keys(role, &format!("{person} has two keys")));
         }

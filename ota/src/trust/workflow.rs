@@ -5,10 +5,11 @@
 //! withhold the newer ones), keeps its datastore by files that a power cut tears and then takes for absent, lets one role that
 //! is missing hide all others, believes a length of any size that the snapshot's key has signed, and asks for targets under
 //! `HASH.os/name` where the specification has `os/HASH.name`.
-use super::persons::{self, Approvers};
+use super::persons;
 use super::seen::{self, Seen};
 use super::store::Store;
 use super::{Delegated, Freshness, signatures};
+use crate::documents::{APPROVERS, Approvers};
 use crate::fault::{Blame, Fault};
 use crate::limits::metadata;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -255,10 +256,10 @@ async fn targets(store: &Store, root: &Root, snapshot: &Snapshot, started: Time)
 
 /// Whose the keys are, where the region says so.
 async fn approvers(store: &Store, root: &Root, targets: &Targets) -> Result<Option<Approvers>, Fault> {
-    let name = TargetName::new(persons::TARGET).map_err(|error| malformed("targets", &error.to_string()))?;
+    let name = TargetName::new(APPROVERS).map_err(|error| malformed("targets", &error.to_string()))?;
     let Some(target) = targets.targets.get(&name) else { return Ok(None) };
-    let bytes = store.target(persons::TARGET, target, metadata::MAX_APPROVERS).await?;
-    let approvers = Approvers::parse(&bytes)?;
+    let bytes = store.target(APPROVERS, target, metadata::MAX_APPROVERS).await?;
+    let approvers = persons::parse(&bytes)?;
     persons::check_root_persons(root, &approvers)?;
     Ok(Some(approvers))
 }
