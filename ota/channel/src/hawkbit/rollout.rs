@@ -35,12 +35,12 @@ pub struct Plan {
 pub struct Group {
     /// Name.
     pub name: String,
-    /// Per cent of all boxes of the filter (hawkBit 1.0; before, of those left). The last group has 100: it takes what is left.
+    /// Per cent of all boxes of the filter (hawkBit 0.5 and later). The last group has 100: it takes what is left.
     pub percent: f32,
 }
 
 /// What is asked of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Starts it, as soon as hawkBit has filled its groups.
     Start,
