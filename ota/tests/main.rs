@@ -3,7 +3,6 @@ mod bundles;
 mod documents;
 mod hawkbit_answers;
 mod interop;
-mod refusals;
 mod region;
 mod goldens;
 mod shapes;

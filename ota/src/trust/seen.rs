@@ -20,6 +20,8 @@ pub(super) struct Seen {
     /// The latest time at which metadata held. A clock that was wrong towards the future finds all of it expired, so that it
     /// leaves no trace here and the box takes updates again once it is set right.
     pub(super) latest: Option<Timestamp>,
+    /// What the box was provisioned with when it saw `root`, by its hash: SHA-256, hexadecimal.
+    pub(super) anchor: Option<String>,
     /// root.json, as it was signed.
     pub(super) root: Option<String>,
     /// timestamp.json, as it was signed.

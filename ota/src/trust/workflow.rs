@@ -12,6 +12,7 @@ use super::{Delegated, Freshness, signatures};
 use crate::documents::{APPROVERS, Approvers};
 use crate::fault::{Blame, Fault};
 use crate::limits::metadata;
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp as Time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,8 +37,7 @@ pub(super) async fn update(
     started: Time, // TUF 5.1: the fixed update start time
     seen: &mut Seen,
 ) -> Result<Metadata, Fault> {
-    let root = trusted_root(provisioned, seen)?;
-    let root = newest_root(store, root, started, seen).await?;
+    let root = newest_root(store, trusted_root(provisioned, seen)?, started, seen).await?;
     let timestamp = timestamp(store, &root, freshness, started, seen).await?;
     let snapshot = snapshot(store, &root, &timestamp, freshness, started, seen).await?;
     let targets = targets(store, &root, &snapshot, started).await?;
@@ -51,37 +51,56 @@ pub(super) async fn update(
     Ok(Metadata { targets, delegated, expires: first })
 }
 
-/// TUF 5.2: the trusted root metadata; the newer one of what the box was provisioned with and what it has seen since.
-fn trusted_root(provisioned: &[u8], seen: &Seen) -> Result<Root, Fault> {
-    let read = |bytes: &[u8]| -> Result<Root, Fault> {
+/// Where the chain of roots begins.
+struct Anchor {
+    /// The trusted root, and its text.
+    root: Root,
+    text: String,
+    /// The newest root that this box has seen, by whichever way it came to it.
+    seen: Option<Root>,
+    /// What the box was provisioned with, by its hash.
+    provisioned: String,
+}
+
+/// TUF 5.2: the trusted root metadata. What the box has seen goes on from what it was provisioned with; a box that was
+/// provisioned anew begins there again, so that another region's root is not passed over.
+fn trusted_root(provisioned: &[u8], seen: &Seen) -> Result<Anchor, Fault> {
+    let read = |bytes: &[u8]| -> Result<(Root, String), Fault> {
         let root: Signed<Root> = parse(bytes, "root")?;
         signatures::by_root(&root.signed, &root, "root")?;
         persons::check_root(&root.signed)?;
-        Ok(root.signed)
+        Ok((root.signed, text(bytes.to_vec(), "root")?))
     };
+    let digest = super::hex(digest(&SHA256, provisioned).as_ref());
     let provisioned = read(provisioned).map_err(|fault| {
         let reason = format!("the root metadata that this box was provisioned with does not hold: {fault}");
         Fault::new("root-invalid", Blame::Configuration, reason)
     })?;
-    match &seen.root {
-        Some(seen) => {
-            let seen = read(seen.as_bytes()).map_err(|fault| seen::damaged(&fault.reason))?;
-            Ok(if seen.version > provisioned.version { seen } else { provisioned })
-        }
-        None => Ok(provisioned),
-    }
+    let kept = seen.root.as_ref().map(|root| read(root.as_bytes()));
+    let kept = kept.transpose().map_err(|fault| seen::damaged(&fault.reason))?;
+    let newest = kept.as_ref().map(|(root, _)| root.clone());
+    let goes_on = seen.anchor.as_ref() == Some(&digest);
+    let (root, text) = kept.filter(|_| goes_on).unwrap_or(provisioned);
+    Ok(Anchor { root, text, seen: newest, provisioned: digest })
 }
 
 /// TUF 5.3: update the root role.
-async fn newest_root(store: &Store, trusted: Root, started: Time, seen: &mut Seen) -> Result<Root, Fault> {
-    let mut root = trusted;
-    let before = (role_keys(&root, RoleType::Timestamp), role_keys(&root, RoleType::Snapshot));
+async fn newest_root(store: &Store, anchor: Anchor, started: Time, seen: &mut Seen) -> Result<Root, Fault> {
+    let Anchor { mut root, mut text, seen: newest, provisioned } = anchor;
+    let online_keys = |root: &Root| (role_keys(root, RoleType::Timestamp), role_keys(root, RoleType::Snapshot));
+    let before = online_keys(newest.as_ref().unwrap_or(&root));
+    let newest = newest.map_or(0, |newest| newest.version.get());
     // 5.3.3: no more than a bounded number of them.
     let last = root.version.get().saturating_add(metadata::MAX_ROOT_UPDATES);
-    // 5.3.2: let N denote the version of the trusted root; 5.3.3: try N+1, up to a number of bytes. 5.3.9: repeat.
-    while let Some(bytes) =
-        store.optional_metadata(&format!("{}.root.json", root.version.get() + 1), metadata::MAX_ROOT).await?
-    {
+    loop {
+        // 5.3.8: keep it; not before the chain has come to where this box was already.
+        if root.version.get() >= newest {
+            seen.root = Some(text);
+            seen.anchor = Some(provisioned.clone());
+        }
+        // 5.3.2: let N denote the version of the trusted root; 5.3.3: try N+1, up to a number of bytes.
+        let next = format!("{}.root.json", root.version.get().saturating_add(1));
+        let Some(bytes) = store.optional_metadata(&next, metadata::MAX_ROOT).await? else { break };
         if root.version.get() == last {
             let reason = format!(
                 "the store has more than {} roots one after the other: provision this box with a newer one",
@@ -98,15 +117,19 @@ async fn newest_root(store: &Store, trusted: Root, started: Time, seen: &mut See
         if next.signed.version.get() != root.version.get() + 1 {
             return Err(rolled_back("root", next.signed.version.get(), root.version.get() + 1));
         }
-        // 5.3.7 and 5.3.8: this is the trusted root now. 5.3.6: its expiry does not matter yet.
+        // 5.3.7: this is the trusted root now. 5.3.6: its expiry does not matter yet. 5.3.9: repeat.
         root = next.signed;
-        seen.root = Some(text(bytes, "root")?);
+        text = self::text(bytes, "root")?;
+    }
+    // A root that this box has seen is not withheld from it because it was provisioned anew.
+    if root.version.get() < newest {
+        return Err(rolled_back("root", root.version.get(), newest));
     }
     // 5.3.10: freeze attack.
     check_expiry("root", root.expires, started)?;
     // 5.3.11: where the keys of timestamp or snapshot were rotated, what they signed is forgotten, so that the region recovers
     // from versions that a thief has driven up.
-    if before != (role_keys(&root, RoleType::Timestamp), role_keys(&root, RoleType::Snapshot)) {
+    if before != online_keys(&root) {
         seen.timestamp = None;
         seen.snapshot = None;
     }
