@@ -1,5 +1,5 @@
 //! The agent's side of the socket, for tests: speaks the protocol on a real Unix socket, and keeps what it serves as the agent does.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use sund_ota::agent::{AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, Trial, TrialStanding};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -15,6 +15,8 @@ pub struct Serving {
     pub kept: Vec<Offer>,
     tried: Option<Offer>,
     polls_left: u32,
+    /// How often a trial is asked for until it is done.
+    pub trial_polls: u32,
     pub trials: u32,
     pub activations: Vec<String>,
     pub reverts: Vec<Option<String>>,
@@ -30,7 +32,6 @@ pub struct Serving {
 /// A running agent; ends with its runtime.
 #[derive(Clone)]
 pub struct Agent {
-    pub socket: PathBuf,
     serving: Arc<Mutex<Serving>>,
 }
 
@@ -39,7 +40,7 @@ impl Agent {
         let socket = directory.join("agent.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let serving = Serving { engine_class: "cpu".to_owned(), ..Serving::default() };
-        let agent = Self { socket, serving: Arc::new(Mutex::new(serving)) };
+        let agent = Self { serving: Arc::new(Mutex::new(serving)) };
         let served = agent.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -80,7 +81,7 @@ impl Agent {
                     );
                 }
                 serving.tried = Some(*offer);
-                serving.polls_left = 1;
+                serving.polls_left = serving.trial_polls.max(1);
                 serving.trials += 1;
                 serving.trial()
             }

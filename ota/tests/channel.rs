@@ -49,6 +49,8 @@ pub struct ServerAction {
     pub is_canceling: bool,
     /// Feedback while it was open.
     pub feedback: Vec<Feedback>,
+    /// Feedback after it was closed.
+    pub late: u32,
     /// Feedback to its cancel action.
     pub cancel_feedback: Vec<Feedback>,
 }
@@ -105,6 +107,7 @@ impl Channel {
             needs_confirmation: false,
             is_canceling: false,
             feedback: Vec::new(),
+            late: 0,
             cancel_feedback: Vec::new(),
         });
     }
@@ -154,9 +157,13 @@ impl Channel {
                 None => StatusCode::NOT_FOUND.into_response(),
             },
             (method, [kind, id, rest @ ..]) => {
-                let Some(action) = told.actions.iter_mut().find(|action| action.id == *id && action.is_open) else {
-                    return StatusCode::GONE.into_response();
+                let Some(action) = told.actions.iter_mut().find(|action| action.id == *id) else {
+                    return StatusCode::NOT_FOUND.into_response();
                 };
+                if !action.is_open {
+                    action.late += 1;
+                    return StatusCode::GONE.into_response();
+                }
                 match (method, *kind, rest) {
                     ("GET", "deploymentBase" | "confirmationBase", []) => json_answer(&deployment(action, &base)),
                     ("GET", "cancelAction", []) => {

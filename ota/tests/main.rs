@@ -2,6 +2,9 @@
 mod agent;
 mod appliance;
 mod channel;
+mod conversation;
 mod deployment;
+mod kill;
 mod region;
 mod shapes;
+mod threats;

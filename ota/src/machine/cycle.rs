@@ -9,6 +9,9 @@ use crate::identity;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+/// Characters of what the server calls a version.
+const MAX_VERSION: usize = 64;
+
 /// What a cycle came to.
 #[derive(Debug)]
 pub enum Next {
@@ -88,8 +91,10 @@ impl Machine {
                 Ok(descriptor) => (Some(descriptor), Step::Candidate),
                 Err(fault) => (None, Step::Ended { outcome: Outcome::failed(End::Refused, fault, Vec::new()) }),
             };
+            let version = deployment.deployment.chunks.first().map_or("", |chunk| &chunk.version);
+            let version = version.chars().take(MAX_VERSION).collect();
             let mut action =
-                Action { id: link.id.clone(), descriptor, since: super::now(), files: Vec::new(), os: None, step };
+                Action { id: link.id.clone(), descriptor, since: super::now(), version, files: Vec::new(), os: None, step };
             // The same action with the same state: it was tried here, and is not tried again. A new action is.
             if let Some(last) = self.record.last.as_ref().filter(|last| is_same(last, &action)) {
                 action.step = last.step.clone();
@@ -149,7 +154,7 @@ impl Machine {
         action.step = Step::Ended { outcome: outcome.clone() };
         if let (End::Active, Some(descriptor)) = (outcome.end, action.descriptor.clone()) {
             record.good.retain(|good| good.descriptor != descriptor);
-            record.good.insert(0, Good { files: action.files.clone(), descriptor, since: outcome.at });
+            record.good.insert(0, Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at });
             record.good.truncate(KEPT_STATES);
         }
         self.keep(record).map_err(DdiError::Fault)?;
@@ -161,7 +166,8 @@ impl Machine {
 
     /// Active | RolledBack → Reported.
     async fn report(&mut self, outcome: &Outcome) -> Result<Next, DdiError> {
-        let reason = outcome.fault.iter().map(ToString::to_string);
+        // The code first: a server may cut the line.
+        let reason = outcome.fault.iter().map(|fault| format!("{}: {}", fault.code, fault.reason));
         let lines = reason.chain(outcome.details.iter().cloned()).collect();
         let closed = feedback(Execution::Closed, outcome.finished(), None, lines);
         match self.ddi.feedback(self.action_id(), &closed).await {

@@ -40,6 +40,8 @@ pub struct Action {
     pub descriptor: Option<Descriptor>,
     /// When it was taken up, in seconds since 1970.
     pub since: i64,
+    /// What the server calls the version of it.
+    pub version: String,
     /// Hashes of its payloads, from the time that they are here.
     pub files: Vec<String>,
     /// The operating system that came with it, from its installation on.
@@ -136,6 +138,8 @@ pub enum End {
 pub struct Good {
     /// What names it.
     pub descriptor: Descriptor,
+    /// What the server calls the version of it.
+    pub version: String,
     /// Hashes of its payloads.
     pub files: Vec<String>,
     /// Since when, in seconds since 1970.

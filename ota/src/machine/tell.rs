@@ -37,6 +37,8 @@ impl Machine {
         }
         if let Some(good) = self.record.good.first() {
             data.insert("good".to_owned(), state_name(&good.descriptor).to_owned());
+            // The name by which some servers (gooseBit) look up what a box has.
+            data.insert("sw_version".to_owned(), good.version.clone());
         }
         match self.agent.status().await {
             Ok(status) => {
