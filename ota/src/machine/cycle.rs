@@ -93,8 +93,15 @@ impl Machine {
             };
             let version = deployment.deployment.chunks.first().map_or("", |chunk| &chunk.version);
             let version = version.chars().take(MAX_VERSION).collect();
-            let mut action =
-                Action { id: link.id.clone(), descriptor, since: super::now(), version, files: Vec::new(), os: None, step };
+            let mut action = Action {
+                id: link.id.clone(),
+                descriptor,
+                since: super::now(),
+                version,
+                files: Vec::new(),
+                os: None,
+                step,
+            };
             // The same action with the same state: it was tried here, and is not tried again. A new action is.
             if let Some(last) = self.record.last.as_ref().filter(|last| is_same(last, &action)) {
                 action.step = last.step.clone();
@@ -154,7 +161,10 @@ impl Machine {
         action.step = Step::Ended { outcome: outcome.clone() };
         if let (End::Active, Some(descriptor)) = (outcome.end, action.descriptor.clone()) {
             record.good.retain(|good| good.descriptor != descriptor);
-            record.good.insert(0, Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at });
+            record.good.insert(
+                0,
+                Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at },
+            );
             record.good.truncate(KEPT_STATES);
         }
         self.keep(record).map_err(DdiError::Fault)?;
