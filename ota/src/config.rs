@@ -379,7 +379,7 @@ impl Window {
 }
 
 /// A base of addresses: https, or http on this machine alone, with a slash at its end.
-fn base(key: &str, mut url: Url) -> Result<Url, String> {
+pub fn base(key: &str, mut url: Url) -> Result<Url, String> {
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
         return Err(format!("`{key}` is an https address; http does for this machine alone"));
     }

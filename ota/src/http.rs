@@ -19,15 +19,15 @@ use url::Url;
 /// Bytes in a second below which a download is no progress, against one who sends a byte now and then.
 pub const MIN_RATE: u64 = 1024;
 /// Longest time for a file of metadata, all tries together, against slow data.
-const METADATA_TIME: Duration = Duration::from_secs(60);
+const METADATA_TIME: Duration = Duration::from_mins(1);
 /// Tries for a file of metadata.
 const METADATA_TRIES: u32 = 3;
 /// Longest time for one request of the protocol.
-const REQUEST_TIME: Duration = Duration::from_secs(60);
+const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// Longest time without a byte.
 const READ_TIME: Duration = Duration::from_secs(30);
 /// Longest wait that `Retry-After` can ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// Bytes read at once from a download that was kept.
 const KEPT_CHUNK: usize = 256 * 1024;
 
@@ -290,7 +290,7 @@ impl Fetch {
                     tracing::info!(url = %self.url, at = self.at, reason, "the download broke and is taken up again");
                     self.transport.seen.set_trouble(format!("{}: {reason}", self.url));
                     wait = if self.at > before { Duration::from_millis(500) } else { wait * 2 };
-                    wait = wait.min(Duration::from_secs(60));
+                    wait = wait.min(Duration::from_mins(1));
                     tokio::select! {
                         () = tokio::time::sleep(asked.unwrap_or(wait)) => {}
                         () = self.sender.closed() => return None,

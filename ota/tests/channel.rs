@@ -27,6 +27,8 @@ pub struct Told {
     pub attributes: BTreeMap<String, String>,
     /// Polls so far.
     pub polls: u32,
+    /// Sends who asks for a descriptor elsewhere.
+    pub redirects: bool,
     /// Answers polls with 503 and `Retry-After` of so many seconds.
     pub busy: Option<u32>,
     /// Longest stretch of a target in one answer before the connection breaks.
@@ -151,6 +153,10 @@ impl Channel {
                 let data: ConfigData = serde_json::from_slice(body).expect("configData");
                 told.attributes = data.data;
                 StatusCode::OK.into_response()
+            }
+            ("GET", ["artifacts", ..]) if told.redirects => {
+                let elsewhere = format!("http://{address}/repository/elsewhere.json");
+                (StatusCode::FOUND, [(header::LOCATION, elsewhere)]).into_response()
             }
             ("GET", ["artifacts", id]) => match told.actions.iter().find(|action| action.id == *id) {
                 Some(action) => action.descriptor.clone().into_response(),

@@ -102,6 +102,23 @@ async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_was_left_half_watched_for_one_that_is_refused_does_not_stay() {
+    let mut appliance = Appliance::new().await;
+    let good = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &good);
+    assert_eq!(appliance.once().await, Some(0));
+    let watched = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
+    appliance.channel.deploy("2", &watched);
+    let _running = Running(appliance.run());
+    until("it serves", || appliance.agent.serving().state.as_deref() == Some("north-2")).await;
+    appliance.channel.deploy_bytes("3", b"{}".to_vec());
+    until("the newer one is refused", || appliance.channel.action("3", |action| !action.is_open)).await;
+    // Nobody has more to do; the action in between is over at the server too.
+    appliance.channel.action("2", |action| action.is_open = false);
+    until("it goes back", || appliance.agent.serving().state.as_deref() == Some("north-1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_failed_is_tried_again_for_a_new_action_alone() {
     let mut appliance = Appliance::new().await;
     let descriptor = appliance.state("north-1", b"model", json!({}));

@@ -71,3 +71,19 @@ async fn a_state_that_fails_while_it_is_watched_is_taken_back_to_the_one_before(
     let last = appliance.record().last.expect("it was reported");
     assert!(matches!(last.step, sund_ota::machine::record::Step::Ended { outcome } if outcome.end == End::RolledBack));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_is_offered_beside_the_models_and_read_by_the_agents_group() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut appliance = Appliance::new().await;
+    let configuration = appliance.region.approve("config", "config/north.toml", b"[node]\n");
+    let descriptor = appliance.state("north-1", b"model", json!({"configuration": configuration}));
+    appliance.channel.deploy("11", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    let offer = appliance.agent.serving().kept.pop().expect("it was activated");
+    let configuration = offer.configuration.expect("a configuration");
+    assert_eq!(std::fs::read(&configuration).expect("a file"), b"[node]\n");
+    for file in [&configuration, &offer.packages[0].file] {
+        assert_eq!(std::fs::metadata(file).expect("a file").permissions().mode() & 0o777, 0o640);
+    }
+}

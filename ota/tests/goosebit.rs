@@ -39,13 +39,17 @@ impl Goosebit {
         std::io::BufReader::new(output).read_line(&mut line).expect("its port");
         let port = line.trim().parse().expect("Python with goosebit 0.2.12; set SUND_TEST_PYTHON");
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let mut goosebit = Self { process, port, client, token: String::new() };
+        let unknown = Self { process, port, client, token: String::new() };
         let form = "username=it%40region.example&password=secret-enough";
-        let setup = goosebit.client.post(goosebit.address("setup")).body(form);
+        let setup = unknown.client.post(unknown.address("setup")).body(form);
         let setup = setup.header("content-type", "application/x-www-form-urlencoded").send().await.expect("an answer");
         let answer: Value = setup.json().await.expect("JSON");
-        goosebit.token = answer["access_token"].as_str().expect("a token").to_owned();
-        goosebit
+        unknown.with_token(answer["access_token"].as_str().expect("a token"))
+    }
+
+    fn with_token(mut self, token: &str) -> Self {
+        token.clone_into(&mut self.token);
+        self
     }
 
     fn address(&self, path: &str) -> String {

@@ -4,6 +4,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use sund_ota::descriptor::Descriptor;
+use sund_ota::machine::files::hex;
 
 /// A key of somebody.
 pub struct Signer {
@@ -171,8 +172,4 @@ fn canonical(value: &Value) -> Vec<u8> {
 
 pub fn sha256(bytes: &[u8]) -> String {
     hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -72,3 +72,21 @@ async fn two_updaters_do_not_work_in_one_directory() {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
     assert!(running.wait().expect("it ended").success());
 }
+
+/// systemd ignores a key that it does not know: a misspelt limit would be none.
+#[test]
+fn systemd_knows_every_key_of_the_unit_and_calls_it_safe() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let unit =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/units/sund-updater.service")).expect("the unit");
+    let path = folder.path().join("sund-updater.service");
+    std::fs::write(&path, unit.replace("/usr/bin/sund-updater", env!("CARGO_BIN_EXE_sund-updater"))).expect("a file");
+    for verb in [&["verify", "--man=no"][..], &["security", "--offline=true", "--threshold=25"]] {
+        let output = std::process::Command::new("systemd-analyze").args(verb).arg(&path).output();
+        let output = output.expect("systemd-analyze, from Debian's systemd");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{said}");
+        assert!(verb[0] == "security" || !said.contains("sund-updater"), "{said}");
+    }
+}

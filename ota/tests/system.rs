@@ -24,6 +24,9 @@ struct Slots {
     boots: u32,
     /// The boot loader gives the new slot up.
     falls_back: bool,
+    operation: &'static str,
+    /// Why RAUC refuses every bundle; empty: it takes them.
+    refusal: String,
     installs: Vec<(String, HashMap<String, String>)>,
     marks: Vec<(String, String)>,
 }
@@ -49,14 +52,17 @@ impl Rauc {
         args: HashMap<String, OwnedVariant>,
     ) -> zbus::fdo::Result<()> {
         let text = |value: OwnedVariant| format!("{:?}", zbus::Variant::from(value));
-        {
+        let result = {
             let mut slots = self.0.lock().expect("no test failed while it held this");
             slots.installs.push((source, args.into_iter().map(|(key, value)| (key, text(value))).collect()));
             let other = 1 - slots.booted;
-            slots.versions[other] = "2.0".to_owned();
-            slots.active = other;
-        }
-        Self::completed(&emitter, 0).await.map_err(zbus::fdo::Error::from)
+            if slots.refusal.is_empty() {
+                "2.0".clone_into(&mut slots.versions[other]);
+                slots.active = other;
+            }
+            i32::from(!slots.refusal.is_empty())
+        };
+        Self::completed(&emitter, result).await.map_err(zbus::fdo::Error::from)
     }
 
     fn mark(&self, state: String, slot: String) -> (String, String) {
@@ -72,12 +78,12 @@ impl Rauc {
 
     #[zbus(property)]
     fn operation(&self) -> String {
-        "idle".to_owned()
+        self.0.lock().expect("no test failed while it held this").operation.to_owned()
     }
 
     #[zbus(property)]
     fn last_error(&self) -> String {
-        String::new()
+        self.0.lock().expect("no test failed while it held this").refusal.clone()
     }
 
     #[zbus(signal)]
@@ -88,7 +94,8 @@ struct Login(Shared);
 
 #[zbus::interface(name = "org.freedesktop.login1.Manager")]
 impl Login {
-    fn reboot(&self, _interactive: bool) {
+    fn reboot(&self, interactive: bool) {
+        assert!(!interactive, "nobody is there to be asked");
         let mut slots = self.0.lock().expect("no test failed while it held this");
         slots.boots += 1;
         if !slots.falls_back {
@@ -126,6 +133,8 @@ impl System {
             active: 0,
             boots: 1,
             falls_back: false,
+            operation: "idle",
+            refusal: String::new(),
             installs: Vec::new(),
             marks: Vec::new(),
         };
@@ -238,6 +247,20 @@ async fn a_system_that_the_boot_loader_gave_up_is_reported() {
     system.appliance.channel.action("1", |action| {
         assert!(action.last_words().contains("os-fell-back"), "{}", action.last_words());
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_rauc_refuses_is_reported_in_its_words() {
+    let mut system = System::new("").await;
+    "manifest hash does not match".clone_into(&mut system.slots().refusal);
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("1", |action| {
+        let words = action.last_words();
+        assert!(words.contains("os-refused") && words.contains("manifest hash does not match"), "{words}");
+    });
+    assert_eq!(system.slots().boots, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

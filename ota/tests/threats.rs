@@ -41,6 +41,18 @@ async fn a_descriptor_that_is_too_long_or_something_else_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_is_not_followed() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    let elsewhere = serde_json::to_vec(&descriptor).expect("JSON");
+    appliance.channel.told().files.insert("elsewhere.json".to_owned(), elsewhere);
+    appliance.channel.told().redirects = true;
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(1));
+    assert_refused(&appliance, "1", "channel-answer-invalid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_altered_payload_is_refused() {
     let mut appliance = Appliance::new().await;
     let descriptor = appliance.state("north-1", b"model", json!({}));

@@ -7,10 +7,13 @@ use url::Url;
 
 pub(super) async fn enrol(config: Config, code: String, server: Option<Url>) -> Exit {
     let server = server.unwrap_or_else(|| config.server.clone());
-    if server.scheme() != "https" {
-        eprintln!("--server is an https address: the code is a secret");
-        return Exit::Usage;
-    }
+    let server = match crate::config::base("--server", server) {
+        Ok(server) => server,
+        Err(reason) => {
+            eprintln!("{reason}");
+            return Exit::Usage;
+        }
+    };
     match identity::enrol(&config, &server, &code).await {
         Ok(_) => Exit::Done,
         Err(fault) => failed(&fault),

@@ -7,6 +7,9 @@ use crate::machine::cycle::Next;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Polls without a pause between them, against a server that always has one thing more.
+const MAX_AT_ONCE: u32 = 8;
+
 /// Polls until it is told to end. Wherever it is stopped, the next start goes on from there.
 pub(super) async fn run(config: Config) -> Exit {
     let mut machine = match Machine::load(config) {
@@ -31,14 +34,19 @@ pub(super) async fn run(config: Config) -> Exit {
 }
 
 async fn poll_on(machine: &mut Machine) {
+    let mut at_once = 0;
     loop {
         match machine.cycle().await {
-            Ok(Next::Again) => continue,
-            Ok(Next::Wait(None)) => {}
+            Ok(Next::Again) if at_once < MAX_AT_ONCE => {
+                at_once += 1;
+                continue;
+            }
+            Ok(Next::Again | Next::Wait(None)) => {}
             Ok(Next::Wait(Some(fault))) | Err(fault) => {
                 tracing::warn!(target: "audit", code = %fault.code, blame = ?fault.blame, reason = fault.reason, "nothing more until the next poll");
             }
         }
+        at_once = 0;
         tokio::time::sleep_until(machine.next_poll()).await;
     }
 }
@@ -54,7 +62,7 @@ pub(super) async fn once(config: Config) -> Exit {
         Ok(machine) => machine,
         Err(fault) => return failed(&fault),
     };
-    loop {
+    for _ in 0..MAX_AT_ONCE {
         match machine.cycle().await {
             Ok(Next::Again) => {}
             Ok(Next::Wait(None)) => return Exit::Done,
@@ -65,6 +73,7 @@ pub(super) async fn once(config: Config) -> Exit {
             Ok(Next::Wait(Some(fault))) | Err(fault) => return failed(&fault),
         }
     }
+    Exit::Later
 }
 
 pub(super) fn failed(fault: &Fault) -> Exit {

@@ -136,8 +136,7 @@ impl Machine {
             // One that is being taken back and misses once more: its reason is the first.
             Err(Halt::Later(fault) | Halt::RollBack(fault)) => {
                 tracing::warn!(action = self.action_id(), %fault, "the action waits");
-                self.pace.say(&fault.to_string());
-                self.tell_step(&format!("waits: {fault}")).await;
+                self.tell_wait(&fault).await;
                 Ok(Next::Wait(Some(fault)))
             }
             Err(Halt::Stopped(link)) => self.stop(&link).await,
@@ -166,6 +165,7 @@ impl Machine {
                 Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at },
             );
             record.good.truncate(KEPT_STATES);
+            record.unproven.clear();
         }
         self.keep(record).map_err(DdiError::Fault)?;
         let code = outcome.fault.as_ref().map(|fault| fault.code.to_string());
@@ -194,8 +194,10 @@ impl Machine {
     fn put_away(&mut self) -> Result<(), Fault> {
         let mut record = self.record.clone();
         record.last = record.action.take().or(record.last);
+        self.keep(record)?;
         self.pace.say("idle");
-        self.keep(record)
+        self.note(None);
+        Ok(())
     }
 
     async fn heed_cancel(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
@@ -240,7 +242,12 @@ impl Machine {
         self.unwrite_os().await.map_err(DdiError::Fault)?;
         let canceled = feedback(Execution::Canceled, Finished::Failure, None, vec![why.to_owned()]);
         self.log(self.ddi.feedback(self.action_id(), &canceled).await);
-        self.keep(Record { action: None, ..self.record.clone() }).map_err(DdiError::Fault)
+        let mut record = self.record.clone();
+        // The agent serves it, and reads its files.
+        if let Some(action) = record.action.take().filter(|action| action.step.rank() >= ACTIVE) {
+            record.unproven = action.files;
+        }
+        self.keep(record).map_err(DdiError::Fault)
     }
 
     /// An operating system that waits in the other slot is not started.

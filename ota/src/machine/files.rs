@@ -95,6 +95,7 @@ pub fn check_space(store: &Path, missing: u64) -> Result<(), Halt> {
 /// Removes what no state that held and no state in hand needs.
 pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState) {
     let mut needed: BTreeSet<&str> = payloads(in_hand).map(|(pin, _)| pin.sha256.as_str()).collect();
+    needed.extend(record.unproven.iter().map(String::as_str));
     needed.extend(record.good.iter().flat_map(|good| good.files.iter().map(String::as_str)));
     for entry in std::fs::read_dir(store).into_iter().flatten().flatten() {
         let name = entry.file_name();

@@ -27,6 +27,7 @@ struct State {
     progress: Option<Progress>,
     told: Option<Progress>,
     rejected: BTreeSet<String>,
+    waits_for: String,
 }
 
 impl Pace {
@@ -39,6 +40,7 @@ impl Pace {
             progress: None,
             told: None,
             rejected: BTreeSet::new(),
+            waits_for: String::new(),
         };
         Self { bounds, state: Mutex::new(state) }
     }
@@ -53,7 +55,7 @@ impl Pace {
     }
 
     pub(super) fn say(&self, doing: &str) {
-        self.with(|state| state.now.doing = doing.to_owned());
+        self.with(|state| doing.clone_into(&mut state.now.doing));
     }
 
     pub(super) fn progress(&self, progress: Option<Progress>) {
@@ -162,6 +164,16 @@ impl Machine {
         self.note(None);
     }
 
+    /// Tells the channel why the action waits, where it was not told that already: servers keep a bounded number of lines.
+    pub(super) async fn tell_wait(&self, fault: &Fault) {
+        self.pace.say(&fault.to_string());
+        let is_new =
+            self.pace.with(|state| std::mem::replace(&mut state.waits_for, fault.code.to_string()) != fault.code);
+        if is_new {
+            self.tell_step(&format!("waits: {fault}")).await;
+        }
+    }
+
     pub(super) fn log(&self, result: Result<(), DdiError>) {
         if let Err(error) = result {
             tracing::warn!(action = self.action_id(), %error, "the channel was not told");
@@ -169,7 +181,7 @@ impl Machine {
     }
 
     /// Writes what the box does now, for `status`.
-    fn note(&self, trouble: Option<String>) {
+    pub(super) fn note(&self, trouble: Option<String>) {
         let now = self.pace.with(|state| {
             let next = state.next.saturating_duration_since(Instant::now()).as_secs();
             state.now.poll = Some(Poll {

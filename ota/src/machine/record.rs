@@ -1,4 +1,6 @@
 //! What the machine knows across restarts and power cuts: one small file, replaced whole at each transition.
+//!
+//! Fields that a newer updater adds are ignored, and those that it lacks have a default: the box may go back to an older system.
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,6 @@ pub const KEPT_STATES: usize = 3;
 
 /// `state.json`, format 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// 1.
     pub format: u32,
@@ -24,6 +25,9 @@ pub struct Record {
     pub last: Option<Action>,
     /// States that held on this box, the newest first.
     pub good: Vec<Good>,
+    /// Hashes of the payloads of a state that serves and was not watched to its end: a newer action took its place.
+    #[serde(default)]
+    pub unproven: Vec<String>,
     /// Models that the updater has switched off because nothing that is still listed could take their place.
     pub suspended: Vec<String>,
     /// What the channel was last told that this box is.
@@ -32,7 +36,6 @@ pub struct Record {
 
 /// An action of the channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Action {
     /// Its number at the server.
     pub id: String,
@@ -52,7 +55,6 @@ pub struct Action {
 
 /// An operating system on trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct OsTrial {
     /// Its version.
     pub version: String,
@@ -68,7 +70,7 @@ pub struct OsTrial {
 
 /// How far an action is: what was done, never what was proven. A proof is made again after each restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "at", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "at", rename_all = "kebab-case")]
 pub enum Step {
     /// It names a state; nothing is known about it.
     Candidate,
@@ -106,7 +108,6 @@ pub enum Step {
 
 /// How an action ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// How.
     pub end: End,
@@ -134,7 +135,6 @@ pub enum End {
 
 /// A state that held on this box.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Good {
     /// What names it.
     pub descriptor: Descriptor,
@@ -183,7 +183,15 @@ pub fn state_name(descriptor: &Descriptor) -> &str {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { format: 1, action: None, last: None, good: Vec::new(), suspended: Vec::new(), told: None }
+        Self {
+            format: 1,
+            action: None,
+            last: None,
+            good: Vec::new(),
+            unproven: Vec::new(),
+            suspended: Vec::new(),
+            told: None,
+        }
     }
 }
 

@@ -24,10 +24,10 @@ impl Machine {
         }
         let serves = self.agent_up().await?.state;
         if serves.is_some() && serves.as_deref() == Some(self.state_name()) {
-            let in_hand = self.record.action.as_ref().and_then(|action| action.descriptor.clone());
             let had_states = !self.record.good.is_empty();
-            let good: Vec<Good> =
-                self.record.good.iter().filter(|good| Some(&good.descriptor) != in_hand.as_ref()).cloned().collect();
+            // The agent knows states by their names: one that was signed anew under its old name can't be told from it.
+            let is_other = |good: &&Good| state_name(&good.descriptor) != self.state_name();
+            let good: Vec<Good> = self.record.good.iter().filter(is_other).cloned().collect();
             details.push(self.fall_back(good, had_states).await?);
         }
         Ok(Outcome::failed(End::RolledBack, fault, details))
@@ -88,7 +88,8 @@ impl Machine {
             match self.agent.revert(Some(&state)).await {
                 Ok(_) => {
                     self.agent_reverted(Some(&state)).await?;
-                    self.keep(Record { good, ..self.record.clone() }).map_err(Halt::Later)?;
+                    let record = Record { good, unproven: Vec::new(), ..self.record.clone() };
+                    self.keep(record).map_err(Halt::Later)?;
                     return Ok(format!("serves `{state}` again"));
                 }
                 Err(AgentError::Refused(fault)) => {
@@ -113,7 +114,8 @@ impl Machine {
         }
         suspended.sort_unstable();
         suspended.dedup();
-        self.keep(Record { good: Vec::new(), suspended, ..self.record.clone() }).map_err(Halt::Later)?;
+        let record = Record { good: Vec::new(), unproven: Vec::new(), suspended, ..self.record.clone() };
+        self.keep(record).map_err(Halt::Later)?;
         let models = if had_states { "its models are suspended" } else { "as before its first state" };
         Ok(format!("serves the box's own configuration; {models}"))
     }

@@ -56,7 +56,9 @@ impl Machine {
                 data.insert("agent".to_owned(), "does not answer".to_owned());
             }
         }
-        data.values_mut().for_each(|value| *value = value.chars().take(MAX_VALUE).collect());
+        for value in data.values_mut() {
+            *value = value.chars().take(MAX_VALUE).collect();
+        }
         data
     }
 }
