@@ -118,7 +118,8 @@ fn sanitized(tool: &str) -> Result<(String, bool), Box<dyn Error>> {
         .args(["--parity", &SANITIZED_CASES.to_string()])
         .output();
     Ok(match checked {
-        Err(_) => ("not looked: compute-sanitizer is not on PATH".into(), true),
+        // Unlike an engine that no library exists for, the tool is had wherever CUDA is.
+        Err(_) => ("**not looked**: compute-sanitizer, of the CUDA toolkit, is not on PATH".into(), false),
         Ok(output) if output.status.success() => (format!("nothing, in {SANITIZED_CASES} cases of each kind"), true),
         Ok(output) => {
             eprint!("{}", String::from_utf8_lossy(&output.stdout));

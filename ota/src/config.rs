@@ -3,6 +3,7 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
@@ -30,9 +31,7 @@ pub struct Config {
     /// The root metadata that this box was provisioned with.
     pub root: PathBuf,
     /// Most bytes of payload in a second.
-    pub bytes_per_second: Option<u64>,
-    /// A download that brings less than [`crate::http::MIN_RATE`] for so long is given up until the next poll.
-    pub stall: Duration,
+    pub bytes_per_second: Option<NonZeroU64>,
     /// Where the updater keeps what it knows.
     pub directory: PathBuf,
     /// Whether a deployment that asks for confirmation is confirmed by the box itself.
@@ -147,9 +146,7 @@ struct RawRepository {
     metadata: Url,
     targets: Url,
     root: PathBuf,
-    bytes_per_second: Option<u64>,
-    #[serde(default = "stall_seconds")]
-    stall_seconds: u64,
+    bytes_per_second: Option<NonZeroU64>,
 }
 
 #[derive(Deserialize)]
@@ -183,8 +180,8 @@ struct RawOs {
     #[serde(default = "boot_id")]
     boot_id: PathBuf,
     #[serde(default = "trial_seconds")]
-    install_seconds: u64,
-    #[serde(default = "stall_seconds")]
+    inhealth_seconds: u64,
+    #[serde(default = "health_seconds")]
     health_seconds: u64,
     window: Option<RawWindow>,
 }
@@ -226,7 +223,7 @@ fn release() -> PathBuf {
 fn boot_id() -> PathBuf {
     "/proc/sys/kernel/random/boot_id".into()
 }
-fn stall_seconds() -> u64 {
+fn health_seconds() -> u64 {
     600
 }
 fn start_seconds() -> u64 {
@@ -286,9 +283,6 @@ fn check(raw: Raw) -> Result<Config, String> {
     if !(0.0..=1.0).contains(&raw.watch.max_failed_share) || raw.watch.every_seconds == 0 {
         return Err("`watch`: max_failed_share is from 0 to 1, every_seconds at least 1".to_owned());
     }
-    if raw.repository.bytes_per_second == Some(0) {
-        return Err("`repository.bytes_per_second` is at least 1; leave it out for no bound".to_owned());
-    }
     let server = base("server.url", raw.server.url)?;
     let RawServer { ca, certificate, key, token, .. } = raw.server;
     let credentials = match (certificate, key, token) {
@@ -312,7 +306,6 @@ fn check(raw: Raw) -> Result<Config, String> {
         targets,
         root: raw.repository.root,
         bytes_per_second: raw.repository.bytes_per_second,
-        stall: Duration::from_secs(raw.repository.stall_seconds),
         directory: raw.directory,
         confirm: raw.confirm,
         poll: (Duration::from_secs(raw.poll.min_seconds), Duration::from_secs(raw.poll.max_seconds)),
@@ -335,7 +328,7 @@ fn os(raw: RawOs) -> Result<Os, String> {
     Ok(Os {
         release: raw.release,
         boot_id: raw.boot_id,
-        install: Duration::from_secs(raw.install_seconds),
+        install: Duration::from_secs(raw.inhealth_seconds),
         health: Duration::from_secs(raw.health_seconds),
         window: raw.window.map(window).transpose()?,
     })

@@ -1,4 +1,5 @@
 //! One shape for every refusal and failure: whose fault, a stable code, a sentence for people.
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -32,12 +33,22 @@ pub struct Fault {
     pub blame: Blame,
     /// One or two sentences for people.
     pub reason: String,
+    /// Since when updates are stopped, where metadata has expired. Expiry stops updates and nothing else: what the box runs it
+    /// goes on running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates_stopped_since: Option<Timestamp>,
 }
 
 impl Fault {
     /// A fault from its three parts.
     pub fn new(code: &'static str, blame: Blame, reason: impl Into<String>) -> Self {
-        Self { code: code.into(), blame, reason: reason.into() }
+        Self { code: code.into(), blame, reason: reason.into(), updates_stopped_since: None }
+    }
+
+    /// The same fault, of the kind that stops updates from `since` on and leaves alone what runs.
+    #[must_use]
+    pub fn stopping_updates(self, since: Timestamp) -> Self {
+        Self { updates_stopped_since: Some(since), ..self }
     }
 }
 

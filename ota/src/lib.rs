@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod bundle;
 pub mod cli;
 pub mod config;
 pub mod ddi;
 pub mod descriptor;
+pub mod documents;
 pub mod exit;
 pub mod fault;
 pub mod http;

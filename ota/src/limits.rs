@@ -23,4 +23,32 @@ pub mod metadata {
     pub const MAX_SNAPSHOT: u64 = 1024 * 1024;
     /// Root rotations in one look: one that a stolen server makes up ends here.
     pub const MAX_ROOT_UPDATES: u64 = 256;
+    /// Delegations in targets.json: each of them is a file to fetch.
+    pub const MAX_DELEGATIONS: usize = 128;
+    /// `trust/approvers.json`, in bytes.
+    pub const MAX_APPROVERS: u64 = 64 * 1024;
+}
+
+/// What is fetched, against slow data, broken lines and a full disk.
+pub mod transfer {
+    use std::time::Duration;
+
+    /// In each such span...
+    pub const WINDOW: Duration = Duration::from_secs(30);
+    /// ... so many bytes arrive at least: a server that drips (about 1 KB/s and less) holds the box up no longer.
+    pub const LEAST_PER_WINDOW: u64 = 32 * 1024;
+    /// Times that one fetch goes on after a broken line before it leaves the rest to the next poll.
+    pub const MAX_RESUMES: u32 = 8;
+    /// What a fetch leaves free on the disk, in bytes: an update must not stop the box from writing its own state.
+    pub const DISK_RESERVE: u64 = 64 * 1024 * 1024;
+}
+
+/// A bundle on a USB stick, which anybody may have written.
+pub mod bundle {
+    /// Files in a bundle.
+    pub const MAX_FILES: usize = 4096;
+    /// Length of a file's name: what a ustar header holds.
+    pub const MAX_NAME: usize = 255;
+    /// The terms of a bundle, in bytes.
+    pub const MAX_TERMS: u64 = 16 * 1024;
 }

@@ -5,7 +5,7 @@ use sund_ota::agent::{AgentFault, AgentStatus, Answer, Finding, ModelStatus, Off
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
-use super::region::sha256;
+use super::repository::sha256;
 
 /// What the agent serves, and how it behaves.
 #[derive(Default)]

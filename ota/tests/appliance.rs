@@ -1,7 +1,7 @@
 //! A box for tests: a region, a channel, an agent, and the real `sund-updater` in a directory of its own.
 use super::agent::Agent;
 use super::channel::{BOX, Channel};
-use super::region::Region;
+use super::repository::Region;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

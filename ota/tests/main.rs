@@ -1,14 +1,22 @@
 //! The device's side, against real servers, real files and other people's software.
 mod agent;
 mod appliance;
+mod bundles;
 mod channel;
 mod conversation;
 mod deployment;
+mod documents;
 mod enrolment;
 mod goosebit;
+mod hawkbit_answers;
+mod interop;
 mod kill;
+mod refusals;
 mod region;
+mod repository;
 mod shapes;
+mod signed_documents;
 mod status;
 mod system;
 mod threats;
+mod web;

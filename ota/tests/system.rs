@@ -163,6 +163,8 @@ impl System {
     /// A state with the operating system 2.0.
     fn state(&mut self) -> Descriptor {
         let mut os = self.appliance.region.approve("os", "os/sund-2.0.raucb", b"a bundle");
+        let custom = json!({"manifest_sha256": MANIFEST});
+        self.appliance.region.custom.insert("os/sund-2.0.raucb".to_owned(), custom);
         os["version"] = json!("2.0");
         os["manifest_sha256"] = json!(MANIFEST);
         self.appliance.state("north-2", b"model", json!({"os": os}))

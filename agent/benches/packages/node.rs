@@ -1,5 +1,6 @@
 //! A node with five models: from its start until each is active, with golden cases to run and with ones that are known to hold.
 use super::Options;
+use rcgen::{KeyPair, PKCS_ED25519};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Error, Result};
@@ -15,8 +16,8 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 #[expect(clippy::print_stdout, reason = "the figures are the output")]
 pub fn measure(options: &Options, scratch: &Path) -> Result<bool> {
-    let config = site(scratch)?;
-    println!("a node with {MODELS} packages");
+    let config = site(&options.program, scratch)?;
+    println!("a node with {MODELS} packages, packed and signed");
     for what in ["first start, golden cases run", "later start, they are known to hold"] {
         let begun = Instant::now();
         let log = fs::File::create(scratch.join("log"))?;
@@ -43,8 +44,8 @@ fn is_ready(program: &Path, config: &Path) -> bool {
     models.is_some_and(|models| models.len() == MODELS && models.iter().all(|model| model["state"] == "active"))
 }
 
-/// The configuration of a node whose models are the text model under five names.
-fn site(scratch: &Path) -> Result<PathBuf> {
+/// The configuration of a node whose models are the text model under five names, packed and signed by its vendor.
+fn site(program: &Path, scratch: &Path) -> Result<PathBuf> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/models/text-detection");
     for name in ["spool", "audit"] {
         fs::create_dir_all(scratch.join(name))?;
@@ -58,29 +59,43 @@ fn site(scratch: &Path) -> Result<PathBuf> {
         "[node]\nae_title = \"SUND\"\nlisten = \"{port}\"\n[spool]\ndirectory = \"spool\"\n[identity]\nuid_key_file = \
          \"uid.key\"\n[audit]\ndirectory = \"audit\"\nkey_file = \"audit.key\"\n"
     );
+    let (name, key, private) =
+        ("PaddleOCR authors (PP-OCRv4); packaged by Sund", "vendor.pub", scratch.join("vendor.pem"));
+    let vendor = KeyPair::generate_for(&PKCS_ED25519).map_err(Error::other)?;
+    fs::write(&private, vendor.serialize_pem())?;
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o600))?;
+    fs::write(scratch.join(key), vendor.public_key_pem())?;
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "[[vendors]]\nname = \"{name}\"\nkey = \"{key}\"");
     let mut names = Vec::new();
     for n in 0..MODELS {
         let name = format!("text-{n}");
-        let copied = Command::new("cp").arg("-r").arg(&demo).arg(scratch.join(&name)).status()?;
-        if !copied.success() {
-            return Err(Error::other("the package cannot be copied"));
-        }
-        let manifest = scratch.join(&name).join("model.toml");
+        let (folder, packed) = (scratch.join(&name), scratch.join(format!("{name}.sund")));
+        done(Command::new("cp").arg("-r").arg(&demo).arg(&folder))?;
+        let manifest = folder.join("model.toml");
         let written = fs::read_to_string(&manifest)?.replace("\"text-detection\"", &format!("\"{name}\""));
         fs::write(&manifest, written)?;
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "[[models]]\npackage = \"{name}\"");
+        done(Command::new(program).args(["model", "pack"]).arg(&folder).arg("--to").arg(&packed))?;
+        done(Command::new(program).args(["model", "sign", "--key"]).arg(&private).arg(&packed))?;
+        let _ = writeln!(text, "[[models]]\npackage = \"{name}.sund\"");
         names.push(format!("\"{name}\""));
     }
     let _ = writeln!(
         text,
         "[[destinations]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"127.0.0.1:104\"\n[[routes]]\nname = \
-         \"all\"\nmodels = [{}]\nmode = \"research\"\ndestinations = [\"pacs\"]",
+         \"all\"\nmodels = [{}]\nmode = \"clinical\"\ndestinations = [\"pacs\"]",
         names.join(", ")
     );
     let config = scratch.join("sund.toml");
     fs::write(&config, text)?;
     Ok(config)
+}
+
+/// Runs a command that prints nothing of interest.
+fn done(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    let told = || Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)));
+    output.status.success().then_some(()).ok_or_else(told)
 }
 
 /// Ends with the value.

@@ -2,6 +2,7 @@
 use super::error::CudaError;
 use super::sources;
 use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
+use std::sync::{Mutex, PoisonError};
 
 /// Machine code for each card that Sund knows, and PTX for newer ones, if the build has it: see build/fatbin.rs.
 pub fn image() -> Option<&'static [u8]> {
@@ -11,8 +12,21 @@ pub fn image() -> Option<&'static [u8]> {
     None
 }
 
-/// Compiles the sources to PTX that runs on every card from compute capability 7.5 on. Needs no GPU, only NVRTC.
+/// The sources as PTX that runs on every card from compute capability 7.5 on, compiled once in a process. Needs no GPU, only
+/// NVRTC.
 pub fn compile() -> Result<Ptx, CudaError> {
+    static COMPILED: Mutex<Option<Ptx>> = Mutex::new(None);
+    // Whoever comes meanwhile waits for it instead of compiling it too.
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(ptx) = &*compiled {
+        return Ok(ptx.clone());
+    }
+    let ptx = by_nvrtc()?;
+    *compiled = Some(ptx.clone());
+    Ok(ptx)
+}
+
+fn by_nvrtc() -> Result<Ptx, CudaError> {
     // SAFETY: opens libnvrtc by its name and looks for nothing but its being there.
     if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
         return Err(CudaError::NoCompiler);

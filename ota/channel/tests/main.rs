@@ -1,1 +1,10 @@
 //! The central side, against real devices, real servers and other people's software.
+mod copies;
+mod crash;
+mod hawkbit;
+mod interop;
+mod publishing;
+mod region;
+mod rotation;
+mod signatures;
+mod taking_back;

@@ -53,7 +53,8 @@ pub struct DeploymentBase {
 pub struct Deployment {
     /// Whether to download.
     pub download: Handling,
-    /// Whether to update.
+    /// Whether to update. `skip` with a window: when the window opens. `skip` without one: never; the action asks for the
+    /// download alone and ends with [`Execution::Downloaded`].
     pub update: Handling,
     /// `available` or `unavailable`, where the action has a maintenance window.
     #[serde(rename = "maintenanceWindow", default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +100,7 @@ pub struct Artifact {
     pub hashes: Hashes,
     /// Length in bytes.
     pub size: u64,
-    /// `download` (https), `download-http`.
+    /// `download` (https), `download-http`; over plain HTTP hawkBit names the latter alone.
     #[serde(rename = "_links", default)]
     pub links: BTreeMap<String, Link>,
 }
@@ -131,7 +132,7 @@ pub struct Cancel {
 /// The action that is to be stopped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopId {
-    /// Its number.
+    /// Its number; of hawkBit the same as the cancel action's.
     #[serde(rename = "stopId")]
     pub stop_id: String,
 }

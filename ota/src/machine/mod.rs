@@ -21,7 +21,7 @@ use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
 use crate::state::DesiredState;
-use crate::trust;
+use crate::trust::{self, Image};
 use files::Held;
 use listen::Pace;
 use record::{Action, End, Outcome, Record, Step};
@@ -65,6 +65,7 @@ struct Candidate {
 /// A state that the region lists now, with all of its payload on this box.
 struct Verified {
     state: trust::Verified<DesiredState>,
+    image: Option<trust::Verified<Image>>,
     held: Vec<Held>,
 }
 

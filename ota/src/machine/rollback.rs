@@ -37,7 +37,7 @@ impl Machine {
     pub(super) async fn leave_withdrawn(&mut self) -> Result<(), Halt> {
         self.leave_unproven().await?;
         let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
-        let (trusted, _) = match self.trusted().await {
+        let trusted = match self.trusted().await {
             Ok(trusted) => trusted,
             Err(fault) => {
                 // Expiry and a channel that is away stop updates, never what runs.
@@ -75,7 +75,7 @@ impl Machine {
 
     /// Serves the newest of some states that is still listed, else the box's own configuration.
     async fn fall_back(&mut self, mut good: Vec<Good>, had_states: bool) -> Result<String, Halt> {
-        if let Ok((trusted, _)) = self.trusted().await {
+        if let Ok(trusted) = self.trusted().await {
             let mut listed = Vec::new();
             for state in good {
                 if !self.is_withdrawn(&trusted, &state.descriptor).await {

@@ -5,17 +5,16 @@ use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{OsTrial, Step};
 use crate::rauc;
-use crate::state::Os;
+use crate::trust::Image;
 use std::time::Duration;
 use tokio::time::Instant;
-use url::Url;
 
 /// Time between two looks at a condition that nobody announces: the clock's window, the agent's queue.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 impl Machine {
     pub(super) async fn install(&mut self, verified: Verified) -> Result<Installed, Halt> {
-        let Some(os) = verified.state.get().os.clone() else {
+        let (Some(os), Some(image)) = (verified.state.get().os.clone(), verified.image.clone()) else {
             self.advance(Step::Installed).await?;
             return Ok(Installed(verified));
         };
@@ -29,7 +28,7 @@ impl Machine {
             None if running.version == os.version => {}
             None => {
                 let engine_class = self.agent_up().await?.engine_class;
-                self.write_slot(&config, &os).await?;
+                self.write_slot(&config, image.get()).await?;
                 let (version, before, boot) = (os.version.clone(), running.version, running.boot);
                 let trial = OsTrial { version, before, boot, engine_class, committed: false };
                 self.change(|action| action.os = Some(trial))?;
@@ -48,9 +47,8 @@ impl Machine {
         Ok(Installed(verified))
     }
 
-    async fn write_slot(&self, config: &OsConfig, os: &Os) -> Result<(), Halt> {
-        let source = self.bundle_address(os)?;
-        let written = self.guard(rauc::install(&self.config, os, &source, config.install)).await;
+    async fn write_slot(&self, config: &OsConfig, image: &Image) -> Result<(), Halt> {
+        let written = self.guard(rauc::install(&self.config, image, config.install)).await;
         match written {
             Ok(written) => written.map_err(|fault| match fault.code.as_ref() {
                 "os-service-away" => Halt::Later(fault),
@@ -62,16 +60,6 @@ impl Machine {
                 Err(halt)
             }
         }
-    }
-
-    /// Where the bundle lies (consistent snapshots, TUF 6.2: its hash before its name).
-    fn bundle_address(&self, os: &Os) -> Result<Url, Halt> {
-        let target = &os.bundle.target;
-        let (directory, name) = target.rsplit_once('/').unwrap_or(("", target));
-        let path = format!("{directory}/{}.{name}", os.bundle.sha256);
-        self.config.targets.join(path.trim_start_matches('/')).map_err(|error| {
-            Halt::Refused(Fault::new("state-invalid", Blame::Region, format!("{target} has no address: {error}")))
-        })
     }
 
     /// Restarts the box once its window is open and no study is worked on. A dead PACS is no reason to wait: queues survive.

@@ -1,10 +1,10 @@
 //! What the channel is told of this box (`configData`).
 use super::Machine;
-use super::files::hex;
 use super::record::state_name;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
 use crate::rauc;
+use crate::trust::hex;
 use std::collections::BTreeMap;
 
 /// Characters of a value; hawkBit refuses longer ones.

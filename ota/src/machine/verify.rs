@@ -3,43 +3,41 @@ use super::files::{self, Held};
 use super::system::LOOK;
 use super::{ACTIVE, Candidate, Halt, Machine, Verified};
 use crate::ddi::{Handling, Progress};
+use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
-use crate::http::{MIN_RATE, Seen};
 use crate::machine::record::Step;
 use crate::state::Pin;
-use crate::trust::{Source, Trusted};
-use std::sync::Arc;
-use tokio::time::Instant;
+use crate::trust::{Source, Transport, Trusted};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What trust says where a target is not listed, or not under that hash.
-const NOT_APPROVED: &str = "target-not-approved";
+/// What trust says where a target is not listed by its role, or not under that hash.
+const NOT_APPROVED: [&str; 2] = ["target-not-approved", "wrong-role"];
+/// What trust says where the line or the store is at fault, for now.
+const AWAY: [&str; 3] = ["store-unreachable", "store-failed", "slow-data"];
 
 impl Machine {
     pub(super) async fn verify(&mut self, candidate: Candidate) -> Result<Verified, Halt> {
         if self.handling.0 == Handling::Skip && self.step().rank() < ACTIVE {
             return Err(Halt::Later(closed_window("download")));
         }
-        let (trusted, seen) = self.guard(self.trusted()).await?.map_err(|fault| self.judge(fault))?;
-        let state = self.guard(trusted.state(&candidate.descriptor)).await?;
-        let state = state.map_err(|fault| self.judge(blame_network(fault, &seen)))?;
+        let transport = self.http.transport(&self.config);
+        let arrived = transport.arrived();
+        let trusted = self.guard(self.trusted_by(transport)).await?.map_err(|fault| self.judge(fault))?;
+        let state = self.guard(trusted.state(&candidate.descriptor)).await?.map_err(|fault| self.judge(fault))?;
+        let image = state.get().os.as_ref().map(|os| trusted.image(os)).transpose();
+        let image = image.map_err(|fault| self.judge(fault))?;
 
         let store = self.config.store();
         files::clean(&store, &self.record, state.get());
+        let missing = files::missing(&store, state.get());
+        files::check_space(&store, missing)?;
         let mut held = Vec::new();
-        let mut missing = Vec::new();
+        arrived.store(0, Ordering::Relaxed);
         for (pin, ending) in files::payloads(state.get()) {
-            match files::held(&store, pin, ending).await {
-                Some(payload) => held.push(payload),
-                None => missing.push((pin, ending)),
-            }
-        }
-        let bytes = missing.iter().map(|(pin, _)| pin.length).fold(0, u64::saturating_add);
-        files::check_space(&store, bytes)?;
-        for (pin, ending) in missing {
-            let fetched = self.guard(self.fetch(&trusted, &seen, pin, ending, bytes)).await?;
-            self.pace.progress(None);
+            let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
             held.push(fetched.map_err(|fault| self.judge(fault))?);
         }
+        self.pace.progress(None);
         let files: Vec<String> = held.iter().map(|held| held.pin().sha256.clone()).collect();
         if self.record.action.as_ref().is_some_and(|action| action.files != files) {
             self.change(|action| action.files = files)?;
@@ -48,11 +46,15 @@ impl Machine {
         if self.handling.1 == Handling::Skip && self.step().rank() < ACTIVE {
             return Err(Halt::Later(closed_window("update")));
         }
-        Ok(Verified { state, held })
+        Ok(Verified { state, image, held })
     }
 
     /// The repository's metadata, as it is now.
-    pub(super) async fn trusted(&self) -> Result<(Trusted, Arc<Seen>), Fault> {
+    pub(super) async fn trusted(&self) -> Result<Trusted, Fault> {
+        self.trusted_by(self.http.transport(&self.config)).await
+    }
+
+    async fn trusted_by(&self, transport: Transport) -> Result<Trusted, Fault> {
         let root = std::fs::read(&self.config.root).map_err(|error| {
             let reason = format!("{}: {error}: provision the box with the region's root", self.config.root.display());
             Fault::new("root-missing", Blame::Configuration, reason)
@@ -63,71 +65,48 @@ impl Machine {
             root,
             datastore: self.config.tuf(),
         };
-        let transport = self.http.transport(&self.config);
-        let seen = transport.seen();
-        let trusted = Trusted::load(&source, transport).await.map_err(|fault| blame_network(fault, &seen))?;
-        Ok((trusted, seen))
+        Trusted::load(&source, transport).await
     }
 
-    async fn fetch(&self, trusted: &Trusted, seen: &Seen, pin: &Pin, ending: &str, all: u64) -> Result<Held, Fault> {
+    /// One payload, while it is counted what comes.
+    async fn fetch(
+        &self,
+        trusted: &Trusted,
+        pin: &Pin,
+        ending: &str,
+        arrived: &AtomicU64,
+        all: u64,
+    ) -> Result<Held, Fault> {
         let store = self.config.store();
-        tokio::select! {
-            fetched = files::fetch(trusted, &store, pin, ending) => {
-                fetched.map_err(|fault| blame_network(fault, seen))
-            }
-            // Left without a word to who reads the stream: what has come stays in the store, and is taken up again.
-            () = self.until_stalled(seen, all) => {
-                let why = seen.trouble().unwrap_or_else(|| "the server sends too slowly".to_owned());
-                let reason = format!("{} does not come: {why}. It goes on at the next poll", pin.target);
-                Err(Fault::new(AWAY, Blame::Channel, reason))
-            }
-        }
-    }
-
-    /// Counts what comes, and ends when hardly anything comes.
-    async fn until_stalled(&self, seen: &Seen, all: u64) {
-        let rate = self.config.bytes_per_second.map_or(MIN_RATE, |pace| MIN_RATE.min(pace / 2));
-        let kilobytes = |bytes: u64| u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let (mut before, mut since) = (seen.bytes(), Instant::now());
+        let mut fetched = std::pin::pin!(files::fetch(trusted, &store, pin, ending));
         loop {
-            let bytes = seen.bytes();
-            self.pace.progress(Some(Progress { cnt: kilobytes(bytes), of: Some(kilobytes(all)) }));
-            if since.elapsed() >= self.config.stall {
-                if bytes - before < rate.saturating_mul(self.config.stall.as_secs()).max(1) {
-                    return;
+            tokio::select! {
+                fetched = &mut fetched => return fetched,
+                () = tokio::time::sleep(LOOK) => {
+                    let kilobytes = |bytes: u64| u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+                    let done = kilobytes(arrived.load(Ordering::Relaxed).min(all));
+                    self.pace.progress(Some(Progress { cnt: done, of: Some(kilobytes(all)) }));
                 }
-                (before, since) = (bytes, Instant::now());
             }
-            tokio::time::sleep(LOOK).await;
         }
     }
 
     /// What a fault of verification means, by how far the action is.
     fn judge(&self, fault: Fault) -> Halt {
-        if fault.code == AWAY {
+        // The line, not the repository: it goes on at the next poll, from where it stopped.
+        if AWAY.contains(&fault.code.as_ref()) {
             return Halt::Later(fault);
         }
         // Expiry stops updates, never what runs; a state that the region no longer lists is another matter.
-        if self.step().rank() >= ACTIVE && fault.code != NOT_APPROVED {
+        if self.step().rank() >= ACTIVE && !NOT_APPROVED.contains(&fault.code.as_ref()) {
             return Halt::Later(fault);
         }
         self.refuse(fault)
     }
 
     /// Whether the region has withdrawn a state. That it can't be asked now is no withdrawal.
-    pub(super) async fn is_withdrawn(&self, trusted: &Trusted, descriptor: &crate::descriptor::Descriptor) -> bool {
-        trusted.state(descriptor).await.is_err_and(|fault| fault.code == NOT_APPROVED)
-    }
-}
-
-/// The network, not the repository.
-const AWAY: &str = "channel-away";
-
-/// A fault behind which the network stands is the network's.
-fn blame_network(fault: Fault, seen: &Seen) -> Fault {
-    match seen.trouble() {
-        Some(trouble) => Fault::new(AWAY, Blame::Channel, format!("the repository can't be read now: {trouble}")),
-        None => fault,
+    pub(super) async fn is_withdrawn(&self, trusted: &Trusted, descriptor: &Descriptor) -> bool {
+        trusted.state(descriptor).await.is_err_and(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
 }
 

@@ -4,12 +4,11 @@
 //! verity then checks each block as it is read.
 use crate::config::{Config, Credentials, Os as OsConfig};
 use crate::fault::{Blame, Fault};
-use crate::state::Os as OsPin;
+use crate::trust::Image;
 use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
-use url::Url;
 use zbus::Variant;
 
 /// os-release and the boot id, in bytes.
@@ -66,14 +65,15 @@ pub fn running(config: &OsConfig) -> Result<Running, Fault> {
 }
 
 /// Installs a bundle into the other slot, and waits until RAUC is done.
-pub async fn install(config: &Config, os: &OsPin, source: &Url, limit: Duration) -> Result<(), Fault> {
-    tokio::time::timeout(limit, install_unbounded(config, os, source)).await.map_err(|_| {
+pub async fn install(config: &Config, image: &Image, limit: Duration) -> Result<(), Fault> {
+    tokio::time::timeout(limit, install_unbounded(config, image)).await.map_err(|_| {
         let reason = format!("RAUC is not done after {} s: see its journal", limit.as_secs());
         Fault::new("os-install-slow", Blame::Box, reason)
     })?
 }
 
-async fn install_unbounded(config: &Config, os: &OsPin, source: &Url) -> Result<(), Fault> {
+async fn install_unbounded(config: &Config, image: &Image) -> Result<(), Fault> {
+    let source = &image.url;
     let connection = bus().await?;
     let installer = InstallerProxy::new(&connection).await.map_err(|error| away(&error))?;
     let mut completed = installer.receive_completed().await.map_err(|error| away(&error))?;
@@ -82,7 +82,7 @@ async fn install_unbounded(config: &Config, os: &OsPin, source: &Url) -> Result<
         completed.next().await;
     }
     let ca = config.ca.as_ref().map(|path| path.display().to_string());
-    let mut args = HashMap::from([("require-manifest-hash", Variant::from(os.manifest_sha256.as_str()))]);
+    let mut args = HashMap::from([("require-manifest-hash", Variant::from(image.manifest_sha256.as_str()))]);
     if let Some(ca) = ca.as_deref().filter(|_| source.scheme() == "https") {
         args.insert("tls-ca", Variant::from(ca));
     }

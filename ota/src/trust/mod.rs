@@ -1,16 +1,30 @@
 //! What the region has signed: the repository's metadata by the client workflow of TUF 1.0, and its targets.
 //!
 //! Nothing else in this crate decides what is genuine. A [`Trusted`] is a repository whose metadata held; a [`Verified`] is
-//! something that came out of it.
+//! something that came out of it. The refusals stand in ota/README.md, each with the threat that it stops.
+mod download;
+mod paths;
+mod persons;
+mod seen;
+mod signatures;
+mod store;
+mod transport;
+mod workflow;
+
+pub use transport::{Pace, Transport};
+
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
-use crate::limits::{MAX_STATE, metadata};
-use crate::state::{DesiredState, Pin};
-use futures_util::StreamExt;
+use crate::limits::MAX_STATE;
+use crate::state::{DesiredState, Os, Pin};
+use jiff::Timestamp;
+use seen::Seen;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tokio::io::AsyncWriteExt;
-use tough::schema::Target;
-use tough::{IntoVec, Limits, Repository, RepositoryLoader, TargetName, Transport};
+use store::Store;
+use tough::TargetName;
+use tough::schema::{Delegations, Target, Targets};
 use url::Url;
 
 /// Where a repository lies and what is known of it on this box.
@@ -27,7 +41,32 @@ pub struct Source {
 }
 
 /// A repository whose metadata held.
-pub struct Trusted(Repository);
+#[derive(Debug)]
+pub struct Trusted {
+    store: Store,
+    targets: Targets,
+    delegated: BTreeMap<String, Result<Delegated, Fault>>,
+    expires: (Timestamp, &'static str),
+    seen: Seen,
+    datastore: PathBuf,
+}
+
+/// A delegated role that held.
+#[derive(Debug)]
+struct Delegated {
+    /// Its delegation, alone.
+    scope: Delegations,
+    targets: Targets,
+}
+
+/// Whether timestamp and snapshot say what is newest, or a bundle's own terms say how long it may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// By timestamp and snapshot.
+    Online,
+    /// By the terms of a bundle.
+    Bundle,
+}
 
 /// A proof: this came out of a [`Trusted`] repository, from the role that may sign it.
 #[derive(Clone, Debug)]
@@ -40,76 +79,168 @@ impl<T> Verified<T> {
     }
 }
 
+/// An operating system that the role `os` fixed: what RAUC is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Where the bundle lies, for RAUC to stream it.
+    pub url: Url,
+    /// Its length in bytes.
+    pub length: u64,
+    /// SHA-256 of its manifest, for RAUC's `require-manifest-hash`.
+    pub manifest_sha256: String,
+}
+
 impl Trusted {
-    /// Loads and verifies the metadata (TUF 5.3 to 5.6).
-    pub async fn load(source: &Source, transport: impl Transport + 'static) -> Result<Self, Fault> {
-        let limits = Limits {
-            max_root_size: metadata::MAX_ROOT,
-            max_targets_size: metadata::MAX_TARGETS,
-            max_timestamp_size: metadata::MAX_TIMESTAMP,
-            max_snapshot_size: metadata::MAX_SNAPSHOT,
-            max_root_updates: metadata::MAX_ROOT_UPDATES,
-        };
-        RepositoryLoader::new(&source.root, source.metadata.clone(), source.targets.clone())
-            .transport(transport)
-            .limits(limits)
-            .datastore(&source.datastore)
-            .load()
-            .await
-            .map(Self)
-            .map_err(|error| Fault::new("metadata-refused", Blame::Channel, error.to_string()))
+    /// Loads and verifies the metadata (TUF 5.1 to 5.6).
+    ///
+    /// A fault with `updates_stopped_since` says that metadata has expired: updates stop, and nothing that runs does.
+    pub async fn load(source: &Source, transport: impl Into<Transport>) -> Result<Self, Fault> {
+        Self::load_as(source, transport.into(), Freshness::Online).await
+    }
+
+    pub(crate) async fn load_as(source: &Source, transport: Transport, freshness: Freshness) -> Result<Self, Fault> {
+        let store = Store { metadata: source.metadata.clone(), targets: source.targets.clone(), transport };
+        let before = Seen::open(&source.datastore)?;
+        let started = before.now()?;
+        let mut seen = before.clone();
+        let held = workflow::update(&store, &source.root, freshness, started, &mut seen).await;
+        // A bundle's terms have yet to say that it is not too old.
+        if held.is_ok() && freshness == Freshness::Online {
+            seen.latest = Some(started);
+        }
+        // Also what was accepted before a refusal is never accepted in an older version.
+        if seen != before {
+            seen.keep(&source.datastore)?;
+        }
+        let workflow::Metadata { targets, delegated, expires } = held?;
+        Ok(Self { store, targets, delegated, expires, seen, datastore: source.datastore.clone() })
     }
 
     /// The desired state that a descriptor names, where the region lists it now.
     pub async fn state(&self, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
         let pin =
             Pin { target: descriptor.target.clone(), sha256: descriptor.sha256.clone(), length: descriptor.length };
-        let (name, _) = self.listed(&pin)?;
-        if pin.length > MAX_STATE {
-            let reason = format!("{} has more than {MAX_STATE} bytes", pin.target);
-            return Err(Fault::new("state-invalid", Blame::Region, reason));
-        }
-        let stream = self.0.read_target(&name).await.map_err(|error| unreadable(&pin, &error))?;
-        let bytes = match stream {
-            Some(stream) => stream.into_vec().await.map_err(|error| unreadable(&pin, &error))?,
-            None => return Err(not_approved(&pin)),
-        };
+        let bytes = self.read(&pin, MAX_STATE).await?;
         let state = DesiredState::parse(&pin.target, &bytes)?;
         state.pins().try_for_each(|pin| self.listed(pin).map(|_| ()))?;
+        if let Some(os) = &state.os {
+            self.manifest(os)?;
+        }
         Ok(Verified(state))
     }
 
     /// Whether a target is listed now, under this very hash, by the role that its path belongs to.
     pub fn listed(&self, pin: &Pin) -> Result<(TargetName, &Target), Fault> {
         let name = TargetName::new(&pin.target).map_err(|_| not_approved(pin))?;
-        let target = self.0.targets().signed.find_target(&name, false).map_err(|_| not_approved(pin))?;
+        let role = paths::role_of(&pin.target).ok_or_else(|| not_approved(pin))?;
+        // TUF 5.7.1 and 5.7.2, in the one role that may list it.
+        let target = self.of_role(role, &name)?.ok_or_else(|| self.listed_elsewhere(pin, role, &name))?;
         let is_same = target.length == pin.length && hex(target.hashes.sha256.as_ref()) == pin.sha256;
         if is_same { Ok((name, target)) } else { Err(not_approved(pin)) }
     }
 
-    /// Fetches a target into a file. What lies there afterwards has the listed length and hash; on an error nothing is kept.
+    /// A small target, whole and verified.
+    pub(crate) async fn read(&self, pin: &Pin, max: u64) -> Result<Vec<u8>, Fault> {
+        let (_, target) = self.listed(pin)?;
+        self.check_time()?;
+        self.store.target(&pin.target, target, max).await
+    }
+
+    /// A small document of the region by its path alone, e.g. `trust/vendors.json`; `None` where its role lists none.
+    pub async fn document(&self, path: &str, max: u64) -> Result<Option<Verified<Vec<u8>>>, Fault> {
+        let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
+        let Some(target) = self.of_role(role, &name)? else { return Ok(None) };
+        self.check_time()?;
+        self.store.target(path, target, max).await.map(Verified).map(Some)
+    }
+
+    /// Fetches a target into a file (TUF 5.7.3). What lies there afterwards has the listed length and hash, durably. What has
+    /// come of it so far lies beside it as `.part` and is gone on with next time; what was refused is not kept.
     pub async fn fetch(&self, pin: &Pin, into: &Path) -> Result<Verified<PathBuf>, Fault> {
-        let (name, _) = self.listed(pin)?;
-        let part = into.with_extension("part");
-        let disk = |error: std::io::Error| {
-            Fault::new("disk-failed", Blame::Box, format!("{} cannot be written: {error}", part.display()))
+        self.listed(pin)?;
+        self.check_time()?;
+        download::fetch(&self.store, pin, into).await?;
+        Ok(Verified(into.to_owned()))
+    }
+
+    /// The operating system of a state, as the role `os` fixed it: bundle, length and manifest. RAUC checks each block against
+    /// the manifest while it streams, so the manifest's hash is all that it has to be told.
+    pub fn image(&self, os: &Os) -> Result<Verified<Image>, Fault> {
+        self.listed(&os.bundle)?;
+        self.check_time()?;
+        let Some(manifest_sha256) = self.manifest(os)? else {
+            let reason = format!("{} is listed without `manifest_sha256`: list it again with it", os.bundle.target);
+            return Err(Fault::new("os-manifest-not-fixed", Blame::Region, reason));
         };
-        let stream = self.0.read_target(&name).await.map_err(|error| unreadable(pin, &error))?;
-        let mut stream = Box::pin(stream.ok_or_else(|| not_approved(pin))?);
-        let mut file = tokio::fs::File::create(&part).await.map_err(disk)?;
-        while let Some(bytes) = stream.next().await {
-            match bytes {
-                Ok(bytes) => file.write_all(&bytes).await.map_err(disk)?,
-                Err(error) => {
-                    // The bytes so far are not what was signed, or not all of it.
-                    let _ = tokio::fs::remove_file(&part).await;
-                    return Err(unreadable(pin, &error));
-                }
+        let url = self.store.address(&os.bundle.target, &os.bundle.sha256)?;
+        Ok(Verified(Image { url, length: os.bundle.length, manifest_sha256: manifest_sha256.to_owned() }))
+    }
+
+    /// When updates stop, if the channel shows nothing newer until then.
+    pub fn expires(&self) -> Timestamp {
+        self.expires.0
+    }
+
+    /// The same under the terms of a bundle, which end before the metadata does.
+    pub(crate) fn under_terms(mut self, expires: Timestamp) -> Result<Self, Fault> {
+        let now = self.seen.now()?;
+        if now >= expires {
+            let reason = format!("the bundle could be used until {expires}: ask for a newer one; what runs goes on");
+            return Err(Fault::new("bundle-expired", Blame::Channel, reason).stopping_updates(expires));
+        }
+        self.seen.latest = Some(now);
+        self.seen.keep(&self.datastore)?;
+        self.expires = self.expires.min((expires, "bundle"));
+        Ok(self)
+    }
+
+    /// The hash of the manifest that `os` lists beside the bundle, where it lists one; a state may not name another.
+    fn manifest(&self, os: &Os) -> Result<Option<&str>, Fault> {
+        let (_, target) = self.listed(&os.bundle)?;
+        match target.custom.get("manifest_sha256").map(Value::as_str) {
+            None => Ok(None),
+            Some(Some(listed)) if listed == os.manifest_sha256 => Ok(Some(listed)),
+            Some(_) => {
+                let reason = format!(
+                    "the state names another manifest for {} than the role `os` lists: one of them is wrong",
+                    os.bundle.target
+                );
+                Err(Fault::new("os-manifest-differs", Blame::Region, reason))
             }
         }
-        file.sync_all().await.map_err(disk)?;
-        tokio::fs::rename(&part, into).await.map_err(disk)?;
-        Ok(Verified(into.to_owned()))
+    }
+
+    fn of_role(&self, role: &str, name: &TargetName) -> Result<Option<&Target>, Fault> {
+        if role == "targets" {
+            return Ok(self.targets.targets.get(name));
+        }
+        match self.delegated.get(role) {
+            None => Ok(None),
+            Some(Err(fault)) => Err(fault.clone()),
+            // TUF 5.6.7: only what the delegation's own patterns match.
+            Some(Ok(held)) if !held.scope.target_is_delegated(name) => Ok(None),
+            Some(Ok(held)) => Ok(held.targets.targets.get(name)),
+        }
+    }
+
+    /// Why it is not listed by its role: another one lists it, or none does.
+    fn listed_elsewhere(&self, pin: &Pin, role: &str, name: &TargetName) -> Fault {
+        let delegated =
+            self.delegated.iter().filter_map(|(role, held)| Some((role.as_str(), &held.as_ref().ok()?.targets)));
+        let mut all = std::iter::once(("targets", &self.targets)).chain(delegated);
+        match all.find(|(_, targets)| targets.targets.contains_key(name)) {
+            Some((lister, _)) => {
+                let reason = format!("`{}` is listed by `{lister}`, and only `{role}` may list it there", pin.target);
+                Fault::new("wrong-role", Blame::Region, reason)
+            }
+            None => not_approved(pin),
+        }
+    }
+
+    /// TUF 5.7: metadata that has expired since it was loaded opens nothing more.
+    fn check_time(&self) -> Result<(), Fault> {
+        let (expires, role) = self.expires;
+        if self.seen.now()? < expires { Ok(()) } else { Err(workflow::expired(role, expires)) }
     }
 }
 
@@ -118,11 +249,7 @@ fn not_approved(pin: &Pin) -> Fault {
     Fault::new("target-not-approved", Blame::Region, reason)
 }
 
-fn unreadable(pin: &Pin, error: &dyn std::error::Error) -> Fault {
-    Fault::new("target-refused", Blame::Channel, format!("{}: {error}", pin.target))
-}
-
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -63,7 +63,7 @@ async fn an_altered_payload_is_refused() {
     }
     appliance.channel.deploy("1", &descriptor);
     assert_eq!(appliance.once().await, Some(1));
-    assert_refused(&appliance, "1", "target-refused");
+    assert_refused(&appliance, "1", "target-altered");
 }
 
 #[tokio::test(flavor = "multi_thread")]

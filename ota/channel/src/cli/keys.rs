@@ -1,0 +1,65 @@
+//! `sund-channel key`.
+use super::Answer;
+use crate::repository::keys::{FileSigner, PublicKey, Scheme, Signer, fingerprint};
+use clap::Subcommand;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use sund_ota::fault::Fault;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyCommand {
+    /// Makes a key: FILE (private, PKCS#8, readable by its owner alone) and FILE.pub.
+    New {
+        /// The private key. It stays on the machine of its person.
+        file: PathBuf,
+        /// Whose it is.
+        #[arg(long)]
+        person: String,
+        /// What it signs with.
+        #[arg(long, value_enum, default_value = "ed25519")]
+        scheme: Scheme,
+    },
+    /// Makes FILE.pub of a public key that lives in a token (SubjectPublicKeyInfo, PEM).
+    Import {
+        /// The public key.
+        pem: PathBuf,
+        /// Whose it is.
+        #[arg(long)]
+        person: String,
+        /// Where the public part is written.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Shows whose a public key is, and its fingerprint.
+    Show {
+        /// FILE.pub.
+        file: PathBuf,
+    },
+}
+
+pub(super) fn run(command: KeyCommand) -> Result<Answer, Fault> {
+    match command {
+        KeyCommand::New { file, person, scheme } => {
+            // The name first: a key that nobody can be named for is not made.
+            PublicKey::check_person(&person)?;
+            let public = PublicKey::new(&person, FileSigner::create(&file, scheme)?.key())?;
+            let beside = PublicKey::beside(&file);
+            public.write(&beside)?;
+            tell(&public, &beside)
+        }
+        KeyCommand::Import { pem, person, out } => {
+            let public = PublicKey::import(&pem, &person)?;
+            public.write(&out)?;
+            tell(&public, &out)
+        }
+        KeyCommand::Show { file } => tell(&PublicKey::read(&file)?, &file),
+    }
+}
+
+fn tell(public: &PublicKey, file: &Path) -> Result<Answer, Fault> {
+    let id = public.id()?;
+    let lines =
+        vec![format!("{}: the key of {}", file.display(), public.person), format!("fingerprint: {}", fingerprint(&id))];
+    let json = json!({ "person": public.person, "key": id, "fingerprint": fingerprint(&id), "file": file });
+    Ok(Answer::new(lines, json))
+}

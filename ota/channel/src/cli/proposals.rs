@@ -1,0 +1,194 @@
+//! Proposals: show, sign, approve, discard.
+use super::{Answer, Exit};
+use crate::repository::files;
+use crate::repository::history;
+use crate::repository::keys::{FileSigner, PublicKey, Signer, fingerprint, key_id};
+use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe};
+use clap::Args;
+use serde_json::json;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use sund_ota::fault::{Blame, Fault};
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// Name of a proposal, or the directory of a copied one.
+    proposal: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sign {
+    /// Name of a proposal, or the directory of a copied one.
+    proposal: String,
+    /// The private key.
+    #[arg(long, required_unless_present = "public_key")]
+    key: Option<PathBuf>,
+    /// Where the signature file goes; into the proposal otherwise.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Asks nothing: what is signed has been read before.
+    #[arg(long)]
+    yes: bool,
+    /// FILE.pub of a key that lives in a token.
+    #[arg(long, conflicts_with = "key")]
+    public_key: Option<PathBuf>,
+    /// Writes ROLE.message here for the token to sign.
+    #[arg(long, requires = "public_key", conflicts_with = "signatures")]
+    write_messages: Option<PathBuf>,
+    /// Takes ROLE.sig from here, which the token has made.
+    #[arg(long, requires = "public_key")]
+    signatures: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Approve {
+    /// Name of the proposal.
+    proposal: String,
+    /// Signature files from other machines.
+    signatures: Vec<PathBuf>,
+}
+
+pub(super) fn list(home: &Home) -> Result<Answer, Fault> {
+    let (mut lines, mut all) = (Vec::new(), Vec::new());
+    for id in repository::waiting(home)? {
+        let proposal = Proposal::open(home, &id)?;
+        lines.push(format!("{id}: {}", proposal.cover.reason));
+        all.push(json!({ "proposal": id, "reason": proposal.cover.reason, "made": proposal.cover.made }));
+    }
+    if lines.is_empty() {
+        lines.push("no proposal waits".to_owned());
+    }
+    Ok(Answer::new(lines, json!({ "proposals": all })))
+}
+
+pub(super) fn show(directory: &Path, named: &Named) -> Result<Answer, Fault> {
+    let proposal = find(directory, &named.proposal)?;
+    let standing = proposal.standing()?;
+    let mut lines = told(&proposal)?;
+    lines.extend(standing.iter().map(counted));
+    let json = json!({
+        "proposal": proposal.cover.id,
+        "reason": proposal.cover.reason,
+        "made": proposal.cover.made,
+        "fingerprint": proposal.fingerprint()?,
+        "words": describe(&proposal)?,
+        "standing": standing,
+    });
+    Ok(Answer::new(lines, json))
+}
+
+pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
+    let proposal = find(directory, &it.proposal)?;
+    let kept = history::kept_root(it.key.as_ref().or(it.public_key.as_ref()).map_or(Path::new(""), PathBuf::as_path));
+    history::check_kept(&proposal, &kept)?;
+    if let (Some(public), Some(into)) = (&it.public_key, &it.write_messages) {
+        let written = repository::messages(&proposal, &PublicKey::read(public)?, into)?;
+        let mut lines = told(&proposal)?;
+        lines.extend(written.iter().map(|path| format!("let the token sign {}", path.display())));
+        lines.push(format!("next: `sund-channel sign {} --public-key ... --signatures ...`", it.proposal));
+        return Ok(Answer::new(lines, json!({ "messages": written })));
+    }
+    let file = match (&it.public_key, &it.signatures, &it.key) {
+        (Some(public), Some(from), _) => repository::enclose(&proposal, &PublicKey::read(public)?, from)?,
+        (None, _, Some(key)) => {
+            let signer = FileSigner::open(key)?;
+            if !it.yes {
+                consent(&proposal, &signer)?;
+            }
+            repository::signature_file(&proposal, &signer)?
+        }
+        _ => {
+            let reason = "a key in a token signs in two steps: --write-messages DIR, then --signatures DIR";
+            return Err(Fault::new("usage", Blame::Configuration, reason));
+        }
+    };
+    history::keep(&proposal, &kept)?;
+    let path = it.out.clone().unwrap_or_else(|| file.place(&proposal.directory));
+    files::write(&path, &serde_json::to_vec_pretty(&file).unwrap_or_default(), 0o644)?;
+    Ok(signed(&proposal, &file, &path))
+}
+
+pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
+    let approval = repository::approve(home, &it.proposal, &it.signatures)?;
+    let mut lines: Vec<String> = approval.standing.iter().map(counted).collect();
+    let (ending, exit) = if approval.is_published {
+        ("is published", Exit::Ok)
+    } else {
+        ("waits: nothing is published yet", Exit::Waiting)
+    };
+    lines.push(format!("{} {ending}", it.proposal));
+    Ok(Answer::new(lines, approval).exits(exit))
+}
+
+pub(super) fn discard(home: &Home, named: &Named) -> Result<Answer, Fault> {
+    let _lock = home.lock()?;
+    let proposal = Proposal::open(home, &named.proposal)?;
+    let path = &proposal.directory;
+    std::fs::remove_dir_all(path).map_err(|error| files::disk("removed", path, &error))?;
+    Ok(Answer::new(vec![format!("{} is thrown away", named.proposal)], json!({ "discarded": named.proposal })))
+}
+
+/// A proposal by its name in the channel's home, or a directory that was copied to this machine.
+fn find(home: &Path, named: &str) -> Result<Proposal, Fault> {
+    let copied = Path::new(named);
+    if copied.join("proposal.json").is_file() {
+        return Proposal::read(copied);
+    }
+    match Home::open(home) {
+        Ok(home) => Proposal::open(&home, named),
+        Err(fault) => {
+            let reason = format!("`{named}` is no directory of a proposal, and: {}", fault.reason);
+            Err(Fault::new("proposal-not-found", Blame::Configuration, reason))
+        }
+    }
+}
+
+fn told(proposal: &Proposal) -> Result<Vec<String>, Fault> {
+    let mut lines =
+        vec![format!("proposal {} of {}: {}", proposal.cover.id, proposal.cover.made, proposal.cover.reason)];
+    lines.extend(describe(proposal)?);
+    lines.push(format!("fingerprint: {}", proposal.fingerprint()?));
+    Ok(lines)
+}
+
+fn counted(standing: &Standing) -> String {
+    let names = |names: &[String]| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let (role, signed) = (&standing.role, names(&standing.signed));
+    let missing = standing.threshold.saturating_sub(standing.signed.len() as u64);
+    let rest = match missing {
+        0 => "enough".to_owned(),
+        missing => format!("{missing} more of: {}", names(&standing.open)),
+    };
+    format!("{role} {}, by {}: signed by {signed}; {rest}", standing.version, standing.said_by)
+}
+
+/// Shows what would be signed, and asks.
+fn consent(proposal: &Proposal, signer: &dyn Signer) -> Result<(), Fault> {
+    let mut out = std::io::stderr();
+    for line in told(proposal)? {
+        // Standard error may be closed; the answer decides.
+        let _ = writeln!(out, "{line}");
+    }
+    let id = files::hex(key_id(&signer.key())?.as_ref());
+    let person = proposal.people()?.person(&id).unwrap_or("a person who is not named").to_owned();
+    let _ = write!(out, "Sign this as {person}, key {}? Type yes: ", fingerprint(&id));
+    let mut answer = String::new();
+    if std::io::stdin().is_terminal() {
+        let _ = std::io::stdin().lock().read_line(&mut answer);
+    }
+    if answer.trim() == "yes" {
+        return Ok(());
+    }
+    let reason = "nothing is signed: answer yes at a terminal, or read it with `show` and sign with --yes";
+    Err(Fault::new("not-signed", Blame::Configuration, reason))
+}
+
+fn signed(proposal: &Proposal, file: &SignatureFile, path: &Path) -> Answer {
+    let roles: Vec<&String> = file.signatures.keys().collect();
+    let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    let lines = vec![
+        format!("signed {} of {}: {}", names.join(", "), proposal.cover.id, path.display()),
+        format!("next: `sund-channel approve {} {}` at the channel's home", proposal.cover.id, path.display()),
+    ];
+    Answer::new(lines, json!({ "proposal": proposal.cover.id, "roles": roles, "file": path }))
+}

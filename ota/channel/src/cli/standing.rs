@@ -1,0 +1,130 @@
+//! What keeps a channel standing: `renew`, `refresh`, `status`, `verify`, and copies: `bundle`, `mirror`.
+use super::root::With;
+use super::{Answer, Exit, proposed};
+use crate::repository::bundle::Outcome;
+use crate::repository::{self, Alarm, Draft, Home, Published, Status, bundle, files, limits, local, mirror};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use sund_ota::fault::Fault;
+use sund_ota::limits::metadata;
+use url::Url;
+
+#[derive(Debug, Args)]
+pub(super) struct Refresh {
+    /// targets, os, config, state or models/VENDOR.
+    role: String,
+    #[command(flatten)]
+    with: With,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Bundle {
+    /// The file to write.
+    file: PathBuf,
+    /// Name of the desired state that it brings.
+    #[arg(long)]
+    state: String,
+    /// How long it may be used, where its terms are still to be signed.
+    #[arg(long, default_value_t = 30)]
+    lifetime: i64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Mirror {
+    /// Where the copy lies: `metadata/` and `targets/`, for any web server.
+    directory: PathBuf,
+    /// Address of the repository, with a slash at its end.
+    #[arg(long)]
+    from: Url,
+    /// The root metadata that boxes get, brought here by a person.
+    #[arg(long)]
+    root: PathBuf,
+    /// The authority of the server's certificate (PEM), instead of the system's.
+    #[arg(long)]
+    ca: Option<PathBuf>,
+}
+
+pub(super) fn renew(home: &Home) -> Result<Answer, Fault> {
+    let renewal = repository::renew(home)?;
+    let mut lines = vec![format!("timestamp {}, snapshot {}", renewal.timestamp, renewal.snapshot)];
+    lines.extend(renewal.alarms.iter().map(alarm));
+    let exit = if renewal.alarms.is_empty() { Exit::Ok } else { Exit::Failed };
+    Ok(Answer::new(lines, renewal).exits(exit))
+}
+
+pub(super) fn refresh(home: &Home, it: &Refresh) -> Result<Answer, Fault> {
+    let mut draft = Draft::begin(home, it.with.proposal.as_deref())?;
+    draft.role(&it.role)?;
+    proposed(&draft.finish(&format!("{} for another year", it.role))?, json!({}))
+}
+
+pub(super) fn status(home: &Home) -> Result<Answer, Fault> {
+    let status = repository::status(home)?;
+    let exit = if status.alarms.is_empty() { Exit::Ok } else { Exit::Failed };
+    Ok(Answer::new(told(&status), status).exits(exit))
+}
+
+pub(super) async fn verify(home: &Home, directory: &Path) -> Result<Answer, Fault> {
+    let status = repository::status(home)?;
+    let published = Published::must(home)?;
+    let states = local::verify(&directory.join("repository"), &status, &published).await?;
+    let lines = vec![format!("the repository holds for a box, and so do its {states} states")];
+    Ok(Answer::new(lines, json!({ "holds": true, "states": states })))
+}
+
+pub(super) fn bundle(home: &Home, it: &Bundle) -> Result<Answer, Fault> {
+    match bundle::bundle(home, &it.file, &it.state, it.lifetime)? {
+        Outcome::Written { files, expires } => {
+            let line = format!("{}: {files} files, may be used until {expires}", it.file.display());
+            Ok(Answer::new(vec![line], json!({ "file": it.file, "files": files, "expires": expires })))
+        }
+        Outcome::Proposed(proposal) => {
+            let mut answer = proposed(&proposal, json!({ "file": null }))?;
+            answer.lines.push("the bundle is written when its terms are published: the same command again".to_owned());
+            Ok(answer.exits(Exit::Waiting))
+        }
+    }
+}
+
+pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
+    let root = files::read(&it.root, metadata::MAX_ROOT)?;
+    let ca = it.ca.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose()?;
+    let client = mirror::client(ca.as_deref())?;
+    let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;
+    let line =
+        format!("timestamp {}: {} targets fetched, {} were there", mirrored.timestamp, mirrored.fetched, mirrored.kept);
+    Ok(Answer::new(vec![line], mirrored))
+}
+
+fn alarm(alarm: &Alarm) -> String {
+    format!("ALARM: {} ends on {} (in {} days): {}", alarm.role, alarm.expires, alarm.days_left, alarm.advice)
+}
+
+fn told(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(stop) = &status.stopped {
+        lines.push(format!("ALL ROLLOUTS ARE STOPPED since {}: {}", stop.since, stop.reason));
+    }
+    for it in &status.suspensions {
+        let version = it.version.as_deref().unwrap_or("every version");
+        lines.push(format!("SUSPENDED: {} ({version}) since {}: {}", it.package, it.since, it.reason));
+    }
+    for role in &status.roles {
+        let persons: Vec<&str> = role.signers.keys().map(String::as_str).collect();
+        lines.push(format!(
+            "{} {}, until {}: {} of {}",
+            role.role,
+            role.version,
+            role.expires,
+            role.threshold,
+            persons.join(", ")
+        ));
+    }
+    for (name, listed) in &status.targets {
+        lines.push(format!("{name}, {} bytes, sha256 {}", listed.length, listed.sha256));
+    }
+    lines.extend(status.proposals.iter().map(|id| format!("waits for signatures: {id}")));
+    lines.extend(status.alarms.iter().map(alarm));
+    lines
+}

@@ -1,0 +1,75 @@
+//! Taking back: `withdraw`, `stop-all`, `go-on`, `suspend`, `resume`.
+pub(super) use super::root::With;
+use super::{Answer, proposed};
+use crate::repository::{self, Home, Suspended};
+use clap::Args;
+use serde_json::json;
+use sund_ota::fault::Fault;
+
+#[derive(Debug, Args)]
+pub(super) struct Withdraw {
+    /// Path of the target, e.g. models/acme/brain-1.0.2.sund.
+    target: String,
+    /// Why, for people.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    with: With,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StopAll {
+    /// Why, for people.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    with: With,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Suspend {
+    /// Name of the package.
+    package: String,
+    /// This version alone.
+    #[arg(long)]
+    version: Option<String>,
+    /// Why, for people.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    with: With,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// Name of the package.
+    package: String,
+    /// The version that was suspended alone.
+    #[arg(long)]
+    version: Option<String>,
+    #[command(flatten)]
+    with: With,
+}
+
+pub(super) fn withdraw(home: &Home, it: &Withdraw) -> Result<Answer, Fault> {
+    let (proposal, gone) = repository::withdraw(home, it.with.proposal.as_deref(), &it.target, &it.reason)?;
+    proposed(&proposal, json!({ "withdrawn": gone }))
+}
+
+pub(super) fn stop_all(home: &Home, it: &StopAll) -> Result<Answer, Fault> {
+    proposed(&repository::stop_all(home, it.with.proposal.as_deref(), &it.reason)?, json!({}))
+}
+
+pub(super) fn go_on(home: &Home, with: &With) -> Result<Answer, Fault> {
+    proposed(&repository::go_on(home, with.proposal.as_deref())?, json!({}))
+}
+
+pub(super) fn suspend(home: &Home, it: &Suspend) -> Result<Answer, Fault> {
+    let what = Suspended { package: &it.package, version: it.version.as_deref() };
+    proposed(&repository::suspend(home, it.with.proposal.as_deref(), &what, &it.reason)?, json!({}))
+}
+
+pub(super) fn resume(home: &Home, it: &Resume) -> Result<Answer, Fault> {
+    let what = Suspended { package: &it.package, version: it.version.as_deref() };
+    proposed(&repository::resume(home, it.with.proposal.as_deref(), &what)?, json!({}))
+}

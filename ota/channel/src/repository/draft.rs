@@ -1,0 +1,253 @@
+//! The next version of some roles, edited in memory and written once, as a proposal.
+use super::document::{Document, PERSONS_DAYS, SPECIFICATION, after, in_days, now};
+use super::files;
+use super::history::History;
+use super::home::{Home, Lock};
+use super::limits::MAX_ENCLOSED;
+use super::proposal::{Cover, Proposal};
+use super::published::Published;
+use super::roles::{ROOT, TARGETS, of_target, plain_name};
+use super::store;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use sund_ota::documents::{APPROVERS, Approvers};
+use sund_ota::fault::{Blame, Fault};
+use tough::TargetName;
+use tough::schema::{Root, Target, Targets};
+
+/// Roles that are being changed.
+#[derive(Debug)]
+pub struct Draft {
+    home: Home,
+    _lock: Lock,
+    cover: Option<Cover>,
+    /// What is published now.
+    pub published: Option<Published>,
+    pub(super) documents: BTreeMap<String, Document>,
+    enclosed: BTreeMap<String, Vec<u8>>,
+}
+
+impl Draft {
+    /// Begins with what is published, or with a proposal that waits: its signatures are dropped when it changes.
+    pub fn begin(home: &Home, with: Option<&str>) -> Result<Self, Fault> {
+        let lock = home.lock()?;
+        let published = Published::read(home)?;
+        let mut draft = Self {
+            home: home.clone(),
+            _lock: lock,
+            cover: None,
+            published,
+            documents: BTreeMap::new(),
+            enclosed: BTreeMap::new(),
+        };
+        if let Some(id) = with {
+            let waiting = Proposal::open(home, id)?;
+            (draft.documents, draft.enclosed, draft.cover) = (waiting.documents, waiting.enclosed, Some(waiting.cover));
+        }
+        Ok(draft)
+    }
+
+    /// The next root.
+    pub fn root(&mut self) -> Result<&mut Root, Fault> {
+        if !self.documents.contains_key(ROOT) {
+            let mut root = self.must()?.root.signed.clone();
+            root.version = after(root.version)?;
+            self.documents.insert(ROOT.to_owned(), Document::Root(Box::new(root)));
+        }
+        match self.documents.get_mut(ROOT) {
+            Some(Document::Root(root)) => {
+                root.expires = in_days(PERSONS_DAYS)?;
+                Ok(root)
+            }
+            _ => Err(not_delegated(ROOT)),
+        }
+    }
+
+    /// The next version of `targets` or of a role that it delegates to.
+    pub fn role(&mut self, role: &str) -> Result<&mut Targets, Fault> {
+        if !self.documents.contains_key(role) {
+            let mut targets = self.must()?.roles.get(role).ok_or_else(|| not_delegated(role))?.signed.clone();
+            targets.version = after(targets.version)?;
+            self.documents.insert(role.to_owned(), Document::Targets(Box::new(targets)));
+        }
+        match self.documents.get_mut(role) {
+            Some(Document::Targets(targets)) => {
+                targets.expires = in_days(PERSONS_DAYS)?;
+                Ok(targets)
+            }
+            _ => Err(not_delegated(role)),
+        }
+    }
+
+    /// The first version of a role; the next one, where the role has been there.
+    pub fn found(&mut self, role: &str) -> Result<&mut Targets, Fault> {
+        let is_there = self.documents.contains_key(role)
+            || self.published.as_ref().is_some_and(|published| published.roles.contains_key(role));
+        if !is_there {
+            let mut targets = Targets::new(SPECIFICATION.to_owned(), super::document::FIRST, in_days(PERSONS_DAYS)?);
+            if role != TARGETS {
+                targets.delegations = None;
+            }
+            self.documents.insert(role.to_owned(), Document::Targets(Box::new(targets)));
+        }
+        self.role(role)
+    }
+
+    /// Lists a target in the role of its path.
+    pub fn list(&mut self, target: &str, listed: Target) -> Result<(), Fault> {
+        let name = TargetName::new(target)
+            .map_err(|error| Fault::new("name-invalid", Blame::Configuration, error.to_string()))?;
+        self.role(&of_target(target)?)?.targets.insert(name, listed);
+        Ok(())
+    }
+
+    /// Puts a small payload into the store, encloses it for people to read, and lists it.
+    pub fn list_bytes(&mut self, target: &str, bytes: Vec<u8>) -> Result<Target, Fault> {
+        let listed = store::put_bytes(&self.home, target, &bytes)?;
+        self.enclosed.insert(store::sha256_of(&listed), bytes);
+        self.list(target, listed.clone())?;
+        Ok(listed)
+    }
+
+    /// The same for a document of ours.
+    pub fn list_document(&mut self, target: &str, document: &impl Serialize) -> Result<Target, Fault> {
+        let mut bytes = serde_json::to_vec_pretty(document)
+            .map_err(|error| Fault::new("metadata-unwritable", Blame::Updater, error.to_string()))?;
+        bytes.push(b'\n');
+        self.list_bytes(target, bytes)
+    }
+
+    /// Takes a target off the list; whether it was on it.
+    pub fn unlist(&mut self, target: &str) -> Result<bool, Fault> {
+        let role = of_target(target)?;
+        if self.find(target).is_none() {
+            return Ok(false);
+        }
+        let name = TargetName::new(target)
+            .map_err(|error| Fault::new("name-invalid", Blame::Configuration, error.to_string()))?;
+        Ok(self.role(&role)?.targets.remove(&name).is_some())
+    }
+
+    /// What would be listed.
+    pub fn find(&self, target: &str) -> Option<&Target> {
+        let (role, name) = (of_target(target).ok()?, TargetName::new(target).ok()?);
+        match self.documents.get(&role) {
+            Some(Document::Targets(targets)) => targets.targets.get(&name),
+            _ => self.published.as_ref()?.roles.get(&role)?.signed.targets.get(&name),
+        }
+    }
+
+    /// Every target of a role that would be listed.
+    pub fn targets_of(&self, role: &str) -> Vec<(String, Target)> {
+        let targets = match self.documents.get(role) {
+            Some(Document::Targets(targets)) => Some(&targets.targets),
+            _ => self.published.as_ref().and_then(|it| it.roles.get(role)).map(|signed| &signed.signed.targets),
+        };
+        let listed = targets.into_iter().flatten().map(|(name, target)| (name.raw().to_owned(), target.clone()));
+        listed.collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    /// The bytes of a small target that would be listed; nothing where it is not.
+    pub fn read(&self, target: &str) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(listed) = self.find(target) else { return Ok(None) };
+        match self.enclosed.get(&store::sha256_of(listed)) {
+            Some(bytes) => Ok(Some(bytes.clone())),
+            None => files::read(&store::path(&self.home, target, listed), MAX_ENCLOSED).map(Some),
+        }
+    }
+
+    /// Whose key is whose, as it would be.
+    pub fn approvers(&self) -> Result<Approvers, Fault> {
+        let bytes = self.read(APPROVERS)?;
+        bytes.map_or_else(|| Ok(Approvers { format: 1, ..Approvers::default() }), |bytes| Approvers::parse(&bytes))
+    }
+
+    /// Writes the proposal.
+    pub fn finish(mut self, reason: &str) -> Result<Proposal, Fault> {
+        let first = [ROOT, TARGETS].into_iter().find(|role| self.documents.contains_key(*role));
+        let first = first.map(str::to_owned).or_else(|| self.documents.keys().next().cloned()).ok_or_else(|| {
+            Fault::new(
+                "nothing-to-do",
+                Blame::Configuration,
+                "everything is as it should be: there is nothing to propose",
+            )
+        })?;
+        let id = format!("{}-{}", plain_name(&first), self.documents[&first].version());
+        let (id, reason) = match &self.cover {
+            Some(cover) => (cover.id.clone(), format!("{}; {reason}", cover.reason)),
+            None => (id, reason.to_owned()),
+        };
+        let directory = self.home.proposals().join(&id);
+        if self.cover.is_none() && directory.exists() {
+            let reason = format!(
+                "the proposal {id} waits already: approve it, add to it (--with {id}; it is then signed anew), or \
+                 `sund-channel discard {id}`"
+            );
+            return Err(Fault::new("proposal-waits", Blame::Configuration, reason));
+        }
+        let before = self.before()?;
+        let roles: Vec<String> = self.documents.keys().cloned().collect();
+        let cover = Cover { format: 1, id, made: now(), reason, roles, before: before.keys().cloned().collect() };
+        let history = History::gather(&self.home, &before)?;
+        let enclosed = self.enclosed;
+        let proposal = Proposal { directory, cover, documents: self.documents, before, history, enclosed };
+        proposal.standing()?;
+        proposal.write()?;
+        Ok(proposal)
+    }
+
+    /// What is published of the roles that change, and of those that say who signs. Small payloads that come or go are
+    /// enclosed with it, so that the difference can be told in words, and whose key is whose.
+    fn before(&mut self) -> Result<BTreeMap<String, Document>, Fault> {
+        let mut before = BTreeMap::new();
+        if let Some(published) = &self.published {
+            before.insert(ROOT.to_owned(), Document::Root(Box::new(published.root.signed.clone())));
+            for (role, signed) in &published.roles {
+                if role == TARGETS || self.documents.contains_key(role) {
+                    before.insert(role.clone(), Document::Targets(Box::new(signed.signed.clone())));
+                }
+            }
+        }
+        let mut needed = BTreeMap::new();
+        for (side, other) in [(&before, &self.documents), (&self.documents, &before)] {
+            for (role, document) in side {
+                let other = other.get(role);
+                for (name, listed) in targets_in(Some(document)) {
+                    let is_same = targets_in(other).any(|(known, target)| known == name && target == listed);
+                    let is_told = ["trust/", "state/"].iter().any(|start| name.raw().starts_with(start));
+                    if name.raw() == APPROVERS || is_told && !is_same && listed.length <= MAX_ENCLOSED {
+                        needed.insert(store::sha256_of(listed), store::path(&self.home, name.raw(), listed));
+                    }
+                }
+            }
+        }
+        self.enclosed.retain(|sha256, _| needed.contains_key(sha256));
+        for (sha256, path) in needed {
+            if let Entry::Vacant(vacant) = self.enclosed.entry(sha256) {
+                vacant.insert(files::read(&path, MAX_ENCLOSED)?);
+            }
+        }
+        Ok(before)
+    }
+
+    fn must(&self) -> Result<&Published, Fault> {
+        self.published.as_ref().ok_or_else(|| {
+            let reason = "nothing is published yet: begin with `sund-channel root new`";
+            Fault::new("nothing-published", Blame::Configuration, reason)
+        })
+    }
+}
+
+fn targets_in(document: Option<&Document>) -> impl Iterator<Item = (&TargetName, &Target)> {
+    let targets = match document {
+        Some(Document::Targets(targets)) => Some(&targets.targets),
+        _ => None,
+    };
+    targets.into_iter().flatten()
+}
+
+fn not_delegated(role: &str) -> Fault {
+    let reason = format!("nobody may sign {role} yet: delegate it first (`sund-channel delegate {role} ...`)");
+    Fault::new("role-not-delegated", Blame::Configuration, reason)
+}

@@ -1,0 +1,205 @@
+//! Keys: who can sign, whose a public key is, and whether a signature holds.
+//!
+//! A [`Signer`] is the one place through which a signature is made here. A key in a token never comes this way: the token's
+//! own tool signs the message that `sign --write-messages` writes, and the signature is handed in like any other.
+use super::files;
+use super::limits::MAX_KEY;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use sund_ota::fault::{Blame, Fault};
+use tough::schema::decoded::{Decoded, Hex};
+use tough::schema::key::Key;
+use tough::sign::Sign;
+
+/// SubjectPublicKeyInfo of an Ed25519 key up to the key itself (RFC 8410, 4).
+pub(super) const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// What a key signs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scheme {
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA on P-256 with SHA-256: what most tokens can do.
+    EcdsaP256,
+}
+
+/// Something that signs.
+pub trait Signer {
+    /// Its public key.
+    fn key(&self) -> Key;
+    /// The signature of a message.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+/// A key in a file: PKCS#8, PEM.
+pub struct FileSigner(Pair);
+
+enum Pair {
+    Ed25519(Ed25519KeyPair),
+    Ecdsa(EcdsaKeyPair),
+}
+
+impl FileSigner {
+    /// Makes a new key; a file that is there is left alone.
+    pub fn create(path: &Path, scheme: Scheme) -> Result<Self, Fault> {
+        if path.exists() {
+            let reason = format!("{} is there already: a key is never overwritten, name another file", path.display());
+            return Err(Fault::new("key-there-already", Blame::Configuration, reason));
+        }
+        let random = SystemRandom::new();
+        let made = match scheme {
+            Scheme::Ed25519 => Ed25519KeyPair::generate_pkcs8(&random),
+            Scheme::EcdsaP256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random),
+        };
+        let made = made.map_err(|_| Fault::new("key-not-made", Blame::Box, "the system gives no random numbers"))?;
+        files::write(path, pem("PRIVATE KEY", made.as_ref()).as_bytes(), 0o600)?;
+        Self::open(path)
+    }
+
+    /// Opens a key file.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        let text = files::read(path, MAX_KEY)?;
+        let unreadable = || {
+            let reason =
+                format!("{} is no PKCS#8 key (PEM) for Ed25519 or ECDSA on P-256: name a private key", path.display());
+            Fault::new("key-unreadable", Blame::Configuration, reason)
+        };
+        let key = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| unreadable())?;
+        let key = key.secret_pkcs8_der();
+        Ed25519KeyPair::from_pkcs8(key)
+            .map(Pair::Ed25519)
+            .or_else(|_| EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key).map(Pair::Ecdsa))
+            .map(Self)
+            .map_err(|_| unreadable())
+    }
+}
+
+impl Signer for FileSigner {
+    fn key(&self) -> Key {
+        match &self.0 {
+            Pair::Ed25519(pair) => pair.tuf_key(),
+            Pair::Ecdsa(pair) => pair.tuf_key(),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        match &self.0 {
+            Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            Pair::Ecdsa(pair) => pair
+                .sign(&SystemRandom::new(), message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| Fault::new("key-failed", Blame::Box, "the key did not sign: try again")),
+        }
+    }
+}
+
+/// A public key and whose it is: the file beside a private one, `FILE.pub`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicKey {
+    /// 1.
+    pub format: u32,
+    /// Whose it is.
+    pub person: String,
+    /// The key, as TUF writes it.
+    pub key: Key,
+}
+
+impl PublicKey {
+    /// A person's key.
+    pub fn new(person: &str, key: Key) -> Result<Self, Fault> {
+        Self::check_person(person)?;
+        Ok(Self { format: 1, person: person.to_owned(), key })
+    }
+
+    /// Whether people can be told apart by that name.
+    pub fn check_person(person: &str) -> Result<(), Fault> {
+        let fits = (1..=64).contains(&person.chars().count()) && !person.chars().any(char::is_control);
+        if !fits || person.trim() != person {
+            let reason = "a person's name has 1 to 64 characters and no space at its ends";
+            return Err(Fault::new("name-invalid", Blame::Configuration, reason));
+        }
+        Ok(())
+    }
+
+    /// Where the public part of a private key lies.
+    pub fn beside(private: &Path) -> PathBuf {
+        private.with_added_extension("pub")
+    }
+
+    /// Reads a public key file.
+    pub fn read(path: &Path) -> Result<Self, Fault> {
+        let known: Self = serde_json::from_slice(&files::read(path, MAX_KEY)?).map_err(|error| {
+            let reason = format!("{} is no public key file of `sund-channel key new`: {error}", path.display());
+            Fault::new("key-unreadable", Blame::Configuration, reason)
+        })?;
+        Self::new(&known.person, known.key)
+    }
+
+    /// Reads a SubjectPublicKeyInfo (PEM), as a token's tool or openssl gives it.
+    pub fn import(path: &Path, person: &str) -> Result<Self, Fault> {
+        let text = files::read(path, MAX_KEY)?;
+        let key = SubjectPublicKeyInfoDer::from_pem_slice(&text).ok().and_then(|spki| {
+            let parsed = match spki.strip_prefix(ED25519_SPKI.as_slice()) {
+                Some(raw) => files::hex(raw).parse::<Key>(),
+                None => String::from_utf8_lossy(&text).trim().parse::<Key>(),
+            };
+            parsed.ok().filter(|key| !matches!(key, Key::Rsa { .. }))
+        });
+        let key = key.ok_or_else(|| {
+            let reason = format!("{} is no public key (PEM) for Ed25519 or ECDSA on P-256", path.display());
+            Fault::new("key-unreadable", Blame::Configuration, reason)
+        })?;
+        Self::new(person, key)
+    }
+
+    /// Writes it.
+    pub fn write(&self, path: &Path) -> Result<(), Fault> {
+        files::write(path, &serde_json::to_vec_pretty(self).unwrap_or_default(), 0o644)
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> Result<String, Fault> {
+        key_id(&self.key).map(|id| files::hex(id.as_ref()))
+    }
+}
+
+/// TUF 4.2: KEYID is the SHA-256 of the key's canonical form.
+pub fn key_id(key: &Key) -> Result<Decoded<Hex>, Fault> {
+    key.key_id().map_err(|error| Fault::new("key-unreadable", Blame::Configuration, error.to_string()))
+}
+
+/// The first 128 bits of a digest or identifier, in groups that people can read to each other.
+pub fn fingerprint(id: &str) -> String {
+    let groups: Vec<&str> = (0..8).filter_map(|n| id.get(n * 4..n * 4 + 4)).collect();
+    groups.join(" ")
+}
+
+/// Whether a signature is this key's and over this message.
+pub fn holds(key: &Key, message: &[u8], signature: &[u8]) -> bool {
+    match key {
+        Key::Ed25519 { keyval, .. } => {
+            UnparsedPublicKey::new(&ED25519, keyval.public.as_ref()).verify(message, signature).is_ok()
+        }
+        Key::Ecdsa { keyval, .. } | Key::EcdsaOld { keyval, .. } => {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, keyval.public.as_ref()).verify(message, signature).is_ok()
+        }
+        // None is ever made or imported here.
+        Key::Rsa { .. } => false,
+    }
+}
+
+/// RFC 7468.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}

@@ -1,0 +1,20 @@
+//! Every bound on what is read here, and what it stops.
+
+/// A key file, in bytes: one that fills the memory.
+pub const MAX_KEY: u64 = 16 * 1024;
+/// Role metadata that lies in a proposal, in bytes; what devices take.
+pub const MAX_DOCUMENT: u64 = sund_ota::limits::metadata::MAX_TARGETS;
+/// A payload that travels in a proposal so that people can read it, in bytes. Larger ones are named by their hash.
+pub const MAX_ENCLOSED: u64 = sund_ota::limits::MAX_CONFIGURATION;
+/// Roles, enclosed payloads or signature files in one proposal: one that is made up to keep a signer busy.
+pub const MAX_ENTRIES: usize = 256;
+/// A signature file, in bytes.
+pub const MAX_SIGNATURE_FILE: u64 = 256 * 1024;
+/// Persons in one role.
+pub const MAX_PERSONS: usize = 64;
+/// A model package, in bytes (agent/MODELS.md).
+pub const MAX_PACKAGE: u64 = 16 * 1024 * 1024 * 1024;
+/// Members of a model package: its files, their list and the signatures (agent/MODELS.md).
+pub const MAX_MEMBERS: usize = 20_002;
+/// The manifest of a model package, in bytes (agent/MODELS.md).
+pub const MAX_MANIFEST: u64 = 256 * 1024;

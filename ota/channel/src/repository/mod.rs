@@ -1,0 +1,43 @@
+//! The signed repository at the centre: what is published, what is proposed, who has to sign it, and how it becomes visible.
+//!
+//! `edit → proposal → signatures → published`. Nothing here can sign for the region: the keys at the server are those of
+//! `timestamp` and `snapshot` alone.
+mod approve;
+pub mod bundle;
+mod ceremony;
+mod commit;
+mod document;
+mod draft;
+pub mod files;
+pub mod history;
+pub mod home;
+pub mod keys;
+pub mod limits;
+pub mod local;
+pub mod mirror;
+mod package;
+mod proposal;
+mod published;
+mod release;
+mod renew;
+mod roles;
+mod sign;
+mod status;
+mod store;
+mod switches;
+mod tar;
+mod words;
+
+pub use approve::{Approval, approve};
+pub use ceremony::{Delegation, First, OnlineKeys, add_key, delegate, first, remove_key, rotate, threshold};
+pub use document::{Document, in_days};
+pub use draft::Draft;
+pub use home::Home;
+pub use proposal::{Proposal, Seat, SignatureFile, Standing};
+pub use published::Published;
+pub use release::{Operating, configuration, model, operating_system, state};
+pub use renew::{Alarm, Renewal, alarms, renew};
+pub use sign::{enclose, messages, signature_file};
+pub use status::{RoleStatus, Status, status, waiting};
+pub use switches::{Suspended, go_on, resume, stop_all, suspend, withdraw};
+pub use words::describe;

@@ -1,0 +1,84 @@
+//! Keeps timestamp and snapshot fresh, and raises the alarm before what persons sign runs out.
+use super::commit::{reissue, stamp};
+use super::home::Home;
+use super::published::Published;
+use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
+use jiff::Timestamp as Time;
+use serde::Serialize;
+use sund_ota::fault::Fault;
+
+/// How long a timestamp holds.
+pub const TIMESTAMP_DAYS: i64 = 7;
+/// How long a snapshot holds.
+pub const SNAPSHOT_DAYS: i64 = 14;
+
+/// A role that is past half of its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Alarm {
+    /// The role.
+    pub role: String,
+    /// When it ends: boxes take no update then, and go on with what they run.
+    pub expires: String,
+    /// Whole days left; negative: so long ago.
+    pub days_left: i64,
+    /// What to do.
+    pub advice: String,
+}
+
+/// What was renewed, and what is alarming.
+#[derive(Clone, Debug, Serialize)]
+pub struct Renewal {
+    /// Version of the timestamp.
+    pub timestamp: u64,
+    /// Version of the snapshot.
+    pub snapshot: u64,
+    /// Roles past half of their lives.
+    pub alarms: Vec<Alarm>,
+}
+
+/// Signs a new timestamp, and a new snapshot where it is past half of its life. To be called once a day.
+pub fn renew(home: &Home) -> Result<Renewal, Fault> {
+    let _lock = home.lock()?;
+    let published = Published::must(home)?;
+    let roots = [&published.root.signed];
+    let is_late = left(published.snapshot.signed.expires) < SNAPSHOT_DAYS * DAY / 2;
+    match published.timestamp.signed.meta.get("snapshot.json") {
+        Some(snapshot) if !is_late => stamp(home, Some(&published), &roots, snapshot.clone())?,
+        _ => reissue(home, Some(&published), &roots, &published.snapshot.signed.meta)?,
+    }
+    let renewed = Published::must(home)?;
+    Ok(Renewal {
+        timestamp: renewed.timestamp.signed.version.get(),
+        snapshot: renewed.snapshot.signed.version.get(),
+        alarms: alarms(&renewed),
+    })
+}
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// Roles past half of their lives.
+pub fn alarms(published: &Published) -> Vec<Alarm> {
+    use super::document::PERSONS_DAYS;
+    let online = "`sund-channel renew` once a day keeps it: see why it does not run";
+    let mut ends = vec![
+        (TIMESTAMP.to_owned(), published.timestamp.signed.expires, TIMESTAMP_DAYS, online.to_owned()),
+        (SNAPSHOT.to_owned(), published.snapshot.signed.expires, SNAPSHOT_DAYS, online.to_owned()),
+        (ROOT.to_owned(), published.root.signed.expires, PERSONS_DAYS, "propose `sund-channel root rotate`".to_owned()),
+    ];
+    for (role, signed) in &published.roles {
+        let advice = format!("propose `sund-channel refresh {role}`");
+        ends.push((role.clone(), signed.signed.expires, PERSONS_DAYS, advice));
+    }
+    let late = ends.into_iter().filter(|(_, expires, days, _)| left(*expires) < days * DAY / 2);
+    let alarm = |(role, expires, _, advice): (String, Time, i64, String)| Alarm {
+        role,
+        expires: expires.to_string(),
+        days_left: left(expires).div_euclid(DAY),
+        advice,
+    };
+    late.map(alarm).collect()
+}
+
+fn left(expires: Time) -> i64 {
+    expires.as_second() - Time::now().as_second()
+}

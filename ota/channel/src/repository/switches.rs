@@ -1,0 +1,116 @@
+//! Taking back: withdraw a release, stop all rollouts, suspend a model. Each is signed like a release.
+use super::bundle::TERMS;
+use super::document::now;
+use super::draft::Draft;
+use super::home::Home;
+use super::proposal::Proposal;
+use super::roles::{STATE, of_target};
+use std::collections::BTreeSet;
+use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
+use sund_ota::fault::{Blame, Fault};
+use sund_ota::state::DesiredState;
+
+/// A package to suspend, or to let serve again.
+#[derive(Clone, Debug)]
+pub struct Suspended<'a> {
+    /// Name of the package.
+    pub package: &'a str,
+    /// This version alone.
+    pub version: Option<&'a str>,
+}
+
+/// Proposes to take a target off the lists, and with it every state that names it.
+pub fn withdraw(home: &Home, with: Option<&str>, target: &str, reason: &str) -> Result<(Proposal, Vec<String>), Fault> {
+    let mut draft = Draft::begin(home, with)?;
+    of_target(target)?;
+    let mut gone = BTreeSet::new();
+    for (state, _) in draft.targets_of(STATE) {
+        if state == STOP || state == SUSPENSIONS || state.starts_with(TERMS) {
+            continue;
+        }
+        let bytes = draft.read(&state)?.unwrap_or_default();
+        if DesiredState::parse(&state, &bytes)?.pins().any(|pin| pin.target == target) {
+            gone.insert(state);
+        }
+    }
+    if draft.find(target).is_some() {
+        gone.insert(target.to_owned());
+    }
+    if gone.is_empty() {
+        let reason =
+            format!("{target} is not listed, and no state names it: `sund-channel status` lists what there is");
+        return Err(Fault::new("target-not-listed", Blame::Configuration, reason));
+    }
+    // A bundle carries a state: its terms go with it.
+    for (terms, _) in draft.targets_of(STATE).into_iter().filter(|(name, _)| name.starts_with(TERMS)) {
+        let bytes = draft.read(&terms)?.unwrap_or_default();
+        if super::bundle::state_of(&bytes).is_some_and(|state| gone.contains(&state)) {
+            gone.insert(terms);
+        }
+    }
+    for target in &gone {
+        draft.unlist(target)?;
+    }
+    let proposal = draft.finish(&format!("{target} is withdrawn: {reason}"))?;
+    Ok((proposal, gone.into_iter().collect()))
+}
+
+/// Proposes that no box takes a new deployment.
+pub fn stop_all(home: &Home, with: Option<&str>, reason: &str) -> Result<Proposal, Fault> {
+    let mut draft = Draft::begin(home, with)?;
+    if draft.find(STOP).is_some() {
+        return Err(Fault::new("nothing-to-do", Blame::Configuration, "all rollouts are stopped already"));
+    }
+    draft.list_document(STOP, &Stop { format: 1, reason: reason.to_owned(), since: now() })?;
+    draft.finish(&format!("all rollouts stop: {reason}"))
+}
+
+/// Proposes that boxes take deployments again.
+pub fn go_on(home: &Home, with: Option<&str>) -> Result<Proposal, Fault> {
+    let mut draft = Draft::begin(home, with)?;
+    if !draft.unlist(STOP)? {
+        return Err(Fault::new("nothing-to-do", Blame::Configuration, "no rollout is stopped by the region"));
+    }
+    draft.finish("rollouts go on")
+}
+
+/// Proposes that every box switches a model off.
+pub fn suspend(home: &Home, with: Option<&str>, what: &Suspended, reason: &str) -> Result<Proposal, Fault> {
+    let mut draft = Draft::begin(home, with)?;
+    let mut suspensions = suspensions(&draft)?;
+    if suspensions.suspensions.iter().any(|known| is_of(known, what)) {
+        let reason = format!("{} is suspended already", what.package);
+        return Err(Fault::new("nothing-to-do", Blame::Configuration, reason));
+    }
+    suspensions.suspensions.push(Suspension {
+        package: what.package.to_owned(),
+        version: what.version.map(str::to_owned),
+        reason: reason.to_owned(),
+        since: now(),
+    });
+    draft.list_document(SUSPENSIONS, &suspensions)?;
+    draft.finish(&format!("{} is suspended: {reason}", what.package))
+}
+
+/// Proposes that a suspended model may serve again.
+pub fn resume(home: &Home, with: Option<&str>, what: &Suspended) -> Result<Proposal, Fault> {
+    let mut draft = Draft::begin(home, with)?;
+    let mut suspensions = suspensions(&draft)?;
+    let before = suspensions.suspensions.len();
+    suspensions.suspensions.retain(|known| !is_of(known, what));
+    if suspensions.suspensions.len() == before {
+        let reason = format!("{} is not suspended", what.package);
+        return Err(Fault::new("nothing-to-do", Blame::Configuration, reason));
+    }
+    draft.list_document(SUSPENSIONS, &suspensions)?;
+    draft.finish(&format!("{} may serve again", what.package))
+}
+
+fn suspensions(draft: &Draft) -> Result<Suspensions, Fault> {
+    let bytes = draft.read(SUSPENSIONS)?;
+    bytes.map_or_else(|| Ok(Suspensions { format: 1, ..Suspensions::default() }), |bytes| Suspensions::parse(&bytes))
+}
+
+fn is_of(known: &Suspension, what: &Suspended) -> bool {
+    known.package == what.package && known.version.as_deref() == what.version
+}

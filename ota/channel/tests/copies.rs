@@ -1,0 +1,124 @@
+//! Copies: a bundle for a box without a network, a mirror for a hospital.
+use crate::region::{Region, TWO, block_on, text};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use sund_channel::repository::local;
+use tempfile::TempDir;
+
+#[test]
+fn a_bundle_is_written_when_its_terms_are_signed_and_holds_all_that_the_state_needs() {
+    let region = Region::with_state();
+    let file = region.path("north-1.tar");
+    let write = || region.run(&["bundle", text(&file), "--state", "north-1", "--lifetime", "20"]);
+    assert_eq!(write().code, Some(75));
+    assert!(!file.exists());
+    region.publish("state-3", &TWO);
+    assert_eq!(write().code, Some(0));
+    let files = members(&file);
+    let pointer: Value = serde_json::from_slice(&files["bundle.json"]).unwrap();
+    assert_eq!(pointer["target"], "state/bundles/north-1.json");
+    let named = |pin: &Value| {
+        let target = pin["target"].as_str().unwrap();
+        let (directory, name) = target.rsplit_once('/').unwrap();
+        files[&format!("targets/{directory}/{}.{name}", pin["sha256"].as_str().unwrap())].clone()
+    };
+    let terms: Value = serde_json::from_slice(&named(&pointer)).unwrap();
+    let state: Value = serde_json::from_slice(&named(&terms["state"])).unwrap();
+    assert_eq!(named(&state["models"][0]), fs::read(crate::region::frozen("format-1.sund")).unwrap());
+    for name in
+        ["metadata/1.root.json", "metadata/timestamp.json", "metadata/2.models/sund.json", "metadata/3.state.json"]
+    {
+        assert!(files.contains_key(name), "{name}");
+    }
+    // Unpacked it is a repository.
+    let unpacked = TempDir::new().unwrap();
+    let status = Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(unpacked.path()).status();
+    assert!(status.unwrap().success());
+    let root = local::first_root(&unpacked.path().join("metadata")).unwrap();
+    let datastore = TempDir::new().unwrap();
+    block_on(local::load(unpacked.path(), root, datastore.path().to_owned())).unwrap();
+    // A withdrawn state takes the terms of its bundle along.
+    let proposed = region.must(&["withdraw", "state/north-1.json", "--reason", "a test"]);
+    assert_eq!(proposed["withdrawn"][0], "state/bundles/north-1.json");
+}
+
+#[test]
+fn a_mirror_shows_what_it_has_verified_and_nothing_else() {
+    let region = Region::with_state();
+    let origin = serve(region.home().join("repository"));
+    let copy = region.path("mirror");
+    let root = region.home().join("repository/metadata/1.root.json");
+    let mirror = |root: &Path| region.run(&["mirror", text(&copy), "--from", &origin, "--root", text(root)]);
+    let first = mirror(&root);
+    assert_eq!(first.code, Some(0), "{:#}", first.json);
+    assert!(first.json["fetched"].as_u64().unwrap() >= 4);
+    region.must(&["root", "rotate"]);
+    region.publish("root-2", &["Anna Holm", "Bo Krog"]);
+    region.must(&["stop-all", "--reason", "a test"]);
+    region.publish("state-3", &TWO);
+    let second = mirror(&root);
+    assert_eq!((second.code, &second.json["fetched"]), (Some(0), &Value::from(1)), "{:#}", second.json);
+    let load = || {
+        let datastore = TempDir::new().unwrap();
+        block_on(local::load(&copy, fs::read(&root).unwrap(), datastore.path().to_owned()))
+    };
+    load().unwrap();
+    // Another region's root trusts none of it, and the mirror stays as it was.
+    let other = Region::new();
+    let ended = mirror(&other.home().join("repository/metadata/1.root.json"));
+    assert_eq!(ended.code, Some(65), "{:#}", ended.json);
+    load().unwrap();
+    // Metadata that was altered on its way.
+    region.must(&["renew"]);
+    let path = region.home().join("repository/metadata/timestamp.json");
+    let altered = fs::read_to_string(&path).unwrap().replacen("\"version\": 6", "\"version\": 7", 1);
+    fs::write(&path, altered).unwrap();
+    assert_eq!(mirror(&root).code, Some(65));
+    load().unwrap();
+}
+
+/// Name and bytes of each member, read by GNU tar.
+fn members(file: &Path) -> BTreeMap<String, Vec<u8>> {
+    let listed = Command::new("tar").arg("-tf").arg(file).output().unwrap();
+    let names = String::from_utf8(listed.stdout).unwrap();
+    let read = |name: &str| Command::new("tar").arg("-xOf").arg(file).arg(name).output().unwrap().stdout;
+    names.lines().map(|name| (name.to_owned(), read(name))).collect()
+}
+
+/// A static web server, as plain as they come: it decodes `%2F` and reads the file.
+fn serve(directory: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 1024];
+            while !request.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => request.extend_from_slice(&buffer[..read]),
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').replace("%2F", "/");
+            let answer = match fs::read(directory.join(path)) {
+                Ok(bytes) => [
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len())
+                        .into_bytes(),
+                    bytes,
+                ]
+                .concat(),
+                Err(_) => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+            };
+            // A client that has gone away is not served.
+            let _ = stream.write_all(&answer);
+        }
+    });
+    format!("http://{address}/")
+}

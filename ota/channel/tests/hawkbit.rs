@@ -1,0 +1,7 @@
+//! An Eclipse hawkBit as the server that devices poll.
+mod device;
+mod hostile;
+mod refused;
+mod region;
+mod server;
+mod whole_path;

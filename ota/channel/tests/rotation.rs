@@ -1,0 +1,72 @@
+//! The root changes hands, and boxes that have seen the old one go along.
+use crate::region::{Region, TWO, text};
+use tempfile::TempDir;
+
+#[test]
+fn a_box_of_the_first_root_follows_every_rotation() {
+    let region = Region::new();
+    let datastore = TempDir::new().unwrap();
+    region.load_with(datastore.path()).unwrap();
+    let newcomer = region.path("Hans.key");
+    region.must(&["key", "new", text(&newcomer), "--person", "Hans Quist"]);
+    region.must(&["root", "add-key", text(&newcomer.with_added_extension("pub"))]);
+    // The old root wants two of its own; the new one has two of four.
+    region.publish("root-2", &["Anna Holm", "Bo Krog"]);
+    region.load_with(datastore.path()).unwrap();
+    region.must(&["root", "remove-key", "--person", "Bo Krog"]);
+    // Bo may sign for the root that still counts him, not for the one that does not.
+    region.sign("root-3", &["Anna Holm", "Bo Krog"]);
+    assert_eq!(region.run(&["approve", "root-3"]).code, Some(75));
+    region.must(&["sign", "root-3", "--yes", "--key", text(&newcomer)]);
+    assert_eq!(region.must(&["approve", "root-3"])["is_published"], true);
+    region.load_with(datastore.path()).unwrap();
+    region.load().unwrap();
+    let status = region.must(&["status"]);
+    assert!(status["roles"][0]["signers"].get("Bo Krog").is_none(), "{status:#}");
+    // His key is worth nothing any more.
+    region.must(&["root", "rotate"]);
+    let ended = region.run(&["sign", "root-4", "--yes", "--key", text(&region.key("Bo Krog"))]);
+    assert_eq!(ended.refusal(), "key-of-another-role");
+}
+
+#[test]
+fn new_keys_at_the_server_make_those_of_the_thief_worthless() {
+    let region = Region::new();
+    let datastore = TempDir::new().unwrap();
+    region.load_with(datastore.path()).unwrap();
+    region.must(&["root", "rotate", "--online-keys"]);
+    region.publish("root-2", &["Anna Holm", "Carla Lund"]);
+    region.load_with(datastore.path()).unwrap();
+    for old in ["timestamp.pem", "snapshot.pem"] {
+        std::fs::remove_file(region.home().join("keys").join(old)).unwrap();
+    }
+    region.must(&["renew"]);
+    region.load_with(datastore.path()).unwrap();
+    for new in ["timestamp-2.pem", "snapshot-2.pem"] {
+        std::fs::remove_file(region.home().join("keys").join(new)).unwrap();
+    }
+    assert_eq!(region.run(&["renew"]).refusal(), "online-key-missing");
+}
+
+#[test]
+fn another_threshold_counts_at_once_and_for_both_roots() {
+    let region = Region::new();
+    region.must(&["root", "threshold", "3"]);
+    region.sign("root-2", &["Anna Holm", "Bo Krog"]);
+    assert_eq!(region.run(&["approve", "root-2"]).code, Some(75));
+    region.publish("root-2", &["Carla Lund"]);
+    assert_eq!(region.run(&["root", "threshold", "4"]).refusal(), "threshold-unreachable");
+    region.load().unwrap();
+}
+
+#[test]
+fn approvers_of_a_role_are_replaced_and_what_the_old_ones_signed_stays() {
+    let region = Region::with_state();
+    let keys = ["Freja Ovesen", "Emil Nord"].map(|person| region.public(person));
+    region.must(&["delegate", "state", "--key", text(&keys[0]), "--key", text(&keys[1])]);
+    region.publish("targets-3", &["Anna Holm", "Bo Krog", "Freja Ovesen", "Emil Nord"]);
+    assert_eq!(region.must(&["verify"])["states"], 1);
+    region.must(&["stop-all", "--reason", "a test"]);
+    let ended = region.run(&["sign", "state-4", "--yes", "--key", text(&region.key(TWO[0]))]);
+    assert_eq!(ended.refusal(), "key-of-another-role");
+}

@@ -1,0 +1,65 @@
+//! Withdrawn, stopped, suspended: new metadata, signed like a release.
+use crate::region::{Region, TWO, block_on};
+use serde_json::{Value, json};
+use sund_ota::descriptor::Descriptor;
+use sund_ota::documents::{Stop, Suspensions};
+
+const MODEL: &str = "models/sund/positive-values-1.0.0.sund";
+
+#[test]
+fn a_withdrawn_release_is_gone_with_every_state_that_names_it() {
+    let region = Region::with_state();
+    let status = region.must(&["status"]);
+    let pin = &status["targets"]["state/north-1.json"];
+    let descriptor = Descriptor {
+        format: 1,
+        target: "state/north-1.json".to_owned(),
+        sha256: pin["sha256"].as_str().unwrap().to_owned(),
+        length: pin["length"].as_u64().unwrap(),
+    };
+    block_on(region.load().unwrap().state(&descriptor)).unwrap();
+    let proposed = region.must(&["withdraw", MODEL, "--reason", "misses small bleeds"]);
+    assert_eq!(proposed["withdrawn"], json!([MODEL, "state/north-1.json"]));
+    region.publish("models.sund-3", &TWO);
+    let refused = block_on(region.load().unwrap().state(&descriptor)).unwrap_err();
+    assert_eq!(refused.code, "target-not-approved");
+    assert_eq!(region.run(&["withdraw", MODEL, "--reason", "again"]).refusal(), "target-not-listed");
+    assert_eq!(region.must(&["verify"])["states"], 0);
+}
+
+#[test]
+fn all_rollouts_stop_and_go_on() {
+    let region = Region::new();
+    region.must(&["stop-all", "--reason", "wrong patients in the north"]);
+    region.publish("state-2", &TWO);
+    let stop = Stop::parse(&target(&region, "state/stop.json")).unwrap();
+    assert_eq!(stop.reason, "wrong patients in the north");
+    assert_eq!(region.run(&["stop-all", "--reason", "again"]).refusal(), "nothing-to-do");
+    region.must(&["go-on"]);
+    region.publish("state-3", &TWO);
+    assert_eq!(region.must(&["status"])["stopped"], Value::Null);
+}
+
+#[test]
+fn a_suspension_names_package_and_version_and_is_taken_back() {
+    let region = Region::new();
+    region.must(&["suspend", "brain", "--version", "1.0.2", "--reason", "drift"]);
+    region.must(&["suspend", "lung", "--reason", "recall by the vendor", "--with", "state-2"]);
+    region.publish("state-2", &TWO);
+    let suspensions = Suspensions::parse(&target(&region, "state/suspensions.json")).unwrap();
+    assert_eq!(suspensions.of("brain", "1.0.2").map(|it| it.reason.as_str()), Some("drift"));
+    assert!(suspensions.of("brain", "1.0.3").is_none());
+    assert!(suspensions.of("lung", "7.0.0").is_some());
+    region.must(&["resume", "lung"]);
+    region.publish("state-3", &TWO);
+    let suspensions = Suspensions::parse(&target(&region, "state/suspensions.json")).unwrap();
+    assert!(suspensions.of("lung", "7.0.0").is_none() && suspensions.of("brain", "1.0.2").is_some());
+}
+
+/// The bytes of a small target in the store.
+fn target(region: &Region, name: &str) -> Vec<u8> {
+    let status = region.must(&["status"]);
+    let sha256 = status["targets"][name]["sha256"].as_str().unwrap().to_owned();
+    let (directory, file) = name.rsplit_once('/').unwrap();
+    std::fs::read(region.home().join(format!("repository/targets/{directory}/{sha256}.{file}"))).unwrap()
+}

@@ -1,0 +1,102 @@
+//! What this box has seen of the repository: the newest root, timestamp and snapshot that held, and the latest time at which
+//! they did. One file, replaced as a whole, so that a power cut leaves the old or the new one: rollback is refused over restarts.
+use crate::fault::{Blame, Fault};
+use crate::limits::metadata;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+const FILE: &str = "seen.json";
+/// Each document may grow by its escapes.
+const MAX_FILE: u64 = 3 * (metadata::MAX_ROOT + metadata::MAX_TIMESTAMP + metadata::MAX_SNAPSHOT);
+/// No clock is right that stands before this version was made.
+const EARLIEST: &str = "2026-11-01T00:00:00Z";
+
+/// What was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
+    /// The latest time at which metadata held. A clock that was wrong towards the future finds all of it expired, so that it
+    /// leaves no trace here and the box takes updates again once it is set right.
+    pub(super) latest: Option<Timestamp>,
+    /// root.json, as it was signed.
+    pub(super) root: Option<String>,
+    /// timestamp.json, as it was signed.
+    pub(super) timestamp: Option<String>,
+    /// snapshot.json, as it was signed.
+    pub(super) snapshot: Option<String>,
+}
+
+impl Seen {
+    /// Reads what was seen; a box that has seen nothing yet has no file.
+    pub(super) fn open(directory: &Path) -> Result<Self, Fault> {
+        let path = directory.join(FILE);
+        let damaged = |error: std::io::Error| damaged(&error.to_string());
+        match std::fs::metadata(&path) {
+            Ok(about) if about.len() > MAX_FILE => return Err(self::damaged(&format!("more than {MAX_FILE} bytes"))),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(damaged(error)),
+        }
+        let bytes = std::fs::read(&path).map_err(damaged)?;
+        serde_json::from_slice(&bytes).map_err(|error| self::damaged(&error.to_string()))
+    }
+
+    /// Keeps it, durably.
+    pub(super) fn keep(&self, directory: &Path) -> Result<(), Fault> {
+        let written = || -> std::io::Result<()> {
+            std::fs::create_dir_all(directory)?;
+            let next = directory.join("seen.json.next");
+            let mut file = std::fs::File::create(&next)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.sync_all()?;
+            std::fs::rename(&next, directory.join(FILE))?;
+            std::fs::File::open(directory)?.sync_all()
+        };
+        written().map_err(|error| {
+            let reason = format!("{} cannot be written: {error}", directory.join(FILE).display());
+            Fault::new("disk-failed", Blame::Box, reason)
+        })
+    }
+
+    /// The time now, which no clock may have gone back behind.
+    pub(super) fn now(&self) -> Result<Timestamp, Fault> {
+        let now = Timestamp::now();
+        if let Some(latest) = self.latest.filter(|latest| now < *latest) {
+            let reason = format!("the clock says {now}, and it was {latest} already: set it right");
+            return Err(Fault::new("clock-set-back", Blame::Box, reason));
+        }
+        check_build(now)?;
+        Ok(now)
+    }
+}
+
+/// What was kept is not what was kept: without it old metadata would not be known as old.
+pub(super) fn damaged(why: &str) -> Fault {
+    let reason = format!(
+        "what this box has seen of the repository ({FILE} in its datastore) cannot be read ({why}): restore it, or provision \
+         the box again"
+    );
+    Fault::new("seen-damaged", Blame::Box, reason)
+}
+
+fn check_build(now: Timestamp) -> Result<(), Fault> {
+    if EARLIEST.parse::<Timestamp>().is_ok_and(|earliest| now < earliest) {
+        let reason = format!("the clock says {now}, before this updater was made ({EARLIEST}): set it right");
+        return Err(Fault::new("clock-before-build", Blame::Box, reason));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_before_the_build_is_refused() {
+        let code = check_build("1970-01-01T00:00:09Z".parse().unwrap()).map_err(|fault| fault.code);
+        assert_eq!(code, Err("clock-before-build".into()));
+        assert_eq!(check_build(EARLIEST.parse().unwrap()), Ok(()));
+    }
+}

@@ -1,0 +1,10 @@
+//! What the updater refuses, each named by its threat; ota/README.md lists them.
+mod clock;
+mod download;
+mod flips;
+mod freezing;
+mod rollback;
+mod signatures;
+mod store;
+mod thief;
+mod wrong_role;
