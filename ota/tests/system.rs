@@ -252,6 +252,39 @@ async fn a_system_that_the_boot_loader_gave_up_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn killed_at_each_step_of_a_new_system_it_ends_once_and_well() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    for rank in 0..=7 {
+        let mut updater = system.appliance.run();
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let record = system.appliance.record();
+            let is_there = record.action.as_ref().is_some_and(|action| action.step.rank() >= rank);
+            if is_there || record.last.is_some() {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "step {rank} is never reached");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        updater.kill().expect("it is killed");
+        updater.wait().expect("it ended");
+    }
+    while system.appliance.channel.action("1", |action| action.is_open) || system.appliance.record().action.is_some() {
+        assert_eq!(system.appliance.once().await, Some(0));
+    }
+    system.appliance.channel.action("1", |action| {
+        assert_eq!((action.closed().len(), action.late), (1, 0), "told once");
+        assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
+    });
+    assert_eq!(system.appliance.agent.serving().state.as_deref(), Some("north-2"));
+    let slots = system.slots();
+    assert_eq!((slots.versions[slots.booted].as_str(), slots.booted, slots.active), ("2.0", 1, 1));
+    assert!(slots.marks.contains(&("good".to_owned(), "booted".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_that_rauc_refuses_is_reported_in_its_words() {
     let mut system = System::new("").await;
     "manifest hash does not match".clone_into(&mut system.slots().refusal);
