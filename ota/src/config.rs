@@ -3,6 +3,7 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,11 @@ use url::Url;
 
 /// A configuration in bytes, against a path that names something else.
 const MAX_BYTES: u64 = 64 * 1024;
+
+/// Attributes of a box; hawkBit takes a bounded number.
+const MAX_ATTRIBUTES: usize = 20;
+/// A name or value of an attribute, in bytes; hawkBit refuses longer ones.
+const MAX_ATTRIBUTE: usize = 120;
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
@@ -34,6 +40,8 @@ pub struct Config {
     pub bytes_per_second: Option<NonZeroU64>,
     /// Where the updater keeps what it knows.
     pub directory: PathBuf,
+    /// What the channel is told of this box beside what it finds out itself, e.g. its site: groups are made by it.
+    pub attributes: BTreeMap<String, String>,
     /// Whether a deployment that asks for confirmation is confirmed by the box itself.
     pub confirm: bool,
     /// Least and most time between two polls, whatever the server says.
@@ -120,6 +128,8 @@ struct Raw {
     directory: PathBuf,
     #[serde(default)]
     confirm: bool,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
     server: RawServer,
     repository: RawRepository,
     #[serde(default)]
@@ -274,6 +284,12 @@ fn check(raw: Raw) -> Result<Config, String> {
             return Err(format!("`{key}` has 1 to 64 letters, digits, `-`, `_`, `.` or `:`"));
         }
     }
+    let is_short = |text: &String| !text.is_empty() && text.len() <= MAX_ATTRIBUTE;
+    if raw.attributes.len() > MAX_ATTRIBUTES
+        || !raw.attributes.iter().all(|(key, value)| is_short(key) && is_short(value))
+    {
+        return Err(format!("`attributes` has at most {MAX_ATTRIBUTES} keys and values of 1 to {MAX_ATTRIBUTE} bytes"));
+    }
     if !raw.directory.is_absolute() || !raw.agent.socket.is_absolute() {
         return Err("`directory` and `agent.socket` are absolute paths".to_owned());
     }
@@ -307,6 +323,7 @@ fn check(raw: Raw) -> Result<Config, String> {
         root: raw.repository.root,
         bytes_per_second: raw.repository.bytes_per_second,
         directory: raw.directory,
+        attributes: raw.attributes,
         confirm: raw.confirm,
         poll: (Duration::from_secs(raw.poll.min_seconds), Duration::from_secs(raw.poll.max_seconds)),
         agent: Agent {

@@ -7,6 +7,7 @@ use sund_ota::machine::record::End;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_region_signed_is_fetched_tried_served_watched_and_reported_once() {
     let mut appliance = Appliance::new().await;
+    appliance.configure("[attributes]\nsite = \"odense\"\n");
     let descriptor = appliance.state("north-1", &vec![7; 300_000], json!({}));
     appliance.channel.deploy("11", &descriptor);
     assert_eq!(appliance.once().await, Some(0));
@@ -24,7 +25,10 @@ async fn what_the_region_signed_is_fetched_tried_served_watched_and_reported_onc
         assert!(!action.feedback.iter().any(|feedback| never(&feedback)));
     });
     assert_eq!(appliance.record().good.len(), 1);
-    assert_eq!(appliance.channel.told().attributes.get("state").map(String::as_str), Some("north-1"));
+    {
+        let attributes = &appliance.channel.told().attributes;
+        assert_eq!((attributes["state"].as_str(), attributes["site"].as_str()), ("north-1", "odense"));
+    }
 
     // The next poll finds nothing to do, and does nothing.
     assert_eq!(appliance.once().await, Some(0));

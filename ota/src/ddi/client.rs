@@ -97,7 +97,10 @@ impl Ddi {
 
     /// `GET /{tenant}/controller/v1/{controllerId}`.
     pub async fn poll(&self) -> Call<Polled> {
-        let base: Base = self.get(self.base.clone(), MAX_BASE).await?;
+        let base: Base = match self.get(self.base.clone(), MAX_BASE).await {
+            Err(DdiError::Gone) => return Err(unknown_box("404")),
+            base => base?,
+        };
         let link = |rel: &str| base.links.get(rel).map(|link| self.action(rel, &link.href)).transpose();
         Ok(Polled {
             sleep: interval(&base.config.polling.sleep),
@@ -208,10 +211,7 @@ impl Ddi {
                 BodyError::Broken(reason) => away(reason),
             }),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(DdiError::Gone),
-            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                let reason = format!("the channel does not know this box ({status}): enrol it (again)");
-                Err(DdiError::Fault(Fault::new("channel-unauthorized", Blame::Configuration, reason)))
-            }
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(unknown_box(status.as_str())),
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => Err(DdiError::Away {
                 reason: format!("the server answers {status}"),
                 retry_after: http::retry_after(&response),
@@ -233,6 +233,11 @@ pub fn feedback(
     let result = FeedbackResult { finished, progress };
     let timestamp = Some(jiff::Timestamp::now().as_millisecond());
     Feedback { timestamp, status: FeedbackStatus { execution, result, code: None, details } }
+}
+
+fn unknown_box(status: &str) -> DdiError {
+    let reason = format!("the channel does not know this box ({status}): check `id` and `tenant`, or enrol it (again)");
+    DdiError::Fault(Fault::new("channel-unauthorized", Blame::Configuration, reason))
 }
 
 fn descriptor_of(deployment: &DeploymentBase) -> Call<&Artifact> {

@@ -31,7 +31,8 @@ impl Machine {
     }
 
     async fn attributes(&self) -> BTreeMap<String, String> {
-        let mut data = BTreeMap::from([("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+        let mut data = self.config.attributes.clone();
+        data.insert("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         if let Some(Ok(running)) = self.config.os.as_ref().map(rauc::running) {
             data.insert("os".to_owned(), running.version);
         }
