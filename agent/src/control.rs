@@ -1,17 +1,19 @@
-//! The local socket beside the spool, by which `sund status`, `sund erase` and `sund requeue` reach the agent that
-//! runs.
+//! The local socket beside the spool, by which `sund status`, `sund erase`, `sund requeue` and `sund recall` reach the agent
+//! that runs.
 //!
 //! One connection carries one request, a line of JSON, and one answer. Who may reach it is decided by the mode of the
 //! spool's directory (0700): the agent's user and root.
 use crate::console::StatusSource;
 use crate::fault::{Blame, Fault};
-use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
+use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE, RECALL_PATIENCE};
 use crate::pipeline::Pipeline;
+use crate::recall::{Reason, Report, Which};
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -33,6 +35,20 @@ pub enum Request {
         /// Name of the destination; `None` for all of them.
         destination: Option<String>,
     },
+    /// Recall the results of a package.
+    Recall {
+        /// Whose results.
+        package: Which,
+        /// Why; `None` for a dry run, which only tells.
+        reason: Option<Reason>,
+    },
+}
+
+impl Request {
+    /// Longest wait for its answer.
+    fn patience(&self) -> Duration {
+        if matches!(self, Self::Recall { .. }) { RECALL_PATIENCE } else { PATIENCE }
+    }
 }
 
 /// What it answers.
@@ -51,6 +67,8 @@ pub enum Answer {
         /// Results, counted once for each destination.
         results: u64,
     },
+    /// Recalled, or what a recall would find.
+    Recalled(Box<Report>),
     /// Not done.
     Refused(Fault),
 }
@@ -77,7 +95,7 @@ pub async fn ask(spool: &Path, request: &Request) -> Result<Answer, Fault> {
         stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
         Ok::<_, io::Error>(serde_json::from_slice(&answer)?)
     };
-    match timeout(PATIENCE, exchange).await {
+    match timeout(request.patience(), exchange).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(away(&error)),
         Err(late) => Err(away(&late)),
@@ -115,7 +133,7 @@ impl Control {
             let pipeline = Arc::clone(&pipeline);
             tokio::spawn(async move {
                 // A client that goes away or dawdles has nobody to be told.
-                let _ = timeout(PATIENCE, converse(stream, pipeline)).await;
+                let _ = converse(stream, pipeline).await;
                 drop(place);
             });
         }
@@ -125,13 +143,20 @@ impl Control {
 async fn converse(stream: UnixStream, pipeline: Arc<Pipeline>) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reading.take(MAX_REQUEST)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => tokio::task::spawn_blocking(move || answer(&pipeline, request)).await?,
+    timeout(PATIENCE, BufReader::new(reading.take(MAX_REQUEST)).read_line(&mut line)).await??;
+    let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => {
+            let patience = request.patience();
+            let answering = tokio::task::spawn_blocking(move || answer(&pipeline, request));
+            timeout(patience, answering).await??
+        }
         Err(error) => Answer::Refused(Fault::new("control-request", Blame::Peer, format!("not a request: {error}"))),
     };
-    writing.write_all(&serde_json::to_vec(&answer)?).await?;
-    writing.shutdown().await
+    let writing = async {
+        writing.write_all(&serde_json::to_vec(&answer)?).await?;
+        writing.shutdown().await
+    };
+    timeout(PATIENCE, writing).await?
 }
 
 fn answer(pipeline: &Pipeline, request: Request) -> Answer {
@@ -144,6 +169,10 @@ fn answer(pipeline: &Pipeline, request: Request) -> Answer {
         Request::Requeue { destination } => match pipeline.requeue(destination.as_deref()) {
             Ok(results) => Answer::Requeued { results },
             Err(fault) => Answer::Refused(pipeline.operation_refused("requeue", None, fault)),
+        },
+        Request::Recall { package, reason } => match pipeline.recall(&package, reason.as_ref()) {
+            Ok(report) => Answer::Recalled(Box::new(report)),
+            Err(fault) => Answer::Refused(pipeline.operation_refused("recall", None, fault)),
         },
     }
 }

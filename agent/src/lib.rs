@@ -35,6 +35,7 @@ pub mod pipeline;
 pub mod postprocess;
 pub mod preprocess;
 pub mod privacy;
+pub mod recall;
 pub mod results;
 pub mod route;
 pub mod schedule;

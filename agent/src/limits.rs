@@ -238,6 +238,14 @@ pub mod deliver {
     pub const DRAIN: Duration = Duration::from_secs(20);
 }
 
+/// Recalls.
+pub mod recall {
+    /// Longest reason, in characters; it goes into every note, timeline and audit event of the recall.
+    pub const MAX_REASON: usize = 400;
+    /// Longest version of a package that can be asked for, in bytes; it becomes part of a key.
+    pub const MAX_VERSION: usize = 64;
+}
+
 /// The agent as a whole.
 pub mod agent {
     use std::time::Duration;
@@ -270,6 +278,8 @@ pub mod control {
     pub const MAX_CONNECTIONS: usize = 8;
     /// For one conversation: a client that dawdles gives its place back.
     pub const PATIENCE: Duration = Duration::from_secs(30);
+    /// The same of a recall, which writes twice for each study: a year of a hospital's.
+    pub const RECALL_PATIENCE: Duration = Duration::from_mins(30);
 }
 
 /// Configuration files.

@@ -18,6 +18,7 @@ mod engines;
 mod export;
 mod intake;
 mod queue;
+mod recall;
 mod recorder;
 mod refused;
 mod requeue;
@@ -159,6 +160,7 @@ impl Pipeline {
         for job in jobs.iter().filter(|job| job.is_open()) {
             pipeline.jobs.push(job.id);
         }
+        pipeline.take_up_recalls();
         pipeline.take_up_models();
         Ok(Arc::new(pipeline))
     }

@@ -149,6 +149,14 @@ fn answered(archive: &Archive) -> BTreeMap<String, Vec<String>> {
 
 /// A node with the text model, a route in clinical use, and an archive.
 pub fn configuration(line: &str) -> String {
+    configuration_to(
+        &["archive"],
+        &format!("[[destinations]]\nname = \"archive\"\nae_title = \"PACS\"\naddress = \"{line}\"\n"),
+    )
+}
+
+/// The same with these destinations, by their names and by their sections.
+pub fn configuration_to(names: &[&str], sections: &str) -> String {
     // It outlives whom it is for: they start again and again.
     static MODEL: LazyLock<(tempfile::TempDir, Signed)> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -157,10 +165,9 @@ pub fn configuration(line: &str) -> String {
     });
     format!(
         "[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n[worker]\nlauncher = \"child\"\n\
-         {}\
-         [[destinations]]\nname = \"archive\"\nae_title = \"PACS\"\naddress = \"{line}\"\n\
+         {}{sections}\
          [[routes]]\nname = \"everything\"\nmodels = [\"text-detection\"]\nmode = \"clinical\"\n\
-         destinations = [\"archive\"]\n",
+         destinations = {names:?}\n",
         MODEL.1.configured()
     )
 }

@@ -25,6 +25,7 @@ mod packed;
 mod patient;
 mod phantom;
 mod queue;
+mod recall;
 mod recovery;
 mod results;
 mod routing;

@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// What a person asked for by the control socket was not done.
     OperationRefused {
-        /// `erase` or `requeue`.
+        /// `erase`, `requeue` or `recall`.
         operation: &'static str,
         /// The study, as it was asked for.
         study: Option<Study>,
@@ -230,6 +230,28 @@ pub enum Event {
         destination: Peer,
         /// How many.
         results: u64,
+    },
+    /// A person ordered the recall of what a package has made.
+    RecallOrdered {
+        /// `NAME`, `NAME@VERSION` or `sha256:DIGEST`.
+        package: String,
+        /// Why.
+        reason: String,
+    },
+    /// Results of a study were recalled from a destination.
+    ResultsRecalled {
+        /// The study.
+        study: Study,
+        /// The package, as it was named in the order.
+        package: String,
+        /// Name of the destination.
+        destination: String,
+        /// Results that will not go there.
+        cancelled: u64,
+        /// Results that a note rejects there, and its SOP Instance UID.
+        rejected: Option<(u64, Private<String>)>,
+        /// Results there that a person has to withdraw.
+        by_hand: u64,
     },
     /// A person began a session on the console.
     LoggedIn {

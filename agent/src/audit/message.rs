@@ -256,6 +256,22 @@ fn say(event: &Event) -> Says<'_> {
             .by(node(destination, false, DESTINATION))
             .study(study)
             .of("results", *results),
+        Event::RecallOrdered { package, reason } => Says::new("recall-ordered", ALERT, "E")
+            .kind("110132", "Use of Restricted Function")
+            .of("package", clip(package))
+            .of("reason", clip(reason)),
+        Event::ResultsRecalled { study, package, destination, cancelled, rejected, by_hand } => {
+            let says = Says::new("results-recalled", PROCEDURE, "U")
+                .study(study)
+                .of("package", clip(package))
+                .of("destination", clip(destination))
+                .of("cancelled", *cancelled)
+                .of("by-hand", *by_hand);
+            match rejected {
+                Some((results, note)) => says.instance(note.reveal()).of("rejected", *results),
+                None => says,
+            }
+        }
         Event::LoggedIn { user, address } => {
             Says::new("logged-in", AUTHENTICATION, "E").kind("110122", "Login").by(person(user, address))
         }

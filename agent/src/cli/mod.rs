@@ -2,6 +2,7 @@
 mod audit;
 mod model;
 mod password;
+mod recall;
 mod route;
 mod serve;
 mod status;
@@ -11,6 +12,7 @@ use crate::config;
 use crate::demo::{self, Case};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
+use crate::recall::{Reason, Which};
 use crate::worker;
 use clap::{Parser, Subcommand};
 use std::io::{IsTerminal, Write as _};
@@ -64,6 +66,26 @@ enum Command {
         config: ConfigFile,
         /// Name of the destination in the configuration; all of them otherwise.
         destination: Option<String>,
+    },
+    /// Recalls what a model package has made: nothing of it that waits is sent, and destinations are told to reject what they have.
+    ///
+    /// Deliveries that wait are cancelled for good. A destination with `rejection_notes` gets one note for each study; at any other a
+    /// person has to withdraw the results, which are listed. Switch the model off first: sund suspend.
+    Recall {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// NAME for all versions, NAME@VERSION, or sha256:DIGEST.
+        #[arg(value_name = "PACKAGE")]
+        package: Which,
+        /// Why, in one line that names no patient; it stands in the notes and in the audit log.
+        #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+        reason: Option<Reason>,
+        /// Only say what would be recalled.
+        #[arg(long)]
+        dry_run: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Checks and reads the audit log.
     #[command(subcommand)]
@@ -124,6 +146,9 @@ pub fn run(arguments: Arguments) -> Exit {
         Command::Status { config, json } => on_runtime(status::status(&config.config, json)),
         Command::Erase { config, study } => on_runtime(status::erase(&config.config, &study)),
         Command::Requeue { config, destination } => on_runtime(status::requeue(&config.config, destination)),
+        Command::Recall { config, package, reason, dry_run, json } => {
+            on_runtime(recall::run(&config.config, package, reason.filter(|_| !dry_run), json))
+        }
         Command::Audit(command) => audit::run(command),
         Command::Model(command) => model::run(command),
         Command::Route(command) => route::run(command),

@@ -45,11 +45,11 @@ pub(super) async fn requeue(config: &Path, destination: Option<String>) -> Exit 
     }
 }
 
-async fn request(config: &Path, request: &Request) -> Result<Answer, Fault> {
+pub(super) async fn request(config: &Path, request: &Request) -> Result<Answer, Fault> {
     ask(&config::spool_directory(config)?, request).await
 }
 
-fn unexpected() -> Fault {
+pub(super) fn unexpected() -> Fault {
     Fault::new("control-request", Blame::Sund, "the agent answered something else; is it of another version?")
 }
 

@@ -35,7 +35,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("models", &["package"]),
     ("golden", &["most_tolerance_ml_percent", "least_dice", "least_overlap", "most_tolerance_score"]),
     ("vendors", &["name", "key"]),
-    ("destinations", &["name", "ae_title", "address", "tls", "patient_check"]),
+    ("destinations", &["name", "ae_title", "address", "rejection_notes", "tls", "patient_check"]),
     ("destinations.tls", &["authorities", "server_name", "certificate", "key"]),
     ("destinations.patient_check", &["ae_title", "address"]),
     (

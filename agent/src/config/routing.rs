@@ -105,7 +105,8 @@ pub(super) fn destinations(root: &Section<'_, '_>, calling_ae: &str) -> Vec<Dest
         let peer = Peer { calling_ae: calling_ae.to_owned(), called_ae, address, tls };
         let patient_check =
             section.section("patient_check", "destinations.patient_check").map(|check| patient_check(&check, &peer));
-        destinations.push(Destination { patient_check, ..Destination::new(name, peer) });
+        let takes_rejections = section.value_or("rejection_notes", false);
+        destinations.push(Destination { patient_check, takes_rejections, ..Destination::new(name, peer) });
     }
     destinations
 }

@@ -25,6 +25,25 @@ pub struct Delivery {
     pub unanswered: u32,
     /// Where it stands.
     pub state: DeliveryState,
+    /// What a recall has to do with it. Beside the state, so that a version without recalls sends nothing that was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<InRecall>,
+}
+
+/// What a recall has to do with a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InRecall {
+    /// Its result was recalled.
+    Recalled {
+        /// SOP Instance UID of the note that tells the destination to reject it.
+        note: Option<String>,
+    },
+    /// It is such a note itself, of no job.
+    Note {
+        /// The package that was recalled.
+        package: String,
+    },
 }
 
 /// Where a delivery stands.
@@ -50,7 +69,7 @@ pub enum DeliveryState {
         /// Why.
         reason: String,
     },
-    /// Never sent, because a newer result took its place: of all instances, or under the corrected identity.
+    /// Never sent, because a newer result took its place: of all instances, or under the corrected identity. Or it was recalled.
     Superseded {
         /// When.
         at: SystemTime,
@@ -102,6 +121,31 @@ impl Delivery {
             DeliveryState::Waiting { not_before, .. } => (not_before, self.instance),
             _ => (self.queued, self.instance),
         }
+    }
+
+    /// True where it is a rejection note, and no result.
+    pub fn is_note(&self) -> bool {
+        matches!(self.recall, Some(InRecall::Note { .. }))
+    }
+
+    /// The delivery of a result that is recalled: what has not arrived never goes. `note` rejects it where it did.
+    #[must_use]
+    pub fn recalled(mut self, note: Option<String>, now: SystemTime) -> Self {
+        if self.may_still_go() {
+            self.state = DeliveryState::Superseded { at: now };
+        }
+        let earlier = match self.recall.take() {
+            Some(InRecall::Recalled { note }) => note,
+            _ => None,
+        };
+        self.recall = Some(InRecall::Recalled { note: earlier.or(note) });
+        self
+    }
+
+    /// True where it waits, or a person could have it wait again.
+    pub fn may_still_go(&self) -> bool {
+        use DeliveryState::{Dead, Held, Waiting};
+        matches!(self.state, Waiting { .. } | Dead { .. } | Held { .. })
     }
 
     /// The delivery as its bytes are about to go: from now on the destination may hold them, until it answers otherwise.
@@ -213,6 +257,7 @@ mod tests {
             attempts: 0,
             unanswered: 0,
             state: DeliveryState::Waiting { not_before: SystemTime::UNIX_EPOCH, trouble: None },
+            recall: None,
         }
     }
 
@@ -260,6 +305,21 @@ mod tests {
             let broke_off = delivery().taken_up().after(Attempt::BrokeOff("closed".into()), now);
             assert!(broke_off.after(unsent, now).may_have_arrived(), "that it was not sent now takes nothing back");
         }
+    }
+
+    /// What is said of it later: that it arrived after all, and nothing else.
+    #[test]
+    fn what_was_recalled_never_goes_and_counts_as_sent_once_it_arrives() {
+        let now = SystemTime::now();
+        let recalled = delivery().taken_up().recalled(Some("2.25.9".into()), now);
+        assert!(!recalled.is_due(now) && !recalled.may_still_go() && recalled.may_have_arrived());
+        let note = |d: &Delivery| d.recall.clone();
+        let arrived = recalled.clone().after(Attempt::Confirmed, now);
+        assert!(matches!(arrived.state, DeliveryState::Delivered { .. }));
+        assert_eq!(note(&arrived), Some(InRecall::Recalled { note: Some("2.25.9".into()) }));
+        assert_eq!(note(&arrived.recalled(Some("2.25.10".into()), now)), note(&recalled), "it is rejected once");
+        let json = serde_json::to_value(delivery()).unwrap();
+        assert!(json.get("recall").is_none(), "others are written as ever: {json}");
     }
 
     #[test]

@@ -78,6 +78,27 @@ pub enum LedgerEvent {
         /// Why.
         reason: String,
     },
+    /// The results of the job were recalled: none of them is made or sent again.
+    Recalled {
+        /// Why.
+        reason: String,
+    },
+    /// A result that was recalled will not go to a destination.
+    Cancelled {
+        /// SOP Instance UID.
+        result: String,
+        /// Name of the destination.
+        destination: String,
+    },
+    /// A note for a destination rejects a result.
+    Rejected {
+        /// SOP Instance UID.
+        result: String,
+        /// Name of the destination.
+        destination: String,
+        /// SOP Instance UID of the note.
+        note: String,
+    },
     /// A result is held: the destination has the study under another patient.
     Held {
         /// SOP Instance UID.

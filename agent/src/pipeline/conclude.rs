@@ -57,7 +57,7 @@ impl Pipeline {
         let summary = report.map_or_else(|| outcome.sentence().to_owned(), |report| report.summary.clone());
         let mut batch = Batch::new();
         let begun = Instant::now();
-        let stored = objects.iter().map(|object| self.store(job, object)).collect::<Result<Vec<_>, Fault>>()?;
+        let stored = objects.iter().map(|object| self.store(&job.study, object)).collect::<Result<Vec<_>, Fault>>()?;
         crate::metrics::stage("store", begun.elapsed());
         for (object, stored) in objects.iter().zip(&stored) {
             self.queue(&mut batch, job, outcome, object, stored)?;
@@ -143,7 +143,8 @@ impl Pipeline {
         Ok(earlier)
     }
 
-    /// Takes back the deliveries of a study that have not gone out; what was given up is not queued again either.
+    /// Takes back the results of a study that have not gone out; what was given up is not queued again either. A note that
+    /// rejects results goes all the same.
     pub(super) fn withdraw(
         &self,
         batch: &mut Batch,
@@ -152,7 +153,7 @@ impl Pipeline {
     ) -> Result<(), Fault> {
         for mut delivery in self.spool.scan::<Delivery>(Table::Deliveries, "")? {
             let is_over = matches!(delivery.state, DeliveryState::Delivered { .. } | DeliveryState::Superseded { .. });
-            if delivery.study == study && !is_over && is_meant(&delivery) {
+            if delivery.study == study && !is_over && !delivery.is_note() && is_meant(&delivery) {
                 delivery.state = DeliveryState::Superseded { at: SystemTime::now() };
                 batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(study))?;
             }
@@ -234,23 +235,23 @@ impl Pipeline {
 
     /// The bytes that will be sent, each time the same, on stable storage. Where an earlier try at the job's end stored
     /// them and got no further, they are there.
-    pub(super) fn store(&self, job: &Job, object: &ResultObject) -> Result<StoredInstance, Fault> {
+    pub(super) fn store(&self, study: &str, object: &ResultObject) -> Result<StoredInstance, Fault> {
         let is_it = |stored: &StoredInstance| {
             stored.arrival.origin == Origin::Produced
                 && stored.arrival.sop_instance == object.sop_instance
                 && stored.length == object.dataset.len() as u64
         };
-        for stored in self.spool.instances_of(&job.study).into_iter().filter(is_it) {
+        for stored in self.spool.instances_of(study).into_iter().filter(is_it) {
             if self.spool.read(&stored).is_ok_and(|bytes| bytes == object.dataset) {
                 return Ok(stored);
             }
         }
-        let mut incoming = self.spool.begin_result(&job.study)?;
+        let mut incoming = self.spool.begin_result(study)?;
         incoming.write(&object.dataset)?;
         let arrival = Arrival {
             sop_class: object.sop_class.clone(),
             sop_instance: object.sop_instance.clone(),
-            study: job.study.clone(),
+            study: study.to_owned(),
             series: object.series.clone(),
             transfer_syntax: object.transfer_syntax.clone(),
             at: SystemTime::now(),
@@ -299,6 +300,7 @@ impl Pipeline {
                 attempts: 0,
                 unanswered: 0,
                 state,
+                recall: None,
             };
             batch.put(Table::Deliveries, &delivery.key(), &delivery, study)?;
         }
@@ -323,6 +325,9 @@ impl Pipeline {
                 let at = humantime::format_rfc3339_nanos(at);
                 format!("dead/{destination}/{result}/{at}")
             }
+            LedgerEvent::Recalled { .. } => RECALLED.to_owned(),
+            LedgerEvent::Cancelled { result, destination } => format!("cancelled/{destination}/{result}"),
+            LedgerEvent::Rejected { result, destination, .. } => format!("rejected/{destination}/{result}"),
             LedgerEvent::Held { result, destination, .. } => {
                 let at = humantime::format_rfc3339_nanos(at);
                 format!("held/{destination}/{result}/{at}")
@@ -330,6 +335,11 @@ impl Pipeline {
         };
         let entry = LedgerEntry { at, package: package.to_owned(), study: study.to_owned(), job, event };
         Ok(batch.put(Table::Ledger, &format!("{}/{name}", Job::key(job)), &entry, Some(study))?)
+    }
+
+    /// True where the results of a job were recalled.
+    pub(super) fn is_recalled(&self, job: u64) -> bool {
+        self.spool.get_bytes(Table::Ledger, &format!("{}/{RECALLED}", Job::key(job))).is_some()
     }
 
     /// Adds a step to a study's timeline.
@@ -357,6 +367,9 @@ impl Pipeline {
     }
 }
 
+/// The ledger's name for the recall of a job's results.
+const RECALLED: &str = "recalled";
+
 /// Key in the table of results.
 pub(super) fn result_key(job: u64, kind: &str) -> String {
     format!("{}/{kind}", Job::key(job))
@@ -366,7 +379,6 @@ pub(super) fn result_key(job: u64, kind: &str) -> String {
 mod tests {
     use super::*;
     use crate::infer::Engines;
-    use crate::inference::PackageRef;
     use crate::pipeline::{Activation, Recorder, Site};
     use crate::results::UidKey;
     use crate::spool::{Spool, SpoolOptions};
@@ -390,25 +402,6 @@ mod tests {
         Pipeline::new(spool.unwrap(), site, Vec::new(), Recorder::new(None)).unwrap()
     }
 
-    fn job() -> Job {
-        let text = String::new;
-        Job {
-            id: 1,
-            study: "1.2.3".into(),
-            series: None,
-            route: text(),
-            package: PackageRef { name: text(), title: text(), version: text(), vendor: text(), digest: text() },
-            inputs: Vec::new(),
-            input_digests: Vec::new(),
-            created: SystemTime::UNIX_EPOCH,
-            deadline: None,
-            supersedes: None,
-            partial: None,
-            not_applicable: None,
-            state: JobState::Waiting { attempts: 0 },
-        }
-    }
-
     /// A disk that is full when the end of a job is recorded: each later try made another set of results, until the reserve
     /// was used up.
     #[test]
@@ -424,10 +417,10 @@ mod tests {
             dataset: b"a report".to_vec(),
             summary: String::new(),
         };
-        let stored = pipeline.store(&job(), &object).unwrap();
-        assert_eq!(pipeline.store(&job(), &object).unwrap().id, stored.id);
+        let stored = pipeline.store("1.2.3", &object).unwrap();
+        assert_eq!(pipeline.store("1.2.3", &object).unwrap().id, stored.id);
         object.dataset = b"A report".to_vec();
-        assert_ne!(pipeline.store(&job(), &object).unwrap().id, stored.id, "other bytes are kept as well");
+        assert_ne!(pipeline.store("1.2.3", &object).unwrap().id, stored.id, "other bytes are kept as well");
         assert_eq!(pipeline.spool.instances_of("1.2.3").len(), 2);
     }
 }

@@ -1,7 +1,8 @@
 //! Identity apart from pixels: a patient or a study is corrected, and results follow without being inferred anew.
 //!
 //! The newest results of each job are made again under the new identity, with new UIDs, and queued. What has not gone out of
-//! the earlier ones never will; what has gone out, or may have, is what the new report names as its predecessor.
+//! the earlier ones never will; what has gone out, or may have, is what the new report names as its predecessor. What was
+//! recalled is not made again.
 use super::Pipeline;
 use crate::deliver::record::{LedgerEvent, ResultRecord};
 use crate::fault::Fault;
@@ -25,6 +26,9 @@ impl Pipeline {
         self.withdraw(batch, &record.study, |_| true)?;
         let mut made = Vec::new();
         for (job, outcome) in self.answers(&record.study)?.into_iter().filter(|(job, _)| stands(job)) {
+            if self.is_recalled(job.id) {
+                continue;
+            }
             let id = record.id.clone();
             let again = self.recorder.stage("results", &id, || {
                 let sent = self.sent_report(&job)?;
@@ -33,7 +37,7 @@ impl Pipeline {
             match again {
                 Ok(objects) => {
                     for object in objects {
-                        let stored = self.store(&job, &object)?;
+                        let stored = self.store(&job.study, &object)?;
                         self.queue(batch, &job, outcome, &object, &stored)?;
                         made.push((job.clone(), object));
                     }

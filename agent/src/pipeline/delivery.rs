@@ -3,7 +3,7 @@ use super::Pipeline;
 use crate::association::{Kind, ObjectToSend, SendError, Sender, Sent, WireError};
 use crate::audit::{self, Undelivered};
 use crate::deliver::Destination;
-use crate::deliver::queue::{Attempt, Delivery, DeliveryState, Line};
+use crate::deliver::queue::{Attempt, Delivery, DeliveryState, InRecall, Line};
 use crate::deliver::quote;
 use crate::deliver::record::LedgerEvent;
 use crate::fault::{Blame, Fault};
@@ -65,7 +65,8 @@ impl Pipeline {
         Ok(LONGEST_PAUSE)
     }
 
-    /// What may go to a destination, in order. Nothing of a study that is refused: whose it is, is not known.
+    /// What may go to a destination, in order. No result of a study that is refused: whose it is, is not known. A note that
+    /// rejects results goes: they have gone under the identity that it carries.
     fn waiting_for(&self, destination: &Destination) -> Result<Vec<Delivery>, Fault> {
         let mut waiting: Vec<Delivery> = self.spool.scan(Table::Deliveries, &format!("{}/", destination.name))?;
         waiting.retain(|delivery| matches!(delivery.state, DeliveryState::Waiting { .. }));
@@ -75,7 +76,7 @@ impl Pipeline {
                 refused.insert(delivery.study.clone(), self.is_refused(&delivery.study)?);
             }
         }
-        waiting.retain(|delivery| refused.get(&delivery.study) == Some(&false));
+        waiting.retain(|delivery| delivery.is_note() || refused.get(&delivery.study) == Some(&false));
         waiting.sort_by_key(Delivery::place);
         Ok(waiting)
     }
@@ -202,7 +203,7 @@ impl Pipeline {
         let Some(delivery) = current.filter(|d| matches!(d.state, DeliveryState::Waiting { .. })) else {
             return Ok(None);
         };
-        if self.is_refused(&delivery.study)? {
+        if !delivery.is_note() && self.is_refused(&delivery.study)? {
             return Ok(None);
         }
         let delivery = delivery.taken_up();
@@ -266,25 +267,29 @@ impl Pipeline {
         let mut batch = Batch::new();
         batch.put(Table::Deliveries, &delivery.key(), &delivery, Some(&delivery.study))?;
         let job: Option<Job> = self.spool.get(Table::Jobs, &Job::key(delivery.job))?;
-        let package = job.as_ref().map_or("", |job| job.package.digest.as_str());
+        let package = match &delivery.recall {
+            Some(InRecall::Note { package }) => package,
+            _ => job.as_ref().map_or("", |job| job.package.digest.as_str()),
+        };
+        let what = if delivery.is_note() { "a rejection note" } else { "a result" };
         let (result, name) = (delivery.result.clone(), destination.name.clone());
         match &delivery.state {
             DeliveryState::Delivered { .. } => {
                 let event = LedgerEvent::Delivered { result, destination: name };
                 Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
-                let text = format!("a result to {}", destination.name);
+                let text = format!("{what} to {}", destination.name);
                 self.noted(&mut batch, &delivery.study, "delivered", &text, None)?;
             }
             DeliveryState::Dead { reason, .. } => {
                 let event = LedgerEvent::Dead { result, destination: name, reason: reason.clone() };
                 Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
-                let text = format!("a result was given up for {}: {reason}", destination.name);
+                let text = format!("{what} was given up for {}: {reason}", destination.name);
                 self.noted(&mut batch, &delivery.study, "failed", &text, Some("delivery-dead"))?;
             }
             DeliveryState::Held { reason, .. } => {
                 let event = LedgerEvent::Held { result, destination: name, reason: reason.clone() };
                 Self::ledger(&mut batch, package, &delivery.study, delivery.job, event)?;
-                let text = format!("a result is held for {}: {reason}", destination.name);
+                let text = format!("{what} is held for {}: {reason}", destination.name);
                 self.noted(&mut batch, &delivery.study, "held", &text, Some("delivery-patient-mismatch"))?;
             }
             _ => {}

@@ -65,15 +65,14 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Nothing of a refused study runs or is sent, and nothing is sent to a destination that is no longer configured: what
+    /// Nothing of a refused study runs, no result of it is sent, and nothing is sent to a destination that is no longer configured: what
     /// waits of it would wait for ever.
     fn is_under_way(&self, study: &str) -> Result<bool, Fault> {
-        if self.is_refused(study)? {
-            return Ok(false);
-        }
+        let is_refused = self.is_refused(study)?;
         let deliveries: Vec<Delivery> = self.spool.scan(Table::Deliveries, "")?;
         let is_known = |name: &str| self.site.destinations.iter().any(|destination| destination.name == name);
         let waits = |d: &Delivery| matches!(d.state, DeliveryState::Waiting { .. }) && is_known(&d.destination);
-        Ok(self.jobs_of(study)?.iter().any(Job::is_open) || deliveries.iter().any(|d| d.study == study && waits(d)))
+        let waits = |d: &Delivery| d.study == study && waits(d) && (d.is_note() || !is_refused);
+        Ok(!is_refused && self.jobs_of(study)?.iter().any(Job::is_open) || deliveries.iter().any(waits))
     }
 }

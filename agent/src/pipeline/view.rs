@@ -4,7 +4,7 @@ use super::activate::Standing;
 use super::conclude::result_key;
 use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
-use crate::deliver::queue::{Delivery, DeliveryState};
+use crate::deliver::queue::{Delivery, DeliveryState, InRecall};
 use crate::deliver::record::ResultRecord;
 use crate::infer::{Candidate, EngineKind};
 use crate::job::{Job, JobState};
@@ -303,8 +303,9 @@ fn state_of(record: &StudyRecord, own: &[&Job], deliveries: &[&Delivery]) -> &'s
 
 /// How the results of a job stand at each destination: as the one that is worst off.
 fn delivered<'a>(deliveries: impl Iterator<Item = &'a &'a Delivery>) -> Vec<(String, String)> {
-    let mut worst: BTreeMap<&str, &DeliveryState> = BTreeMap::new();
-    let concern = |state: &DeliveryState| match state {
+    let mut worst: BTreeMap<&str, &Delivery> = BTreeMap::new();
+    let concern = |delivery: &Delivery| match delivery.state {
+        _ if delivery.recall.is_some() => 6,
         DeliveryState::Dead { .. } => 5,
         DeliveryState::Held { .. } => 4,
         DeliveryState::Waiting { .. } => 3,
@@ -313,16 +314,17 @@ fn delivered<'a>(deliveries: impl Iterator<Item = &'a &'a Delivery>) -> Vec<(Str
         DeliveryState::Superseded { .. } => 0,
     };
     for delivery in deliveries {
-        let state = worst.entry(&delivery.destination).or_insert(&delivery.state);
-        if concern(&delivery.state) > concern(state) {
-            *state = &delivery.state;
+        let so_far = worst.entry(&delivery.destination).or_insert(delivery);
+        if concern(delivery) > concern(so_far) {
+            *so_far = delivery;
         }
     }
-    worst.into_iter().map(|(destination, state)| (destination.to_owned(), state_text(state).to_owned())).collect()
+    worst.into_iter().map(|(destination, delivery)| (destination.to_owned(), state_text(delivery).to_owned())).collect()
 }
 
-fn state_text(state: &DeliveryState) -> &'static str {
-    match state {
+pub(super) fn state_text(delivery: &Delivery) -> &'static str {
+    match delivery.state {
+        _ if matches!(delivery.recall, Some(InRecall::Recalled { .. })) => "recalled",
         DeliveryState::Waiting { .. } => "waiting",
         DeliveryState::Delivered { .. } => "delivered",
         DeliveryState::Superseded { .. } => "superseded",

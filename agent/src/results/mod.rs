@@ -1,4 +1,4 @@
-//! DICOM results: SEG, TID 1500 SR, secondary capture, outcome SR.
+//! DICOM results: SEG, TID 1500 SR, secondary capture, outcome SR, and the note that rejects them.
 //!
 //! A result takes patient and study from the identity record alone, and geometry from the grid that was inferred on. The same
 //! inputs give the same bytes.
@@ -8,6 +8,7 @@ mod corrected;
 mod identity;
 mod lossy;
 mod modules;
+mod rejection;
 mod report;
 mod seg;
 mod uid;
@@ -17,6 +18,7 @@ pub use capture::preview_png;
 pub use corrected::corrected;
 pub use identity::Identity;
 pub use modules::is_result;
+pub use rejection::{Rejected, RejectionContext, rejection_note};
 pub use report::is_report;
 pub use uid::UidKey;
 
@@ -76,7 +78,7 @@ pub struct ResultContext<'a> {
 /// A result: the very bytes that are stored and sent.
 #[derive(Clone, Debug)]
 pub struct ResultObject {
-    /// `SEG`, `SR`, `SC`, `OUTCOME`.
+    /// `SEG`, `SR`, `SC`, `OUTCOME`; `KO` of a rejection note.
     pub kind: &'static str,
     /// SOP Class UID.
     pub sop_class: String,

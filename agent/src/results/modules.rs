@@ -1,6 +1,7 @@
 //! What all results have in common: patient, study, series, equipment, SOP common (PS3.3 C.7, C.12.1).
 use super::build::Set;
 use super::identity::Item;
+use super::report::is_report;
 use super::{Identity, Mode, ResultContext};
 use crate::dataset::Header;
 use crate::inference::{EngineUsed, PackageRef};
@@ -72,6 +73,8 @@ pub(super) const REPORT: ResultSeries = ResultSeries { number: 9002, label: "AI"
 pub(super) const CAPTURE: ResultSeries = ResultSeries { number: 9003, label: "AI" };
 /// Reports of how a job ended, where it found nothing to report.
 pub(super) const OUTCOME: ResultSeries = ResultSeries { number: 9004, label: "AI outcome" };
+/// Notes that reject results.
+pub(super) const REJECTION: ResultSeries = ResultSeries { number: 9005, label: "AI rejected" };
 
 /// The common modules. Patient and study come from the identity record alone.
 pub(super) fn common(
@@ -89,7 +92,9 @@ pub(super) fn common(
         .text(tags::INSTANCE_CREATION_TIME, VR::TM, &time)
         .text(tags::SOP_CLASS_UID, VR::UI, sop_class)
         .text(tags::SOP_INSTANCE_UID, VR::UI, &uids.instance);
-    set = identified(set, context.identity, super::report::is_report(sop_class));
+    // PS3.3 C.17.2 and C.17.6.2: of documents, key object selections among them.
+    let is_document = is_report(sop_class) || sop_class == super::rejection::SOP_CLASS;
+    set = identified(set, context.identity, is_document);
     let research = if context.mode == Mode::Clinical { "" } else { " [research]" };
     // The mark and the version stay whole where a long title is cut (LO holds 64 characters).
     let label = series.label;
@@ -112,9 +117,9 @@ pub(super) fn common(
         .text(tags::SOFTWARE_VERSIONS, VR::LO, VERSION)
 }
 
-/// Patient, study and requests as the record has them. A report names the requests that it answers (PS3.3 C.17.2), an image
+/// Patient, study and requests as the record has them. A document names the requests that it answers (PS3.3 C.17.2), an image
 /// those that led to it (PS3.3 C.7.3.1).
-pub(super) fn identified(mut set: Set, identity: &Identity, is_report: bool) -> Set {
+pub(super) fn identified(mut set: Set, identity: &Identity, is_document: bool) -> Set {
     // Type 2: present, and empty where the record has no value.
     for (tag, vr) in [
         (tags::STUDY_DATE, VR::DA),
@@ -134,7 +139,7 @@ pub(super) fn identified(mut set: Set, identity: &Identity, is_report: bool) -> 
     }
     for (tag, items) in identity.sequences() {
         set = match tag {
-            tags::REQUEST_ATTRIBUTES_SEQUENCE if is_report => set.sequence(
+            tags::REQUEST_ATTRIBUTES_SEQUENCE if is_document => set.sequence(
                 tags::REFERENCED_REQUEST_SEQUENCE,
                 items.iter().map(|item| request(item, identity)).collect(),
             ),

@@ -220,11 +220,11 @@ fn segment_group(
     items.push(code_item("CONTAINS", &Code::new("121071", "DCM", "Finding"), &segment.property));
     let reference = sop(&seg.sop_class, &seg.sop_instance).words(tags::REFERENCED_SEGMENT_NUMBER, &[n as u16 + 1]);
     items.push(
-        item("CONTAINS", "IMAGE", &Code::new("121191", "DCM", "Referenced Segment"))
+        named_item("CONTAINS", "IMAGE", &Code::new("121191", "DCM", "Referenced Segment"))
             .sequence(tags::REFERENCED_SOP_SEQUENCE, vec![reference]),
     );
     items.extend(sources.iter().take(1).map(|source| {
-        item("CONTAINS", "IMAGE", &Code::new("121233", "DCM", "Source image for segmentation"))
+        named_item("CONTAINS", "IMAGE", &Code::new("121233", "DCM", "Source image for segmentation"))
             .sequence(tags::REFERENCED_SOP_SEQUENCE, vec![referenced_sop(source)])
     }));
     items.extend(inference.measurements.iter().filter(|m| m.segment == Some(n)).map(number_item));
@@ -262,7 +262,7 @@ fn box_group(
     items.push(code_item("CONTAINS", &Code::new("121071", "DCM", "Finding"), &found.finding));
     let [left, top, right, bottom] = found.corners;
     let outline = [left, top, right, top, right, bottom, left, bottom, left, top];
-    let mut region = item("CONTAINS", "SCOORD", &Code::new("111030", "DCM", "Image Region"))
+    let mut region = named_item("CONTAINS", "SCOORD", &Code::new("111030", "DCM", "Image Region"))
         .floats(tags::GRAPHIC_DATA, &outline)
         .text(tags::GRAPHIC_TYPE, VR::CS, "POLYLINE");
     if let Some(source) = sources.get(found.image) {
@@ -310,35 +310,37 @@ fn number_item(measurement: &Measurement) -> Set {
     let value = Set::new()
         .code(tags::MEASUREMENT_UNITS_CODE_SEQUENCE, &measurement.unit)
         .decimals(tags::NUMERIC_VALUE, &[measurement.value]);
-    item("CONTAINS", "NUM", &measurement.concept).sequence(tags::MEASURED_VALUE_SEQUENCE, vec![value])
+    named_item("CONTAINS", "NUM", &measurement.concept).sequence(tags::MEASURED_VALUE_SEQUENCE, vec![value])
 }
 
-fn item(relationship: &str, kind: &str, concept: &Code) -> Set {
-    Set::new()
-        .text(tags::RELATIONSHIP_TYPE, VR::CS, relationship)
-        .text(tags::VALUE_TYPE, VR::CS, kind)
-        .code(tags::CONCEPT_NAME_CODE_SEQUENCE, concept)
+fn named_item(relationship: &str, kind: &str, concept: &Code) -> Set {
+    item(relationship, kind).code(tags::CONCEPT_NAME_CODE_SEQUENCE, concept)
+}
+
+/// A content item without a concept name.
+pub(super) fn item(relationship: &str, kind: &str) -> Set {
+    Set::new().text(tags::RELATIONSHIP_TYPE, VR::CS, relationship).text(tags::VALUE_TYPE, VR::CS, kind)
 }
 
 fn container(relationship: &str, concept: &Code, items: Vec<Set>) -> Set {
-    item(relationship, "CONTAINER", concept)
+    named_item(relationship, "CONTAINER", concept)
         .text(tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE")
         .sequence(tags::CONTENT_SEQUENCE, items)
 }
 
-fn code_item(relationship: &str, concept: &Code, value: &Code) -> Set {
-    item(relationship, "CODE", concept).code(tags::CONCEPT_CODE_SEQUENCE, value)
+pub(super) fn code_item(relationship: &str, concept: &Code, value: &Code) -> Set {
+    named_item(relationship, "CODE", concept).code(tags::CONCEPT_CODE_SEQUENCE, value)
 }
 
-fn text_item(relationship: &str, concept: &Code, text: &str) -> Set {
-    item(relationship, "TEXT", concept).text(tags::TEXT_VALUE, VR::UT, text)
+pub(super) fn text_item(relationship: &str, concept: &Code, text: &str) -> Set {
+    named_item(relationship, "TEXT", concept).text(tags::TEXT_VALUE, VR::UT, text)
 }
 
-fn uid_item(relationship: &str, concept: &Code, uid: &str) -> Set {
-    item(relationship, "UIDREF", concept).text(tags::UID, VR::UI, uid)
+pub(super) fn uid_item(relationship: &str, concept: &Code, uid: &str) -> Set {
+    named_item(relationship, "UIDREF", concept).text(tags::UID, VR::UI, uid)
 }
 
-fn sop(class: &str, instance: &str) -> Set {
+pub(super) fn sop(class: &str, instance: &str) -> Set {
     Set::new().text(tags::REFERENCED_SOP_CLASS_UID, VR::UI, class).text(
         tags::REFERENCED_SOP_INSTANCE_UID,
         VR::UI,

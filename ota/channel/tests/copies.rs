@@ -35,13 +35,12 @@ fn a_bundle_is_written_when_its_terms_are_signed_and_holds_all_that_the_state_ne
     {
         assert!(files.contains_key(name), "{name}");
     }
-    // Unpacked it is a repository.
-    let unpacked = TempDir::new().unwrap();
-    let status = Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(unpacked.path()).status();
-    assert!(status.unwrap().success());
-    let root = local::first_root(&unpacked.path().join("metadata")).unwrap();
+    // A box takes it.
+    let root = local::first_root(&region.home().join("repository/metadata")).unwrap();
     let datastore = TempDir::new().unwrap();
-    block_on(local::load(unpacked.path(), root, datastore.path().to_owned())).unwrap();
+    let (trusted, descriptor) = block_on(sund_ota::bundle::open(&file, root, datastore.path().to_owned())).unwrap();
+    assert_eq!(descriptor.target, "state/north-1.json");
+    block_on(trusted.state(&descriptor)).unwrap();
     // A withdrawn state takes the terms of its bundle along.
     let proposed = region.must(&["withdraw", "state/north-1.json", "--reason", "a test"]);
     assert_eq!(proposed["withdrawn"][0], "state/bundles/north-1.json");
@@ -68,11 +67,12 @@ fn a_mirror_shows_what_it_has_verified_and_nothing_else() {
         block_on(local::load(&copy, fs::read(&root).unwrap(), datastore.path().to_owned()))
     };
     load().unwrap();
-    // Another region's root trusts none of it, and the mirror stays as it was.
-    let other = Region::new();
-    let ended = mirror(&other.home().join("repository/metadata/1.root.json"));
+    // Another region's root trusts none of it, and nothing is shown.
+    let (other, none) = (Region::new(), region.path("none"));
+    let root_of_other = other.home().join("repository/metadata/1.root.json");
+    let ended = region.run(&["mirror", text(&none), "--from", &origin, "--root", text(&root_of_other)]);
     assert_eq!(ended.code, Some(65), "{:#}", ended.json);
-    load().unwrap();
+    assert!(!none.join("metadata/timestamp.json").exists());
     // Metadata that was altered on its way.
     region.must(&["renew"]);
     let path = region.home().join("repository/metadata/timestamp.json");

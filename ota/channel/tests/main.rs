@@ -1,6 +1,7 @@
 //! The central side, against real devices, real servers and other people's software.
 mod copies;
 mod crash;
+mod documents;
 mod hawkbit;
 mod interop;
 mod publishing;

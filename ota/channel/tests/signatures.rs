@@ -202,6 +202,17 @@ fn a_key_signs_nothing_under_a_root_that_does_not_follow_from_its_own() {
     region.publish("state-3", &TWO);
 }
 
+#[test]
+fn what_a_proposal_says_cannot_move_or_hide_text_on_the_signers_screen() {
+    let region = Region::new();
+    region.must(&["stop-all", "--reason", "a \u{1b}[2J\u{1b}[1;1Hharmless \u{202e}test"]);
+    let output = region.command(&["show", "state-2"]).output().unwrap();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let words = shown["words"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("");
+    assert!(words.contains("STOPS ALL ROLLOUTS"), "{words}");
+    assert!(!words.contains(['\u{1b}', '\u{202e}']), "{words:?}");
+}
+
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }

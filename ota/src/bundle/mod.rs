@@ -9,7 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::limits::bundle::MAX_TERMS;
 use crate::state::Pin;
-use crate::trust::{Freshness, Source, Transport, Trusted};
+use crate::trust::{Freshness, Source, Transport, Trusted, audited};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,10 @@ impl Terms {
 /// `root` and `datastore` are those of the box ([`Source`]): a bundle older than what the box has seen is refused as any old
 /// metadata is.
 pub async fn open(path: &Path, root: Vec<u8>, datastore: PathBuf) -> Result<(Trusted, Descriptor), Fault> {
+    audited(FILE_NAME, verify(path, root, datastore).await)
+}
+
+async fn verify(path: &Path, root: Vec<u8>, datastore: PathBuf) -> Result<(Trusted, Descriptor), Fault> {
     let archive = Arc::new(Archive::open(path).await?);
     let terms_at = Descriptor::parse(&archive.pointer().await?)?;
     if !terms_at.target.starts_with(TERMS) {

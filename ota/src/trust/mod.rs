@@ -95,7 +95,7 @@ impl Trusted {
     ///
     /// A fault with `updates_stopped_since` says that metadata has expired: updates stop, and nothing that runs does.
     pub async fn load(source: &Source, transport: impl Into<Transport>) -> Result<Self, Fault> {
-        Self::load_as(source, transport.into(), Freshness::Online).await
+        audited("repository", Self::load_as(source, transport.into(), Freshness::Online).await)
     }
 
     pub(crate) async fn load_as(source: &Source, transport: Transport, freshness: Freshness) -> Result<Self, Fault> {
@@ -118,6 +118,10 @@ impl Trusted {
 
     /// The desired state that a descriptor names, where the region lists it now.
     pub async fn state(&self, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
+        audited(&descriptor.target, self.read_state(descriptor).await)
+    }
+
+    async fn read_state(&self, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
         let pin =
             Pin { target: descriptor.target.clone(), sha256: descriptor.sha256.clone(), length: descriptor.length };
         let bytes = self.read(&pin, MAX_STATE).await?;
@@ -148,24 +152,33 @@ impl Trusted {
 
     /// A small document of the region by its path alone, e.g. `trust/vendors.json`; `None` where its role lists none.
     pub async fn document(&self, path: &str, max: u64) -> Result<Option<Verified<Vec<u8>>>, Fault> {
-        let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
-        let Some(target) = self.of_role(role, &name)? else { return Ok(None) };
-        self.check_time()?;
-        self.store.target(path, target, max).await.map(Verified).map(Some)
+        let read = async {
+            let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
+            let Some(target) = self.of_role(role, &name)? else { return Ok(None) };
+            self.check_time()?;
+            self.store.target(path, target, max).await.map(Verified).map(Some)
+        };
+        audited(path, read.await)
     }
 
     /// Fetches a target into a file (TUF 5.7.3). What lies there afterwards has the listed length and hash, durably. What has
     /// come of it so far lies beside it as `.part` and is gone on with next time; what was refused is not kept.
     pub async fn fetch(&self, pin: &Pin, into: &Path) -> Result<Verified<PathBuf>, Fault> {
-        self.listed(pin)?;
-        self.check_time()?;
-        download::fetch(&self.store, pin, into).await?;
-        Ok(Verified(into.to_owned()))
+        let fetched = async {
+            self.listed(pin)?;
+            self.check_time()?;
+            download::fetch(&self.store, pin, into).await
+        };
+        audited(&pin.target, fetched.await.map(|()| Verified(into.to_owned())))
     }
 
     /// The operating system of a state, as the role `os` fixed it: bundle, length and manifest. RAUC checks each block against
     /// the manifest while it streams, so the manifest's hash is all that it has to be told.
     pub fn image(&self, os: &Os) -> Result<Verified<Image>, Fault> {
+        audited(&os.bundle.target, self.fixed_image(os))
+    }
+
+    fn fixed_image(&self, os: &Os) -> Result<Verified<Image>, Fault> {
         self.listed(&os.bundle)?;
         self.check_time()?;
         let Some(manifest_sha256) = self.manifest(os)? else {
@@ -242,6 +255,14 @@ impl Trusted {
         let (expires, role) = self.expires;
         if self.seen.now()? < expires { Ok(()) } else { Err(workflow::expired(role, expires)) }
     }
+}
+
+/// A refusal is written down as such, where audit lines go.
+pub(crate) fn audited<T>(what: &str, result: Result<T, Fault>) -> Result<T, Fault> {
+    if let Err(fault) = &result {
+        tracing::warn!(target: "audit", what, code = %fault.code, blame = ?fault.blame, reason = fault.reason, "refused");
+    }
+    result
 }
 
 fn not_approved(pin: &Pin) -> Fault {

@@ -68,7 +68,7 @@ async fn a_slow_target_is_refused_and_what_came_of_it_is_gone_on_with() {
     web.behave(".brain", Manner::Drips);
     let begun = Instant::now();
     assert_eq!(code(fetch(&device, &web, hurried(), &model()).await), "slow-data");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     web.behave_well();
     let came = fs::metadata(device.store("brain.part")).unwrap().len();
     // A server that drips may send wrong bytes as well; here it sent the first byte again and again.
@@ -160,7 +160,7 @@ async fn a_cap_is_kept_and_makes_no_slow_server() {
     let region = Region::new();
     let device = region.device();
     let web = Web::serve(region.path()).await;
-    let pace = Pace { window: Duration::from_millis(300), least: 300_000 };
+    let pace = Pace { window: Duration::from_secs(1), least: 300_000 };
     let transport = Transport::http(client()).paced(pace).capped(NonZeroU64::new(250_000));
     let begun = Instant::now();
     assert_eq!(code(fetch(&device, &web, transport, &model()).await), "");

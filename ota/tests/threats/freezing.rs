@@ -36,7 +36,7 @@ async fn frozen_metadata_of_each_role_is_refused_and_says_since_when() {
 async fn metadata_that_expires_while_it_is_shown_opens_nothing_more() {
     let mut region = Region::new();
     let device = region.device();
-    let expires = after(SignedDuration::from_secs(3));
+    let expires = after(SignedDuration::from_secs(6));
     region.timestamp.expires = expires;
     region.release("timestamp");
     let trusted = device.load(&region).await.unwrap();

@@ -1,6 +1,8 @@
 //! Nothing old comes back, over restarts neither.
-use crate::region::{Key, MODEL, Region, code};
+use crate::region::{Device, Key, MODEL, Region, code};
 use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Copies what is published now, to be shown again later.
 fn keep(region: &Region) -> Vec<(std::path::PathBuf, Vec<u8>)> {
@@ -150,8 +152,53 @@ async fn too_long_a_chain_of_roots_is_refused() {
         region.publish_root();
     }
     assert_eq!(code(device.load(&region).await), "");
-    let device = crate::region::Device::provisioned_with(device.root);
+    let device = Device::provisioned_with(device.root);
     region.root.version += 1;
     region.publish_root();
     assert_eq!(code(device.load(&region).await), "root-chain-too-long");
+}
+
+const CHILD: &str = "SUND_TEST_LOAD_FROM";
+
+/// The test runs itself once more as the process that is killed, at another moment each time.
+#[tokio::test]
+async fn a_box_that_is_killed_while_it_loads_still_knows_what_it_has_seen() {
+    if let Ok(told) = std::env::var(CHILD) {
+        let (base, device) = told.split_once(' ').unwrap();
+        let device = Device::at(device.as_ref());
+        let base = url::Url::parse(base).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            device.load_from(&base, sund_ota::trust::Transport::directory()).await.unwrap();
+            fs::write(device.path().join("loaded"), "").unwrap();
+        }
+        return;
+    }
+    let mut region = Region::new();
+    let (device, old) = (region.device(), keep(&region));
+    fs::write(device.path().join("root.json"), &device.root).unwrap();
+    region.release("state");
+    let new = keep(&region);
+    let base = url::Url::from_directory_path(region.path()).unwrap();
+    for round in 0..20 {
+        show_again(&new);
+        let _ = fs::remove_file(device.path().join("loaded"));
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "threats::rollback::a_box_that_is_killed_while_it_loads_still_knows_what_it_has_seen"])
+            .env(CHILD, format!("{base} {}", device.path().display()))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !device.path().join("loaded").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not load");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // It loads over and over: the moments of the kills spread over one load.
+        tokio::time::sleep(Duration::from_micros(1700 * round)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        show_again(&old);
+        assert_eq!(code(device.load(&region).await), "timestamp-rolled-back");
+    }
 }

@@ -189,3 +189,42 @@ async fn what_was_trusted_before_a_refusal_is_trusted_after_it() {
     let trusted = device.load(&region).await.unwrap();
     assert_eq!(code(trusted.state(&region.state()).await), "");
 }
+
+/// Lines of the log, as they are written.
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_leaves_one_audit_line_with_its_code() {
+    let lines = Lines::default();
+    let of = lines.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || of.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut region = Region::new();
+    let device = region.device();
+    let trusted = device.load(&region).await.unwrap();
+    let mut unlisted = region.state();
+    unlisted.length += 1;
+    assert_eq!(code(trusted.state(&unlisted).await), "target-not-approved");
+    region.alter_signatures("timestamp.json", Vec::clear);
+    assert_eq!(code(device.load(&region).await), "signature-missing");
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let audited: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["target"] == "audit")
+        .map(|line| line["fields"]["code"].clone())
+        .collect();
+    assert_eq!(audited, ["target-not-approved", "signature-missing"]);
+}

@@ -12,7 +12,7 @@ pub fn client() -> reqwest::Client {
 
 /// A pace at which a test can wait.
 pub fn hurried() -> Transport {
-    Transport::http(client()).paced(Pace { window: Duration::from_millis(400), least: 4096 })
+    Transport::http(client()).paced(Pace { window: Duration::from_millis(1500), least: 4096 })
 }
 
 async fn load(device: &Device, web: &Web) -> Result<Trusted, sund_ota::fault::Fault> {
@@ -49,7 +49,7 @@ async fn oversized_metadata_is_refused_before_it_is_read() {
 async fn slow_metadata_is_refused_in_time() {
     let begun = Instant::now();
     each_metadata_file(Manner::Drips, "slow-data").await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "each ends within its window");
+    assert!(begun.elapsed() < Duration::from_secs(60), "each ends with its window");
 }
 
 #[tokio::test]

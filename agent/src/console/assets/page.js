@@ -57,7 +57,7 @@ export function chip() {
 const WORDS = new Map([
   ["receiving", "Receiving"], ["received", "Received"], ["complete", "Complete"], ["routed", "Routed"],
   ["running", "Running"], ["done", "Done"], ["delivered", "Delivered"], ["refused", "Refused"], ["lacking", "Instances refused"], ["failed", "Failed"],
-  ["held", "Held"], ["kept", "Kept here"], ["waiting", "Waiting"], ["dead", "Given up"], ["superseded", "Superseded"], ["active", "Active"], ["checking", "Checking"],
+  ["held", "Held"], ["kept", "Kept here"], ["waiting", "Waiting"], ["dead", "Given up"], ["superseded", "Superseded"], ["recalled", "Recalled"], ["active", "Active"], ["checking", "Checking"],
   ["off", "Off"], ["shadow", "Shadow"], ["research", "Research"], ["clinical", "Clinical"], ["finding", "Finding"],
   ["no-finding", "No finding"], ["not-applicable", "Not applicable"], ["too-late", "Too late"],
 ]);
@@ -65,7 +65,7 @@ const WORDS = new Map([
 const TONES = new Map([
   ["receiving", "busy"], ["running", "busy"], ["checking", "busy"], ["done", "sea"],
   ["delivered", "good"], ["active", "good"], ["no-finding", "plain"], ["finding", "note"],
-  ["held", "warn"], ["lacking", "warn"], ["refused", "warn"], ["too-late", "warn"], ["research", "warn"],
+  ["held", "warn"], ["recalled", "warn"], ["lacking", "warn"], ["refused", "warn"], ["too-late", "warn"], ["research", "warn"],
   ["failed", "bad"], ["dead", "bad"],
 ]);
 

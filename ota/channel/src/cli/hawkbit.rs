@@ -78,7 +78,7 @@ enum RolloutVerb {
         /// Which boxes, in hawkBit's query language, e.g. `attribute.site==north`.
         #[arg(long)]
         filter: String,
-        /// A group, NAME=PERCENT of the boxes that are left, in order; the last has 100.
+        /// A group, NAME=PERCENT of all boxes of the filter, in order; the last has 100, which is all that is left.
         #[arg(long = "group", default_values = ["canary=10", "rest=100"])]
         groups: Vec<Group>,
         /// Per cent of a group that must succeed before the next one starts.

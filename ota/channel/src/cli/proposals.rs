@@ -3,7 +3,7 @@ use super::{Answer, Exit};
 use crate::repository::files;
 use crate::repository::history;
 use crate::repository::keys::{FileSigner, PublicKey, Signer, fingerprint, key_id};
-use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe};
+use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe, plain};
 use clap::Args;
 use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -144,8 +144,8 @@ fn find(home: &Path, named: &str) -> Result<Proposal, Fault> {
 }
 
 fn told(proposal: &Proposal) -> Result<Vec<String>, Fault> {
-    let mut lines =
-        vec![format!("proposal {} of {}: {}", proposal.cover.id, proposal.cover.made, proposal.cover.reason)];
+    let cover = &proposal.cover;
+    let mut lines = vec![plain(&format!("proposal {} of {}: {}", cover.id, cover.made, cover.reason))];
     lines.extend(describe(proposal)?);
     lines.push(format!("fingerprint: {}", proposal.fingerprint()?));
     Ok(lines)

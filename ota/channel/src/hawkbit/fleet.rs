@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use sund_ota::fault::Fault;
 
+/// Boxes whose reason is asked for, two requests each: a fleet that failed as a whole is told by a few.
+pub const MAX_REASONS: usize = 200;
+
 /// A state by name and version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StateName {
@@ -32,7 +35,7 @@ pub struct FleetBox {
     /// What it was told to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assigned: Option<StateName>,
-    /// Of one that failed: its own words.
+    /// Of one that failed, among the first [`MAX_REASONS`]: its own words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reason: Vec<String>,
 }
@@ -54,12 +57,12 @@ struct PollStatus {
 }
 
 #[derive(Deserialize)]
-struct Id {
+struct Action {
     id: u64,
 }
 
 #[derive(Deserialize)]
-struct ActionStatus {
+struct Said {
     #[serde(default)]
     messages: Vec<String>,
 }
@@ -78,9 +81,11 @@ pub async fn fleet(hawkbit: &Management, filter: Option<&str>) -> Result<Vec<Fle
         }
     }
     let mut fleet = Vec::with_capacity(targets.len());
+    let mut reasons = 0;
     for target in targets {
-        let failed = target.update_status == "error";
-        let reason = if failed { reason(hawkbit, &target.controller_id).await? } else { Vec::new() };
+        let asks = target.update_status == "error" && reasons < MAX_REASONS;
+        let reason = if asks { reason(hawkbit, &target.controller_id).await? } else { Vec::new() };
+        reasons += usize::from(asks);
         let poll = target.poll_status.as_ref();
         fleet.push(FleetBox {
             last_poll: poll.and_then(|poll| poll.last_request_at),
@@ -98,16 +103,9 @@ pub async fn fleet(hawkbit: &Management, filter: Option<&str>) -> Result<Vec<Fle
 
 /// What a box said last of its newest action.
 async fn reason(hawkbit: &Management, id: &str) -> Result<Vec<String>, Fault> {
-    let path = format!("targets/{}/actions", url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>());
-    let actions: Vec<Id> = hawkbit.list(&path, None).await?;
-    let Some(newest) = actions.iter().map(|action| action.id).max() else { return Ok(Vec::new()) };
-    let said: Vec<ActionStatusOf> = hawkbit.list(&format!("{path}/{newest}/status"), None).await?;
-    Ok(said.into_iter().max_by_key(|status| status.id).map(|status| status.said.messages).unwrap_or_default())
-}
-
-#[derive(Deserialize)]
-struct ActionStatusOf {
-    id: u64,
-    #[serde(flatten)]
-    said: ActionStatus,
+    let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+    let actions = format!("targets/{id}/actions");
+    let Some(Action { id: newest }) = hawkbit.newest(&actions).await? else { return Ok(Vec::new()) };
+    let said: Option<Said> = hawkbit.newest(&format!("{actions}/{newest}/status")).await?;
+    Ok(said.map(|said| said.messages).unwrap_or_default())
 }

@@ -113,6 +113,12 @@ impl Management {
         }
     }
 
+    /// The newest entry of a list, where there is one.
+    pub(super) async fn newest<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Fault> {
+        let page: Option<Page<T>> = self.get(&format!("{path}?limit=1&sort=id:DESC")).await?;
+        Ok(page.and_then(|page| page.content.into_iter().next()))
+    }
+
     /// Makes something. `None`: it is there already.
     pub(super) async fn make<T: DeserializeOwned>(
         &self,

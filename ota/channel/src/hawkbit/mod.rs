@@ -8,7 +8,7 @@ mod publish;
 mod release;
 mod rollout;
 
-pub use fleet::{FleetBox, StateName, fleet};
+pub use fleet::{FleetBox, MAX_REASONS, StateName, fleet};
 pub use management::{Login, Management};
 pub use publish::{Published, push};
 pub use release::Release;

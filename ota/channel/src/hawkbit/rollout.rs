@@ -35,12 +35,12 @@ pub struct Plan {
 pub struct Group {
     /// Name.
     pub name: String,
-    /// Per cent of the boxes that no group before this one has; the last group has 100, or some would be left out.
+    /// Per cent of all boxes of the filter (hawkBit 0.5 and later). The last group has 100: it takes what is left.
     pub percent: f32,
 }
 
 /// What is asked of a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Starts it, as soon as hawkBit has filled its groups.
     Start,
@@ -115,7 +115,7 @@ pub async fn plan(hawkbit: &Management, plan: &Plan) -> Result<RolloutStatus, Fa
     checked("rollout", &plan.name)?;
     let unfit = |reason: &str| Err(Fault::new("rollout-invalid", Blame::Configuration, reason));
     if plan.groups.last().is_none_or(|group| group.percent < 100.0) {
-        return unfit("the last group has 100 per cent of those that are left, or some boxes would be in none");
+        return unfit("the last group has 100 per cent, which is all that is left, or some boxes would be in none");
     }
     if !(1..=100).contains(&plan.success) || !(1..=100).contains(&plan.error) {
         return unfit("thresholds are from 1 to 100 per cent");

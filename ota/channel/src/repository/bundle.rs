@@ -9,13 +9,12 @@ use super::published::{Published, role_file};
 use super::release::pin_of;
 use super::roles::{ROOT, SNAPSHOT, STATE, TIMESTAMP, file_names};
 use super::store;
-use super::tar::Writer;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::Path;
+use sund_ota::bundle::{FILE_NAME, Terms, Writer};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::documents::{APPROVERS, STOP, SUSPENSIONS, VENDORS};
 use sund_ota::fault::{Blame, Fault};
@@ -23,18 +22,6 @@ use sund_ota::state::{DesiredState, Pin};
 
 /// Where the terms of bundles lie among the targets.
 pub const TERMS: &str = "state/bundles/";
-
-/// The terms of a bundle, format 1; a target of the role `state`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Terms {
-    /// 1.
-    pub format: u32,
-    /// The desired state that the bundle brings.
-    pub state: Pin,
-    /// Until when it may be used, RFC 3339.
-    pub expires: String,
-}
 
 /// What `bundle` came to.
 #[derive(Debug)]
@@ -44,7 +31,7 @@ pub enum Outcome {
         /// Files in it.
         files: usize,
         /// Until when it may be used.
-        expires: String,
+        expires: Timestamp,
     },
     /// The terms have to be signed first.
     Proposed(Box<Proposal>),
@@ -60,33 +47,22 @@ pub fn bundle(home: &Home, file: &Path, state: &str, lifetime_days: i64) -> Resu
     })?;
     let state_pin = pin_of(&target, listed);
     let terms_target = format!("{TERMS}{state}.json");
-    let terms = store::read_listed(home, &published, &terms_target)?.and_then(|bytes| terms_of(&bytes));
-    match terms.filter(|terms| terms.state == state_pin && ends_later_than_now(terms)) {
+    let terms = store::read_listed(home, &published, &terms_target)?
+        .map(|bytes| Terms::parse(&terms_target, &bytes))
+        .transpose()?;
+    match terms.filter(|terms| terms.state == state_pin && terms.expires > Timestamp::now()) {
         Some(terms) => {
             let files = write(home, &published, file, &terms_target, &state_pin)?;
             Ok(Outcome::Written { files, expires: terms.expires })
         }
         None => {
             let mut draft = Draft::begin(home, None)?;
-            let expires = in_days(lifetime_days)?.to_string();
+            let expires = in_days(lifetime_days)?;
             draft.list_document(&terms_target, &Terms { format: 1, state: state_pin, expires })?;
             let proposal = draft.finish(&format!("a bundle of {state} for {lifetime_days} days"))?;
             Ok(Outcome::Proposed(Box::new(proposal)))
         }
     }
-}
-
-/// The state that terms are of.
-pub fn state_of(terms: &[u8]) -> Option<String> {
-    terms_of(terms).map(|terms| terms.state.target)
-}
-
-fn terms_of(bytes: &[u8]) -> Option<Terms> {
-    serde_json::from_slice::<Terms>(bytes).ok().filter(|terms| terms.format == 1)
-}
-
-fn ends_later_than_now(terms: &Terms) -> bool {
-    terms.expires.parse::<Timestamp>().is_ok_and(|expires| expires > Timestamp::now())
 }
 
 /// Writes `bundle.json`, the metadata from the first root on, and the targets that the state needs.
@@ -102,7 +78,7 @@ fn write(home: &Home, published: &Published, file: &Path, terms: &str, state: &P
     let pin = published.find(terms).map(|(_, listed)| pin_of(terms, listed));
     let Pin { target, sha256, length } = pin.unwrap_or_else(|| state.clone());
     let pointer = Descriptor { format: 1, target, sha256, length };
-    add("bundle.json", &serde_json::to_vec_pretty(&pointer).unwrap_or_default())?;
+    add(FILE_NAME, &serde_json::to_vec_pretty(&pointer).unwrap_or_default())?;
     let mut metadata: Vec<(&str, u64)> =
         (1..=published.root.signed.version.get()).map(|version| (ROOT, version)).collect();
     metadata.push((TIMESTAMP, published.timestamp.signed.version.get()));

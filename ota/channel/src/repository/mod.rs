@@ -25,7 +25,6 @@ mod sign;
 mod status;
 mod store;
 mod switches;
-mod tar;
 mod words;
 
 pub use approve::{Approval, approve};
@@ -40,4 +39,4 @@ pub use renew::{Alarm, Renewal, alarms, renew};
 pub use sign::{enclose, messages, signature_file};
 pub use status::{RoleStatus, Status, status, waiting};
 pub use switches::{Suspended, go_on, resume, stop_all, suspend, withdraw};
-pub use words::describe;
+pub use words::{describe, plain};

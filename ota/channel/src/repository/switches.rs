@@ -6,6 +6,7 @@ use super::home::Home;
 use super::proposal::Proposal;
 use super::roles::{STATE, of_target};
 use std::collections::BTreeSet;
+use sund_ota::bundle::Terms;
 use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::state::DesiredState;
@@ -44,7 +45,7 @@ pub fn withdraw(home: &Home, with: Option<&str>, target: &str, reason: &str) -> 
     // A bundle carries a state: its terms go with it.
     for (terms, _) in draft.targets_of(STATE).into_iter().filter(|(name, _)| name.starts_with(TERMS)) {
         let bytes = draft.read(&terms)?.unwrap_or_default();
-        if super::bundle::state_of(&bytes).is_some_and(|state| gone.contains(&state)) {
+        if gone.contains(&Terms::parse(&terms, &bytes)?.state.target) {
             gone.insert(terms);
         }
     }

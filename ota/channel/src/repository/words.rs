@@ -18,7 +18,9 @@ use tough::schema::{RoleType, Target, Targets};
 pub fn describe(proposal: &Proposal) -> Result<Vec<String>, Fault> {
     let people = proposal.people()?;
     let mut lines = Vec::new();
-    for (role, document) in &proposal.documents {
+    let top = [ROOT, TARGETS].into_iter().filter_map(|role| proposal.documents.get_key_value(role));
+    let below = proposal.documents.iter().filter(|(role, _)| *role != ROOT && *role != TARGETS);
+    for (role, document) in top.chain(below) {
         let before = proposal.before.get(role);
         let from = before.map_or("new".to_owned(), |before| format!("from version {}", before.version()));
         lines.push(format!("{role}, version {} ({from}), valid until {}", document.version(), document.expires()));
@@ -43,7 +45,16 @@ pub fn describe(proposal: &Proposal) -> Result<Vec<String>, Fault> {
             lines.push("  the same keys and thresholds as before".to_owned());
         }
     }
-    Ok(lines)
+    Ok(lines.iter().map(|line| plain(line)).collect())
+}
+
+/// Text that may come from a thief, without what would move or hide other text on a person's screen.
+pub fn plain(text: &str) -> String {
+    let is_plain = |letter: &char| {
+        !letter.is_control()
+            && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    };
+    text.chars().map(|letter| if is_plain(&letter) { letter } else { '\u{fffd}' }).collect()
 }
 
 fn roots(proposal: &Proposal, people: &Approvers, lines: &mut Vec<String>) {
@@ -89,8 +100,8 @@ fn seats(role: &str, before: Keys, after: Keys, people: &Approvers, lines: &mut 
         lines.push(format!("  - {} may no longer sign {role}", name(id)));
     }
     if old != threshold {
-        let was = if old == 0 { String::new() } else { format!(" (were {old})") };
-        lines.push(format!("  {threshold} of {} have to sign {role}{was}", keys.len()));
+        let was = if old == 0 { String::new() } else { format!(", before it was {old}") };
+        lines.push(format!("  {role} needs {threshold} of {}{was}", keys.len()));
     }
 }
 

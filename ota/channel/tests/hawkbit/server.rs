@@ -9,6 +9,13 @@ use tempfile::TempDir;
 
 /// Start of the Java program, on a machine that has much else to do.
 const STARTS: Duration = Duration::from_mins(3);
+/// Who publishes may do this and no more: not read the boxes' tokens, and not approve.
+const PUBLISHER: &str = "CREATE_SOFTWARE_MODULE_TYPE,READ_SOFTWARE_MODULE_TYPE,\
+    CREATE_SOFTWARE_MODULE,READ_SOFTWARE_MODULE,UPDATE_SOFTWARE_MODULE,\
+    CREATE_DISTRIBUTION_SET_TYPE,READ_DISTRIBUTION_SET_TYPE,CREATE_DISTRIBUTION_SET,READ_DISTRIBUTION_SET,UPDATE_DISTRIBUTION_SET,\
+    CREATE_ROLLOUT,READ_ROLLOUT,UPDATE_ROLLOUT,HANDLE_ROLLOUT,READ_TARGET,UPDATE_TARGET";
+/// Who approves, and no more.
+const APPROVER: &str = "READ_ROLLOUT,READ_DISTRIBUTION_SET,READ_TARGET,APPROVE_ROLLOUT";
 
 pub(super) struct Server {
     child: Child,
@@ -22,12 +29,23 @@ impl Server {
         let jar = std::env::var("SUND_TEST_HAWKBIT")
             .expect("SUND_TEST_HAWKBIT names the jar of hawkBit's update server; see ota/README.md");
         let folder = TempDir::new().expect("a folder");
-        std::fs::write(folder.path().join("password"), "admin\n").expect("written");
+        let mut users = Vec::new();
+        for (user, permissions) in [("publisher", PUBLISHER), ("approver", APPROVER)] {
+            std::fs::write(folder.path().join(user), format!("{user}'s password\n")).expect("written");
+            for (what, value) in [
+                ("tenant", "DEFAULT"),
+                ("password", &format!("{{noop}}{user}'s password")),
+                ("permissions", permissions),
+            ] {
+                users.push(format!("--hawkbit.security.user.{user}.{what}={value}"));
+            }
+        }
         let mut child = Command::new("java")
             .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar"])
             .arg(Path::new(&jar).canonicalize().expect("SUND_TEST_HAWKBIT names a file"))
             .args(["--server.address=127.0.0.1", "--server.port=0", "--spring.main.banner-mode=off"])
             .arg("--hawkbit.server.ddi.security.authentication.targettoken.enabled=true")
+            .args(users)
             .arg("--hawkbit.rollout.scheduler.fixedDelay=500")
             .current_dir(folder.path())
             .stdout(Stdio::piped())
@@ -47,7 +65,12 @@ impl Server {
 
     /// What `sund-channel hawkbit ... --json` prints.
     pub(super) fn channel(&self, arguments: &[&str]) -> Value {
-        let output = self.run(arguments);
+        self.channel_as("publisher", arguments)
+    }
+
+    /// The same, by another user.
+    pub(super) fn channel_as(&self, user: &str, arguments: &[&str]) -> Value {
+        let output = self.run(user, arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {said}");
         serde_json::from_slice(&output.stdout).expect("JSON")
@@ -55,15 +78,15 @@ impl Server {
 
     /// What it says where it refuses.
     pub(super) fn channel_refuses(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        let output = self.run("publisher", arguments);
         assert!(!output.status.success(), "{arguments:?} went through");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    fn run(&self, user: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
-        command.arg("hawkbit").args(arguments).args(["--json", "--url", &self.url, "--password-file"]);
-        command.arg(self.folder.path().join("password"));
+        command.arg("hawkbit").args(arguments).args(["--json", "--url", &self.url, "--user", user, "--password-file"]);
+        command.arg(self.folder.path().join(user));
         command.output().expect("sund-channel runs")
     }
 

@@ -14,10 +14,12 @@ const SOON: Duration = Duration::from_secs(30);
 /// One server for all of it: it takes 15 s to start.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_path_through_a_real_hawkbit() {
-    let region = Region::new(&["north-1", "north-2"]).await;
+    let region = Region::new(&["north-1", "north-2", "broken-off", "changed"]).await;
     let server = Server::start().await;
     let wire = Wire { base: server.url.clone() };
     the_same_state_twice_makes_one(&server, &region);
+    a_push_that_broke_off_is_taken_up(&server, &region).await;
+    what_somebody_changed_in_hawkbit_is_not_taken_for_the_state(&server, &region).await;
     the_second_group_waits_for_the_first(&server, &region, &wire).await;
     a_failure_pauses_the_rollout_and_its_reason_is_shown(&server).await;
     a_rollout_over_a_running_one_supersedes_it(&server, &wire).await;
@@ -37,6 +39,31 @@ fn the_same_state_twice_makes_one(server: &Server, region: &Region) {
     let repository = region.path().to_string_lossy();
     let said = server.channel_refuses(&["push", "--state", "north-3", "--repository", &repository]);
     assert!(said.contains("target-not-approved"), "{said}");
+}
+
+async fn a_push_that_broke_off_is_taken_up(server: &Server, region: &Region) {
+    let module = json!({ "name": "broken-off", "version": version(region, "broken-off"), "type": "sund-state" });
+    let module = server.operator("POST", "softwaremodules", Some(json!([module]))).await;
+    let pushed = push(server, region, "broken-off");
+    assert_eq!((&pushed["software_module"], &pushed["made"]), (&module[0]["id"], &json!(true)));
+    assert_eq!(push(server, region, "broken-off")["made"], false);
+}
+
+async fn what_somebody_changed_in_hawkbit_is_not_taken_for_the_state(server: &Server, region: &Region) {
+    let other = push(server, region, "north-1");
+    let set = json!({ "name": "changed", "version": version(region, "changed"), "type": "sund-state",
+        "modules": [{ "id": other["software_module"] }] });
+    server.operator("POST", "distributionsets", Some(json!([set]))).await;
+    let repository = region.path().to_string_lossy();
+    let said = server.channel_refuses(&["push", "--state", "changed", "--repository", &repository]);
+    assert!(said.contains("hawkbit-altered"), "{said}");
+}
+
+/// The digest of a state: its version in hawkBit.
+fn version(region: &Region, state: &str) -> String {
+    let file = region.file_of(state);
+    let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+    name.split('.').next().expect("the digest stands first").to_owned()
 }
 
 async fn the_second_group_waits_for_the_first(server: &Server, region: &Region, wire: &Wire) {
@@ -209,13 +236,19 @@ async fn outside_its_window_a_box_downloads_and_waits(server: &Server, wire: &Wi
 
 async fn where_hawkbit_asks_for_approval_nothing_starts_without(server: &Server) {
     switch(server, "rollout.approval.enabled", true).await;
-    boxes(server, "appr", 1).await;
-    let new =
-        ["rollout", "new", "appr", "--state", "north-1", "--filter", "controllerId==appr-*", "--group", "all=100"];
+    boxes(server, "appr", 10).await;
+    let groups = ["--group", "canary=20", "--group", "half=50", "--group", "rest=100"];
+    let new = ["rollout", "new", "appr", "--state", "north-1", "--filter", "controllerId==appr-*"];
+    let new = [&new[..], &groups].concat();
     server.channel(&new);
     let said = server.channel_refuses(&["rollout", "start", "appr"]);
     assert!(said.contains("rollout-awaits-approval"), "{said}");
-    assert_eq!(server.channel(&["rollout", "approve", "appr"])["status"], "ready");
+    let said = server.channel_refuses(&["rollout", "approve", "appr"]);
+    assert!(said.contains("hawkbit-permission"), "who publishes does not approve: {said}");
+    let approved = server.channel_as("approver", &["rollout", "approve", "appr"]);
+    assert_eq!(approved["status"], "ready");
+    let sizes: Vec<_> = approved["groups"].as_array().expect("groups").iter().map(|group| &group["boxes"]).collect();
+    assert_eq!(sizes, [&json!(2), &json!(5), &json!(3)], "per cent of all, and the last takes what is left");
     server.channel(&["rollout", "start", "appr"]);
     rollout_is(server, "appr", "running").await;
     let said = server.channel_refuses(&new);
