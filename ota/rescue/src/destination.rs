@@ -121,4 +121,20 @@ mod tests {
         writing.finish().expect("it ends");
         assert_eq!(std::fs::read(&path).expect("it is there"), b"hello");
     }
+
+    /// A device keeps its length and what lies on it; a file stands for one here.
+    #[test]
+    fn on_a_device_what_lay_there_is_invalid_from_the_beginning_and_stays_so() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("device");
+        std::fs::write(&path, vec![9; 20_000]).expect("it is written");
+        let file = OpenOptions::new().write(true).open(&path).expect("it opens");
+        let mut writing = Writing { file, path: path.clone(), is_device: true, head: Vec::new(), written: 0 };
+        writing.restart().expect("it begins");
+        writing.write(&[7; 5000]).expect("it is written");
+        writing.give_up().expect("it is given up");
+        let left = std::fs::read(&path).expect("it is there");
+        assert_eq!(left.len(), 20_000);
+        assert!(left[..HEAD].iter().all(|byte| *byte == 0), "what lay there still looks like a bundle");
+    }
 }

@@ -139,7 +139,9 @@ fn a_certificate_is_judged_again_by_the_time_that_was_signed() {
     let site = site(authority.issue(Wish::server().valid(2020, 2026)));
     let mut world = World::new(&authority, &[site.address()]);
     world.config.built = Moment::parse("2025-06-01T00:00:00Z").expect("a time");
-    assert_eq!(world.refusal(), "certificate-refused");
+    std::fs::write(&world.config.destination, "what lay there").expect("it is written");
+    assert_eq!(world.rescue().map_err(|fault| fault.code).err(), Some("certificate-refused"));
+    assert_eq!(world.written(), b"what lay there", "the destination was touched");
     assert_eq!(world.told, ["minimum 3", "offered 3", "refused certificate-refused"]);
     assert_eq!(site.requests().len(), 1, "its bundle was asked for all the same");
 }
@@ -169,11 +171,15 @@ fn a_handshake_without_certificate_or_signature_proves_nothing() {
 fn certificate_and_signature_come_once_and_in_order() {
     let authority = Authority::new();
     let (shown, signed) = (forger::certificate(&authority.issue(Wish::server()).chain), forger::certificate_verify());
-    let code = |messages| forged(&authority, Flight::Messages(messages)).code;
-    assert_eq!(code(vec![signed.clone(), shown.clone()]), "identity-unproven");
-    assert_eq!(code(vec![shown.clone(), shown.clone(), signed.clone()]), "identity-unproven");
-    assert_eq!(code(vec![shown, signed]), "identity-unproven", "a made-up signature");
-    assert_eq!(code(vec![forger::certificate(&[])]), "certificate-refused");
+    for (messages, reason) in [
+        (vec![signed.clone(), shown.clone()], "signs the handshake at the wrong time"),
+        (vec![shown.clone(), shown.clone(), signed.clone()], "shows its certificate at the wrong time"),
+        (vec![shown, signed], "does not have the key"),
+        (vec![forger::certificate(&[])], "shows no certificate"),
+    ] {
+        let fault = forged(&authority, Flight::Messages(messages));
+        assert!(fault.reason.contains(reason), "{fault}");
+    }
 }
 
 #[test]
