@@ -49,7 +49,7 @@ async fn oversized_metadata_is_refused_before_it_is_read() {
 async fn slow_metadata_is_refused_in_time() {
     let begun = Instant::now();
     each_metadata_file(Manner::Drips, "slow-data").await;
-    assert!(begun.elapsed() < Duration::from_secs(60), "each ends with its window");
+    assert!(begun.elapsed() < Duration::from_mins(1), "each ends with its window");
 }
 
 #[tokio::test]
