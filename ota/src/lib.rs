@@ -5,10 +5,18 @@
 
 pub mod agent;
 pub mod bundle;
+pub mod cli;
+pub mod config;
 pub mod ddi;
 pub mod descriptor;
 pub mod documents;
+pub mod exit;
 pub mod fault;
+pub mod http;
+pub mod identity;
 pub mod limits;
+pub mod machine;
+pub mod rauc;
 pub mod state;
+pub mod status;
 pub mod trust;

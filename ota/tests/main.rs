@@ -1,11 +1,22 @@
 //! The device's side, against real servers, real files and other people's software.
+mod agent;
+mod appliance;
 mod bundles;
-mod documents;
+mod channel;
+mod conversation;
+mod deployment;
+mod enrolment;
+mod goldens;
+mod goosebit;
 mod hawkbit_answers;
 mod interop;
+mod kill;
+mod not_taken;
 mod region;
-mod goldens;
+mod repository;
 mod shapes;
 mod signed_documents;
+mod status;
+mod system;
 mod threats;
 mod web;

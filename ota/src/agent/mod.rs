@@ -1,6 +1,8 @@
 //! What the updater asks the agent of this box, and what that answers: lines of JSON on the agent's channel socket, one
 //! request and one answer for each connection. The shapes are frozen by the golden files in ota/tests/goldens/agent, which the
 //! agent's own tests hold as well.
+pub mod client;
+
 use crate::fault::Fault;
 use crate::state::RoutePlan;
 use serde::{Deserialize, Serialize};

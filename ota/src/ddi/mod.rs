@@ -2,6 +2,8 @@
 //! of the channel use these very types.
 //!
 //! Fields that a server adds are ignored: hawkBit adds some in each release.
+pub mod client;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,0 +1,138 @@
+//! Asking the agent: one connection for each question, every answer bounded in length and time.
+use super::{AgentFault, AgentStatus, Answer, Offer, Request, Trial};
+use crate::fault::{Blame, Fault};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+/// An answer, in bytes, against an agent that has gone wrong.
+const MAX_ANSWER: u64 = 1024 * 1024;
+/// Longest time for an answer: the agent answers at once, and works afterwards.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// The agent of this box.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    socket: PathBuf,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// It is not there now.
+    #[error("the agent does not answer on {socket}: {reason}")]
+    Away {
+        /// Where it was asked.
+        socket: String,
+        /// What happened.
+        reason: String,
+    },
+    /// It does not do that.
+    #[error("{} [{}]", .0.reason, .0.code)]
+    Refused(AgentFault),
+    /// It answers something else than what was asked.
+    #[error("the agent answers what was not asked: update the agent and the updater together")]
+    Other,
+}
+
+impl From<AgentError> for Fault {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Away { .. } => Self::new("agent-away", Blame::Agent, error.to_string()),
+            AgentError::Refused(fault) => fault.into(),
+            AgentError::Other => Self::new("agent-answer", Blame::Agent, error.to_string()),
+        }
+    }
+}
+
+impl Agent {
+    /// The agent behind a socket.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// How it stands.
+    pub async fn status(&self) -> Result<AgentStatus, AgentError> {
+        match self.ask(&Request::Status).await? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(AgentError::Other),
+        }
+    }
+
+    /// Begins a trial.
+    pub async fn try_state(&self, offer: Offer) -> Result<Trial, AgentError> {
+        self.ask_trial(&Request::Try(Box::new(offer))).await
+    }
+
+    /// How the trial stands.
+    pub async fn trial(&self) -> Result<Trial, AgentError> {
+        self.ask_trial(&Request::Trial).await
+    }
+
+    /// Serves what was tried. Whether the agent ends and is started again.
+    pub async fn activate(&self, state: &str) -> Result<bool, AgentError> {
+        self.ask_serves(&Request::Activate { state: state.to_owned() }).await
+    }
+
+    /// Serves an earlier state, or the box's own configuration. Whether the agent ends and is started again.
+    pub async fn revert(&self, state: Option<&str>) -> Result<bool, AgentError> {
+        self.ask_serves(&Request::Revert { state: state.map(str::to_owned) }).await
+    }
+
+    /// Switches a model off.
+    pub async fn suspend(&self, package: &str, reason: &str) -> Result<(), AgentError> {
+        self.ask_suspended(&Request::Suspend { package: package.to_owned(), reason: reason.to_owned() }).await
+    }
+
+    /// Takes a suspension back.
+    pub async fn resume(&self, package: &str) -> Result<(), AgentError> {
+        self.ask_suspended(&Request::Resume { package: package.to_owned() }).await
+    }
+
+    async fn ask_trial(&self, request: &Request) -> Result<Trial, AgentError> {
+        match self.ask(request).await? {
+            Answer::Trial(trial) => Ok(trial),
+            _ => Err(AgentError::Other),
+        }
+    }
+
+    async fn ask_serves(&self, request: &Request) -> Result<bool, AgentError> {
+        match self.ask(request).await? {
+            Answer::Serves { restarts, .. } => Ok(restarts),
+            _ => Err(AgentError::Other),
+        }
+    }
+
+    async fn ask_suspended(&self, request: &Request) -> Result<(), AgentError> {
+        match self.ask(request).await? {
+            Answer::Suspended { .. } => Ok(()),
+            _ => Err(AgentError::Other),
+        }
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Answer, AgentError> {
+        let away = |reason: String| AgentError::Away { socket: self.socket.display().to_string(), reason };
+        let exchange = async {
+            let mut stream = UnixStream::connect(&self.socket).await?;
+            let mut line = serde_json::to_vec(request)?;
+            line.push(b'\n');
+            stream.write_all(&line).await?;
+            let mut answer = Vec::new();
+            BufReader::new(stream.take(MAX_ANSWER)).read_until(b'\n', &mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = tokio::time::timeout(ANSWER_TIME, exchange)
+            .await
+            .map_err(|_| away(format!("nothing within {} s", ANSWER_TIME.as_secs())))?
+            .map_err(|error| away(error.to_string()))?;
+        if answer.is_empty() {
+            return Err(away("it ended the connection".to_owned()));
+        }
+        match serde_json::from_slice(&answer) {
+            Ok(Answer::Refused(fault)) => Err(AgentError::Refused(fault)),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(AgentError::Other),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line of `sund-updater`.
+mod enrol;
+mod run;
+mod status;
+
+use crate::config::Config;
+use crate::exit::Exit;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Keeps this box at what its region has signed.
+#[derive(Debug, Parser)]
+#[command(name = "sund-updater", version)]
+pub struct Cli {
+    /// The configuration.
+    #[arg(long, global = true, default_value = "/etc/sund/updater.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Polls the channel and does what it asks, until it is stopped.
+    Run,
+    /// Polls once, and does what the channel asks to its end.
+    Once,
+    /// Tells what the updater knows.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Checks the configuration.
+    CheckConfig,
+    /// Gets this box's certificate with a one-time code.
+    Enrol {
+        /// The code.
+        #[arg(long)]
+        code: String,
+        /// The channel server; absent: the one of the configuration.
+        #[arg(long)]
+        server: Option<url::Url>,
+    },
+}
+
+/// Runs a command line to its end.
+pub fn main(cli: Cli) -> Exit {
+    let config = match Config::read(&cli.config) {
+        Ok(config) => config,
+        Err(reason) => {
+            eprintln!("{reason}");
+            return Exit::Usage;
+        }
+    };
+    match cli.command {
+        Command::CheckConfig => Exit::Done,
+        Command::Status { json } => status::status(&config, json),
+        Command::Run => in_runtime(run::run(config)),
+        Command::Once => in_runtime(run::once(config)),
+        Command::Enrol { code, server } => in_runtime(enrol::enrol(config, code, server)),
+    }
+}
+
+fn in_runtime(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("the runtime does not start: {error}");
+            Exit::Failed
+        }
+    }
+}

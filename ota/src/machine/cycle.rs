@@ -1,0 +1,296 @@
+//! One poll and all that follows from it.
+use super::record::{Action, End, Good, KEPT_STATES, Outcome, Record, Step};
+use super::{ACTIVE, Halt, Machine};
+use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
+use crate::ddi::{Execution, Finished};
+use crate::descriptor::Descriptor;
+use crate::fault::{Blame, Fault};
+use crate::identity;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Characters of what the server calls a version.
+const MAX_VERSION: usize = 64;
+
+/// What a cycle came to.
+#[derive(Debug)]
+pub enum Next {
+    /// There is more to do at once.
+    Again,
+    /// Nothing until the next poll; why the work waits, where it does.
+    Wait(Option<Fault>),
+}
+
+impl Machine {
+    /// When the next poll is due.
+    pub fn next_poll(&self) -> Instant {
+        self.pace.next()
+    }
+
+    /// Polls, and does what the channel wants, to its end.
+    pub async fn cycle(&mut self) -> Result<Next, Fault> {
+        self.renew().await;
+        let polled = match self.poll().await {
+            Ok(polled) => polled,
+            Err(error) => return Ok(Next::Wait(Some(error.into()))),
+        };
+        match self.heed(&polled).await {
+            // What the channel was to be told, it is told at the next poll.
+            Err(DdiError::Away { reason, retry_after }) => {
+                Ok(Next::Wait(Some(DdiError::Away { reason, retry_after }.into())))
+            }
+            Err(error) => Err(error.into()),
+            Ok(next) => Ok(next),
+        }
+    }
+
+    async fn heed(&mut self, polled: &Polled) -> Result<Next, DdiError> {
+        self.tell_attributes(polled).await;
+        if let Some(link) = polled.confirmation.as_ref().filter(|_| self.config.confirm) {
+            self.ddi.confirm(link).await?;
+            return Ok(Next::Again);
+        }
+        if let Some(link) = &polled.cancel {
+            return self.heed_cancel(link).await;
+        }
+        if let Some(action) = self.record.action.clone() {
+            let is_offered = polled.deployment.as_ref().is_some_and(|link| link.id == action.id);
+            match action.step {
+                Step::Ended { outcome } if is_offered => return self.report(&outcome).await,
+                // The channel has it: the answer was lost, or this process was, before it was kept.
+                Step::Ended { .. } => self.put_away().map_err(DdiError::Fault)?,
+                _ if is_offered => {}
+                // What has changed the box is brought to its end, also where nobody asks for it any more.
+                ref step if action.os.is_some() || step.rank() >= ACTIVE => return self.work().await,
+                _ => self.drop_action("the channel no longer has it").await?,
+            }
+        }
+        match &polled.deployment {
+            Some(link) => self.take_up(link).await,
+            None => self.idle().await,
+        }
+    }
+
+    async fn take_up(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
+        let deployment = match self.ddi.deployment(link).await {
+            // It ended between the two requests.
+            Err(DdiError::Gone) => return Ok(Next::Wait(None)),
+            deployment => deployment?,
+        };
+        self.handling = (deployment.deployment.download, deployment.deployment.update);
+        if self.record.action.is_none() {
+            let named = match self.ddi.descriptor(&deployment).await {
+                Ok(bytes) => Descriptor::parse(&bytes),
+                Err(DdiError::Fault(fault)) => Err(fault),
+                Err(DdiError::Gone) => {
+                    Err(Fault::new("descriptor-missing", Blame::Channel, "the descriptor is named and not there"))
+                }
+                Err(error) => return Err(error),
+            };
+            let (descriptor, step) = match named {
+                Ok(descriptor) => (Some(descriptor), Step::Candidate),
+                Err(fault) => (None, Step::Ended { outcome: Outcome::failed(End::Refused, fault, Vec::new()) }),
+            };
+            let version = deployment.deployment.chunks.first().map_or("", |chunk| &chunk.version);
+            let version = version.chars().take(MAX_VERSION).collect();
+            let mut action = Action {
+                id: link.id.clone(),
+                descriptor,
+                since: super::now(),
+                version,
+                files: Vec::new(),
+                os: None,
+                step,
+            };
+            // The same action with the same state: it was tried here, and is not tried again. A new action is.
+            if let Some(last) = self.record.last.as_ref().filter(|last| is_same(last, &action)) {
+                action.step = last.step.clone();
+            }
+            let step = action.step.clone();
+            self.keep(Record { action: Some(action), ..self.record.clone() }).map_err(DdiError::Fault)?;
+            tracing::info!(target: "audit", action = link.id, state = self.state_name(), "an action was taken up");
+            if let Step::Ended { outcome } = step {
+                return self.report(&outcome).await;
+            }
+            self.tell_step("taken up").await;
+        }
+        self.work().await
+    }
+
+    /// Works on the action in hand, to its end or to where it has to wait.
+    async fn work(&mut self) -> Result<Next, DdiError> {
+        let mut result = match self.step() {
+            Step::RollingBack { .. } => self.roll_back().await,
+            _ => self.converge().await,
+        };
+        if let Err(Halt::RollBack(fault)) = result {
+            tracing::warn!(target: "audit", action = self.action_id(), state = self.state_name(), code = %fault.code, reason = fault.reason, "the state is taken back");
+            result = match self.advance(Step::RollingBack { fault, boot: None }).await {
+                Ok(()) => self.roll_back().await,
+                Err(halt) => Err(halt),
+            };
+        }
+        match result {
+            Ok(outcome) => self.end(outcome).await,
+            Err(Halt::Refused(fault)) => self.end(Outcome::failed(End::Refused, fault, Vec::new())).await,
+            // One that is being taken back and misses once more: its reason is the first.
+            Err(Halt::Later(fault) | Halt::RollBack(fault)) => {
+                tracing::warn!(action = self.action_id(), %fault, "the action waits");
+                self.tell_wait(&fault).await;
+                Ok(Next::Wait(Some(fault)))
+            }
+            Err(Halt::Stopped(link)) => self.stop(&link).await,
+            Err(Halt::Superseded) => {
+                if matches!(self.step(), Step::RollingBack { .. }) {
+                    return Ok(Next::Wait(None));
+                }
+                self.drop_action("the channel has another action").await?;
+                Ok(Next::Again)
+            }
+            Err(Halt::Rebooting) => {
+                self.tell_step("the box restarts").await;
+                Ok(Next::Wait(None))
+            }
+        }
+    }
+
+    async fn end(&mut self, outcome: Outcome) -> Result<Next, DdiError> {
+        let mut record = self.record.clone();
+        let Some(action) = record.action.as_mut() else { return Ok(Next::Wait(None)) };
+        action.step = Step::Ended { outcome: outcome.clone() };
+        if let (End::Active, Some(descriptor)) = (outcome.end, action.descriptor.clone()) {
+            record.good.retain(|good| good.descriptor != descriptor);
+            record.good.insert(
+                0,
+                Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at },
+            );
+            record.good.truncate(KEPT_STATES);
+            record.unproven.clear();
+        }
+        self.keep(record).map_err(DdiError::Fault)?;
+        let code = outcome.fault.as_ref().map(|fault| fault.code.to_string());
+        let reason = outcome.fault.as_ref().map(|fault| fault.reason.clone());
+        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), end = ?outcome.end, code, reason, "the action ended");
+        self.report(&outcome).await
+    }
+
+    /// Active | RolledBack → Reported.
+    async fn report(&mut self, outcome: &Outcome) -> Result<Next, DdiError> {
+        // The code first: a server may cut the line.
+        let reason = outcome.fault.iter().map(|fault| format!("{}: {}", fault.code, fault.reason));
+        let lines = reason.chain(outcome.details.iter().cloned()).collect();
+        let closed = feedback(Execution::Closed, outcome.finished(), None, lines);
+        match self.ddi.feedback(self.action_id(), &closed).await {
+            // Gone: it was told before, or it no longer matters.
+            Ok(()) | Err(DdiError::Gone) => {}
+            Err(error) => return Err(error),
+        }
+        self.put_away().map_err(DdiError::Fault)?;
+        self.tell_attributes(&Polled::default()).await;
+        Ok(Next::Wait(outcome.fault.clone()))
+    }
+
+    /// The action in hand was reported.
+    fn put_away(&mut self) -> Result<(), Fault> {
+        let mut record = self.record.clone();
+        record.last = record.action.take().or(record.last);
+        self.keep(record)?;
+        self.pace.say("idle");
+        self.note(None);
+        Ok(())
+    }
+
+    async fn heed_cancel(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
+        let stops = self.ddi.stops(link).await?;
+        let action = self.record.action.as_ref().filter(|action| action.id == stops);
+        match action.map(|action| action.step.rank() >= ACTIVE || self.is_os_started()) {
+            None => self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await?,
+            // Its outcome stands; the answer to the cancel action is the word that counts.
+            Some(true) => {
+                self.reject(link).await;
+                return self.work_or_report().await;
+            }
+            Some(false) => return self.stop(link).await,
+        }
+        Ok(Next::Again)
+    }
+
+    async fn work_or_report(&mut self) -> Result<Next, DdiError> {
+        match self.step().clone() {
+            Step::Ended { outcome } => self.report(&outcome).await,
+            _ => self.work().await,
+        }
+    }
+
+    /// Stops the action in hand, which has not served yet.
+    async fn stop(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
+        if let Err(fault) = self.unwrite_os().await {
+            return Ok(Next::Wait(Some(fault)));
+        }
+        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), "the channel stopped the action");
+        self.ddi.answer_cancel(link, Ok("stopped before it served")).await?;
+        let outcome = Outcome { end: End::Stopped, at: super::now(), fault: None, details: Vec::new() };
+        let mut record = self.record.clone();
+        record.action.iter_mut().for_each(|action| action.step = Step::Ended { outcome: outcome.clone() });
+        self.keep(record).and_then(|()| self.put_away()).map_err(DdiError::Fault)?;
+        Ok(Next::Again)
+    }
+
+    /// Leaves an action that the channel no longer has: it may be taken up again.
+    async fn drop_action(&mut self, why: &str) -> Result<(), DdiError> {
+        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), why, "the action was left");
+        self.unwrite_os().await.map_err(DdiError::Fault)?;
+        let canceled = feedback(Execution::Canceled, Finished::Failure, None, vec![why.to_owned()]);
+        self.log(self.ddi.feedback(self.action_id(), &canceled).await);
+        let mut record = self.record.clone();
+        // The agent serves it, and reads its files.
+        if let Some(action) = record.action.take().filter(|action| action.step.rank() >= ACTIVE) {
+            record.unproven = action.files;
+        }
+        self.keep(record).map_err(DdiError::Fault)
+    }
+
+    /// An operating system that waits in the other slot is not started.
+    async fn unwrite_os(&self) -> Result<(), Fault> {
+        let is_waiting = self.record.action.as_ref().is_some_and(|action| action.os.is_some());
+        if is_waiting { crate::rauc::keep_running_slot().await } else { Ok(()) }
+    }
+
+    async fn idle(&mut self) -> Result<Next, DdiError> {
+        self.pace.say("idle");
+        match self.leave_withdrawn().await {
+            Ok(()) => Ok(Next::Wait(None)),
+            Err(Halt::Superseded) => Ok(Next::Again),
+            Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Ok(Next::Wait(Some(fault))),
+            Err(Halt::Stopped(_) | Halt::Rebooting) => Ok(Next::Wait(None)),
+        }
+    }
+
+    async fn renew(&mut self) {
+        let renewed = match identity::renew_if_due(&self.config, &self.http).await {
+            Ok(None) => return,
+            Ok(Some(validity)) => {
+                tracing::info!(target: "audit", until = validity.until, "the box's certificate was renewed");
+                crate::http::Http::new(&self.config)
+            }
+            Err(fault) => Err(fault),
+        };
+        let applied = renewed.and_then(|http| {
+            self.ddi = crate::ddi::client::Ddi::new(&self.config, http.clone())?;
+            self.http = http;
+            Ok(())
+        });
+        if let Err(fault) = applied {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the box's certificate was not renewed");
+        }
+    }
+
+    /// The configuration that it works by.
+    pub fn config(&self) -> &Arc<crate::config::Config> {
+        &self.config
+    }
+}
+
+fn is_same(last: &Action, action: &Action) -> bool {
+    last.id == action.id && last.descriptor == action.descriptor && last.descriptor.is_some()
+}

@@ -1,0 +1,91 @@
+//! The payloads on this box: `store/<sha256>` with an ending that says what it is. A file is believed after it was hashed in this very
+//! process, never because it lies there.
+use super::Halt;
+use super::record::Record;
+use crate::fault::{Blame, Fault};
+use crate::limits::transfer::DISK_RESERVE;
+use crate::state::{DesiredState, Pin};
+use crate::trust::{Trusted, Verified};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A payload that is here, with the hash that the region signed.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pin: Pin,
+    path: Verified<PathBuf>,
+}
+
+impl Held {
+    /// What it is.
+    pub fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.path.get()
+    }
+}
+
+/// Payloads of a state that lie in the store, with their endings. The operating system is none of them: RAUC streams it.
+pub fn payloads(state: &DesiredState) -> impl Iterator<Item = (&Pin, &'static str)> {
+    let configuration = state.configuration.iter().map(|pin| (pin, "toml"));
+    configuration.chain(state.models.iter().map(|model| (&model.package, "sund")))
+}
+
+fn place(store: &Path, pin: &Pin, ending: &str) -> PathBuf {
+    store.join(format!("{}.{ending}", pin.sha256))
+}
+
+/// Bytes of a state's payloads that have yet to come, by the lengths of what lies there.
+pub fn missing(store: &Path, state: &DesiredState) -> u64 {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let left = payloads(state).map(|(pin, ending)| {
+        let path = place(store, pin, ending);
+        let here = length(&path).max(length(&path.with_extension("part")));
+        pin.length.saturating_sub(here)
+    });
+    left.fold(0, u64::saturating_add)
+}
+
+/// Fetches a payload that the region lists, as far as it is not here.
+pub async fn fetch(trusted: &Trusted, store: &Path, pin: &Pin, ending: &str) -> Result<Held, Fault> {
+    let path = trusted.fetch(pin, &place(store, pin, ending)).await?;
+    // The agent reads it by its group.
+    let readable = std::fs::set_permissions(path.get(), std::fs::Permissions::from_mode(0o640));
+    readable.map_err(|error| Fault::new("disk-failed", Blame::Box, format!("{}: {error}", path.get().display())))?;
+    Ok(Held { pin: pin.clone(), path })
+}
+
+/// Whether all that is missing fits beside what is there: before the first byte of it.
+pub fn check_space(store: &Path, missing: u64) -> Result<(), Halt> {
+    let stat = rustix::fs::statvfs(store).map_err(|error| {
+        Halt::Refused(Fault::new("disk-failed", Blame::Box, format!("{}: {error}", store.display())))
+    })?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if missing.saturating_add(DISK_RESERVE) <= free {
+        return Ok(());
+    }
+    let reason = format!(
+        "{missing} bytes are to come, {free} are free at {} and {DISK_RESERVE} stay free: make room, or send less",
+        store.display()
+    );
+    Err(Halt::Refused(Fault::new("disk-full", Blame::Box, reason)))
+}
+
+/// Removes what no state that held, none that serves and none in hand needs.
+pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState) {
+    let mut needed: BTreeSet<&str> = payloads(in_hand).map(|(pin, _)| pin.sha256.as_str()).collect();
+    needed.extend(record.unproven.iter().map(String::as_str));
+    needed.extend(record.good.iter().flat_map(|good| good.files.iter().map(String::as_str)));
+    for entry in std::fs::read_dir(store).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let digest = name.to_str().and_then(|name| name.split('.').next()).unwrap_or_default();
+        if !needed.contains(digest) {
+            // One that can't be removed is in nobody's way but the disk's, and that is checked next.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

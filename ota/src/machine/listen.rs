@@ -1,0 +1,214 @@
+//! The channel is listened to while a step works: it can stop the action, or have another one.
+use super::{Halt, Machine};
+use crate::ddi::client::{DdiError, Polled, feedback};
+use crate::ddi::{Execution, Finished, Progress};
+use crate::fault::Fault;
+use crate::machine::record::persist;
+use crate::status::{Now, Poll};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// First wait after a poll that nobody answered; it doubles up to the longest interval.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+
+/// When to poll, and what the box does now.
+pub(super) struct Pace {
+    bounds: (Duration, Duration),
+    state: Mutex<State>,
+}
+
+struct State {
+    interval: Duration,
+    next: Instant,
+    misses: u32,
+    now: Now,
+    progress: Option<Progress>,
+    told: Option<Progress>,
+    rejected: BTreeSet<String>,
+    waits_for: String,
+}
+
+impl Pace {
+    pub(super) fn new(bounds: (Duration, Duration)) -> Self {
+        let state = State {
+            interval: bounds.0,
+            next: Instant::now(),
+            misses: 0,
+            now: Now::default(),
+            progress: None,
+            told: None,
+            rejected: BTreeSet::new(),
+            waits_for: String::new(),
+        };
+        Self { bounds, state: Mutex::new(state) }
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When the next poll is due.
+    pub(super) fn next(&self) -> Instant {
+        self.with(|state| state.next)
+    }
+
+    pub(super) fn say(&self, doing: &str) {
+        self.with(|state| doing.clone_into(&mut state.now.doing));
+    }
+
+    pub(super) fn progress(&self, progress: Option<Progress>) {
+        self.with(|state| state.progress = progress);
+    }
+
+    fn answered(&self, polled: &Polled) {
+        let (least, most) = self.bounds;
+        self.with(|state| {
+            // Within the box's own bounds, whatever the server says.
+            state.interval = polled.sleep.unwrap_or(state.interval).clamp(least, most);
+            state.misses = 0;
+            state.next = Instant::now() + jittered(state.interval);
+        });
+    }
+
+    fn missed(&self, asked: Option<Duration>) {
+        let most = self.bounds.1;
+        self.with(|state| {
+            let backoff = FIRST_RETRY.saturating_mul(1 << state.misses.min(16)).min(most);
+            state.misses = state.misses.saturating_add(1);
+            state.next = Instant::now() + asked.unwrap_or_else(|| jittered(backoff));
+        });
+    }
+}
+
+impl Machine {
+    /// Polls, and remembers when to poll next.
+    pub(super) async fn poll(&self) -> Result<Polled, DdiError> {
+        let polled = self.ddi.poll().await;
+        match &polled {
+            Ok(polled) => self.pace.answered(polled),
+            Err(DdiError::Away { retry_after, .. }) => self.pace.missed(*retry_after),
+            Err(DdiError::Gone | DdiError::Fault(_)) => self.pace.missed(None),
+        }
+        let trouble = polled.as_ref().err().map(ToString::to_string);
+        if let Some(trouble) = &trouble {
+            tracing::warn!(trouble, "the poll found nothing");
+        }
+        self.note(trouble);
+        polled
+    }
+
+    /// Work, while the channel is listened to. Where it has another action, or stops this one, the work is left at once.
+    pub(super) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            done = work => Ok(done),
+            halt = self.listen(true) => Err(halt),
+        }
+    }
+
+    /// As [`Machine::guard`], where the action can't be stopped any more.
+    pub(super) async fn guard_to_the_end<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
+        tokio::select! {
+            done = work => Ok(done),
+            halt = self.listen(false) => Err(halt),
+        }
+    }
+
+    async fn listen(&self, can_stop: bool) -> Halt {
+        let can_stop = can_stop && !self.is_os_started();
+        loop {
+            tokio::time::sleep_until(self.pace.next()).await;
+            let Ok(polled) = self.poll().await else { continue };
+            self.tell_progress().await;
+            if let Some(link) = &polled.cancel {
+                match self.ddi.stops(link).await {
+                    Ok(stops) if stops == self.action_id() && can_stop => return Halt::Stopped(link.clone()),
+                    Ok(stops) if stops == self.action_id() => self.reject(link).await,
+                    Ok(_) => self.log(self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await),
+                    Err(error) => self.log(Err(error)),
+                }
+            }
+            // A system on trial is brought to its end first: half of it can't be left.
+            if polled.deployment.is_some_and(|link| link.id != self.action_id()) && !self.is_os_started() {
+                return Halt::Superseded;
+            }
+        }
+    }
+
+    /// Says once that it is too late to stop the action.
+    pub(super) async fn reject(&self, link: &crate::ddi::client::ActionLink) {
+        if self.pace.with(|state| state.rejected.insert(link.id.clone())) {
+            let why = "it serves already and is being watched, or is being taken back: send another state instead";
+            self.log(self.ddi.answer_cancel(link, Err(why)).await);
+        }
+    }
+
+    async fn tell_progress(&self) {
+        let progress = self.pace.with(|state| {
+            let is_new = state.progress != state.told;
+            state.told.clone_from(&state.progress);
+            state.progress.clone().filter(|_| is_new)
+        });
+        if let Some(progress) = progress {
+            let download = feedback(Execution::Download, Finished::None, Some(progress), Vec::new());
+            self.log(self.ddi.feedback(self.action_id(), &download).await);
+        }
+    }
+
+    /// Tells the channel a step; that it can't be told holds up nothing.
+    pub(super) async fn tell_step(&self, line: &str) {
+        let progress = Progress { cnt: u32::from(self.step().rank()), of: Some(u32::from(super::ACTIVE) + 1) };
+        let proceeding = feedback(Execution::Proceeding, Finished::None, Some(progress), vec![line.to_owned()]);
+        self.log(self.ddi.feedback(self.action_id(), &proceeding).await);
+        self.note(None);
+    }
+
+    /// Tells the channel why the action waits, where it was not told that already: servers keep a bounded number of lines.
+    pub(super) async fn tell_wait(&self, fault: &Fault) {
+        self.pace.say(&fault.to_string());
+        let is_new =
+            self.pace.with(|state| std::mem::replace(&mut state.waits_for, fault.code.to_string()) != fault.code);
+        if is_new {
+            self.tell_step(&format!("waits: {fault}")).await;
+        }
+    }
+
+    pub(super) fn log(&self, result: Result<(), DdiError>) {
+        if let Err(error) = result {
+            tracing::warn!(action = self.action_id(), %error, "the channel was not told");
+        }
+    }
+
+    /// Writes what the box does now, for `status`.
+    pub(super) fn note(&self, trouble: Option<String>) {
+        let now = self.pace.with(|state| {
+            let next = state.next.saturating_duration_since(Instant::now()).as_secs();
+            state.now.poll = Some(Poll {
+                at: super::now(),
+                next: super::now() + next as i64,
+                interval_seconds: state.interval.as_secs(),
+                trouble,
+            });
+            state.now.progress.clone_from(&state.progress);
+            state.now.clone()
+        });
+        let written = serde_json::to_vec(&now).map(|bytes| persist(&self.config.now_file(), &bytes, 0o640));
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "what the box does now was not written");
+        }
+    }
+}
+
+/// A fault of the work that is tried again at a later poll.
+pub(super) fn later(fault: impl Into<Fault>) -> Halt {
+    Halt::Later(fault.into())
+}
+
+/// Between 90 and 110 percent: boxes that were switched on together don't poll together.
+fn jittered(interval: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without randomness the polls are regular, which does no harm.
+    let _ = aws_lc_rs::rand::fill(&mut random);
+    interval.mul_f64(0.9 + 0.2 * f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+}

@@ -1,0 +1,198 @@
+//! The machine on the box: `Candidate → Verified → Installed → Tested → Active | RolledBack → Reported`.
+//!
+//! Each step consumes the value of the one before, so that none can be left out. What was done is persisted at each transition; what
+//! was proven is not: after a restart the steps are walked again from the first, and each finds what is there already.
+pub mod cycle;
+pub mod files;
+mod listen;
+pub mod record;
+mod rollback;
+mod system;
+mod tell;
+mod trial;
+mod verify;
+mod watch;
+
+use crate::agent::client::Agent;
+use crate::config::Config;
+use crate::ddi::client::{ActionLink, Ddi};
+use crate::ddi::{Finished, Handling};
+use crate::descriptor::Descriptor;
+use crate::fault::{Blame, Fault};
+use crate::http::Http;
+use crate::state::DesiredState;
+use crate::trust::{self, Image};
+use files::Held;
+use listen::Pace;
+use record::{Action, End, Outcome, Record, Step};
+use std::sync::Arc;
+
+/// The machine, with all that it talks to.
+pub struct Machine {
+    config: Arc<Config>,
+    http: Http,
+    ddi: Ddi,
+    agent: Agent,
+    record: Record,
+    pace: Pace,
+    handling: (Handling, Handling),
+    /// One updater works in a directory at a time.
+    _lock: std::fs::File,
+}
+
+/// Why an action does not go on now.
+#[derive(Debug)]
+pub enum Halt {
+    /// It is not taken, and nothing of it has to be undone.
+    Refused(Fault),
+    /// It has to be undone.
+    RollBack(Fault),
+    /// It goes on at a later poll.
+    Later(Fault),
+    /// The channel stops it.
+    Stopped(ActionLink),
+    /// The channel has another action.
+    Superseded,
+    /// The box restarts.
+    Rebooting,
+}
+
+/// A state that an action names. Nothing is known about it.
+struct Candidate {
+    descriptor: Descriptor,
+}
+
+/// A state that the region lists now, with all of its payload on this box.
+struct Verified {
+    state: trust::Verified<DesiredState>,
+    image: Option<trust::Verified<Image>>,
+    held: Vec<Held>,
+}
+
+/// The operating system of the state runs.
+struct Installed(Verified);
+
+/// The agent's trial of the state held.
+struct Tested {
+    state: trust::Verified<DesiredState>,
+    findings: Vec<String>,
+}
+
+/// The state serves.
+struct Active {
+    tested: Tested,
+    since: i64,
+}
+
+impl Machine {
+    /// The machine of a directory, as it was left.
+    pub fn load(config: Config) -> Result<Self, Fault> {
+        use std::os::unix::fs::DirBuilderExt;
+        let disk = |error: std::io::Error| {
+            Fault::new("disk-failed", Blame::Box, format!("{}: {error}", config.directory.display()))
+        };
+        for directory in [&config.directory, &config.store(), &config.tuf()] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(disk)?;
+        }
+        let lock = std::fs::File::create(config.directory.join("lock")).map_err(disk)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+            let reason = format!("another updater works in {}: stop it first", config.directory.display());
+            Fault::new("already-running", Blame::Box, reason)
+        })?;
+        let record = Record::read(&config.record_file())?;
+        let http = Http::new(&config)?;
+        let ddi = Ddi::new(&config, http.clone())?;
+        let agent = Agent::new(config.agent.socket.clone());
+        let pace = Pace::new(config.poll);
+        let handling = (Handling::Attempt, Handling::Attempt);
+        Ok(Self { config: Arc::new(config), http, ddi, agent, record, pace, handling, _lock: lock })
+    }
+
+    /// What it knows.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The whole way of an action, from its first step: what was done already is found to be done.
+    async fn converge(&mut self) -> Result<Outcome, Halt> {
+        let candidate = self.candidate()?;
+        let verified = self.verify(candidate).await?;
+        let installed = self.install(verified).await?;
+        let tested = self.test(installed).await?;
+        let active = self.activate(tested).await?;
+        self.watch(active).await
+    }
+
+    fn candidate(&self) -> Result<Candidate, Halt> {
+        let descriptor = self.record.action.as_ref().and_then(|action| action.descriptor.clone());
+        let descriptor = descriptor.ok_or_else(|| {
+            Halt::Refused(Fault::new("descriptor-missing", Blame::Channel, "the action names no desired state"))
+        })?;
+        Ok(Candidate { descriptor })
+    }
+
+    fn step(&self) -> &Step {
+        self.record.action.as_ref().map_or(&Step::Candidate, |action| &action.step)
+    }
+
+    /// Persists that the action has come so far. One that was further before a restart stays there.
+    async fn advance(&mut self, step: Step) -> Result<(), Halt> {
+        if step.rank() <= self.step().rank() {
+            return Ok(());
+        }
+        let name = step.name();
+        self.change(|action| action.step = step)?;
+        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), step = name, "the update goes on");
+        self.pace.say(name);
+        self.tell_step(name).await;
+        Ok(())
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Action)) -> Result<(), Halt> {
+        let mut record = self.record.clone();
+        if let Some(action) = record.action.as_mut() {
+            change(action);
+        }
+        self.keep(record).map_err(Halt::Later)
+    }
+
+    /// Makes a record durable, and then the one that counts.
+    fn keep(&mut self, record: Record) -> Result<(), Fault> {
+        record.write(&self.config.record_file())?;
+        self.record = record;
+        Ok(())
+    }
+
+    fn action_id(&self) -> &str {
+        self.record.action.as_ref().map_or("", |action| &action.id)
+    }
+
+    fn state_name(&self) -> &str {
+        self.record.action.as_ref().and_then(Action::state).unwrap_or("")
+    }
+
+    /// What a fault means for the action, by how far it is: what has changed the box is undone.
+    fn refuse(&self, fault: Fault) -> Halt {
+        let action = self.record.action.as_ref();
+        let is_undone = action.is_some_and(|action| action.os.is_some() || action.step.rank() >= ACTIVE);
+        if is_undone { Halt::RollBack(fault) } else { Halt::Refused(fault) }
+    }
+}
+
+/// [`Step::rank`] of [`Step::Active`].
+const ACTIVE: u8 = 5;
+
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+impl Outcome {
+    fn failed(end: End, fault: Fault, details: Vec<String>) -> Self {
+        Self { end, at: now(), fault: Some(fault), details }
+    }
+
+    /// What the channel is told.
+    pub fn finished(&self) -> Finished {
+        if self.end == End::Active { Finished::Success } else { Finished::Failure }
+    }
+}

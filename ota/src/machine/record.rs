@@ -1,0 +1,247 @@
+//! What the machine knows across restarts and power cuts: one small file, replaced whole at each transition.
+//!
+//! Fields that a newer updater adds are ignored, and those that it lacks have a default: the box may go back to an older system.
+use crate::descriptor::Descriptor;
+use crate::fault::{Blame, Fault};
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The file in bytes, against one that is something else.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// States that held, of which the box keeps the payloads.
+pub const KEPT_STATES: usize = 3;
+
+/// `state.json`, format 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// 1.
+    pub format: u32,
+    /// The action in hand.
+    pub action: Option<Action>,
+    /// The last action that was reported.
+    pub last: Option<Action>,
+    /// States that held on this box, the newest first.
+    pub good: Vec<Good>,
+    /// Hashes of the payloads of a state that serves and was not watched to its end: a newer action took its place.
+    #[serde(default)]
+    pub unproven: Vec<String>,
+    /// Models that the updater has switched off because nothing that is still listed could take their place.
+    pub suspended: Vec<String>,
+    /// What the channel was last told that this box is.
+    pub told: Option<String>,
+}
+
+/// An action of the channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// Its number at the server.
+    pub id: String,
+    /// What it names; absent: it named nothing that can be read.
+    pub descriptor: Option<Descriptor>,
+    /// When it was taken up, in seconds since 1970.
+    pub since: i64,
+    /// What the server calls the version of it.
+    pub version: String,
+    /// Hashes of its payloads, from the time that they are here.
+    pub files: Vec<String>,
+    /// The operating system that came with it, from its installation on.
+    pub os: Option<OsTrial>,
+    /// How far it is.
+    pub step: Step,
+}
+
+/// An operating system on trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OsTrial {
+    /// Its version.
+    pub version: String,
+    /// The version that ran before it.
+    pub before: String,
+    /// The boot in which it was installed.
+    pub boot: String,
+    /// The class of engines that served before it.
+    pub engine_class: String,
+    /// Whether the boot loader was told to stay with it.
+    pub committed: bool,
+}
+
+/// How far an action is: what was done, never what was proven. A proof is made again after each restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "kebab-case")]
+pub enum Step {
+    /// It names a state; nothing is known about it.
+    Candidate,
+    /// The region lists it, and all of its payload is here.
+    Verified,
+    /// The operating system is in the other slot and waits for its boot.
+    Rebooting,
+    /// The operating system that it names runs.
+    Installed,
+    /// The agent's trial held.
+    Tested {
+        /// What the trial found.
+        findings: Vec<String>,
+    },
+    /// It serves, and is watched.
+    Active {
+        /// Since when, in seconds since 1970.
+        since: i64,
+        /// What the trial found.
+        findings: Vec<String>,
+    },
+    /// It is being taken back.
+    RollingBack {
+        /// Why.
+        fault: Fault,
+        /// The boot in which the operating system was given up.
+        boot: Option<String>,
+    },
+    /// It is over, and the channel is to be told.
+    Ended {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+/// How an action ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How.
+    pub end: End,
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// Why, where it did not end well.
+    pub fault: Option<Fault>,
+    /// Figures and findings, for people.
+    pub details: Vec<String>,
+}
+
+/// How an action ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// It serves, and held while it was watched.
+    Active,
+    /// It served, or its operating system ran, and it was taken back.
+    RolledBack,
+    /// It never served.
+    Refused,
+    /// The channel stopped it.
+    Stopped,
+}
+
+/// A state that held on this box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Good {
+    /// What names it.
+    pub descriptor: Descriptor,
+    /// What the server calls the version of it.
+    pub version: String,
+    /// Hashes of its payloads.
+    pub files: Vec<String>,
+    /// Since when, in seconds since 1970.
+    pub since: i64,
+}
+
+impl Step {
+    /// The order of the steps: an action goes forward alone.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Step::Candidate => 0,
+            Step::Verified => 1,
+            Step::Rebooting => 2,
+            Step::Installed => 3,
+            Step::Tested { .. } => 4,
+            Step::Active { .. } => 5,
+            Step::RollingBack { .. } => 6,
+            Step::Ended { .. } => 7,
+        }
+    }
+
+    /// Name, as in the file.
+    pub fn name(&self) -> &'static str {
+        ["candidate", "verified", "rebooting", "installed", "tested", "active", "rolling-back", "ended"]
+            [usize::from(self.rank())]
+    }
+}
+
+impl Action {
+    /// Name of the desired state, as in its target's path.
+    pub fn state(&self) -> Option<&str> {
+        self.descriptor.as_ref().map(state_name)
+    }
+}
+
+/// Name of the state that a descriptor names.
+pub fn state_name(descriptor: &Descriptor) -> &str {
+    let path = descriptor.target.strip_prefix("state/").unwrap_or(&descriptor.target);
+    path.strip_suffix(".json").unwrap_or(path)
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            format: 1,
+            action: None,
+            last: None,
+            good: Vec::new(),
+            unproven: Vec::new(),
+            suspended: Vec::new(),
+            told: None,
+        }
+    }
+}
+
+impl Record {
+    /// Reads what was persisted; nothing was, on a new box.
+    pub fn read(path: &Path) -> Result<Self, Fault> {
+        let unreadable = |reason: String| {
+            let reason =
+                format!("{} cannot be read: {reason}. Restore it, or move it away to begin anew", path.display());
+            Fault::new("record-unreadable", Blame::Box, reason)
+        };
+        let bytes = match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(unreadable(error.to_string())),
+            Ok(metadata) if metadata.len() > MAX_BYTES => return Err(unreadable("it is too long".to_owned())),
+            Ok(_) => std::fs::read(path).map_err(|error| unreadable(error.to_string()))?,
+        };
+        let record: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        if record.format != 1 {
+            return Err(unreadable(format!("it has format {}, and this updater reads 1", record.format)));
+        }
+        Ok(record)
+    }
+
+    /// Makes it durable.
+    pub fn write(&self, path: &Path) -> Result<(), Fault> {
+        let bytes = serde_json::to_vec_pretty(self)
+            .map_err(|error| Fault::new("record-unwritable", Blame::Updater, error.to_string()))?;
+        persist(path, &bytes, 0o640)
+    }
+}
+
+/// Replaces a file whole: after a power cut there is the old one or the new one.
+pub fn persist(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let aside = aside(path);
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&aside, path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| {
+        Fault::new("disk-failed", Blame::Box, format!("{} cannot be written: {error}", path.display()))
+    })
+}
+
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}

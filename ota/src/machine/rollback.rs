@@ -1,0 +1,156 @@
+//! Going back, on a miss or on a withdrawal.
+//!
+//! The box falls back to the newest state that held on it and is still listed. Where the listing can't be learned now (the channel
+//! is away, its metadata expired), the one known last counts: what was just found bad must not serve meanwhile, and a withdrawal is found
+//! at the next poll. Where there is none, the box serves its own configuration, and the models there are suspended;
+//! a box that never had a state goes back to its own configuration as it was.
+use super::listen::later;
+use super::trial::OWN_SUSPENSION;
+use super::{Halt, Machine};
+use crate::agent::client::AgentError;
+use crate::fault::{Blame, Fault};
+use crate::machine::record::{End, Good, OsTrial, Outcome, Record, Step, state_name};
+use crate::rauc;
+
+impl Machine {
+    /// Takes the action in hand back, as far as it went.
+    pub(super) async fn roll_back(&mut self) -> Result<Outcome, Halt> {
+        let Step::RollingBack { fault, boot } = self.step().clone() else {
+            return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
+        };
+        let mut details = Vec::new();
+        if let Some(trial) = self.record.action.as_ref().and_then(|action| action.os.clone()) {
+            details.push(self.leave_os(&trial, &fault, boot.as_deref()).await?);
+        }
+        let serves = self.agent_up().await?.state;
+        if serves.is_some() && serves.as_deref() == Some(self.state_name()) {
+            let had_states = !self.record.good.is_empty();
+            // The agent knows states by their names: one that was signed anew under its old name can't be told from it.
+            let is_other = |good: &&Good| state_name(&good.descriptor) != self.state_name();
+            let good: Vec<Good> = self.record.good.iter().filter(is_other).cloned().collect();
+            details.push(self.fall_back(good, had_states).await?);
+        }
+        Ok(Outcome::failed(End::RolledBack, fault, details))
+    }
+
+    /// Where the state that serves was withdrawn, or is none that held, leaves it.
+    pub(super) async fn leave_withdrawn(&mut self) -> Result<(), Halt> {
+        self.leave_unproven().await?;
+        let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
+        let trusted = match self.trusted().await {
+            Ok(trusted) => trusted,
+            Err(fault) => {
+                // Expiry and a channel that is away stop updates, never what runs.
+                tracing::warn!(%fault, "what the region lists can't be learned now");
+                return Ok(());
+            }
+        };
+        if !self.is_withdrawn(&trusted, &newest.descriptor).await {
+            return Ok(());
+        }
+        let state = state_name(&newest.descriptor);
+        tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
+        let rest = self.record.good[1..].to_vec();
+        if self.agent_up().await?.state.as_deref() == Some(state) {
+            let line = self.fall_back(rest, true).await?;
+            tracing::warn!(target: "audit", state, line, "the state was left");
+        } else {
+            self.keep(Record { good: rest, ..self.record.clone() }).map_err(Halt::Later)?;
+        }
+        Ok(())
+    }
+
+    /// What serves is what held last. An action that was given up for another one, which then was not taken, can leave something else.
+    async fn leave_unproven(&mut self) -> Result<(), Halt> {
+        let Ok(status) = self.agent.status().await else { return Ok(()) };
+        let good = self.record.good.first().map(|good| state_name(&good.descriptor));
+        // Without a past the updater was set up anew beside an agent that has one: it leaves that alone.
+        if self.record.last.is_none() || status.state.as_deref() == good {
+            return Ok(());
+        }
+        let line = self.fall_back(self.record.good.clone(), false).await?;
+        tracing::warn!(target: "audit", state = status.state, line, "the agent served what did not hold on this box");
+        Ok(())
+    }
+
+    /// Serves the newest of some states that is still listed, else the box's own configuration.
+    async fn fall_back(&mut self, mut good: Vec<Good>, had_states: bool) -> Result<String, Halt> {
+        if let Ok(trusted) = self.trusted().await {
+            let mut listed = Vec::new();
+            for state in good {
+                if !self.is_withdrawn(&trusted, &state.descriptor).await {
+                    listed.push(state);
+                }
+            }
+            good = listed;
+        }
+        while let Some(state) = good.first().map(|good| state_name(&good.descriptor).to_owned()) {
+            match self.agent.revert(Some(&state)).await {
+                Ok(_) => {
+                    self.agent_reverted(Some(&state)).await?;
+                    let record = Record { good, unproven: Vec::new(), ..self.record.clone() };
+                    self.keep(record).map_err(Halt::Later)?;
+                    return Ok(format!("serves `{state}` again"));
+                }
+                Err(AgentError::Refused(fault)) => {
+                    tracing::warn!(state, reason = fault.reason, "the agent does not go back to a state");
+                    good.remove(0);
+                }
+                Err(error) => return Err(later(error)),
+            }
+        }
+        self.serve_own(had_states).await
+    }
+
+    async fn serve_own(&mut self, had_states: bool) -> Result<String, Halt> {
+        self.agent.revert(None).await.map_err(later)?;
+        let status = self.agent_reverted(None).await?;
+        let mut suspended = self.record.suspended.clone();
+        if had_states {
+            for model in status.models.iter().filter(|model| model.standing != "suspended") {
+                self.agent.suspend(&model.name, OWN_SUSPENSION).await.map_err(later)?;
+                suspended.push(model.name.clone());
+            }
+        }
+        suspended.sort_unstable();
+        suspended.dedup();
+        let record = Record { good: Vec::new(), unproven: Vec::new(), suspended, ..self.record.clone() };
+        self.keep(record).map_err(Halt::Later)?;
+        let models = if had_states { "its models are suspended" } else { "as before its first state" };
+        Ok(format!("serves the box's own configuration; {models}"))
+    }
+
+    /// The agent that does not come back from going back is waited for: there is nothing left to go back to.
+    async fn agent_reverted(&self, state: Option<&str>) -> Result<crate::agent::AgentStatus, Halt> {
+        self.agent_serves(state).await.map_err(|halt| match halt {
+            Halt::RollBack(fault) => Halt::Later(fault),
+            halt => halt,
+        })
+    }
+
+    async fn leave_os(&mut self, trial: &OsTrial, fault: &Fault, given_up: Option<&str>) -> Result<String, Halt> {
+        let Some(config) = self.config.os.clone() else {
+            return Ok("this box's updater looks after no operating system".to_owned());
+        };
+        let running = rauc::running(&config).map_err(Halt::Later)?;
+        if running.version != trial.version {
+            if running.boot == trial.boot {
+                rauc::keep_running_slot().await.map_err(Halt::Later)?;
+            }
+            return Ok(format!("runs {}", running.version));
+        }
+        match given_up {
+            Some(boot) if boot != running.boot => {
+                return Ok(format!("{} was given up, and the box started it again", trial.version));
+            }
+            Some(_) => {}
+            None => {
+                rauc::give_up_running_slot().await.map_err(Halt::Later)?;
+                let step = Step::RollingBack { fault: fault.clone(), boot: Some(running.boot) };
+                self.change(|action| action.step = step)?;
+            }
+        }
+        rauc::reboot().await.map_err(Halt::Later)?;
+        Err(Halt::Rebooting)
+    }
+}

@@ -1,0 +1,65 @@
+//! What the channel is told of this box (`configData`).
+use super::Machine;
+use super::record::state_name;
+use crate::ddi::ConfigData;
+use crate::ddi::client::Polled;
+use crate::rauc;
+use crate::trust::hex;
+use std::collections::BTreeMap;
+
+/// Characters of a value; hawkBit refuses longer ones.
+const MAX_VALUE: usize = 120;
+
+impl Machine {
+    /// Tells the channel what this box is, where it asks for it or where that has changed.
+    pub(super) async fn tell_attributes(&mut self, polled: &Polled) {
+        let data = self.attributes().await;
+        let text = serde_json::to_vec(&data).unwrap_or_default();
+        let digest = hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref());
+        if !polled.wants_config_data && self.record.told.as_ref() == Some(&digest) {
+            return;
+        }
+        let told = self.ddi.config_data(&ConfigData { mode: Some("replace".to_owned()), data }).await;
+        let is_told = told.is_ok();
+        self.log(told);
+        if is_told {
+            let record = super::Record { told: Some(digest), ..self.record.clone() };
+            if let Err(fault) = self.keep(record) {
+                tracing::warn!(%fault, "that the channel was told is not kept");
+            }
+        }
+    }
+
+    async fn attributes(&self) -> BTreeMap<String, String> {
+        let mut data = self.config.attributes.clone();
+        data.insert("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        if let Some(Ok(running)) = self.config.os.as_ref().map(rauc::running) {
+            data.insert("os".to_owned(), running.version);
+        }
+        if let Some(good) = self.record.good.first() {
+            data.insert("good".to_owned(), state_name(&good.descriptor).to_owned());
+            // The name by which some servers (gooseBit) look up what a box has.
+            data.insert("sw_version".to_owned(), good.version.clone());
+        }
+        match self.agent.status().await {
+            Ok(status) => {
+                data.insert("agent".to_owned(), status.version);
+                data.insert("state".to_owned(), status.state.unwrap_or_else(|| "own configuration".to_owned()));
+                data.insert("engine".to_owned(), status.engine_class);
+                let models = status.models.into_iter().take(crate::limits::MAX_MODELS);
+                data.extend(
+                    models.map(|model| {
+                        (format!("model.{}", model.name), format!("{} {}", model.version, model.standing))
+                    }),
+                );
+            }
+            Err(_) => {
+                data.insert("agent".to_owned(), "does not answer".to_owned());
+            }
+        }
+        for value in data.values_mut() {
+            *value = value.chars().take(MAX_VALUE).collect();
+        }
+        data
+    }
+}

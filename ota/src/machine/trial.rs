@@ -1,0 +1,184 @@
+//! Installed → Tested → Active: the agent tries the state beside the one that serves, and serves it where all of it held.
+use super::listen::later;
+use super::system::LOOK;
+use super::{ACTIVE, Active, Halt, Installed, Machine, Tested, Verified};
+use crate::agent::client::AgentError;
+use crate::agent::{AgentStatus, Finding, Offer, OfferedPackage, Trial, TrialStanding};
+use crate::fault::{Blame, Fault};
+use crate::machine::record::Step;
+use std::path::Path;
+use tokio::time::Instant;
+
+/// What a suspension of the updater's own says.
+pub(super) const OWN_SUSPENSION: &str = "no state that is still approved can take its place";
+/// Times that a trial is begun anew because the agent has lost it.
+const MAX_TRIALS: u32 = 3;
+
+impl Machine {
+    pub(super) async fn test(&mut self, installed: Installed) -> Result<Tested, Halt> {
+        let Installed(verified) = installed;
+        let name = verified.state.get().name.clone();
+        let status = self.agent_up().await?;
+        let findings = match self.step() {
+            Step::Tested { findings } | Step::Active { findings, .. } => Some(findings.clone()),
+            _ if self.holds_already() => Some(vec!["it held on this box before, and serves".to_owned()]),
+            _ => None,
+        };
+        // What the agent serves was tried by it: after a restart it need not be tried again.
+        let findings = match findings.filter(|_| status.state.as_ref() == Some(&name)) {
+            Some(findings) => findings,
+            None => self.try_out(&verified).await?,
+        };
+        self.commit().await?;
+        self.advance(Step::Tested { findings: findings.clone() }).await?;
+        Ok(Tested { state: verified.state, findings })
+    }
+
+    pub(super) async fn activate(&mut self, tested: Tested) -> Result<Active, Halt> {
+        let name = tested.state.get().name.clone();
+        // Persisted before it is asked for: from here on there may be something to take back.
+        let step = Step::Active { since: super::now(), findings: tested.findings.clone() };
+        self.advance(step).await?;
+        let Step::Active { since, .. } = *self.step() else {
+            return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
+        };
+        if self.agent_up().await?.state.as_ref() != Some(&name) {
+            match self.agent.activate(&name).await {
+                Ok(_) => {}
+                // It may have been taken on nevertheless; what serves is asked below.
+                Err(AgentError::Away { .. }) => {}
+                Err(error) => return Err(Halt::RollBack(error.into())),
+            }
+            self.agent_serves(Some(&name)).await?;
+        }
+        self.resume_own().await?;
+        Ok(Active { tested, since })
+    }
+
+    async fn try_out(&mut self, verified: &Verified) -> Result<Vec<String>, Halt> {
+        let mut trial = self.begin(verified).await?;
+        let until = Instant::now() + self.config.agent.trial;
+        let mut begun = 1;
+        loop {
+            match trial.standing {
+                TrialStanding::Held => return Ok(trial.findings.iter().map(in_words).collect()),
+                TrialStanding::Missed(fault) => {
+                    let missed = trial.findings.iter().filter(|finding| !finding.held).map(in_words);
+                    let reason = missed.fold(fault.reason, |text, line| format!("{text}; {line}"));
+                    let reason = format!("the trial did not hold: {reason} [{}]", fault.code);
+                    return Err(self.refuse(Fault::new("trial-missed", Blame::Agent, reason)));
+                }
+                TrialStanding::Running if Instant::now() >= until => {
+                    let reason = format!("the trial is not done after {} s", self.config.agent.trial.as_secs());
+                    return Err(self.refuse(Fault::new("trial-too-long", Blame::Agent, reason)));
+                }
+                TrialStanding::Running => {}
+            }
+            self.guard(tokio::time::sleep(LOOK)).await?;
+            trial = match self.agent.trial().await {
+                Ok(next) if next.state == trial.state => next,
+                // It was started anew meanwhile, and knows nothing of the trial.
+                Ok(_) | Err(AgentError::Away { .. } | AgentError::Refused(_)) if begun < MAX_TRIALS => {
+                    begun += 1;
+                    self.agent_up().await?;
+                    self.begin(verified).await?
+                }
+                Ok(_) | Err(AgentError::Away { .. }) => {
+                    let reason = "the agent has lost the trial again and again: see its journal";
+                    return Err(self.refuse(Fault::new("trial-lost", Blame::Agent, reason)));
+                }
+                Err(error) => return Err(self.refuse(error.into())),
+            };
+        }
+    }
+
+    async fn begin(&self, verified: &Verified) -> Result<Trial, Halt> {
+        match self.agent.try_state(offer(verified)).await {
+            Ok(trial) => Ok(trial),
+            Err(error @ AgentError::Away { .. }) => Err(later(error)),
+            Err(error) => Err(self.refuse(error.into())),
+        }
+    }
+
+    /// The agent, once it answers: it may be starting.
+    pub(super) async fn agent_up(&self) -> Result<AgentStatus, Halt> {
+        let until = Instant::now() + self.config.agent.start;
+        loop {
+            match self.agent.status().await {
+                Ok(status) => return Ok(status),
+                Err(error @ AgentError::Away { .. }) if Instant::now() >= until => return Err(later(error)),
+                Err(AgentError::Away { .. }) => {}
+                Err(error) => return Err(self.refuse(error.into())),
+            }
+            self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
+        }
+    }
+
+    /// The agent serves a state from now on; it may end and be started again for it.
+    pub(super) async fn agent_serves(&self, state: Option<&str>) -> Result<AgentStatus, Halt> {
+        let until = Instant::now() + self.config.agent.start;
+        loop {
+            let serves = self.agent.status().await;
+            let is_it = serves.as_ref().is_ok_and(|status| status.state.as_deref() == state);
+            match serves {
+                Ok(status) if is_it => return Ok(status),
+                _ if Instant::now() < until => tokio::time::sleep(LOOK).await,
+                serves => {
+                    let found =
+                        serves.map_or_else(|error| error.to_string(), |status| format!("it serves {:?}", status.state));
+                    let reason =
+                        format!("the agent was to serve {state:?} within {:?}: {found}", self.config.agent.start);
+                    return Err(Halt::RollBack(Fault::new("agent-does-not-serve", Blame::Agent, reason)));
+                }
+            }
+        }
+    }
+
+    /// Takes back the suspensions that were the updater's own; one that a person has set since stays.
+    async fn resume_own(&mut self) -> Result<(), Halt> {
+        if self.record.suspended.is_empty() {
+            return Ok(());
+        }
+        let status = self.agent_up().await?;
+        for package in self.record.suspended.clone() {
+            let model = status.models.iter().find(|model| model.name == package);
+            let is_own = model.is_none_or(|model| model.reason.as_ref().is_none_or(|why| why.contains(OWN_SUSPENSION)));
+            if is_own {
+                self.agent.resume(&package).await.map_err(later)?;
+            }
+        }
+        let record = crate::machine::record::Record { suspended: Vec::new(), ..self.record.clone() };
+        self.keep(record).map_err(Halt::Later)
+    }
+
+    /// Whether this very state is the one that the box last found good.
+    fn holds_already(&self) -> bool {
+        let named = self.record.action.as_ref().and_then(|action| action.descriptor.as_ref());
+        self.step().rank() < ACTIVE && self.record.good.first().is_some_and(|good| Some(&good.descriptor) == named)
+    }
+}
+
+fn offer(verified: &Verified) -> Offer {
+    let state = verified.state.get();
+    let path = |sha256: &str| {
+        let held = verified.held.iter().find(|held| held.pin().sha256 == sha256);
+        held.map_or_else(|| Path::new("/").to_owned(), |held| held.path().to_owned())
+    };
+    let package = |model: &crate::state::Model| OfferedPackage {
+        file: path(&model.package.sha256),
+        sha256: model.package.sha256.clone(),
+        name: model.name.clone(),
+    };
+    Offer {
+        state: state.name.clone(),
+        configuration: state.configuration.as_ref().map(|pin| path(&pin.sha256)),
+        packages: state.models.iter().map(package).collect(),
+        routes: state.routes.clone(),
+    }
+}
+
+fn in_words(finding: &Finding) -> String {
+    let what = finding.package.as_deref().unwrap_or("the configuration");
+    let held = if finding.held { "held" } else { "missed" };
+    format!("{what}: {} {held}: {} ({:.0} ms)", finding.check, finding.text, finding.ms)
+}

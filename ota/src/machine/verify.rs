@@ -1,0 +1,116 @@
+//! Candidate → Verified: the region lists the state now, and all of its payload is on this box.
+use super::files::{self, Held};
+use super::system::LOOK;
+use super::{ACTIVE, Candidate, Halt, Machine, Verified};
+use crate::ddi::{Handling, Progress};
+use crate::descriptor::Descriptor;
+use crate::fault::{Blame, Fault};
+use crate::machine::record::Step;
+use crate::state::Pin;
+use crate::trust::{Source, Transport, Trusted};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What trust says where a target is not listed by its role, or not under that hash.
+const NOT_APPROVED: [&str; 2] = ["target-not-approved", "wrong-role"];
+/// What trust says where the line or the store is at fault, for now.
+const AWAY: [&str; 3] = ["store-unreachable", "store-failed", "slow-data"];
+
+impl Machine {
+    pub(super) async fn verify(&mut self, candidate: Candidate) -> Result<Verified, Halt> {
+        if self.handling.0 == Handling::Skip && self.step().rank() < ACTIVE {
+            return Err(Halt::Later(closed_window("download")));
+        }
+        let transport = self.http.transport(&self.config);
+        let arrived = transport.arrived();
+        let trusted = self.guard(self.trusted_by(transport)).await?.map_err(|fault| self.judge(fault))?;
+        let state = self.guard(trusted.state(&candidate.descriptor)).await?.map_err(|fault| self.judge(fault))?;
+        let image = state.get().os.as_ref().map(|os| trusted.image(os)).transpose();
+        let image = image.map_err(|fault| self.judge(fault))?;
+
+        let store = self.config.store();
+        files::clean(&store, &self.record, state.get());
+        let missing = files::missing(&store, state.get());
+        files::check_space(&store, missing)?;
+        let mut held = Vec::new();
+        arrived.store(0, Ordering::Relaxed);
+        for (pin, ending) in files::payloads(state.get()) {
+            let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
+            held.push(fetched.map_err(|fault| self.judge(fault))?);
+        }
+        self.pace.progress(None);
+        let files: Vec<String> = held.iter().map(|held| held.pin().sha256.clone()).collect();
+        if self.record.action.as_ref().is_some_and(|action| action.files != files) {
+            self.change(|action| action.files = files)?;
+        }
+        self.advance(Step::Verified).await?;
+        if self.handling.1 == Handling::Skip && self.step().rank() < ACTIVE {
+            return Err(Halt::Later(closed_window("update")));
+        }
+        Ok(Verified { state, image, held })
+    }
+
+    /// The repository's metadata, as it is now.
+    pub(super) async fn trusted(&self) -> Result<Trusted, Fault> {
+        self.trusted_by(self.http.transport(&self.config)).await
+    }
+
+    async fn trusted_by(&self, transport: Transport) -> Result<Trusted, Fault> {
+        let root = std::fs::read(&self.config.root).map_err(|error| {
+            let reason = format!("{}: {error}: provision the box with the region's root", self.config.root.display());
+            Fault::new("root-missing", Blame::Configuration, reason)
+        })?;
+        let source = Source {
+            metadata: self.config.metadata.clone(),
+            targets: self.config.targets.clone(),
+            root,
+            datastore: self.config.tuf(),
+        };
+        Trusted::load(&source, transport).await
+    }
+
+    /// One payload, while it is counted what comes.
+    async fn fetch(
+        &self,
+        trusted: &Trusted,
+        pin: &Pin,
+        ending: &str,
+        arrived: &AtomicU64,
+        all: u64,
+    ) -> Result<Held, Fault> {
+        let store = self.config.store();
+        let mut fetched = std::pin::pin!(files::fetch(trusted, &store, pin, ending));
+        loop {
+            tokio::select! {
+                fetched = &mut fetched => return fetched,
+                () = tokio::time::sleep(LOOK) => {
+                    let kilobytes = |bytes: u64| u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+                    let done = kilobytes(arrived.load(Ordering::Relaxed).min(all));
+                    self.pace.progress(Some(Progress { cnt: done, of: Some(kilobytes(all)) }));
+                }
+            }
+        }
+    }
+
+    /// What a fault of verification means, by how far the action is.
+    fn judge(&self, fault: Fault) -> Halt {
+        // The line, not the repository: it goes on at the next poll, from where it stopped.
+        if AWAY.contains(&fault.code.as_ref()) {
+            return Halt::Later(fault);
+        }
+        // Expiry stops updates, never what runs; a state that the region no longer lists is another matter.
+        if self.step().rank() >= ACTIVE && !NOT_APPROVED.contains(&fault.code.as_ref()) {
+            return Halt::Later(fault);
+        }
+        self.refuse(fault)
+    }
+
+    /// Whether the region has withdrawn a state. That it can't be asked now is no withdrawal.
+    pub(super) async fn is_withdrawn(&self, trusted: &Trusted, descriptor: &Descriptor) -> bool {
+        trusted.state(descriptor).await.is_err_and(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
+    }
+}
+
+fn closed_window(what: &str) -> Fault {
+    let reason = format!("the channel says `{what}: skip`: its window is closed, the box waits");
+    Fault::new("window-closed", Blame::Channel, reason)
+}

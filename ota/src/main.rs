@@ -1,0 +1,26 @@
+//! `sund-updater`: parses, runs, and turns the result into an exit code.
+#![forbid(unsafe_code)]
+use clap::Parser;
+use std::process::ExitCode;
+use sund_ota::cli::{self, Cli};
+use sund_ota::exit::Exit;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error; where nobody reads them there is nothing to be done.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let filter = EnvFilter::try_from_env("SUND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tracing::error!(%panic, "the updater ends by a fault of its own");
+        hook(panic);
+    }));
+    cli::main(cli).into()
+}

@@ -1,0 +1,177 @@
+//! The agent's side of the socket, for tests: speaks the protocol on a real Unix socket, and keeps what it serves as the agent does.
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use sund_ota::agent::{AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, Trial, TrialStanding};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixListener;
+
+use super::repository::sha256;
+
+/// What the agent serves, and how it behaves.
+#[derive(Default)]
+pub struct Serving {
+    pub state: Option<String>,
+    /// Offers that were activated, the newest last.
+    pub kept: Vec<Offer>,
+    tried: Option<Offer>,
+    polls_left: u32,
+    /// How often a trial is asked for until it is done.
+    pub trial_polls: u32,
+    pub trials: u32,
+    pub activations: Vec<String>,
+    pub reverts: Vec<Option<String>>,
+    pub suspended: Vec<String>,
+    /// The next trials don't hold.
+    pub misses: bool,
+    /// Jobs of every model, answered and failed.
+    pub jobs: (u64, u64),
+    pub running: u32,
+    pub engine_class: String,
+}
+
+/// A running agent; ends with its runtime.
+#[derive(Clone)]
+pub struct Agent {
+    serving: Arc<Mutex<Serving>>,
+}
+
+impl Agent {
+    pub fn start(directory: &Path) -> Self {
+        let socket = directory.join("agent.sock");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let serving = Serving { engine_class: "cpu".to_owned(), ..Serving::default() };
+        let agent = Self { serving: Arc::new(Mutex::new(serving)) };
+        let served = agent.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let agent = served.clone();
+                tokio::spawn(async move {
+                    let mut stream = BufReader::new(stream);
+                    let mut line = String::new();
+                    if stream.read_line(&mut line).await.is_ok() && !line.is_empty() {
+                        let answer = agent.answer(serde_json::from_str(&line).expect("a request"));
+                        let mut bytes = serde_json::to_vec(&answer).expect("JSON");
+                        bytes.push(b'\n');
+                        // The updater may have been killed meanwhile.
+                        let _ = stream.write_all(&bytes).await;
+                    }
+                });
+            }
+        });
+        agent
+    }
+
+    pub fn serving(&self) -> MutexGuard<'_, Serving> {
+        self.serving.lock().expect("no test failed while it held this")
+    }
+
+    fn answer(&self, request: Request) -> Answer {
+        let mut serving = self.serving();
+        match request {
+            Request::Status => Answer::Status(Box::new(serving.status())),
+            Request::Try(offer) => {
+                for package in &offer.packages {
+                    let bytes = std::fs::read(&package.file).expect("the updater offers what is there");
+                    assert_eq!(sha256(&bytes), package.sha256, "the updater offers what was signed");
+                }
+                if let Some(configuration) = &offer.configuration {
+                    assert!(
+                        configuration.extension().is_some_and(|ending| ending == "toml"),
+                        "a configuration is TOML"
+                    );
+                }
+                serving.tried = Some(*offer);
+                serving.polls_left = serving.trial_polls.max(1);
+                serving.trials += 1;
+                serving.trial()
+            }
+            Request::Trial => {
+                serving.polls_left = serving.polls_left.saturating_sub(1);
+                serving.trial()
+            }
+            Request::Activate { state } => match serving.tried.clone() {
+                Some(offer) if offer.state == state && serving.polls_left == 0 && !serving.misses => {
+                    serving.kept.retain(|kept| kept.state != state);
+                    serving.kept.push(offer);
+                    serving.state = Some(state.clone());
+                    serving.activations.push(state);
+                    Answer::Serves { state: serving.state.clone(), restarts: false }
+                }
+                _ => refused("not-tried", "no trial of it held"),
+            },
+            Request::Revert { state } => {
+                if let Some(name) = &state
+                    && !serving.kept.iter().any(|kept| kept.state == *name)
+                {
+                    return refused("state-unknown", "it is not kept");
+                }
+                serving.reverts.push(state.clone());
+                serving.state = state;
+                Answer::Serves { state: serving.state.clone(), restarts: false }
+            }
+            Request::Suspend { package, .. } => {
+                serving.suspended.push(package.clone());
+                Answer::Suspended { package, off: true }
+            }
+            Request::Resume { package } => {
+                serving.suspended.retain(|suspended| *suspended != package);
+                Answer::Suspended { package, off: false }
+            }
+        }
+    }
+}
+
+impl Serving {
+    fn trial(&self) -> Answer {
+        let Some(offer) = &self.tried else { return refused("no-trial", "nothing was tried") };
+        let standing = match (self.polls_left, self.misses) {
+            (0, false) => TrialStanding::Held,
+            (0, true) => TrialStanding::Missed(fault("golden-cases-missed", "a golden case is off by 3 mm")),
+            _ => TrialStanding::Running,
+        };
+        let finding = |package: &sund_ota::agent::OfferedPackage| Finding {
+            package: Some(package.name.clone()),
+            check: "golden-cases".to_owned(),
+            held: !self.misses,
+            text: "2 of 2 cases".to_owned(),
+            ms: 12.0,
+        };
+        let findings = offer.packages.iter().map(finding).collect();
+        Answer::Trial(Trial { state: offer.state.clone(), standing, findings })
+    }
+
+    fn status(&self) -> AgentStatus {
+        let kept = self.kept.iter().rev().find(|kept| Some(&kept.state) == self.state.as_ref());
+        let own = ["own-model".to_owned()];
+        let names: Vec<String> =
+            kept.map_or(own.to_vec(), |kept| kept.packages.iter().map(|p| p.name.clone()).collect());
+        let (answered, failed) = self.jobs;
+        let model = |name: String| ModelStatus {
+            standing: if self.suspended.contains(&name) { "suspended" } else { "active" }.to_owned(),
+            name,
+            version: "1.0.0".to_owned(),
+            digest: String::new(),
+            reason: None,
+            engine: Some("tract".to_owned()),
+            answered,
+            failed,
+            median_ms: Some(40.0),
+        };
+        AgentStatus {
+            version: "0.1.0".to_owned(),
+            state: self.state.clone(),
+            engine_class: self.engine_class.clone(),
+            running: self.running,
+            node_answers: true,
+            models: names.into_iter().map(model).collect(),
+        }
+    }
+}
+
+fn refused(code: &str, reason: &str) -> Answer {
+    Answer::Refused(fault(code, reason))
+}
+
+fn fault(code: &str, reason: &str) -> AgentFault {
+    AgentFault { code: code.to_owned(), blame: "package".to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,277 @@
+//! A channel server for tests: DDI as hawkBit answers it, and the static tree of a repository with ranges, on a real socket.
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use sund_ota::ddi::{ConfigData, Execution, Feedback, Finished};
+use sund_ota::descriptor::Descriptor;
+
+/// The box's name.
+pub const BOX: &str = "box-1";
+
+/// What the server knows and was told.
+#[derive(Default)]
+pub struct Told {
+    /// The static tree.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Actions, the newest last.
+    pub actions: Vec<ServerAction>,
+    /// Attributes of the box.
+    pub attributes: BTreeMap<String, String>,
+    /// Polls so far.
+    pub polls: u32,
+    /// Sends who asks for a descriptor elsewhere.
+    pub redirects: bool,
+    /// Answers polls with 503 and `Retry-After` of so many seconds.
+    pub busy: Option<u32>,
+    /// Longest stretch of a target in one answer before the connection breaks.
+    pub breaks_after: Option<usize>,
+    /// Time between two chunks of a target.
+    pub pause: Option<Duration>,
+    /// Bytes of targets that were sent.
+    pub sent: u64,
+    /// Requests for targets that asked for a range.
+    pub ranges: Vec<String>,
+}
+
+/// An action.
+pub struct ServerAction {
+    pub id: String,
+    pub descriptor: Vec<u8>,
+    pub update: &'static str,
+    pub is_open: bool,
+    pub needs_confirmation: bool,
+    pub is_canceling: bool,
+    /// Feedback while it was open.
+    pub feedback: Vec<Feedback>,
+    /// Feedback after it was closed.
+    pub late: u32,
+    /// Feedback to its cancel action.
+    pub cancel_feedback: Vec<Feedback>,
+}
+
+impl ServerAction {
+    /// How it was closed.
+    pub fn closed(&self) -> Vec<&Feedback> {
+        self.feedback.iter().filter(|feedback| feedback.status.execution == Execution::Closed).collect()
+    }
+
+    /// All that was said when it was closed.
+    pub fn last_words(&self) -> String {
+        self.closed().iter().flat_map(|feedback| feedback.status.details.clone()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A running server; ends with its runtime.
+#[derive(Clone)]
+pub struct Channel {
+    pub address: SocketAddr,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Channel {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let channel = Self { address, told: Arc::default() };
+        let router = Router::new().fallback(answer).with_state(channel.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        channel
+    }
+
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("no test failed while it held this")
+    }
+
+    /// Replaces the repository.
+    pub fn serve(&self, files: BTreeMap<String, Vec<u8>>) {
+        self.told().files.extend(files);
+    }
+
+    /// Assigns a state to the box, as one action.
+    pub fn deploy(&self, id: &str, descriptor: &Descriptor) {
+        self.deploy_bytes(id, serde_json::to_vec(descriptor).expect("JSON"));
+    }
+
+    pub fn deploy_bytes(&self, id: &str, descriptor: Vec<u8>) {
+        self.told().actions.push(ServerAction {
+            id: id.to_owned(),
+            descriptor,
+            update: "forced",
+            is_open: true,
+            needs_confirmation: false,
+            is_canceling: false,
+            feedback: Vec::new(),
+            late: 0,
+            cancel_feedback: Vec::new(),
+        });
+    }
+
+    /// Changes an action.
+    pub fn action<T>(&self, id: &str, change: impl FnOnce(&mut ServerAction) -> T) -> T {
+        change(self.told().actions.iter_mut().find(|action| action.id == id).expect("the action"))
+    }
+}
+
+async fn answer(State(channel): State<Channel>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let path = head.uri.path().to_owned();
+    if let Some(file) = path.strip_prefix("/repository/") {
+        let range = head.headers.get(header::RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
+        return channel.file(file, range);
+    }
+    let Some(rest) = path.strip_prefix(&format!("/DEFAULT/controller/v1/{BOX}")) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+    channel.ddi(&head.method, &parts, &body)
+}
+
+impl Channel {
+    fn ddi(&self, method: &Method, parts: &[&str], body: &Bytes) -> Response {
+        let address = self.address;
+        let mut told = self.told();
+        // A server behind a proxy does not know its own name.
+        let base = format!("http://channel.internal:{}/DEFAULT/controller/v1/{BOX}", address.port());
+        match (method.as_str(), parts) {
+            ("GET", []) => {
+                told.polls += 1;
+                if let Some(seconds) = told.busy {
+                    return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", seconds.to_string())]).into_response();
+                }
+                json_answer(&poll(&told, &base))
+            }
+            ("PUT", ["configData"]) => {
+                let data: ConfigData = serde_json::from_slice(body).expect("configData");
+                told.attributes = data.data;
+                StatusCode::OK.into_response()
+            }
+            ("GET", ["artifacts", ..]) if told.redirects => {
+                let elsewhere = format!("http://{address}/repository/elsewhere.json");
+                (StatusCode::FOUND, [(header::LOCATION, elsewhere)]).into_response()
+            }
+            ("GET", ["artifacts", id]) => match told.actions.iter().find(|action| action.id == *id) {
+                Some(action) => action.descriptor.clone().into_response(),
+                None => StatusCode::NOT_FOUND.into_response(),
+            },
+            (method, [kind, id, rest @ ..]) => {
+                let Some(action) = told.actions.iter_mut().find(|action| action.id == *id) else {
+                    return StatusCode::NOT_FOUND.into_response();
+                };
+                if !action.is_open {
+                    action.late += 1;
+                    return StatusCode::GONE.into_response();
+                }
+                match (method, *kind, rest) {
+                    ("GET", "deploymentBase" | "confirmationBase", []) => json_answer(&deployment(action, &base)),
+                    ("GET", "cancelAction", []) => {
+                        json_answer(&json!({"id": action.id, "cancelAction": {"stopId": action.id}}))
+                    }
+                    ("POST", "confirmationBase", ["feedback"]) => {
+                        action.needs_confirmation = false;
+                        StatusCode::OK.into_response()
+                    }
+                    ("POST", "deploymentBase", ["feedback"]) => {
+                        let feedback: Feedback = serde_json::from_slice(body).expect("feedback");
+                        action.is_open = feedback.status.execution != Execution::Closed;
+                        action.feedback.push(feedback);
+                        StatusCode::OK.into_response()
+                    }
+                    ("POST", "cancelAction", ["feedback"]) => {
+                        let feedback: Feedback = serde_json::from_slice(body).expect("feedback");
+                        action.is_canceling = false;
+                        action.is_open = feedback.status.execution != Execution::Closed
+                            || feedback.status.result.finished != Finished::Success;
+                        action.cancel_feedback.push(feedback);
+                        StatusCode::OK.into_response()
+                    }
+                    _ => StatusCode::NOT_FOUND.into_response(),
+                }
+            }
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
+    fn file(&self, path: &str, range: Option<String>) -> Response {
+        let mut told = self.told();
+        let Some(bytes) = told.files.get(path).cloned() else { return StatusCode::NOT_FOUND.into_response() };
+        if !path.starts_with("targets/models") {
+            return bytes.into_response();
+        }
+        let start = range.as_ref().map_or(0, |range| {
+            let start = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
+            start.and_then(|start| start.parse().ok()).expect("a range from somewhere to the end")
+        });
+        told.ranges.extend(range);
+        if start >= bytes.len() {
+            return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+        }
+        let length = bytes.len();
+        let breaks_after = told.breaks_after.unwrap_or(length).min(length - start);
+        let chunks: Vec<Vec<u8>> = bytes[start..start + breaks_after].chunks(16 * 1024).map(<[u8]>::to_vec).collect();
+        let (channel, pause, is_broken) = (self.clone(), told.pause, start + breaks_after < length);
+        let body = stream::unfold(chunks.into_iter(), move |mut chunks| {
+            let channel = channel.clone();
+            async move {
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
+                match chunks.next() {
+                    Some(chunk) => {
+                        channel.told().sent += chunk.len() as u64;
+                        Some((Ok(chunk), chunks))
+                    }
+                    None if is_broken => Some((Err(std::io::Error::other("the connection breaks")), chunks)),
+                    None => None,
+                }
+            }
+        });
+        let status = if start > 0 { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+        let content_range = format!("bytes {start}-{}/{length}", length - 1);
+        let headers = [(header::CONTENT_LENGTH, (length - start).to_string()), (header::CONTENT_RANGE, content_range)];
+        (status, headers, Body::from_stream(body)).into_response()
+    }
+}
+
+fn poll(told: &Told, base: &str) -> Value {
+    let mut links = serde_json::Map::new();
+    let mut link = |rel: &str, path: String| links.insert(rel.to_owned(), json!({"href": format!("{base}/{path}")}));
+    if told.attributes.is_empty() {
+        link("configData", "configData".to_owned());
+    }
+    // One action at a time, the newest, as hawkBit does it.
+    if let Some(action) = told.actions.iter().rev().find(|action| action.is_open) {
+        let id = &action.id;
+        if action.is_canceling {
+            link("cancelAction", format!("cancelAction/{id}"));
+        } else if action.needs_confirmation {
+            link("confirmationBase", format!("confirmationBase/{id}?c=-2129030598"));
+        } else {
+            link("deploymentBase", format!("deploymentBase/{id}?c=-2129030598"));
+        }
+    }
+    json!({"config": {"polling": {"sleep": "00:00:01"}}, "_links": links})
+}
+
+fn deployment(action: &ServerAction, base: &str) -> Value {
+    let href = format!("{base}/artifacts/{}", action.id);
+    json!({"id": action.id, "deployment": {
+        "download": "forced", "update": action.update,
+        "chunks": [{"part": "os", "version": "1", "name": "state", "artifacts": [{
+            "filename": "sund-descriptor.json", "hashes": {"sha1": "0000"}, "size": action.descriptor.len(),
+            "_links": {"download": {"href": href}},
+        }]}],
+    }})
+}
+
+fn json_answer(value: &Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/hal+json")], value.to_string()).into_response()
+}

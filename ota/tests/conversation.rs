@@ -1,0 +1,175 @@
+//! What the channel can ask of the box while it works: confirm, wait, stop, do something else.
+use super::appliance::Appliance;
+use serde_json::json;
+use std::process::Child;
+use std::time::Duration;
+use sund_ota::ddi::{Execution, Finished};
+
+/// Ends with what it holds.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not within 30 s: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_asks_for_confirmation_is_confirmed_where_the_box_is_told_to() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    appliance.channel.action("1", |action| action.needs_confirmation = true);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance.channel.action("1", |action| assert_eq!(action.closed().len(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_servers_window_is_closed_the_payload_is_fetched_and_nothing_is_changed() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    appliance.channel.action("1", |action| action.update = "skip");
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!(appliance.channel.told().sent, 5);
+    assert_eq!(appliance.agent.serving().trials, 0);
+    appliance.channel.action("1", |action| action.update = "attempt");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.channel.told().sent, 5, "it was fetched once");
+    assert_eq!(appliance.agent.serving().activations, ["north-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_is_stopped_before_it_serves_and_not_afterwards() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({"watch_seconds": 6}));
+    appliance.agent.serving().trial_polls = 1000;
+    appliance.channel.deploy("1", &descriptor);
+    let _running = Running(appliance.run());
+    until("the trial begins", || appliance.agent.serving().trials > 0).await;
+    appliance.channel.action("1", |action| action.is_canceling = true);
+    until("it is stopped", || appliance.channel.action("1", |action| !action.is_open)).await;
+    appliance.channel.action("1", |action| {
+        let [answer] = &action.cancel_feedback[..] else { panic!("{:?}", action.cancel_feedback) };
+        assert_eq!(answer.status.execution, Execution::Closed);
+        assert_eq!(answer.status.result.finished, Finished::Success);
+        assert!(action.closed().is_empty());
+    });
+    assert!(appliance.agent.serving().activations.is_empty());
+
+    appliance.agent.serving().trial_polls = 1;
+    appliance.channel.deploy("2", &descriptor);
+    until("it serves", || !appliance.agent.serving().activations.is_empty()).await;
+    appliance.channel.action("2", |action| action.is_canceling = true);
+    until("it ends", || appliance.channel.action("2", |action| !action.is_open)).await;
+    appliance.channel.action("2", |action| {
+        assert_eq!(action.cancel_feedback[0].status.execution, Execution::Rejected);
+        assert!(action.cancel_feedback[0].status.details[0].contains("serves already"));
+        assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
+    let mut appliance = Appliance::new().await;
+    let older = appliance.state("north-1", b"model one", json!({}));
+    let newer = appliance.state("north-2", b"model two", json!({}));
+    appliance.agent.serving().trial_polls = 1000;
+    appliance.channel.deploy("1", &older);
+    let _running = Running(appliance.run());
+    until("the trial begins", || appliance.agent.serving().trials > 0).await;
+    appliance.agent.serving().trial_polls = 1;
+    appliance.channel.deploy("2", &newer);
+    until("the newer one ends", || appliance.channel.action("2", |action| !action.is_open)).await;
+    assert_eq!(appliance.agent.serving().activations, ["north-2"]);
+    appliance.channel.action("1", |action| {
+        assert!(action.closed().is_empty(), "half of it is no success and no failure");
+        let last = action.feedback.last().map(|feedback| feedback.status.execution);
+        assert_eq!(last, Some(Execution::Canceled));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_was_left_half_watched_for_one_that_is_refused_does_not_stay() {
+    let mut appliance = Appliance::new().await;
+    let good = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &good);
+    assert_eq!(appliance.once().await, Some(0));
+    let watched = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
+    appliance.channel.deploy("2", &watched);
+    let _running = Running(appliance.run());
+    until("it serves", || appliance.agent.serving().state.as_deref() == Some("north-2")).await;
+    appliance.channel.deploy_bytes("3", b"{}".to_vec());
+    until("the newer one is refused", || appliance.channel.action("3", |action| !action.is_open)).await;
+    // Nobody has more to do; the action in between is over at the server too.
+    appliance.channel.action("2", |action| action.is_open = false);
+    until("it goes back", || appliance.agent.serving().state.as_deref() == Some("north-1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_tried_again_for_a_new_action_alone() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    appliance.agent.serving().misses = true;
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(1));
+    // A server that has forgotten the answer gets it again, and nothing is tried.
+    appliance.channel.action("1", |action| action.is_open = true);
+    assert_eq!(appliance.once().await, Some(1));
+    assert_eq!(appliance.agent.serving().trials, 1);
+    appliance.channel.action("1", |action| assert_eq!(action.closed().len(), 2));
+
+    appliance.agent.serving().misses = false;
+    appliance.channel.deploy("2", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().trials, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
+    let appliance = Appliance::new().await;
+    appliance.channel.told().busy = Some(600);
+    let _running = Running(appliance.run());
+    until("it polls", || appliance.channel.told().polls > 0).await;
+    // Its own bounds would have it poll each second or two.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(appliance.channel.told().polls, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_goes_on_where_the_connection_broke_and_where_the_process_was_killed() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", &vec![1; 2_000_000], json!({}));
+    appliance.channel.told().breaks_after = Some(700_000);
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(appliance.channel.told().ranges.len() >= 2, "{:?}", appliance.channel.told().ranges);
+
+    let descriptor = appliance.state("north-2", &vec![2; 2_000_000], json!({}));
+    {
+        let mut told = appliance.channel.told();
+        (told.breaks_after, told.pause, told.sent) = (None, Some(Duration::from_millis(20)), 0);
+        told.ranges.clear();
+    }
+    appliance.channel.deploy("2", &descriptor);
+    let running = Running(appliance.run());
+    until("half of it is there", || appliance.channel.told().sent > 1_000_000).await;
+    drop(running);
+    assert_eq!(appliance.once().await, Some(0));
+    let told = appliance.channel.told();
+    assert_eq!(told.ranges.len(), 1, "{:?}", told.ranges);
+    let again = told.sent - 2_000_000;
+    assert!(again < 400_000, "{again} bytes came twice");
+}

@@ -1,0 +1,167 @@
+//! Who the box is: a one-time code, a certificate from the channel's own authority, and its renewal, over real TLS.
+use super::appliance::Appliance;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The server: its authority, and what it was asked.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    ca_pem: String,
+    codes: Mutex<Vec<&'static str>>,
+    /// Whether who asked last had a certificate of this authority.
+    is_known: AtomicBool,
+    issued: AtomicU32,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let ca_pem = params.self_signed(&key).expect("a certificate").pem();
+        Self {
+            issuer: Issuer::new(params, key),
+            ca_pem,
+            codes: Mutex::new(vec!["one-time"]),
+            is_known: AtomicBool::new(false),
+            issued: AtomicU32::new(0),
+        }
+    }
+
+    /// A certificate, of which the first is two thirds through its life.
+    fn issue(&self, request: &Value) -> Response {
+        let csr = request["csr_pem"].as_str().expect("a request");
+        let mut csr = CertificateSigningRequestParams::from_pem(csr).expect("a request that its key has signed");
+        let days = |n: i64| {
+            let second = jiff::Timestamp::now().as_second() + n * 86_400;
+            rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(second as u64)
+        };
+        let age = if self.issued.fetch_add(1, Ordering::Relaxed) == 0 { 80 } else { 0 };
+        (csr.params.not_before, csr.params.not_after) = (days(-age), days(100 - age));
+        let certificate = csr.signed_by(&self.issuer).expect("a certificate").pem();
+        axum::Json(json!({"certificate_pem": certificate, "ca_pem": self.ca_pem})).into_response()
+    }
+}
+
+/// Connections with TLS, with or without a client certificate.
+struct Tls(TcpListener, TlsAcceptor, Arc<Authority>);
+
+impl axum::serve::Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let Ok((stream, address)) = self.0.accept().await else { continue };
+            let Ok(stream) = self.1.accept(stream).await else { continue };
+            self.2.is_known.store(stream.get_ref().1.peer_certificates().is_some(), Ordering::Relaxed);
+            return (stream, address);
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+async fn start(authority: &Arc<Authority>) -> u16 {
+    use rustls_pki_types::pem::PemObject;
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let certificate = params.signed_by(&key, &authority.issuer).expect("a certificate");
+    let mut roots = rustls::RootCertStore::empty();
+    let ca = rustls_pki_types::CertificateDer::from_pem_slice(authority.ca_pem.as_bytes()).expect("PEM");
+    roots.add(ca).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let clients = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .expect("a verifier");
+    let private = rustls_pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS#8");
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .expect("a configuration");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let tls = Tls(listener, TlsAcceptor::from(Arc::new(config)), Arc::clone(authority));
+    let router = Router::new()
+        .route("/enrol", post(enrol))
+        .route("/enrol/renew", post(renew))
+        .fallback(async || axum::Json(json!({"config": {"polling": {"sleep": "00:05:00"}}, "_links": {}})))
+        .with_state(Arc::clone(authority));
+    tokio::spawn(async move { axum::serve(tls, router).await });
+    port
+}
+
+async fn enrol(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).expect("JSON");
+    let code = request["code"].as_str().expect("a code").to_owned();
+    let is_good = {
+        let mut codes = authority.codes.lock().expect("no test failed while it held this");
+        let before = codes.len();
+        codes.retain(|known| *known != code);
+        codes.len() < before
+    };
+    if is_good { authority.issue(&request) } else { StatusCode::FORBIDDEN.into_response() }
+}
+
+async fn renew(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
+    let request: Value = serde_json::from_slice(&body).expect("JSON");
+    if authority.is_known.load(Ordering::Relaxed) {
+        authority.issue(&request)
+    } else {
+        StatusCode::FORBIDDEN.into_response()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() {
+    let appliance = Appliance::new().await;
+    let authority = Arc::new(Authority::new());
+    let port = start(&authority).await;
+    let path = appliance.directory.path();
+    std::fs::write(path.join("ca.pem"), &authority.ca_pem).expect("ca.pem");
+    let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
+    let http = format!("http://127.0.0.1:{}", appliance.channel.address.port());
+    let text = text.replace(&http, &format!("https://localhost:{port}")).replace(
+        "[repository]",
+        &format!(
+            "ca = \"{0}/ca.pem\"\ncertificate = \"{0}/box.pem\"\nkey = \"{0}/box.key\"\n[repository]",
+            path.display()
+        ),
+    );
+    std::fs::write(appliance.configuration(), text).expect("updater.toml");
+
+    let wrong = appliance.updater(&["enrol", "--code", "guessed"]).await;
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(!path.join("box.pem").exists());
+    assert_eq!(appliance.updater(&["enrol", "--code", "one-time"]).await.status.code(), Some(0));
+    let first = std::fs::read(path.join("box.pem")).expect("a certificate");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path.join("box.key")).expect("a key"));
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!authority.is_known.load(Ordering::Relaxed));
+
+    // It is two thirds through its life: the next poll renews it, by itself.
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(authority.is_known.load(Ordering::Relaxed));
+    assert_ne!(std::fs::read(path.join("box.pem")).expect("a certificate"), first);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(authority.issued.load(Ordering::Relaxed), 2, "a fresh one is not renewed");
+
+    // The code is used up, and what it was used for stays.
+    assert_eq!(appliance.updater(&["enrol", "--code", "one-time"]).await.status.code(), Some(1));
+}

@@ -1,0 +1,191 @@
+//! A region for tests: its keys, and the repository that they sign. Written by hand from the specification (TUF 1.0), so that what
+//! the updater reads is not what its own library wrote.
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use sund_ota::descriptor::Descriptor;
+
+/// A key of somebody.
+pub struct Signer {
+    pair: Ed25519KeyPair,
+    key: Value,
+    id: String,
+}
+
+impl Signer {
+    fn new() -> Self {
+        let pair = Ed25519KeyPair::generate().expect("a key");
+        let public = hex(pair.public_key().as_ref());
+        let key = json!({"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"});
+        let id = sha256(&canonical(&key));
+        Self { pair, key, id }
+    }
+}
+
+/// The region: root and approvers (two persons), and the server's online keys.
+pub struct Region {
+    persons: [Signer; 2],
+    online: [Signer; 2],
+    /// Targets by role.
+    pub targets: BTreeMap<&'static str, BTreeMap<String, Vec<u8>>>,
+    /// Version of all metadata but the root.
+    pub version: u64,
+    /// Lengths of targets that are listed as longer than they are.
+    pub lengths: BTreeMap<String, u64>,
+    /// What stands beside targets.
+    pub custom: BTreeMap<String, Value>,
+    /// When all metadata expires.
+    pub expires: String,
+}
+
+const ROLES: [(&str, &str); 4] =
+    [("os", "os/*"), ("config", "config/*"), ("models/vendor", "models/vendor/*"), ("state", "state/*")];
+
+impl Region {
+    pub fn new() -> Self {
+        Self {
+            persons: [Signer::new(), Signer::new()],
+            online: [Signer::new(), Signer::new()],
+            targets: ROLES.iter().map(|(role, _)| (*role, BTreeMap::new())).collect(),
+            version: 0,
+            lengths: BTreeMap::new(),
+            custom: BTreeMap::new(),
+            expires: "2050-01-01T00:00:00Z".to_owned(),
+        }
+    }
+
+    /// Approves a target, and says how a state pins it.
+    pub fn approve(&mut self, role: &'static str, target: &str, bytes: &[u8]) -> Value {
+        self.targets.get_mut(role).expect("a role").insert(target.to_owned(), bytes.to_vec());
+        json!({"target": target, "sha256": sha256(bytes), "length": bytes.len()})
+    }
+
+    /// Approves a state.
+    pub fn approve_state(&mut self, name: &str, mut state: Value) -> Descriptor {
+        state["format"] = json!(1);
+        state["name"] = json!(name);
+        let bytes = serde_json::to_vec(&state).expect("JSON");
+        let target = format!("state/{name}.json");
+        self.approve("state", &target, &bytes);
+        Descriptor { format: 1, target, sha256: sha256(&bytes), length: bytes.len() as u64 }
+    }
+
+    /// Takes a target back.
+    pub fn withdraw(&mut self, target: &str) {
+        self.targets.values_mut().for_each(|targets| {
+            targets.remove(target);
+        });
+    }
+
+    /// The root metadata that boxes are provisioned with.
+    pub fn root(&self) -> Vec<u8> {
+        let [timestamp, snapshot] = &self.online;
+        let persons = self.persons.iter().map(|signer| signer.id.clone()).collect::<Vec<_>>();
+        let keys = self.persons.iter().chain(&self.online).map(|signer| (signer.id.clone(), signer.key.clone()));
+        let root = json!({
+            "_type": "root", "spec_version": "1.0.0", "version": 1, "expires": "2050-01-01T00:00:00Z",
+            "consistent_snapshot": true,
+            "keys": keys.collect::<serde_json::Map<_, _>>(),
+            "roles": {
+                "root": {"keyids": persons, "threshold": 2},
+                "targets": {"keyids": persons, "threshold": 2},
+                "timestamp": {"keyids": [timestamp.id], "threshold": 1},
+                "snapshot": {"keyids": [snapshot.id], "threshold": 1},
+            },
+        });
+        sign(&root, &self.persons)
+    }
+
+    /// Signs all of it as the next version. The static tree: paths below `/repository/`, and what lies there.
+    pub fn publish(&mut self) -> BTreeMap<String, Vec<u8>> {
+        self.version += 1;
+        let version = self.version;
+        let head =
+            |kind: &str| json!({"_type": kind, "spec_version": "1.0.0", "version": version, "expires": self.expires});
+        let mut files = BTreeMap::from([("metadata/1.root.json".to_owned(), self.root())]);
+        let mut meta = serde_json::Map::new();
+        let mut add = |name: &str, bytes: Vec<u8>| {
+            meta.insert(
+                format!("{name}.json"),
+                json!({"version": version, "length": bytes.len(), "hashes": {"sha256": sha256(&bytes)}}),
+            );
+            files.insert(format!("metadata/{version}.{}.json", name.replace('/', "%2F")), bytes);
+        };
+        for (role, targets) in &self.targets {
+            let listed = targets.iter().map(|(name, bytes)| {
+                let length = self.lengths.get(name).copied().unwrap_or(bytes.len() as u64);
+                let mut listed = json!({"length": length, "hashes": {"sha256": sha256(bytes)}});
+                if let Some(custom) = self.custom.get(name) {
+                    listed["custom"] = custom.clone();
+                }
+                (name.clone(), listed)
+            });
+            let mut signed = head("targets");
+            signed["targets"] = Value::Object(listed.collect());
+            add(role, sign(&signed, &self.persons));
+        }
+        let keyids = self.persons.iter().map(|signer| signer.id.clone()).collect::<Vec<_>>();
+        let roles = ROLES.iter().map(|(name, path)| {
+            json!({"name": name, "keyids": keyids, "threshold": 2, "terminating": true, "paths": [path]})
+        });
+        let keys = self.persons.iter().map(|signer| (signer.id.clone(), signer.key.clone()));
+        let mut signed = head("targets");
+        // Whose each key is: a threshold counts persons.
+        let [first, second] = &self.persons;
+        let approvers = json!({"format": 1, "persons": {"Anna Berg": [first.id], "Bo Dahl": [second.id]}});
+        let approvers = serde_json::to_vec(&approvers).expect("JSON");
+        let listed = json!({"length": approvers.len(), "hashes": {"sha256": sha256(&approvers)}});
+        signed["targets"] = json!({"trust/approvers.json": listed});
+        signed["delegations"] = json!({
+            "keys": keys.collect::<serde_json::Map<_, _>>(), "roles": roles.collect::<Vec<_>>(),
+        });
+        add("targets", sign(&signed, &self.persons));
+
+        let mut snapshot = head("snapshot");
+        snapshot["meta"] = Value::Object(meta);
+        let snapshot = sign(&snapshot, &self.online[1..]);
+        let mut timestamp = head("timestamp");
+        timestamp["meta"] = json!({"snapshot.json": {
+            "version": version, "length": snapshot.len(), "hashes": {"sha256": sha256(&snapshot)},
+        }});
+        files.insert(format!("metadata/{version}.snapshot.json"), snapshot);
+        files.insert("metadata/timestamp.json".to_owned(), sign(&timestamp, &self.online[..1]));
+        files.insert(format!("targets/trust/{}.approvers.json", sha256(&approvers)), approvers);
+        for (target, bytes) in self.targets.values().flatten() {
+            let (directory, name) = target.rsplit_once('/').expect("targets lie in directories");
+            files.insert(format!("targets/{directory}/{}.{name}", sha256(bytes)), bytes.clone());
+        }
+        files
+    }
+}
+
+fn sign(signed: &Value, signers: &[Signer]) -> Vec<u8> {
+    let message = canonical(signed);
+    let signatures =
+        signers.iter().map(|signer| json!({"keyid": signer.id, "sig": hex(signer.pair.sign(&message).as_ref())}));
+    serde_json::to_vec(&json!({"signed": signed, "signatures": signatures.collect::<Vec<_>>()})).expect("JSON")
+}
+
+/// Canonical JSON (OLPC) of values whose strings need no escapes.
+fn canonical(value: &Value) -> Vec<u8> {
+    match value {
+        Value::Object(object) => {
+            let sorted: BTreeMap<_, _> = object.iter().collect();
+            let members = sorted.iter().map(|(key, value)| [canonical(&json!(key)), canonical(value)].join(&b':'));
+            [b"{".to_vec(), members.collect::<Vec<_>>().join(&b','), b"}".to_vec()].concat()
+        }
+        Value::Array(array) => {
+            let members = array.iter().map(canonical).collect::<Vec<_>>();
+            [b"[".to_vec(), members.join(&b','), b"]".to_vec()].concat()
+        }
+        other => serde_json::to_vec(other).expect("JSON"),
+    }
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
