@@ -1,8 +1,8 @@
 //! The central side, against real devices, real servers and other people's software.
 mod copies;
 mod crash;
-mod hawkbit;
 mod documents;
+mod hawkbit;
 mod interop;
 mod publishing;
 mod region;
