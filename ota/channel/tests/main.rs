@@ -1,6 +1,6 @@
 //! The central side, against real devices, real servers and other people's software.
 mod copies;
-mod crash;
+mod power_cut;
 mod documents;
 mod hawkbit;
 mod interop;
