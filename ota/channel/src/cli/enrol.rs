@@ -1,0 +1,78 @@
+//! `sund-channel enrol …`
+use super::{Home, attribute, print, print_json, request, unexpected};
+use crate::rollout::filter::Attributes;
+use crate::server::control::{Answer, Request};
+use clap::Subcommand;
+use std::path::Path;
+use sund_ota::fault::Fault;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Gives a one-time code, by which a box gets its certificate.
+    New {
+        #[command(flatten)]
+        about: About,
+        /// Hours until the code expires.
+        #[arg(long, default_value_t = 72)]
+        hours: u32,
+    },
+    /// Gives a target token, for a box that cannot hold a certificate.
+    Token {
+        #[command(flatten)]
+        about: About,
+    },
+    /// Shuts a box out: its certificate and its token are worth nothing.
+    Block(Named),
+    /// Lets it in again.
+    Unblock(Named),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct About {
+    #[command(flatten)]
+    home: Home,
+    /// Name of the box.
+    #[arg(long)]
+    name: String,
+    /// What it is, for the groups of rollouts: `--attribute site=odense`.
+    #[arg(long = "attribute", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    #[command(flatten)]
+    home: Home,
+    /// Name of the box.
+    #[arg(long)]
+    name: String,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Fault> {
+    match command {
+        Command::New { about, hours } => {
+            let attributes: Attributes = about.attributes.into_iter().collect();
+            let asked = Request::Enrol { name: about.name.clone(), attributes, hours };
+            secret(&about.home.home, &asked, "code", &about.name, about.json)
+        }
+        Command::Token { about } => {
+            let attributes: Attributes = about.attributes.into_iter().collect();
+            let asked = Request::Token { name: about.name.clone(), attributes };
+            secret(&about.home.home, &asked, "token", &about.name, about.json)
+        }
+        Command::Block(named) => block(named, true),
+        Command::Unblock(named) => block(named, false),
+    }
+}
+
+fn block(named: Named, blocked: bool) -> Result<(), Fault> {
+    request(&named.home.home, &Request::Block { name: named.name, blocked }).map(drop)
+}
+
+fn secret(home: &Path, asked: &Request, kind: &str, name: &str, json: bool) -> Result<(), Fault> {
+    let Answer::Secret(secret) = request(home, asked)? else { return Err(unexpected()) };
+    if json { print_json(&serde_json::json!({ "name": name, kind: secret })) } else { print(&secret) }
+}
