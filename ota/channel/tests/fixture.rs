@@ -162,9 +162,10 @@ pub fn list_states(home: &Path, version: u64, names: &[&str]) {
         role.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         role
     };
+    // Any 64 digits that differ by the name.
     let target = |name: &&str| {
-        let sha256 = name.bytes().map(|b| format!("{b:02x}")).collect::<String>();
-        (format!("state/{name}.json"), json!({ "length": 100, "hashes": { "sha256": format!("{sha256:0<64}") } }))
+        let sha256 = format!("{:0<64}", name.bytes().map(|b| char::from(b'0' + b % 10)).collect::<String>());
+        (format!("state/{name}.json"), json!({ "length": 100, "hashes": { "sha256": sha256 } }))
     };
     let targets: BTreeMap<String, Value> = names.iter().map(target).collect();
     put(format!("{version}.state.json"), role("targets", json!({ "targets": targets })));
