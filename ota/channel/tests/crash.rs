@@ -113,7 +113,7 @@ async fn a_rollout_survives_kills_at_any_moment() {
         program = Program::start(home);
         moved.send_replace(program.port);
     }
-    let ended = tokio::time::timeout(Duration::from_secs(60), async { while boxes.join_next().await.is_some() {} });
+    let ended = tokio::time::timeout(Duration::from_mins(1), async { while boxes.join_next().await.is_some() {} });
     ended.await.expect("boxes are stuck");
     let Answer::Rollouts(rollouts) = ask(home, &Request::Rollouts { name: None }).await.unwrap() else { panic!() };
     let done: i64 = rollouts[0].waves.iter().map(|wave| wave.boxes["finished"]).sum();
