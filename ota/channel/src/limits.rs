@@ -6,8 +6,8 @@ pub mod http {
     use super::Duration;
     /// Open connections; more wait in the backlog of the socket, so that their buffers cannot take the memory.
     pub const MAX_CONNECTIONS: usize = 4096;
-    /// Open connections from one address; a hospital behind one address has room, one attacker does not take them all.
-    pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 1024;
+    /// Open connections from one address; a hospital behind one address has room, one attacker takes a part of the places.
+    pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 256;
     /// Requests that are answered at once; past that a device is told when to come again.
     pub const MAX_REQUESTS: usize = 1024;
     /// Shortest and longest `Retry-After`, in seconds: devices that were turned away do not come back together.

@@ -2,10 +2,13 @@
 use crate::fixture::{Channel, PLAIN, new};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sund_channel::limits::http::{HANDSHAKE_TIME, MAX_CONNECTIONS_PER_ADDRESS};
 use sund_channel::rollout::orders::Order;
 use sund_channel::server::control::Request;
 use sund_ota::ddi::{Base, DeploymentBase, Handling, Maintenance};
 use sund_ota::descriptor::{Descriptor, FILE_NAME};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpSocket;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_polls_takes_the_descriptor_and_is_heard() {
@@ -164,5 +167,23 @@ async fn a_maintenance_window_reaches_the_box_and_a_closed_one_shows_in_hawkbits
         assert_eq!(deployment.maintenance_window.as_deref(), Some(window));
         assert_eq!(deployment.maintenance.as_ref(), Some(&maintenance));
     }
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_connections_without_end_takes_no_place_from_others() {
+    let channel = Channel::start(PLAIN).await;
+    let odense = channel.device("odense-1", &[]).await;
+    let mut open = Vec::new();
+    for _ in 0..MAX_CONNECTIONS_PER_ADDRESS + 20 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        open.push(socket.connect(channel.address).await.unwrap());
+    }
+    // The last of them are closed at once; the box, from another address, is answered meanwhile.
+    let mut byte = [0];
+    let closed = tokio::time::timeout(HANDSHAKE_TIME / 2, open.last_mut().unwrap().read(&mut byte));
+    assert!(!matches!(closed.await.expect("it is not closed"), Ok(1..)));
+    assert_eq!(odense.get("").await.status(), StatusCode::OK);
     channel.stop().await;
 }

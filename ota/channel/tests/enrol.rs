@@ -17,12 +17,13 @@ fn request(key: &KeyPair, asks_for: &str) -> String {
 }
 
 async fn enrol(channel: &Channel, client: &Client, code: &str, csr: &str) -> (StatusCode, Value) {
-    let answer = client.post(channel.url("/enrol")).json(&json!({ "code": code, "csr": csr })).send().await.unwrap();
+    let answer =
+        client.post(channel.url("/enrol")).json(&json!({ "code": code, "csr_pem": csr })).send().await.unwrap();
     (answer.status(), answer.json().await.unwrap())
 }
 
 fn device(channel: &Channel, name: &str, answer: &Value, key: &KeyPair) -> Device {
-    let identity = format!("{}{}", answer["certificate"].as_str().unwrap(), key.serialize_pem());
+    let identity = format!("{}{}", answer["certificate_pem"].as_str().unwrap(), key.serialize_pem());
     Device { name: name.into(), root: channel.root(name), client: channel.client(Some(&identity)), token: None }
 }
 
@@ -33,7 +34,7 @@ async fn a_code_becomes_a_certificate_once_and_the_certificate_its_successor() {
     // Whatever name the box asks for, it gets the one that its code is for.
     let (status, answer) = enrol(&channel, &client, &code.to_lowercase(), &request(&key, "vejle-1")).await;
     assert_eq!((status, answer["name"].as_str()), (StatusCode::OK, Some("odense-1")), "{answer}");
-    let days = (answer["notAfter"].as_i64().unwrap() - sund_channel::database::now()) / 86_400_000;
+    let days = (answer["not_after"].as_i64().unwrap() - sund_channel::database::now()) / 86_400_000;
     assert!((89..=90).contains(&days), "{days}");
     let odense = device(&channel, "odense-1", &answer, &key);
     assert_eq!(odense.get("").await.status(), StatusCode::OK);
@@ -47,7 +48,7 @@ async fn a_code_becomes_a_certificate_once_and_the_certificate_its_successor() {
 
     let next = KeyPair::generate().unwrap();
     let renew = |client: Client| {
-        client.post(channel.url("/enrol/renew")).json(&json!({ "csr": request(&next, "vejle-1") })).send()
+        client.post(channel.url("/enrol/renew")).json(&json!({ "csr_pem": request(&next, "vejle-1") })).send()
     };
     assert_eq!(renew(client).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let renewed: Value = renew(odense.client.clone()).await.unwrap().json().await.unwrap();
@@ -69,7 +70,8 @@ async fn three_wrong_codes_lock_the_address_out() {
     for _ in 0..3 {
         assert_eq!(enrol(&channel, &client, "00000-00000-00000-00000", &csr).await.0, StatusCode::FORBIDDEN);
     }
-    let locked = client.post(channel.url("/enrol")).json(&json!({ "code": right, "csr": csr })).send().await.unwrap();
+    let locked =
+        client.post(channel.url("/enrol")).json(&json!({ "code": right, "csr_pem": csr })).send().await.unwrap();
     assert_eq!(locked.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(locked.headers().contains_key("retry-after"));
     channel.stop().await;
@@ -103,7 +105,7 @@ async fn a_certificate_that_somebody_else_made_opens_nothing() {
     let code = code(&channel, "vejle-1").await;
     let own = KeyPair::generate().unwrap();
     let (_, answer) = enrol(&channel, &channel.client(None), &code, &request(&own, "x")).await;
-    let chain = answer["certificate"].as_str().unwrap().to_owned();
+    let chain = answer["certificate_pem"].as_str().unwrap().to_owned();
     let leaf = Issuer::from_ca_cert_pem(&chain, own).unwrap();
     for (issuer, chain) in [(forged, String::new()), (leaf, chain)] {
         let key = KeyPair::generate().unwrap();

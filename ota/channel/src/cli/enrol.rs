@@ -1,5 +1,5 @@
 //! `sund-channel enrol …`
-use super::{Home, attribute, print, print_json, request, unexpected};
+use super::{attribute, print, print_json, request, unexpected};
 use crate::rollout::filter::Attributes;
 use crate::server::control::{Answer, Request};
 use clap::Subcommand;
@@ -29,47 +29,40 @@ pub(super) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct About {
-    #[command(flatten)]
-    home: Home,
     /// Name of the box.
     #[arg(long)]
     name: String,
     /// What it is, for the groups of rollouts: `--attribute site=odense`.
     #[arg(long = "attribute", value_parser = attribute)]
     attributes: Vec<(String, String)>,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Named {
-    #[command(flatten)]
-    home: Home,
     /// Name of the box.
     #[arg(long)]
     name: String,
 }
 
-pub(super) fn run(command: Command) -> Result<(), Fault> {
+pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault> {
     match command {
         Command::New { about, hours } => {
             let attributes: Attributes = about.attributes.into_iter().collect();
             let asked = Request::Enrol { name: about.name.clone(), attributes, hours };
-            secret(&about.home.home, &asked, "code", &about.name, about.json)
+            secret(home, &asked, "code", &about.name, json)
         }
         Command::Token { about } => {
             let attributes: Attributes = about.attributes.into_iter().collect();
             let asked = Request::Token { name: about.name.clone(), attributes };
-            secret(&about.home.home, &asked, "token", &about.name, about.json)
+            secret(home, &asked, "token", &about.name, json)
         }
-        Command::Block(named) => block(named, true),
-        Command::Unblock(named) => block(named, false),
+        Command::Block(named) => block(home, named, true),
+        Command::Unblock(named) => block(home, named, false),
     }
 }
 
-fn block(named: Named, blocked: bool) -> Result<(), Fault> {
-    request(&named.home.home, &Request::Block { name: named.name, blocked }).map(drop)
+fn block(home: &Path, named: Named, blocked: bool) -> Result<(), Fault> {
+    request(home, &Request::Block { name: named.name, blocked }).map(drop)
 }
 
 fn secret(home: &Path, asked: &Request, kind: &str, name: &str, json: bool) -> Result<(), Fault> {

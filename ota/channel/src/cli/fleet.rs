@@ -1,27 +1,23 @@
 //! `sund-channel fleet`
-use super::{Home, print, print_json, request, unexpected};
+use super::{print, print_json, request, unexpected};
 use crate::server::control::{Answer, Request};
+use std::path::Path;
 use sund_ota::fault::Fault;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    home: Home,
     /// Boxes whose name, attributes or state contain this.
     search: Option<String>,
     /// Page of the list, from 0.
     #[arg(long, default_value_t = 0)]
     page: u32,
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<(), Fault> {
-    let Arguments { home, search, page, json } = arguments;
-    let Answer::Overview(overview) = request(&home.home, &Request::Overview)? else { return Err(unexpected()) };
+pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), Fault> {
+    let Arguments { search, page } = arguments;
+    let Answer::Overview(overview) = request(home, &Request::Overview)? else { return Err(unexpected()) };
     let search = search.unwrap_or_default();
-    let Answer::Devices(devices, matching) = request(&home.home, &Request::Devices { search, page })? else {
+    let Answer::Devices(devices, matching) = request(home, &Request::Devices { search, page })? else {
         return Err(unexpected());
     };
     if json {

@@ -15,6 +15,12 @@ use sund_ota::fault::{Blame, Fault};
 #[derive(Debug, Parser)]
 #[command(name = "sund-channel", version)]
 pub struct Arguments {
+    /// The channel's directory.
+    #[arg(long, global = true, env = "SUND_CHANNEL_HOME", default_value = ".")]
+    home: PathBuf,
+    /// Answers as JSON on standard output.
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -35,21 +41,14 @@ enum Command {
     Password,
 }
 
-/// The channel on this machine.
-#[derive(Debug, clap::Args)]
-struct Home {
-    /// The channel's home, with `channel.toml` in it.
-    #[arg(long, default_value = ".", env = "SUND_CHANNEL_HOME")]
-    home: PathBuf,
-}
-
 /// Runs a command.
 pub fn run(arguments: Arguments) -> ExitCode {
-    let done = match arguments.command {
-        Command::Serve(arguments) => serve::run(&arguments),
-        Command::Rollout(command) => rollout::run(command),
-        Command::Fleet(arguments) => fleet::run(arguments),
-        Command::Enrol(command) => enrol::run(command),
+    let Arguments { home, json, command } = arguments;
+    let done = match command {
+        Command::Serve(arguments) => serve::run(&home, arguments),
+        Command::Rollout(command) => rollout::run(&home, json, command),
+        Command::Fleet(arguments) => fleet::run(&home, json, arguments),
+        Command::Enrol(command) => enrol::run(&home, json, command),
         Command::Password => password(),
     };
     match done {

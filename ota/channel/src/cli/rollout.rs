@@ -1,11 +1,12 @@
 //! `sund-channel rollout …`
-use super::{Home, attribute, print, print_json, request, unexpected};
+use super::{attribute, print, print_json, request, unexpected};
 use crate::rollout::orders::Order;
 use crate::rollout::view::Rollout;
 use crate::rollout::{New, NewWave};
 use crate::server::control::{Answer, Request};
 use clap::Subcommand;
 use std::fmt::Write;
+use std::path::Path;
 use sund_ota::ddi::Maintenance;
 use sund_ota::fault::Fault;
 
@@ -13,8 +14,6 @@ use sund_ota::fault::Fault;
 pub(super) enum Command {
     /// Makes a rollout of a state that the repository lists.
     New {
-        #[command(flatten)]
-        home: Home,
         /// Its name.
         name: String,
         /// The desired state, e.g. `north-1`.
@@ -55,8 +54,6 @@ pub(super) enum Command {
     Resume(Named),
     /// Ends a rollout: what boxes have not finished is taken back.
     Stop {
-        #[command(flatten)]
-        home: Home,
         /// Its name.
         #[arg(required_unless_present = "all")]
         name: Option<String>,
@@ -68,28 +65,20 @@ pub(super) enum Command {
     Retry(Named),
     /// How rollouts stand.
     Status {
-        #[command(flatten)]
-        home: Home,
         /// One alone.
         name: Option<String>,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Named {
-    #[command(flatten)]
-    home: Home,
     /// Its name.
     name: String,
 }
 
-pub(super) fn run(command: Command) -> Result<(), Fault> {
+pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault> {
     match command {
         Command::New {
-            home,
             name,
             state,
             groups,
@@ -104,20 +93,20 @@ pub(super) fn run(command: Command) -> Result<(), Fault> {
             let waves = groups.into_iter().map(|filter| NewWave { filter, success, error }).collect();
             let maintenance = maintenance.map(|(from, until)| Maintenance { from, until, days });
             let new = New { name, state, waves, silence_hours, maintenance, confirm, all_at_once };
-            request(&home.home, &Request::NewRollout(new)).map(drop)
+            request(home, &Request::NewRollout(new)).map(drop)
         }
-        Command::Approve(named) => order(named, Order::Approve),
-        Command::Start(named) => order(named, Order::Start),
-        Command::Pause(named) => order(named, Order::Pause),
-        Command::Resume(named) => order(named, Order::Resume),
-        Command::Stop { home, name: Some(name), .. } => order(Named { home, name }, Order::Stop),
-        Command::Stop { home, name: None, .. } => match request(&home.home, &Request::StopAll)? {
+        Command::Approve(named) => order(home, named, Order::Approve),
+        Command::Start(named) => order(home, named, Order::Start),
+        Command::Pause(named) => order(home, named, Order::Pause),
+        Command::Resume(named) => order(home, named, Order::Resume),
+        Command::Stop { name: Some(name), .. } => order(home, Named { name }, Order::Stop),
+        Command::Stop { name: None, .. } => match request(home, &Request::StopAll)? {
             Answer::Stopped(count) => print(&format!("stopped: {count}")),
             _ => Err(unexpected()),
         },
-        Command::Retry(named) => order(named, Order::Retry),
-        Command::Status { home, name, json } => {
-            let Answer::Rollouts(rollouts) = request(&home.home, &Request::Rollouts { name })? else {
+        Command::Retry(named) => order(home, named, Order::Retry),
+        Command::Status { name } => {
+            let Answer::Rollouts(rollouts) = request(home, &Request::Rollouts { name })? else {
                 return Err(unexpected());
             };
             if json {
@@ -129,8 +118,8 @@ pub(super) fn run(command: Command) -> Result<(), Fault> {
     }
 }
 
-fn order(named: Named, order: Order) -> Result<(), Fault> {
-    request(&named.home.home, &Request::Order { name: named.name, order }).map(drop)
+fn order(home: &Path, named: Named, order: Order) -> Result<(), Fault> {
+    request(home, &Request::Order { name: named.name, order }).map(drop)
 }
 
 fn describe(rollout: &Rollout) -> String {

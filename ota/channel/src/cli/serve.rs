@@ -2,7 +2,7 @@
 use super::unwritable;
 use crate::server::Bound;
 use crate::server::config::Config;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use sund_ota::fault::Fault;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -10,13 +10,13 @@ use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The configuration; the channel's home is its directory.
-    #[arg(long, default_value = "channel.toml")]
-    config: PathBuf,
+    /// The configuration, `channel.toml` of the channel's directory without this; its directory is the channel's.
+    #[arg(long)]
+    config: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Fault> {
-    let config = Config::read(&arguments.config)?;
+pub(super) fn run(home: &Path, arguments: Arguments) -> Result<(), Fault> {
+    let config = Config::read(&arguments.config.unwrap_or_else(|| home.join("channel.toml")))?;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(unwritable)?;

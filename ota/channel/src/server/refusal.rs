@@ -69,3 +69,29 @@ pub fn later() -> u64 {
     let _ = aws_lc_rs::rand::fill(&mut drawn);
     RETRY_AFTER.start + u64::from(u16::from_be_bytes(drawn)) % (RETRY_AFTER.end - RETRY_AFTER.start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_turned_away_is_told_when_to_come_again_and_not_when_all_others_do() {
+        let told = || {
+            let fault = Fault::new("overloaded", Blame::Channel, "Too much to do.");
+            let response = Refusal::from(fault).into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            response.headers()[header::RETRY_AFTER].to_str().unwrap().parse::<u64>().unwrap()
+        };
+        let all: std::collections::BTreeSet<u64> = (0..100).map(|_| told()).collect();
+        assert!(all.len() > 10 && all.iter().all(|seconds| RETRY_AFTER.contains(seconds)), "{all:?}");
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_inside_is_not_told_outside() {
+        let fault = Fault::new("database-failed", Blame::Channel, "/srv/channel.db is full");
+        let response = Refusal::from(fault).into_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("/srv"));
+    }
+}
