@@ -196,6 +196,14 @@ macro_rules! words {
 }
 pub(crate) use words;
 
+/// An empty database that is gone with its connection.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut connection).unwrap();
+    connection
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

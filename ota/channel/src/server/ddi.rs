@@ -96,15 +96,8 @@ pub(super) async fn deployment(
     match action.status {
         Status::Taken => {}
         Status::Offered | Status::Silent if action.is_running => {
-            let take = move |c: &Connection| {
-                c.execute(
-                    "UPDATE action SET status = 'taken', changed_at = ?2 WHERE id = ?1 AND status IN ('offered', 'silent')",
-                    params![id, now()],
-                )
-                .map_err(failed)
-            };
             // It may have been taken back in between.
-            if server.database.write(take).await? == 0 {
+            if server.database.write(move |c| take(c, id)).await? == 0 {
                 return Err(Refusal::not_found());
             }
         }
@@ -112,6 +105,12 @@ pub(super) async fn deployment(
     }
     let deployment = action.deployment(&root(&server, &headers, &device));
     Ok(Json(DeploymentBase { id: id.to_string(), deployment }).into_response())
+}
+
+/// The box knows its action from now on. Gives how many actions that was: one or none.
+pub(super) fn take(c: &Connection, id: i64) -> Result<usize, Fault> {
+    let taken = "UPDATE action SET status = 'taken', changed_at = ?2 WHERE id = ?1 AND status IN ('offered', 'silent')";
+    c.execute(taken, params![id, now()]).map_err(failed)
 }
 
 /// `GET .../installedBase/{actionId}`
@@ -302,7 +301,7 @@ impl Action {
 
     /// What a device has to do next: leave something, else go on with the oldest that it has begun or may begin. A rollout that
     /// is paused lets nobody begin.
-    fn next(c: &Connection, device: i64) -> rusqlite::Result<Option<Self>> {
+    pub fn next(c: &Connection, device: i64) -> rusqlite::Result<Option<Self>> {
         c.prepare_cached(&format!(
             "{ACTION} WHERE a.device = ?1 AND (a.status IN ('canceling', 'taken')
                  OR (a.status IN ('offered', 'silent') AND r.status = 'running'))

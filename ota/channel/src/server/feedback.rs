@@ -87,7 +87,7 @@ async fn hear(
     Ok(StatusCode::OK.into_response())
 }
 
-fn keep(
+pub(super) fn keep(
     c: &Connection,
     device: &Device,
     id: i64,

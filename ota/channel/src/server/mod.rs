@@ -10,6 +10,8 @@ mod presence;
 mod range;
 mod refusal;
 mod repository;
+#[cfg(test)]
+mod walk;
 
 use crate::database::{Database, now};
 use crate::enrol::Lock;

@@ -66,7 +66,7 @@ impl Device {
         })
     }
 
-    fn by(c: &Connection, column: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<Option<Self>> {
+    pub(super) fn by(c: &Connection, column: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<Option<Self>> {
         c.prepare_cached(&format!("{COLUMNS} WHERE {column} = ?1"))?.query_row([value], Self::read).optional()
     }
 
