@@ -5,6 +5,7 @@ mod bundles;
 mod channel;
 mod conversation;
 mod deployment;
+mod documents;
 mod enrolment;
 mod goldens;
 mod goosebit;

@@ -2,5 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod database;
+pub mod enrol;
+pub mod fleet;
 pub mod hawkbit;
+mod hex;
+pub mod limits;
 pub mod repository;
+pub mod rollout;
+pub mod server;

@@ -1,61 +1,180 @@
-//! The program is killed at every one of its writing system calls while it publishes.
-use crate::region::{Region, TWO, text};
-use std::fs;
-use std::process::Command;
+//! SIGKILL at any moment: what a box was told is kept, what the rules say still holds.
+use crate::fixture::{Device, PLAIN, client, configure, list_states, new};
+use reqwest::{Method, StatusCode};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use sund_channel::rollout::orders::Order;
+use sund_channel::server::control::{Answer, Request, ask};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-/// What changes the disk, one after the other: `strace` counts the calls of each kind for itself.
-const WRITING: [&str; 5] = ["write", "fsync", "rename", "mkdir", "unlink,unlinkat,rmdir"];
+const KILLS: u64 = 20;
+const BOXES: usize = 12;
 
-#[test]
-fn killed_at_any_moment_of_approve_the_repository_is_the_old_or_the_new_one() {
-    let region = Region::new();
-    region.must(&["stop-all", "--reason", "a test"]);
-    region.sign("state-2", &TWO);
-    let kills = kill_at_each_call(&region, "state-2", || {
-        region.load().unwrap();
-    });
-    assert!(kills > 15, "killed only {kills} times");
-    assert_eq!(region.must(&["status"])["stopped"]["reason"], "a test");
+/// The real program, on a port of its own.
+struct Program {
+    child: Child,
+    port: u16,
 }
 
-#[test]
-fn killed_at_any_moment_of_a_rotation_boxes_of_the_old_and_of_the_new_root_go_on() {
-    let region = Region::new();
-    region.must(&["root", "rotate", "--online-keys"]);
-    region.must(&["root", "remove-key", "--person", "Carla Lund", "--with", "root-2"]);
-    region.sign("root-2", &["Anna Holm", "Bo Krog"]);
-    let kills = kill_at_each_call(&region, "root-2", || {
-        region.load().unwrap();
-    });
-    assert!(kills > 20, "killed only {kills} times");
-    assert_eq!(region.must(&["status"])["roles"][0]["version"], 2);
-}
-
-/// Kills `approve` at its 1st, 2nd, 3rd ... call of each kind until a run ends by itself; what is there then is asked each
-/// time. The same command, done again, has to end what was begun.
-fn kill_at_each_call(region: &Region, id: &str, holds: impl Fn()) -> u32 {
-    let (home, before) = (region.home(), region.path("before"));
-    assert!(Command::new("cp").arg("-a").arg(&home).arg(&before).status().unwrap().success());
-    let mut kills = 0;
-    for kind in WRITING {
-        fs::remove_dir_all(&home).unwrap();
-        assert!(Command::new("cp").arg("-a").arg(&before).arg(&home).status().unwrap().success());
-        for call in 1..1_000 {
-            let status = Command::new("strace")
-                .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={kind}")])
-                .args(["-e", &format!("inject={kind}:signal=KILL:when={call}")])
-                .arg(env!("CARGO_BIN_EXE_sund-channel"))
-                .args(["--json", "--home", text(&home), "approve", id])
-                .output()
-                .unwrap()
-                .status;
-            holds();
-            if status.success() || !home.join("proposals").join(id).exists() {
-                break;
-            }
-            kills += 1;
-        }
-        assert!(!home.join("proposals").join(id).exists(), "{kind}: never came to an end");
+impl Program {
+    fn start(home: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sund-channel"))
+            .args(["serve", "--config"])
+            .arg(home.join("channel.toml"))
+            .env("RUST_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let line = lines.find(|line| line.contains("serving")).expect("it does not serve");
+        let port = line.rsplit(':').next().unwrap().trim().parse().unwrap();
+        // Read on, so that the program never waits for its log.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, port }
     }
-    kills
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    /// A test that failed leaves no server behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A box that goes on until it was told that its success is known; whatever breaks, it asks again.
+async fn persist(device: Device, port: watch::Receiver<u16>) {
+    let mut taken = None;
+    loop {
+        let root = format!("https://localhost:{}/DEFAULT/controller/v1/{}", *port.borrow(), device.name);
+        match try_once(&device, &root, &mut taken).await {
+            Ok(true) => return,
+            Ok(false) | Err(_) => tokio::time::sleep(Duration::from_millis(15)).await,
+        }
+    }
+}
+
+/// `taken` is the action that the box works on: an answer that was lost is asked for again under its number.
+async fn try_once(device: &Device, root: &str, taken: &mut Option<String>) -> Result<bool, reqwest::Error> {
+    if taken.is_none() {
+        let base: Value = device.request(Method::GET, root).send().await?.json().await?;
+        let Some(link) = base["_links"]["deploymentBase"]["href"].as_str() else { return Ok(false) };
+        let deployment: Value = device.request(Method::GET, link).send().await?.json().await?;
+        *taken = deployment["id"].as_str().map(str::to_owned);
+    }
+    let Some(id) = taken else { return Ok(false) };
+    for (execution, finished) in [("proceeding", "none"), ("closed", "success")] {
+        let body = json!({ "status": { "execution": execution, "result": { "finished": finished } } });
+        let url = format!("{root}/deploymentBase/{id}/feedback");
+        let answer = device.request(Method::POST, &url).json(&body).send().await?;
+        if answer.status() != StatusCode::OK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_survives_kills_at_any_moment() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    list_states(home, 1, &["north-1"]);
+    configure(home, PLAIN);
+    let mut program = Program::start(home);
+    let (moved, port) = watch::channel(program.port);
+    let mut boxes = JoinSet::new();
+    for n in 0..BOXES {
+        let name = format!("box-{n}");
+        let ring = if n < 2 { "canary" } else { "rest" };
+        let attributes = [("ring".to_owned(), ring.to_owned())].into();
+        let Answer::Secret(token) = ask(home, &Request::Token { name: name.clone(), attributes }).await.unwrap() else {
+            panic!()
+        };
+        let device = Device { name, root: String::new(), client: client(home, None), token: Some(token) };
+        boxes.spawn(persist(device, port.clone()));
+    }
+    ask(home, &Request::NewRollout(new("r1", "north-1", &["ring=canary", "100%"]))).await.unwrap();
+    ask(home, &Request::Order { name: "r1".into(), order: Order::Start }).await.unwrap();
+    for kill in 0..KILLS {
+        // At moments that have nothing to do with what the server does: spread over 5 to 300 ms by a prime step.
+        tokio::time::sleep(Duration::from_millis(5 + kill * 97 % 296)).await;
+        program.kill();
+        program = Program::start(home);
+        moved.send_replace(program.port);
+    }
+    let ended = tokio::time::timeout(Duration::from_mins(1), async { while boxes.join_next().await.is_some() {} });
+    ended.await.expect("boxes are stuck");
+    let Answer::Rollouts(rollouts) = ask(home, &Request::Rollouts { name: None }).await.unwrap() else { panic!() };
+    let done: i64 = rollouts[0].waves.iter().map(|wave| wave.boxes["finished"]).sum();
+    assert_eq!(done, BOXES as i64, "every success that a box was told of is there: {rollouts:#?}");
+    program.kill();
+    let database = Connection::open(home.join("channel.db")).unwrap();
+    let number = |sql: &str| database.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("SELECT count(*) FROM action"), BOXES as i64, "one action for each box");
+    let order = "SELECT (SELECT max(changed_at) FROM action WHERE wave = 0) <= (SELECT min(offered_at) FROM action WHERE wave = 1)";
+    assert_eq!(number(order), 1, "the second wave began before the canaries were through");
+    assert_eq!(number("SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
+}
+
+#[test]
+fn two_servers_do_not_share_a_home_and_a_terminated_one_drains() {
+    let home = tempfile::tempdir().unwrap();
+    configure(home.path(), PLAIN);
+    let mut first = Program::start(home.path());
+    let second = Command::new(env!("CARGO_BIN_EXE_sund-channel"))
+        .args(["serve", "--config"])
+        .arg(home.path().join("channel.toml"))
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another server runs on this home"));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&first.child), rustix::process::Signal::TERM)
+        .unwrap();
+    assert_eq!(first.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_command_line_speaks_to_the_server_that_runs() {
+    let home = tempfile::tempdir().unwrap();
+    list_states(home.path(), 1, &["north-1"]);
+    configure(home.path(), PLAIN);
+    let sund = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sund-channel"))
+            .args(arguments)
+            .env("SUND_CHANNEL_HOME", home.path())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, said) = sund(&["fleet"]);
+    assert!(code == 69 && said.contains("is `sund-channel serve` running"), "{said}");
+    let program = Program::start(home.path());
+    let (_, code, _) = sund(&["enrol", "new", "--name", "odense-1", "--attribute", "site=odense"]);
+    assert_eq!(code.trim().len(), 23, "{code}");
+    let (_, token, _) = sund(&["enrol", "token", "--name", "vejle-1", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&token).unwrap()["token"].as_str().unwrap().len(), 64);
+    let new = ["rollout", "new", "r1", "--state", "north-1", "--group", "site=odense", "--group", "100%"];
+    assert_eq!(sund(&new).0, 0);
+    assert_eq!(sund(&["rollout", "start", "r1"]).0, 0);
+    let (_, status, _) = sund(&["rollout", "status", "--json"]);
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!((&status[0]["name"], &status[0]["status"]), (&json!("r1"), &json!("running")));
+    let (_, fleet, _) = sund(&["fleet", "vejle", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&fleet).unwrap()["devices"][0]["name"], "vejle-1");
+    let (code, _, said) = sund(&["rollout", "resume", "r1"]);
+    assert!(code == 64 && said.contains("rollout-order"), "{said}");
+    assert_eq!(sund(&["rollout", "stop", "--all"]).1, "stopped: 1\n");
+    program.kill();
 }

@@ -1,11 +1,19 @@
 //! The central side, against real devices, real servers and other people's software.
 mod copies;
 mod crash;
+mod ddi;
 mod documents;
+mod enrol;
+mod fixture;
 mod hawkbit;
 mod interop;
+mod page;
+mod people;
+mod power_cut;
 mod publishing;
 mod region;
+mod repository;
+mod rollouts;
 mod rotation;
 mod signatures;
 mod taking_back;

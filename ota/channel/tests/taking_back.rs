@@ -2,7 +2,8 @@
 use crate::region::{Region, TWO, block_on};
 use serde_json::{Value, json};
 use sund_ota::descriptor::Descriptor;
-use sund_ota::documents::{Stop, Suspensions};
+use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspensions};
+use sund_ota::limits::MAX_STATE;
 
 const MODEL: &str = "models/sund/positive-values-1.0.0.sund";
 
@@ -32,7 +33,7 @@ fn all_rollouts_stop_and_go_on() {
     let region = Region::new();
     region.must(&["stop-all", "--reason", "wrong patients in the north"]);
     region.publish("state-2", &TWO);
-    let stop = Stop::parse(&target(&region, "state/stop.json")).unwrap();
+    let stop = Stop::parse(&target(&region, STOP)).unwrap();
     assert_eq!(stop.reason, "wrong patients in the north");
     assert_eq!(region.run(&["stop-all", "--reason", "again"]).refusal(), "nothing-to-do");
     region.must(&["go-on"]);
@@ -46,20 +47,18 @@ fn a_suspension_names_package_and_version_and_is_taken_back() {
     region.must(&["suspend", "brain", "--version", "1.0.2", "--reason", "drift"]);
     region.must(&["suspend", "lung", "--reason", "recall by the vendor", "--with", "state-2"]);
     region.publish("state-2", &TWO);
-    let suspensions = Suspensions::parse(&target(&region, "state/suspensions.json")).unwrap();
+    let suspensions = Suspensions::parse(&target(&region, SUSPENSIONS)).unwrap();
     assert_eq!(suspensions.of("brain", "1.0.2").map(|it| it.reason.as_str()), Some("drift"));
     assert!(suspensions.of("brain", "1.0.3").is_none());
     assert!(suspensions.of("lung", "7.0.0").is_some());
     region.must(&["resume", "lung"]);
     region.publish("state-3", &TWO);
-    let suspensions = Suspensions::parse(&target(&region, "state/suspensions.json")).unwrap();
+    let suspensions = Suspensions::parse(&target(&region, SUSPENSIONS)).unwrap();
     assert!(suspensions.of("lung", "7.0.0").is_none() && suspensions.of("brain", "1.0.2").is_some());
 }
 
-/// The bytes of a small target in the store.
+/// The bytes of a small target, as a box reads it.
 fn target(region: &Region, name: &str) -> Vec<u8> {
-    let status = region.must(&["status"]);
-    let sha256 = status["targets"][name]["sha256"].as_str().unwrap().to_owned();
-    let (directory, file) = name.rsplit_once('/').unwrap();
-    std::fs::read(region.home().join(format!("repository/targets/{directory}/{sha256}.{file}"))).unwrap()
+    let read = block_on(region.load().unwrap().document(name, MAX_STATE)).unwrap();
+    read.unwrap().get().clone()
 }

@@ -59,9 +59,25 @@ pub struct Deployment {
     /// `available` or `unavailable`, where the action has a maintenance window.
     #[serde(rename = "maintenanceWindow", default, skip_serializing_if = "Option::is_none")]
     pub maintenance_window: Option<String>,
+    /// When the device may install and reboot, in its own local time. An addition of ours: hawkBit knows no time zone of a device.
+    #[serde(rename = "sundMaintenance", default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// Software modules.
     #[serde(default)]
     pub chunks: Vec<Chunk>,
+}
+
+/// When a device may install and reboot, in its own local time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// `HH:MM`.
+    pub from: String,
+    /// `HH:MM`, not itself in the window; earlier than `from` where the window passes midnight.
+    pub until: String,
+    /// `mon` to `sun`, the days on which the window opens; empty: every day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub days: Vec<String>,
 }
 
 /// How the server wants a step handled.

@@ -33,7 +33,10 @@ impl From<Exit> for ExitCode {
 impl From<&Fault> for Exit {
     fn from(fault: &Fault) -> Self {
         match (fault.code.as_ref(), fault.blame) {
-            ("origin-unreachable" | "origin-failed", _) => Exit::Unavailable,
+            (
+                "origin-unreachable" | "origin-failed" | "server-away" | "port-unavailable" | "control-unavailable",
+                _,
+            ) => Exit::Unavailable,
             (_, Blame::Configuration) => Exit::Usage,
             (_, Blame::Region | Blame::Package | Blame::Channel | Blame::Agent) => Exit::Data,
             (_, Blame::Box) => Exit::Io,

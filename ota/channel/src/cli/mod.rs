@@ -1,21 +1,26 @@
 //! The command line of `sund-channel`.
+mod enrol;
 mod exit;
+mod fleet;
 mod hawkbit;
 mod keys;
 mod proposals;
 mod publish;
+mod rollout;
 mod root;
+mod serve;
 mod standing;
 mod switches;
 
 pub use exit::Exit;
 
 use crate::repository::{Home, Proposal, describe};
+use crate::server::control::{self, Request, ask};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
 
 /// The central side of the signed channel.
@@ -84,6 +89,18 @@ enum Command {
     Mirror(standing::Mirror),
     /// Publishes and rolls out through an Eclipse hawkBit, which then serves the devices.
     Hawkbit(hawkbit::HawkbitCommand),
+    /// Serves devices and people as the configuration says, until SIGTERM.
+    Serve(serve::Arguments),
+    /// Rollouts: make, start, pause, resume, stop, retry, look.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+    /// Which box runs what.
+    Fleet(fleet::Arguments),
+    /// Makes boxes known to the channel.
+    #[command(subcommand)]
+    Enrol(enrol::Command),
+    /// Reads a password from standard input and prints its hash for `channel.toml`.
+    Password,
 }
 
 /// What a command has to say: lines for people, JSON for scripts, an exit code.
@@ -98,6 +115,11 @@ impl Answer {
         Self { lines, json: serde_json::to_value(json).unwrap_or_default(), exit: Exit::Ok }
     }
 
+    /// Nothing more: the command has printed what it had to say.
+    fn printed() -> Self {
+        Self { lines: Vec::new(), json: Value::Null, exit: Exit::Ok }
+    }
+
     pub(crate) fn exits(self, exit: Exit) -> Self {
         Self { exit, ..self }
     }
@@ -106,11 +128,13 @@ impl Answer {
 /// Runs a command.
 pub fn run(arguments: Arguments) -> Exit {
     let Arguments { home, json, command } = arguments;
-    match answer(home, command) {
+    match answer(home, json, command) {
         Ok(answer) => {
             let text = if json { format!("{:#}", answer.json) } else { answer.lines.join("\n") };
-            // Standard output may be closed; there is nobody to tell then.
-            let _ = writeln!(std::io::stdout(), "{text}");
+            if !answer.json.is_null() {
+                // Standard output may be closed; there is nobody to tell then.
+                let _ = writeln!(std::io::stdout(), "{text}");
+            }
             answer.exit
         }
         Err(fault) => {
@@ -123,7 +147,7 @@ pub fn run(arguments: Arguments) -> Exit {
     }
 }
 
-fn answer(directory: PathBuf, command: Command) -> Result<Answer, Fault> {
+fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fault> {
     let home = || Home::open(&directory);
     match command {
         Command::Init { directory } => {
@@ -153,6 +177,11 @@ fn answer(directory: PathBuf, command: Command) -> Result<Answer, Fault> {
         Command::Bundle(bundle) => standing::bundle(&home()?, &bundle),
         Command::Mirror(mirror) => runtime()?.block_on(standing::mirror(&mirror)),
         Command::Hawkbit(command) => runtime()?.block_on(hawkbit::run(&directory, command)),
+        Command::Serve(arguments) => serve::run(&directory, arguments).map(|()| Answer::printed()),
+        Command::Rollout(command) => rollout::run(&directory, json, command).map(|()| Answer::printed()),
+        Command::Fleet(arguments) => fleet::run(&directory, json, arguments).map(|()| Answer::printed()),
+        Command::Enrol(command) => enrol::run(&directory, json, command).map(|()| Answer::printed()),
+        Command::Password => password().map(|()| Answer::printed()),
     }
 }
 
@@ -182,4 +211,39 @@ pub(crate) fn proposed(proposal: &Proposal, more: Value) -> Result<Answer, Fault
         json.extend(more);
     }
     Ok(Answer::new(lines, json))
+}
+
+fn password() -> Result<(), Fault> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(unwritable)?;
+    print(&crate::fleet::hash_password(line.trim_end_matches(['\r', '\n']))?)
+}
+
+/// One question to the server of a home.
+fn request(home: &Path, request: &Request) -> Result<control::Answer, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unwritable)?;
+    runtime.block_on(ask(home, request))
+}
+
+/// Data goes to standard output.
+fn print(text: &str) -> Result<(), Fault> {
+    writeln!(std::io::stdout(), "{text}").map_err(unwritable)
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Fault> {
+    print(&serde_json::to_string_pretty(value).map_err(unwritable)?)
+}
+
+fn unwritable(error: impl std::fmt::Display) -> Fault {
+    Fault::new("io-failed", Blame::Channel, error.to_string())
+}
+
+fn unexpected() -> Fault {
+    Fault::new("server-answer", Blame::Channel, "The server answered something else: is it of another version?")
+}
+
+/// `key=value`, as often as it is given.
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("an attribute is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }

@@ -1,0 +1,71 @@
+//! `sund-channel enrol …`
+use super::{attribute, print, print_json, request, unexpected};
+use crate::rollout::filter::Attributes;
+use crate::server::control::{Answer, Request};
+use clap::Subcommand;
+use std::path::Path;
+use sund_ota::fault::Fault;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Gives a one-time code, by which a box gets its certificate.
+    New {
+        #[command(flatten)]
+        about: About,
+        /// Hours until the code expires.
+        #[arg(long, default_value_t = 72)]
+        hours: u32,
+    },
+    /// Gives a target token, for a box that cannot hold a certificate.
+    Token {
+        #[command(flatten)]
+        about: About,
+    },
+    /// Shuts a box out: its certificate and its token are worth nothing.
+    Block(Named),
+    /// Lets it in again.
+    Unblock(Named),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct About {
+    /// Name of the box.
+    #[arg(long)]
+    name: String,
+    /// What it is, for the groups of rollouts: `--attribute site=odense`.
+    #[arg(long = "attribute", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Named {
+    /// Name of the box.
+    #[arg(long)]
+    name: String,
+}
+
+pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault> {
+    match command {
+        Command::New { about, hours } => {
+            let attributes: Attributes = about.attributes.into_iter().collect();
+            let asked = Request::Enrol { name: about.name.clone(), attributes, hours };
+            secret(home, &asked, "code", &about.name, json)
+        }
+        Command::Token { about } => {
+            let attributes: Attributes = about.attributes.into_iter().collect();
+            let asked = Request::Token { name: about.name.clone(), attributes };
+            secret(home, &asked, "token", &about.name, json)
+        }
+        Command::Block(named) => block(home, named, true),
+        Command::Unblock(named) => block(home, named, false),
+    }
+}
+
+fn block(home: &Path, named: Named, blocked: bool) -> Result<(), Fault> {
+    request(home, &Request::Block { name: named.name, blocked }).map(drop)
+}
+
+fn secret(home: &Path, asked: &Request, kind: &str, name: &str, json: bool) -> Result<(), Fault> {
+    let Answer::Secret(secret) = request(home, asked)? else { return Err(unexpected()) };
+    if json { print_json(&serde_json::json!({ "name": name, kind: secret })) } else { print(&secret) }
+}

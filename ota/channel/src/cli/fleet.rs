@@ -1,0 +1,39 @@
+//! `sund-channel fleet`
+use super::{print, print_json, request, unexpected};
+use crate::server::control::{Answer, Request};
+use std::path::Path;
+use sund_ota::fault::Fault;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Boxes whose name, attributes or state contain this.
+    search: Option<String>,
+    /// Page of the list, from 0.
+    #[arg(long, default_value_t = 0)]
+    page: u32,
+}
+
+pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), Fault> {
+    let Arguments { search, page } = arguments;
+    let Answer::Overview(overview) = request(home, &Request::Overview)? else { return Err(unexpected()) };
+    let search = search.unwrap_or_default();
+    let Answer::Devices(devices, matching) = request(home, &Request::Devices { search, page })? else {
+        return Err(unexpected());
+    };
+    if json {
+        return print_json(&serde_json::json!({ "overview": overview, "devices": devices, "matching": matching }));
+    }
+    print(&format!("{} boxes, {} reachable", overview.devices, overview.reachable))?;
+    for (state, count) in &overview.installed {
+        print(&format!("  {count} on {}", state.as_deref().unwrap_or("nothing yet")))?;
+    }
+    for device in &devices {
+        let doing = device.doing.as_ref().map(|(rollout, status)| format!(", {rollout}: {}", status.word()));
+        let installed = device.installed.as_deref().unwrap_or("nothing yet");
+        print(&format!("{}  {installed}{}", device.name, doing.unwrap_or_default()))?;
+    }
+    if (devices.len() as i64) < matching {
+        print(&format!("{} of {matching} are shown; --page shows more", devices.len()))?;
+    }
+    Ok(())
+}

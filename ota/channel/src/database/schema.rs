@@ -1,0 +1,103 @@
+//! The tables, one step for each format. A step that was released is never changed: the next one follows it.
+use rusqlite::Connection;
+
+const STEPS: [&str; 1] = [FIRST];
+
+const FIRST: &str = "
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    token BLOB,
+    attributes TEXT NOT NULL DEFAULT '{}',
+    reported TEXT NOT NULL DEFAULT '{}',
+    reported_at INTEGER,
+    blocked INTEGER NOT NULL DEFAULT 0,
+    enrolled_at INTEGER NOT NULL,
+    certificate_until INTEGER,
+    seen_at INTEGER,
+    installed INTEGER,
+    installed_state TEXT
+) STRICT;
+CREATE UNIQUE INDEX device_token ON device (token) WHERE token IS NOT NULL;
+CREATE TABLE code (
+    hash BLOB PRIMARY KEY,
+    device INTEGER NOT NULL REFERENCES device (id),
+    expires_at INTEGER NOT NULL,
+    key BLOB
+) STRICT;
+CREATE TABLE rollout (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    length INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT,
+    created_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    approved_by TEXT,
+    started_at INTEGER,
+    sequence INTEGER,
+    silence_hours INTEGER NOT NULL,
+    maintenance TEXT,
+    confirm INTEGER NOT NULL
+) STRICT;
+CREATE TABLE wave (
+    rollout INTEGER NOT NULL REFERENCES rollout (id),
+    position INTEGER NOT NULL,
+    filter TEXT NOT NULL,
+    success INTEGER NOT NULL,
+    error INTEGER NOT NULL,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    begun_at INTEGER,
+    PRIMARY KEY (rollout, position)
+) STRICT;
+CREATE TABLE action (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    rollout INTEGER NOT NULL REFERENCES rollout (id),
+    wave INTEGER NOT NULL,
+    device INTEGER NOT NULL REFERENCES device (id),
+    status TEXT NOT NULL,
+    current INTEGER NOT NULL DEFAULT 1,
+    confirmed INTEGER NOT NULL DEFAULT 0,
+    offered_at INTEGER,
+    changed_at INTEGER NOT NULL,
+    done INTEGER,
+    total INTEGER,
+    reason TEXT
+) STRICT;
+CREATE INDEX action_of_device ON action (device, status);
+CREATE INDEX action_of_wave ON action (rollout, wave, status) WHERE current = 1;
+CREATE INDEX action_failed ON action (changed_at) WHERE current = 1 AND status IN ('failed', 'silent');
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    action INTEGER NOT NULL REFERENCES action (id),
+    at INTEGER NOT NULL,
+    execution TEXT NOT NULL,
+    finished TEXT NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE INDEX message_of_action ON message (action, id);
+CREATE TABLE act (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    what TEXT NOT NULL,
+    subject TEXT NOT NULL
+) STRICT;
+";
+
+/// Brings a database to the newest format. One from a newer server is an error, and nothing of it is touched.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
+    let text = |error: rusqlite::Error| error.to_string();
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(text)?;
+    let format: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(text)?;
+    let Some(missing) = STEPS.get(format as usize..) else {
+        return Err(format!("it has format {format}, and this server knows {}: use a newer server", STEPS.len()));
+    };
+    for step in missing {
+        transaction.execute_batch(step).map_err(text)?;
+    }
+    transaction.pragma_update(None, "user_version", STEPS.len() as u32).map_err(text)?;
+    transaction.commit().map_err(text)
+}

@@ -1,0 +1,183 @@
+//! The channel's own certificate authority: for devices, and for the server where it was given no certificate.
+//!
+//! It stands for "this box was enrolled" and for nothing else: what may run on a box, the region signs.
+use crate::limits::enrol::{CERTIFICATE_DAYS, MAX_REQUEST};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use sund_ota::fault::{Blame, Fault};
+
+const DAY: u64 = 24 * 60 * 60;
+/// Life of the authority, in days: as long as a box stands in a rack.
+const AUTHORITY_DAYS: u64 = 3650;
+
+/// The authority, with its key.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    certificate: CertificateDer<'static>,
+}
+
+/// A certificate for a device.
+pub struct Issued {
+    /// The certificate, PEM.
+    pub pem: String,
+    /// When it expires, in milliseconds since 1970.
+    pub until: i64,
+}
+
+impl Authority {
+    /// The authority of a channel's home (`ca/`); made where there is none yet.
+    pub fn open(home: &Path) -> Result<Self, Fault> {
+        let folder = home.join("ca");
+        let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+        if !key.exists() {
+            make(&folder, &certificate, &key).map_err(|why| unusable(&folder, &why))?;
+        }
+        let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| unusable(path, &error.to_string()));
+        let pem = read(&certificate)?;
+        let pair = KeyPair::from_pem(&read(&key)?).map_err(|error| unusable(&key, &error.to_string()))?;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| unusable(&certificate, &error.to_string()))?;
+        let issuer =
+            Issuer::from_ca_cert_der(&der, pair).map_err(|error| unusable(&certificate, &error.to_string()))?;
+        Ok(Self { issuer, pem, certificate: der })
+    }
+
+    /// Its certificate, PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Reads a request: its own signature holds, and its key is of a kind that we take.
+    pub fn request(pem: &str) -> Result<Request, Fault> {
+        let refuse =
+            |why: &str| Fault::new("enrol-request", Blame::Box, format!("The certificate request is refused: {why}."));
+        if pem.len() > MAX_REQUEST {
+            return Err(refuse("it is too long"));
+        }
+        let request = CertificateSigningRequestParams::from_pem(pem).map_err(|error| refuse(&error.to_string()))?;
+        let kinds = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
+        if !kinds.contains(&request.public_key.algorithm()) {
+            return Err(refuse("its key is neither P-256 nor P-384 nor Ed25519"));
+        }
+        Ok(Request(request))
+    }
+
+    /// A client certificate. The name is ours to say: whatever else the request asks for is not taken.
+    pub fn issue(&self, request: &Request, name: &str, at: i64) -> Result<Issued, Fault> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = self.sign(params, &request.0.public_key, at, CERTIFICATE_DAYS)?;
+        Ok(Issued { pem: certificate.pem(), until: at + (CERTIFICATE_DAYS * DAY * 1000) as i64 })
+    }
+
+    /// A server certificate and its key, PEM, for `names`.
+    pub fn issue_server(&self, names: &[String], at: i64) -> Result<(String, String), Fault> {
+        let refused = |error: rcgen::Error| {
+            Fault::new("server-names", Blame::Configuration, format!("No certificate for {names:?}: {error}."))
+        };
+        let pair = KeyPair::generate().map_err(refused)?;
+        let mut params = CertificateParams::new(names.to_vec()).map_err(refused)?;
+        params.distinguished_name = named(names.first().map_or("sund-channel", String::as_str));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = self.sign(params, &pair, at, 365)?;
+        Ok((certificate.pem(), pair.serialize_pem()))
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        key: &impl rcgen::PublicKeyData,
+        at: i64,
+        days: u64,
+    ) -> Result<Certificate, Fault> {
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        lifetime(&mut params, (at / 1000).unsigned_abs(), days).map_err(|why| failed(&why))?;
+        params.signed_by(key, &self.issuer).map_err(|error| failed(&error.to_string()))
+    }
+}
+
+/// A certificate request whose signature held.
+pub struct Request(CertificateSigningRequestParams);
+
+impl Request {
+    /// SHA-256 of its public key.
+    pub fn key(&self) -> Vec<u8> {
+        use rcgen::PublicKeyData;
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.0.public_key.der_bytes()).as_ref().to_vec()
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+/// From an hour ago, for boxes whose clock is behind, for so many days; with a random serial number.
+fn lifetime(params: &mut CertificateParams, now: u64, days: u64) -> Result<(), String> {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + Duration::from_secs(now.saturating_sub(3600));
+    params.not_after = epoch + Duration::from_secs(now + days * DAY);
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|error| error.to_string())?;
+    serial[0] &= 0x7f; // RFC 5280 4.1.2.2: a positive number
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    Ok(())
+}
+
+fn make(folder: &Path, certificate: &Path, key: &Path) -> Result<(), String> {
+    let text = |error: rcgen::Error| error.to_string();
+    let pair = KeyPair::generate().map_err(text)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named("Sund channel devices");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    lifetime(&mut params, (crate::database::now() / 1000).unsigned_abs(), AUTHORITY_DAYS)?;
+    let signed = params.self_signed(&pair).map_err(text)?;
+    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    write(certificate, signed.pem().as_bytes(), 0o644)?;
+    // Last: where there is a key there is a certificate.
+    write(key, pair.serialize_pem().as_bytes(), 0o600)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {
+    let new = path.with_extension("new");
+    let put = || {
+        // What a crash left of an earlier try may have another mode.
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    put().map_err(|error: std::io::Error| format!("{} cannot be written: {error}", path.display()))
+}
+
+fn unusable(path: &Path, why: &str) -> Fault {
+    Fault::new("authority-unusable", Blame::Channel, format!("The channel's own authority, {}: {why}.", path.display()))
+}
+
+fn failed(why: &str) -> Fault {
+    Fault::new("authority-failed", Blame::Channel, format!("A certificate cannot be made: {why}."))
+}

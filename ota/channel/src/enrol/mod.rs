@@ -1,0 +1,215 @@
+//! Enrolment: a one-time code makes a box known and gives it a client certificate; the certificate renews itself.
+pub mod authority;
+mod lock;
+
+pub use lock::Lock;
+pub(crate) use lock::network;
+
+use crate::database::{failed, record};
+use crate::limits::device::{MAX_ATTRIBUTES, MAX_DEVICES, MAX_KEY, MAX_NAME, MAX_VALUE};
+use crate::limits::enrol::MAX_CODE_HOURS;
+use crate::rollout::filter::Attributes;
+use authority::{Authority, Issued, Request};
+use aws_lc_rs::digest::{SHA256, digest};
+use rusqlite::{Connection, OptionalExtension, params};
+use sund_ota::fault::{Blame, Fault};
+
+/// Letters and digits that nobody mistakes for one another on a printed sheet (Crockford's base 32).
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A code for a box: 100 random bits, to be read out or typed once.
+pub fn new_code() -> Result<String, Fault> {
+    let symbols = random::<20>()?.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
+    let groups: Vec<String> = symbols.chunks(5).map(|group| group.iter().collect()).collect();
+    Ok(groups.join("-"))
+}
+
+/// A target token: 256 random bits.
+pub fn new_token() -> Result<String, Fault> {
+    Ok(crate::hex::hex(&random::<32>()?))
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Fault> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Fault::new("no-randomness", Blame::Channel, "The system gives no randomness."))?;
+    Ok(bytes)
+}
+
+/// What is kept of a code or a token: whoever reads the database has neither.
+pub fn hash(secret: &str) -> Vec<u8> {
+    digest(&SHA256, secret.as_bytes()).as_ref().to_vec()
+}
+
+/// A code as a person types it: in small letters, with spaces, with O for 0.
+fn plain(code: &str) -> String {
+    let letters =
+        code.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).map(|c| match c.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            c => c,
+        });
+    letters.collect()
+}
+
+/// Checks the name of a box: it is its `controllerId`, and stands in URLs.
+pub fn check_name(name: &str) -> Result<(), Fault> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(is_plain) && !name.starts_with('.') {
+        return Ok(());
+    }
+    let reason = format!(
+        "A box's name has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores, and begins with no dot."
+    );
+    Err(Fault::new("device-name", Blame::Configuration, reason))
+}
+
+/// Checks attributes.
+pub fn check_attributes(attributes: &Attributes) -> Result<(), Fault> {
+    let fits = |(key, value): (&String, &String)| !key.is_empty() && key.len() <= MAX_KEY && value.len() <= MAX_VALUE;
+    if attributes.len() <= MAX_ATTRIBUTES && attributes.iter().all(fits) {
+        return Ok(());
+    }
+    let reason = format!("At most {MAX_ATTRIBUTES} attributes, names of {MAX_KEY} bytes and values of {MAX_VALUE}.");
+    Err(Fault::new("device-attributes", Blame::Box, reason))
+}
+
+/// Attributes as the database keeps them.
+pub(crate) fn attributes(text: &str) -> Attributes {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Makes a box known (or takes a new code for a known one) and keeps the code's hash.
+pub fn expect(
+    c: &Connection,
+    name: &str,
+    given: &Attributes,
+    code: &str,
+    hours: u32,
+    who: &str,
+    at: i64,
+) -> Result<(), Fault> {
+    if !(1..=MAX_CODE_HOURS).contains(&hours) {
+        let reason = format!("A code lives 1 to {MAX_CODE_HOURS} hours.");
+        return Err(Fault::new("enrol-hours", Blame::Configuration, reason));
+    }
+    let device = make_known(c, name, given, at)?;
+    let until = at + i64::from(hours) * 60 * 60 * 1000;
+    let write = || {
+        // A newer code for the same box makes the older one void.
+        c.execute("DELETE FROM code WHERE device = ?1 OR expires_at < ?2", params![device, at])?;
+        c.execute(
+            "INSERT INTO code (hash, device, expires_at) VALUES (?1, ?2, ?3)",
+            params![hash(&plain(code)), device, until],
+        )
+    };
+    write().map_err(failed)?;
+    record(c, who, "enrol new", name)
+}
+
+/// Makes a box known and keeps the hash of its target token.
+pub fn give_token(
+    c: &Connection,
+    name: &str,
+    given: &Attributes,
+    token: &str,
+    who: &str,
+    at: i64,
+) -> Result<(), Fault> {
+    let device = make_known(c, name, given, at)?;
+    c.execute("UPDATE device SET token = ?2 WHERE id = ?1", params![device, hash(token)]).map_err(failed)?;
+    record(c, who, "enrol token", name)
+}
+
+/// Shuts a box out, or lets it in again.
+pub fn block(c: &Connection, name: &str, is_blocked: bool, who: &str) -> Result<(), Fault> {
+    let rows =
+        c.execute("UPDATE device SET blocked = ?2 WHERE name = ?1", params![name, is_blocked]).map_err(failed)?;
+    if rows == 0 {
+        return Err(Fault::new("device-unknown", Blame::Configuration, format!("There is no box `{name}`.")));
+    }
+    record(c, who, if is_blocked { "enrol block" } else { "enrol unblock" }, name)
+}
+
+fn make_known(c: &Connection, name: &str, given: &Attributes, at: i64) -> Result<i64, Fault> {
+    check_name(name)?;
+    check_attributes(given)?;
+    let all: i64 = c.query_row("SELECT count(*) FROM device", [], |r| r.get(0)).map_err(failed)?;
+    if all as u64 >= MAX_DEVICES {
+        return Err(Fault::new(
+            "too-many-devices",
+            Blame::Configuration,
+            format!("There are {MAX_DEVICES} boxes already."),
+        ));
+    }
+    let text = serde_json::to_string(given).map_err(failed)?;
+    c.query_row(
+        "INSERT INTO device (name, attributes, enrolled_at) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name) DO UPDATE SET attributes = CASE ?2 WHEN '{}' THEN attributes ELSE ?2 END RETURNING id",
+        params![name, text, at],
+        |r| r.get(0),
+    )
+    .map_err(failed)
+}
+
+/// Trades a code for a certificate. A code works once: for one key. The same key may ask again while the code lives, since an
+/// answer can be lost on its way.
+pub fn enrol(
+    c: &Connection,
+    authority: &Authority,
+    code: &str,
+    request: &Request,
+    at: i64,
+) -> Result<(String, Issued), Fault> {
+    let row = "SELECT c.device, d.name, c.key FROM code c JOIN device d ON d.id = c.device
+               WHERE c.hash = ?1 AND c.expires_at >= ?2 AND d.blocked = 0";
+    let found = c
+        .query_row(row, params![hash(&plain(code)), at], |r| {
+            Ok((r.get::<_, i64>(0)?, r.get::<_, String>(1)?, r.get::<_, Option<Vec<u8>>>(2)?))
+        })
+        .optional()
+        .map_err(failed)?;
+    let wrong = || {
+        Fault::new(
+            "enrol-code",
+            Blame::Box,
+            "The code is unknown, used or expired: ask the channel's operator for a new one.",
+        )
+    };
+    let (device, name, used) = found.ok_or_else(wrong)?;
+    if used.is_some_and(|key| key != request.key()) {
+        return Err(wrong());
+    }
+    c.execute("UPDATE code SET key = ?2 WHERE device = ?1", params![device, request.key()]).map_err(failed)?;
+    let issued = certify(c, authority, &name, request, at)?;
+    record(c, &name, "enrolled", &name)?;
+    Ok((name, issued))
+}
+
+/// A new certificate for a box that has one.
+pub fn certify(c: &Connection, authority: &Authority, name: &str, request: &Request, at: i64) -> Result<Issued, Fault> {
+    let issued = authority.issue(request, name, at)?;
+    let until = "UPDATE device SET certificate_until = ?2 WHERE name = ?1";
+    c.execute(until, params![name, issued.until]).map_err(failed)?;
+    Ok(issued)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_may_be_typed_as_people_type() {
+        let code = new_code().unwrap();
+        assert_eq!((code.len(), plain(&code).len()), (23, 20));
+        assert_eq!(plain("o1L-abc de"), "011ABCDE");
+    }
+
+    #[test]
+    fn a_name_that_would_mean_something_in_a_url_is_refused() {
+        for name in ["", ".", "..", "a/b", "a b", "a%2f", "å", &"a".repeat(65)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+        assert!(check_name("odense-01.sund").is_ok());
+    }
+}

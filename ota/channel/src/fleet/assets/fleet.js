@@ -1,0 +1,238 @@
+// Reads the fleet whenever the server says that something changed, and draws it.
+import { ago, chip, count, el, keyed, mark, say, tick, tone, word } from "./page.js";
+import { question, rolloutItem } from "./rollout.js";
+
+const $ = (id) => document.getElementById(id);
+const plain = (state) => state?.replace(/^state\//, "").replace(/\.json$/, "") ?? "Nothing yet";
+let fleet = null;
+let boxes = null;
+let role = "viewer";
+let page = 0;
+let lost = false;
+
+function draw() {
+  drawBand();
+  if (!fleet) return;
+  keyed($("rollout-list"), fleet.rollouts.length ? fleet.rollouts.map((rollout) => ({ rollout, role })) : [{}], ({ rollout }) => rollout?.name ?? "none",
+    ({ rollout }) => (rollout ? rolloutItem(order) : el("li", { class: "panel none" }, "No rollout yet. Make one with sund-channel rollout new.")));
+  drawShare();
+  drawFailures();
+  if (boxes) drawBoxes();
+}
+
+function drawBand() {
+  const paused = fleet?.rollouts.filter((rollout) => rollout.status === "paused") ?? [];
+  const running = fleet?.rollouts.filter((rollout) => rollout.status === "running") ?? [];
+  const waiting = fleet?.rollouts.filter((rollout) => rollout.status === "waiting-for-approval") ?? [];
+  const [tone, state, text] =
+    lost ? ["bad", "No connection", "The channel does not answer; trying again. What is shown may be old."]
+    : !fleet ? ["idle", "Connecting", ""]
+    : paused.length ? ["warn", "Paused", `${paused[0].name}: ${paused[0].reason ?? ""}`]
+    : waiting.length ? ["warn", "Waits for an approver", waiting.map((rollout) => rollout.name).join(", ")]
+    : running.length ? ["sea", "Rolling out", running.map((rollout) => `${rollout.name}: ${plain(rollout.state)}`).join(", ")]
+    : ["good", "At rest", "No rollout is running; boxes keep what they have."];
+  mark($("band"), "data-tone", tone);
+  say($("band-word"), state);
+  say($("band-text"), text);
+  document.title = lost || paused.length ? `${state} · Sund channel` : "Sund channel";
+  if (!fleet) return;
+  say($("count"), fleet.devices.toLocaleString("en"));
+  say($("reachable"), fleet.reachable.toLocaleString("en"));
+  say($("failed"), fleet.failures.length.toLocaleString("en"));
+}
+
+/** The colour of a state: its place by frequency, the same in bar, legend and tiles. */
+const part = (state) => (state === null || state === undefined ? "none"
+  : String(Math.max(0, fleet.installed.filter(([name]) => name !== null).findIndex(([name]) => name === state))));
+
+function drawShare() {
+  const share = (tag) => ([state]) => {
+    const element = el(tag, { "data-part": part(state) });
+    element.update = ([name, boxes]) => {
+      mark(element, "data-part", part(name));
+      if (tag === "span") element.style.flex = `${boxes} 1 0`;
+      else say(element, `${plain(name)}: ${boxes.toLocaleString("en")}`);
+    };
+    return element;
+  };
+  keyed($("share"), fleet.installed, ([state]) => state, share("span"));
+  keyed($("legend"), fleet.installed, ([state]) => state, share("li"));
+  mark($("share"), "aria-label", fleet.installed.map(([state, boxes]) => `${plain(state)}: ${count(boxes, "box", "boxes")}`).join(", "));
+}
+
+function drawBoxes() {
+  keyed($("boxes"), boxes.devices, (box) => box.name, () => {
+    const name = el("strong");
+    const state = el("span");
+    const about = el("span", { class: "muted" });
+    const seen = ago();
+    const never = el("span", { class: "muted" }, "never heard");
+    const doing = chip();
+    const tile = el("li", { class: "box" }, name, state, about, seen, never, doing);
+    seen.classList.add("muted");
+    tile.update = (box) => {
+      say(name, box.name);
+      say(state, plain(box.installed));
+      mark(tile, "data-part", part(box.installed));
+      mark(tile, "data-away", !(box.seen_at >= boxes.heardSince));
+      say(about, box.blocked ? "Shut out" : [box.attributes.site, box.attributes.ring].filter(Boolean).join(" · "));
+      seen.hidden = box.seen_at === null;
+      never.hidden = box.seen_at !== null;
+      if (box.seen_at !== null) seen.set(new Date(box.seen_at).toISOString());
+      const [rollout, status] = box.doing ?? [];
+      doing.hidden = !status || status === "finished";
+      doing.set(word(status ?? ""), tone(status ?? ""));
+      mark(tile, "title", rollout ? `${rollout}: ${word(status)}` : null);
+    };
+    return tile;
+  });
+  const first = page * boxes.pageSize;
+  say($("range"), boxes.total ? `${(first + 1).toLocaleString("en")} to ${(first + boxes.devices.length).toLocaleString("en")} of ${count(boxes.total, "box", "boxes")}` : "No box matches.");
+  $("before").disabled = page === 0;
+  $("after").disabled = first + boxes.devices.length >= boxes.total;
+}
+
+function drawFailures() {
+  const all = fleet.failures.length ? fleet.failures : [null];
+  keyed($("failures"), all, (failure) => (failure ? `${failure.device} ${failure.rollout}` : "none"), (first) => {
+    if (!first) return el("li", { class: "muted nothing" }, "No box has failed.");
+    const box = el("strong");
+    const rollout = el("span", { class: "muted" });
+    const state = chip();
+    const since = ago();
+    const words = el("p", { class: "why words", "data-tone": "bad" });
+    const item = el("li", {}, el("div", { class: "row" }, el("div", {}, box, rollout), el("div", { class: "right" }, state, since)), words);
+    item.update = (failure) => {
+      say(box, failure.device);
+      say(rollout, failure.rollout);
+      state.set(word(failure.status), tone(failure.status));
+      since.set(new Date(failure.at).toISOString());
+      say(words, failure.reason ?? "");
+    };
+    return item;
+  });
+}
+
+/** Tells a screen reader what changed. */
+function announce(before, after) {
+  if (!before) return;
+  const known = new Map(before.rollouts.map((rollout) => [rollout.name, rollout.status]));
+  const changed = after.rollouts.filter((rollout) => known.get(rollout.name) !== rollout.status);
+  if (changed.length) say($("said"), changed.map((rollout) => `${rollout.name}: ${word(rollout.status)}`).join(", "));
+}
+
+async function ask(path) {
+  const response = await fetch(path, { headers: { accept: "application/json" } });
+  if (response.status === 401) location.assign("/login");
+  if (!response.ok) throw new Error(response.statusText);
+  return response.json();
+}
+
+let asking = false;
+let again = false;
+
+/** One look at a time; a change during it looks once more. */
+async function refresh() {
+  if (asking) {
+    again = true;
+    return;
+  }
+  asking = true;
+  try {
+    const search = new URLSearchParams({ search: $("search").value, page });
+    const [next, found] = await Promise.all([ask("/api/v1/overview"), ask(`/api/v1/devices?${search}`)]);
+    announce(fleet, next);
+    [fleet, boxes] = [next, found];
+    lost = false;
+  } catch {
+    lost = true;
+  } finally {
+    asking = false;
+  }
+  draw();
+  if (again) {
+    again = false;
+    refresh();
+  }
+}
+
+/** Asks first where it matters, then orders; a refusal is shown as the server says it. */
+async function order(rollout, kind) {
+  const asked = question(rollout, kind);
+  if (asked && !(await sure(asked))) return;
+  const response = await fetch(`/api/v1/rollouts/${encodeURIComponent(rollout.name)}/${kind}`, { method: "POST" });
+  const trouble = response.ok ? "" : ((await response.json().catch(() => ({}))).message ?? "The channel refused that.");
+  say($("trouble"), trouble);
+  $("trouble").hidden = !trouble;
+  refresh();
+}
+
+function sure([title, text, yes]) {
+  say($("sure-title"), title);
+  say($("sure-text"), text);
+  say($("sure-yes"), yes);
+  $("sure").returnValue = "";
+  $("sure").showModal();
+  return new Promise((done) => $("sure").addEventListener("close", () => done($("sure").returnValue === "yes"), { once: true }));
+}
+
+$("sure-no").addEventListener("click", () => $("sure").close());
+$("sure-yes").addEventListener("click", () => $("sure").close("yes"));
+
+let events = null;
+
+/** Follows the changes while the page is seen: a browser has few connections for one server, and many tabs. */
+function listen() {
+  events?.close();
+  if (document.hidden) return;
+  const stream = (events = new EventSource("/api/v1/events"));
+  stream.addEventListener("changed", refresh);
+  stream.addEventListener("error", () => {
+    // A stream that ended comes back by itself; a refused one (session over, too many) is asked for again.
+    refresh();
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => stream === events && listen(), 3000);
+  });
+}
+
+document.addEventListener("visibilitychange", listen);
+
+const turn = (by) => () => {
+  page += by;
+  refresh();
+};
+$("before").addEventListener("click", turn(-1));
+$("after").addEventListener("click", turn(1));
+$("search").addEventListener("input", () => {
+  page = 0;
+  refresh();
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !event.target.closest("input, dialog")) {
+    event.preventDefault();
+    $("search").focus();
+  }
+});
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const theme = () => document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
+const drawTheme = () => say($("theme"), theme() === "dark" ? "Light theme" : "Dark theme");
+$("theme").addEventListener("click", () => {
+  const next = theme() === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next;
+  localStorage.setItem("theme", next);
+  drawTheme();
+});
+dark.addEventListener("change", drawTheme);
+
+async function session() {
+  const person = await ask("/api/v1/session");
+  role = person.role;
+  say($("user"), `${person.user}, ${role}`);
+  draw();
+}
+
+drawTheme();
+setInterval(tick, 5000);
+session().catch(() => {});
+refresh();
+listen();

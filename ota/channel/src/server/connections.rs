@@ -1,0 +1,168 @@
+//! Sockets to requests: TLS, connections within their limits, and the drain at the end.
+use super::peer::{Certificate, Peer};
+use crate::enrol::authority::Authority;
+use crate::limits::http::{
+    CONNECTION_LIFE, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_HEAD,
+    MAX_HEADERS,
+};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use sund_ota::fault::{Blame, Fault};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// TLS with a certificate chain and key (PEM); asks for a client certificate of the channel's authority, and serves callers
+/// without one too: browsers, boxes that enrol, boxes with a target token.
+pub(super) fn tls(chain: &[u8], key: &[u8], authority: &Authority) -> Result<Arc<ServerConfig>, Fault> {
+    let refuse = |why: &dyn std::fmt::Display| {
+        Fault::new(
+            "server-certificate",
+            Blame::Configuration,
+            format!("The server's certificate and key cannot be used: {why}."),
+        )
+    };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate().clone()).map_err(|error| refuse(&error))?;
+    let devices = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| refuse(&error))?;
+    let chain: Vec<_> =
+        CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|error| refuse(&error))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| refuse(&error))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| refuse(&error))?
+        .with_client_cert_verifier(devices)
+        .with_single_cert(chain, key)
+        .map_err(|error| refuse(&error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Ten thousand boxes resume by tickets that they keep themselves: the server remembers no session.
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| refuse(&error))?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// The open connections of a server.
+pub(super) struct Connections {
+    router: Router,
+    tls: TlsAcceptor,
+    all: Arc<Semaphore>,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Connections {
+    pub fn new(router: Router, tls: Arc<ServerConfig>, shutdown: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self {
+            router,
+            tls: TlsAcceptor::from(tls),
+            all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            by_address: Mutex::new(HashMap::new()),
+            shutdown,
+        })
+    }
+
+    /// Accepts until the shutdown, then gives what is open its time to end.
+    pub async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut open = JoinSet::new();
+        let mut shutdown = self.shutdown.clone();
+        loop {
+            let next = async {
+                let permit = Arc::clone(&self.all).acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                next = next => next,
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                Some(_) = open.join_next() => continue,
+            };
+            match accepted {
+                Ok((socket, address)) => {
+                    let Some(seat) = self.seat(address.ip()) else { continue };
+                    let connections = Arc::clone(&self);
+                    open.spawn(async move {
+                        connections.connection(socket, address).await;
+                        drop((permit, seat));
+                    });
+                }
+                // Out of file descriptors: those that are open have to end first.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
+        }
+        drop(listener);
+        let ended = async { while open.join_next().await.is_some() {} };
+        drop(timeout(DRAIN_TIME, ended).await);
+    }
+
+    async fn connection(&self, socket: TcpStream, address: SocketAddr) {
+        drop(socket.set_nodelay(true));
+        let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, self.tls.accept(socket)).await else { return };
+        let chain = stream.get_ref().1.peer_certificates();
+        let certificate = chain.and_then(|chain| Certificate::read(chain.first()?));
+        let router = self.router.clone().layer(Extension(Peer { address, certificate }));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        let mut shutdown = self.shutdown.clone();
+        let mut connection = std::pin::pin!(connection);
+        let stop = async {
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => {}
+                () = tokio::time::sleep(CONNECTION_LIFE) => {}
+            }
+        };
+        let ended = tokio::select! {
+            _ = connection.as_mut() => true,
+            () = stop => false,
+        };
+        if !ended {
+            connection.as_mut().graceful_shutdown();
+            drop(timeout(DRAIN_TIME, connection).await);
+        }
+    }
+
+    /// One of an address's seats, given back on drop.
+    fn seat(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = by_address.entry(address).or_default();
+        if *taken >= MAX_CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        *taken += 1;
+        Some(Seat { connections: Arc::clone(self), address })
+    }
+}
+
+struct Seat {
+    connections: Arc<Connections>,
+    address: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut by_address = self.connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = by_address.get_mut(&self.address) {
+            *taken -= 1;
+            if *taken == 0 {
+                by_address.remove(&self.address);
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The local socket beside the database, by which `sund-channel rollout`, `enrol` and `fleet` reach the server that runs.
+//!
+//! One connection carries one request, a line of JSON, and one answer. Who may connect is decided by the mode of the socket
+//! (0600): the server's user and root. What is ordered is written down with the caller's user number.
+use super::Server;
+use crate::database::now;
+use crate::enrol;
+use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
+use crate::rollout::filter::Attributes;
+use crate::rollout::orders::{self, Order};
+use crate::rollout::view::{self, Device, Overview, Rollout};
+use crate::rollout::{New, listed};
+use serde::{Deserialize, Serialize};
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use sund_ota::fault::{Blame, Fault};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+/// What the server is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// A one-time code for a box.
+    Enrol {
+        /// Its name.
+        name: String,
+        /// What it is told to be.
+        attributes: Attributes,
+        /// Hours until the code expires.
+        hours: u32,
+    },
+    /// A target token for a box.
+    Token {
+        /// Its name.
+        name: String,
+        /// What it is told to be.
+        attributes: Attributes,
+    },
+    /// Shut a box out, or let it in again.
+    Block {
+        /// Its name.
+        name: String,
+        /// Out.
+        blocked: bool,
+    },
+    /// Make a rollout.
+    NewRollout(New),
+    /// Order something of a rollout.
+    Order {
+        /// Its name.
+        name: String,
+        /// What.
+        order: Order,
+    },
+    /// Stop every rollout.
+    StopAll,
+    /// How rollouts stand: all, or one.
+    Rollouts {
+        /// Its name.
+        name: Option<String>,
+    },
+    /// The fleet in figures.
+    Overview,
+    /// A page of the boxes that match a search.
+    Devices {
+        /// Part of a name, an attribute or a state.
+        search: String,
+        /// From 0.
+        page: u32,
+    },
+}
+
+/// What it answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// A secret that is said once and kept nowhere.
+    Secret(String),
+    /// This many rollouts were stopped.
+    Stopped(u64),
+    /// Rollouts.
+    Rollouts(Vec<Rollout>),
+    /// The fleet in figures.
+    Overview(Box<Overview>),
+    /// Boxes, and how many match.
+    Devices(Vec<Device>, i64),
+    /// Not done.
+    Refused(Fault),
+}
+
+/// Where the socket of a channel's home lies.
+pub fn socket_path(home: &Path) -> PathBuf {
+    home.join("channel.sock")
+}
+
+/// Asks the server of a home.
+pub async fn ask(home: &Path, request: &Request) -> Result<Answer, Fault> {
+    let path = socket_path(home);
+    let away = |error: &dyn std::fmt::Display| {
+        let reason = format!(
+            "no server answers on {}: {error}; is `sund-channel serve` running, and may you reach it?",
+            path.display()
+        );
+        Fault::new("server-away", Blame::Channel, reason)
+    };
+    let exchange = async {
+        let mut stream = UnixStream::connect(&path).await?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+        Ok::<_, io::Error>(serde_json::from_slice(&answer)?)
+    };
+    match timeout(PATIENCE, exchange).await {
+        Ok(Ok(Answer::Refused(fault))) => Err(fault),
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(away(&error)),
+        Err(late) => Err(away(&late)),
+    }
+}
+
+/// The server's end.
+pub(super) struct Control(UnixListener);
+
+impl Control {
+    /// Binds the socket; a server that still answers on it keeps it.
+    pub async fn bind(home: &Path) -> Result<Self, Fault> {
+        let path = socket_path(home);
+        let failed = |error: io::Error| {
+            let reason = format!("The control socket {} cannot be made: {error}.", path.display());
+            Fault::new("control-unavailable", Blame::Configuration, reason)
+        };
+        if UnixStream::connect(&path).await.is_ok() {
+            return Err(failed(io::Error::other("another server runs on this home")));
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self(listener))
+    }
+
+    /// Answers until the shutdown.
+    pub async fn serve(self, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let stream = tokio::select! {
+                accepted = self.0.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            let Ok((stream, _)) = stream else { continue };
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                // A client that goes away or dawdles has nobody to be told.
+                let _ = timeout(PATIENCE, converse(stream, &server)).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, server: &Server) -> io::Result<()> {
+    let who = format!("uid {}", stream.peer_cred()?.uid());
+    let (reading, mut writing) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reading.take(MAX_REQUEST)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str(&line) {
+        Ok(request) => answer(server, request, who).await.unwrap_or_else(Answer::Refused),
+        Err(error) => {
+            Answer::Refused(Fault::new("control-request", Blame::Configuration, format!("not a request: {error}")))
+        }
+    };
+    writing.write_all(&serde_json::to_vec(&answer)?).await?;
+    writing.shutdown().await
+}
+
+async fn answer(server: &Server, request: Request, who: String) -> Result<Answer, Fault> {
+    let database = &server.database;
+    Ok(match request {
+        Request::Enrol { name, attributes, hours } => {
+            let code = enrol::new_code()?;
+            let secret = code.clone();
+            database.write(move |c| enrol::expect(c, &name, &attributes, &code, hours, &who, now())).await?;
+            Answer::Secret(secret)
+        }
+        Request::Token { name, attributes } => {
+            let token = enrol::new_token()?;
+            let secret = token.clone();
+            database.write(move |c| enrol::give_token(c, &name, &attributes, &token, &who, now())).await?;
+            Answer::Secret(secret)
+        }
+        Request::Block { name, blocked } => {
+            database.write(move |c| enrol::block(c, &name, blocked, &who)).await?;
+            Answer::Done
+        }
+        Request::NewRollout(new) => {
+            server.make(new, who).await?;
+            Answer::Done
+        }
+        Request::Order { name, order } => {
+            server.order(name, order, who).await?;
+            Answer::Done
+        }
+        Request::StopAll => Answer::Stopped(database.write(move |c| orders::stop_all(c, &who)).await?),
+        Request::Rollouts { name } => {
+            let rollouts = database.survey(move |c| view::rollouts(c, name.as_deref())).await?;
+            Answer::Rollouts(rollouts)
+        }
+        Request::Overview => {
+            let since = server.heard_since();
+            Answer::Overview(Box::new(database.survey(move |c| view::overview(c, since)).await?))
+        }
+        Request::Devices { search, page } => {
+            let (devices, all) = database.survey(move |c| view::devices(c, &search, page)).await?;
+            Answer::Devices(devices, all)
+        }
+    })
+}
+
+impl Server {
+    /// Makes a rollout of what the repository lists now.
+    pub(crate) async fn make(&self, new: New, who: String) -> Result<(), Fault> {
+        let (home, name) = (self.config.home.clone(), new.state.clone());
+        let state = tokio::task::spawn_blocking(move || listed::state(&home, &name));
+        let state = state.await.map_err(crate::database::failed)??;
+        let approval = self.config.approval;
+        self.database.write(move |c| orders::make(c, &new, &state, approval, &who)).await
+    }
+
+    /// Orders something of a rollout and has the rules look at it.
+    pub(crate) async fn order(&self, name: String, order: Order, who: String) -> Result<(), Fault> {
+        self.database.write(move |c| orders::order(c, &name, order, &who)).await?;
+        self.wake.notify_one();
+        Ok(())
+    }
+}

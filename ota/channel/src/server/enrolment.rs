@@ -1,0 +1,83 @@
+//! `/enrol`: a one-time code becomes a certificate, a certificate its successor.
+use super::Server;
+use super::ddi::Answer;
+use super::peer::{Peer, certified};
+use super::refusal::Refusal;
+use crate::database::now;
+use crate::enrol::authority::{Authority, Issued};
+use crate::enrol::{certify, enrol};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use rusqlite::OptionalExtension;
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+use sund_ota::fault::{Blame, Fault};
+
+/// What a box sends first.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct First {
+    code: String,
+    /// PKCS#10, PEM.
+    csr_pem: String,
+}
+
+/// `POST /enrol`
+pub(super) async fn first(
+    State(server): State<Arc<Server>>,
+    Extension(peer): Extension<Peer>,
+    Json(First { code, csr_pem }): Json<First>,
+) -> Answer {
+    let address = peer.address.ip();
+    if server.lock.refuses(address) {
+        let reason = "Too many wrong codes came from this address: wait a quarter of an hour.";
+        return Err(Refusal(StatusCode::TOO_MANY_REQUESTS, Fault::new("enrol-locked", Blame::Box, reason)));
+    }
+    let request = Authority::request(&csr_pem)?;
+    let authority = Arc::clone(&server.authority);
+    let done = server.database.write(move |c| enrol(c, &authority, &code, &request, now())).await;
+    let (name, issued) = done.map_err(|fault| match fault.code.as_ref() {
+        "enrol-code" => Refusal(StatusCode::FORBIDDEN, fault),
+        _ => fault.into(),
+    })?;
+    server.lock.forget(address);
+    Ok(certificate(&server, &name, issued))
+}
+
+/// What a box sends before its certificate expires.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Again {
+    /// PKCS#10, PEM.
+    csr_pem: String,
+}
+
+/// `POST /enrol/renew`, over the certificate that is still good
+pub(super) async fn again(
+    State(server): State<Arc<Server>>,
+    Extension(peer): Extension<Peer>,
+    Json(Again { csr_pem }): Json<Again>,
+) -> Answer {
+    let name = certified(&peer).ok_or_else(Refusal::unauthorized)?.to_owned();
+    let known = "SELECT 1 FROM device WHERE name = ?1 AND blocked = 0";
+    let known = server.database.read(|c| c.query_row(known, [&name], |_| Ok(())).optional())?;
+    known.ok_or_else(Refusal::unauthorized)?;
+    let request = Authority::request(&csr_pem)?;
+    let (authority, device) = (Arc::clone(&server.authority), name.clone());
+    let issued = server.database.write(move |c| certify(c, &authority, &device, &request, now())).await?;
+    Ok(certificate(&server, &name, issued))
+}
+
+fn certificate(server: &Server, name: &str, issued: Issued) -> Response {
+    Json(json!({
+        "name": name,
+        "tenant": server.config.tenant,
+        "certificate_pem": issued.pem,
+        "ca_pem": server.authority.pem(),
+        "not_after": issued.until,
+    }))
+    .into_response()
+}

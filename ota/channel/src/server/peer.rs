@@ -1,0 +1,111 @@
+//! Who is at the other end: an address, and the certificate of the channel's own authority where it showed one.
+use super::Server;
+use super::refusal::Refusal;
+use crate::database::now;
+use crate::enrol;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::http::{HeaderMap, header};
+use rusqlite::{Connection, OptionalExtension, Row};
+use rustls_pki_types::CertificateDer;
+use std::net::SocketAddr;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The certificate that its handshake proved.
+    pub certificate: Option<Certificate>,
+}
+
+/// What a device's certificate says.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// Common name: the device's name.
+    pub name: String,
+    /// When it expires, in milliseconds since 1970. A resumed session is not asked for its certificate again.
+    pub until: i64,
+}
+
+impl Certificate {
+    /// Reads what the handshake has verified.
+    pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let name = certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
+        Some(Self { name, until: certificate.validity().not_after.timestamp() * 1000 })
+    }
+}
+
+/// A device that has proved who it is.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its row.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// When it has last told its attributes.
+    pub reported_at: Option<i64>,
+    /// Action of the state that it has installed.
+    pub installed: Option<i64>,
+    token: Option<Vec<u8>>,
+    is_blocked: bool,
+}
+
+const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, blocked FROM device";
+
+impl Device {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            reported_at: row.get(2)?,
+            installed: row.get(3)?,
+            token: row.get(4)?,
+            is_blocked: row.get(5)?,
+        })
+    }
+
+    pub(super) fn by(c: &Connection, column: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<Option<Self>> {
+        c.prepare_cached(&format!("{COLUMNS} WHERE {column} = ?1"))?.query_row([value], Self::read).optional()
+    }
+
+    /// The device `name`, when the caller is that device.
+    pub fn named(server: &Server, peer: &Peer, headers: &HeaderMap, name: &str) -> Result<Self, Refusal> {
+        // The answer is the same whether there is no such device or this is not it.
+        let found = server.database.read(|c| Self::by(c, "name", name))?.filter(|device| !device.is_blocked);
+        let device = found.ok_or_else(Refusal::unauthorized)?;
+        let by_certificate = certified(peer) == Some(name);
+        let by_token = match (token(headers), &device.token) {
+            (Some(given), Some(kept)) => verify_slices_are_equal(&enrol::hash(given), kept).is_ok(),
+            _ => false,
+        };
+        if !by_certificate && !by_token {
+            return Err(Refusal::unauthorized());
+        }
+        server.presence.saw(device.id);
+        Ok(device)
+    }
+
+    /// Whatever device the caller is.
+    pub fn any(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let found = match (certified(peer), token(headers)) {
+            (Some(name), _) => server.database.read(|c| Self::by(c, "name", name))?,
+            (None, Some(token)) => server.database.read(|c| Self::by(c, "token", enrol::hash(token)))?,
+            (None, None) => None,
+        };
+        found.filter(|device| !device.is_blocked).ok_or_else(Refusal::unauthorized)
+    }
+}
+
+/// The name in a certificate that is still good.
+pub fn certified(peer: &Peer) -> Option<&str> {
+    peer.certificate
+        .as_ref()
+        .filter(|certificate| certificate.until > now())
+        .map(|certificate| certificate.name.as_str())
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("TargetToken ")
+}

@@ -1,0 +1,75 @@
+//! The signed repository, as files. It needs no trust: whoever alters it is found out by the region's signatures.
+use super::Server;
+use super::peer::{Device, Peer};
+use super::range::{Content, answer};
+use super::refusal::Refusal;
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::Response;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::fs::File;
+
+/// `GET /repository/{metadata|targets}/…`
+pub(super) async fn file(
+    State(server): State<Arc<Server>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    if !server.config.open_repository {
+        Device::any(&server, &peer, &headers)?;
+    }
+    // The raw path: the metadata of the role `models/x` is a file whose very name has `%2F` in it.
+    let inner = uri.path().strip_prefix("/repository/").ok_or_else(Refusal::not_found)?;
+    let path = inside(inner).ok_or_else(Refusal::not_found)?;
+    let opened = File::open(server.config.home.join("repository").join(path)).await;
+    let file = opened.map_err(|_| Refusal::not_found())?;
+    let about = file.metadata().await.map_err(|_| Refusal::not_found())?;
+    if !about.is_file() {
+        return Err(Refusal::not_found());
+    }
+    let tag = format!("{:x}-{:x}-{:x}", about.ino(), about.len(), about.mtime() * 1_000_000_000 + about.mtime_nsec());
+    let is_metadata = inner.starts_with("metadata/");
+    let kind = if is_metadata { "application/json" } else { "application/octet-stream" };
+    let mut response = answer(&headers, Content::File(file, about.len()), &tag, kind).await;
+    // Consistent snapshots (TUF 7): every name but this one means the same bytes for ever.
+    let life = if inner == "metadata/timestamp.json" { "no-cache" } else { "max-age=31536000, immutable" };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(life));
+    Ok(response)
+}
+
+/// A path that stays inside: plain names, none of which begins with a dot.
+fn inside(path: &str) -> Option<PathBuf> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+' | b'%' | b'~' | b'@');
+    let parts: Vec<&str> = path.split('/').collect();
+    let good = |part: &&str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(is_plain);
+    let begins = matches!(parts.first(), Some(&("metadata" | "targets")));
+    (begins && parts.len() > 1 && parts.iter().all(good)).then(|| parts.iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inside;
+
+    #[test]
+    fn no_path_leads_out_of_the_repository() {
+        for out in [
+            "",
+            "metadata",
+            "metadata/",
+            "metadata/../../channel.db",
+            "keys/timestamp.pem",
+            "targets//etc/passwd",
+            "targets/.hidden",
+            "targets/a\\b",
+            "metadata/./a",
+        ] {
+            assert_eq!(inside(out), None, "{out}");
+        }
+        assert!(inside("metadata/3.models%2Fvendor.json").is_some());
+        assert!(inside("targets/models/vendor/ab.brain-1.0.sund").is_some());
+    }
+}

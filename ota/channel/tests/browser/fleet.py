@@ -1,0 +1,227 @@
+"""Drives the fleet page in headless Chromium: python fleet.py URL PASSWORD SCREENSHOTS
+
+Prints `NEXT name` when it is ready for that change of the fleet, and ends with 0 when everything held.
+"""
+
+import base64
+import json
+import sys
+from pathlib import Path
+
+# One browser for the tests of the whole repository.
+sys.path.insert(0, str(Path(__file__).parents[4] / "agent/tests/browser"))
+
+from chromium import browser
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+URL, PASSWORD, SHOTS = sys.argv[1:]
+DESK, PHONE = (1280, 900), (390, 844)
+
+
+def until(what, condition):
+    WebDriverWait(driver, 20, poll_frequency=0.05).until(lambda _: condition(), message=what)
+
+
+def js(script, *values):
+    return driver.execute_script(script, *values)
+
+
+def css(selector):
+    return driver.find_element(By.CSS_SELECTOR, selector)
+
+
+def text(selector):
+    return js("return document.querySelector(arguments[0])?.textContent ?? ''", selector)
+
+
+def change(name, what, condition):
+    print(f"NEXT {name}", flush=True)
+    until(what, condition)
+
+
+def size(width, height):
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                           {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+
+
+def scheme(name):
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]})
+
+
+def shoot(name, whole=True):
+    Path(SHOTS).mkdir(parents=True, exist_ok=True)
+    until("fonts", lambda: js("return document.fonts.status") == "loaded")
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole, "format": "png"})
+    Path(SHOTS, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+def no_sideways_scroll():
+    wide = js("""return [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('.sr, .skip')
+        && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + '.' + e.className)""")
+    assert js("return document.documentElement.scrollWidth <= innerWidth"), wide
+    assert not wide, wide
+
+
+def contrast():
+    """Every visible text against its ground: WCAG 2.2 AA wants 4.5 to 1."""
+    return js("""
+      const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+      const rgba = (c) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data]; };
+      const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+      const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255]; };
+      const low = [];
+      for (const e of document.querySelectorAll('body *')) {
+        if (!e.checkVisibility() || e.closest('.sr, .skip, :disabled') || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (ratio < 4.5) low.push(`${e.className || e.tagName} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
+      }
+      return [...new Set(low)];""")
+
+
+def requests():
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            yield message["params"]["request"]["url"]
+
+
+def press(*keys):
+    webdriver.ActionChains(driver).send_keys(*keys).perform()
+
+
+def login(user, password=PASSWORD):
+    driver.get(URL)
+    until("the login page", lambda: driver.current_url.endswith("/login"))
+    css("#name").send_keys(user)
+    css("#password").send_keys(password + Keys.ENTER)
+
+
+def enter(user):
+    login(user)
+    until("the fleet", lambda: text("#user") == f"{user}, {user}")
+
+
+def leave():
+    css("#logout button").click()
+    until("the logout", lambda: driver.current_url.endswith("/login"))
+
+
+def orders():
+    return js("return [...document.querySelectorAll('.orders button')].map((e) => e.textContent)")
+
+
+def looks(name):
+    js("document.activeElement.blur()")
+    for colours in ["light", "dark"]:
+        scheme(colours)
+        for width, height in [DESK, PHONE]:
+            size(width, height)
+            shoot(f"{name}-{colours}-{width}")
+            no_sideways_scroll()
+            low = contrast()
+            assert not low, f"{name} {colours} {width}: {low}"
+    size(320, 640)
+    no_sideways_scroll()  # WCAG 1.4.10
+    size(*DESK)
+    scheme("light")
+
+
+def a_viewer_sees_and_orders_nothing():
+    login("viewer", "guess")
+    until("the refusal", lambda: "wrong" in text("#message"))
+    shoot("login-light-1280")
+    enter("viewer")
+    assert js("return document.cookie") == "", "scripts must not see the session"
+    until("the boxes", lambda: js("return document.querySelectorAll('.box').length") == 24)
+    assert text("#count") == "24" and text("#band-word") == "At rest"
+    change("made", "the rollout", lambda: text(".rollout h3") == "spring")
+    assert orders() == [], orders()
+    assert text("#band-word") == "Waits for an approver"
+    leave()
+
+
+def an_approver_agrees_by_keyboard():
+    enter("approver")
+    until("the orders", lambda: orders() == ["Approve", "Stop"])
+    press(Keys.TAB)
+    assert js("return document.activeElement.className") == "skip"
+    press(Keys.ENTER)
+    for _ in range(10):
+        press(Keys.TAB)
+        if js("return document.activeElement.textContent") == "Approve":
+            break
+    else:
+        raise AssertionError("Approve cannot be reached by Tab")
+    press(Keys.ENTER)
+    until("the question", lambda: js("return document.querySelector('#sure').open"))
+    assert js("return document.activeElement.id") == "sure-no", "an order that matters needs a second key"
+    press(Keys.ESCAPE)
+    until("the question's end", lambda: not js("return document.querySelector('#sure').open"))
+    assert text(".rollout .chip") == "Waits for an approver"
+    css("[data-key=approve]").click()
+    shoot("question-light-1280", whole=False)
+    css("#sure-yes").click()
+    until("the approval", lambda: text(".rollout .chip") == "Ready")
+    leave()
+
+
+def an_operator_follows_it_live():
+    enter("operator")
+    js("window.sameDocument = true")
+    until("the orders", lambda: orders() == ["Start", "Stop"])
+    css("[data-key=start]").click()
+    until("the first wave", lambda: js("return document.querySelector('.wave').dataset.begun") == "true")
+    assert "2 offered" in text(".wave"), text(".wave")
+    shoot("started-light-1280")
+    change("canaries", "the canaries", lambda: "2 finished" in text(".wave") and js("return document.querySelectorAll('[data-begun=true]').length") == 2)
+    shoot("second-wave-light-1280")
+    change("failure", "the pause", lambda: text("#band-word") == "Paused")
+    until("the box's words", lambda: "dice 0.41" in text("#failures .words"))
+    assert driver.title.startswith("Paused"), driver.title
+    assert "<img src=x" in text("#failures .words") and js("return document.querySelectorAll('#failures img').length") == 0
+    until("the work of others", lambda: "at work" in text("#rollout-list"))
+    assert "north-1" in text("#legend")
+    assert js("return window.sameDocument"), "the page was loaded again"
+    looks("paused")
+
+
+def going_on_is_a_choice():
+    css("[data-key=resume]").click()
+    assert "You accept 1 failure" in text("#sure-text")
+    css("#sure-yes").click()
+    until("the rollout", lambda: text(".rollout .chip") == "Running")
+    change("later", "the second rollout", lambda: js("return document.querySelectorAll('.rollout').length") == 2)
+    until("the pause", lambda: text("[data-key=spring] .chip") == "Paused")
+    press("/")
+    assert js("return document.activeElement.id") == "search"
+    press("vejle")
+    until("the search", lambda: js("return document.querySelectorAll('.box').length") == 6)
+    shoot("search-light-1280")
+    js("const s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
+    until("all boxes", lambda: js("return document.querySelectorAll('.box').length") == 24)
+    assert driver.title.startswith("Paused") and "hit" not in driver.title
+    errors = [e for e in driver.get_log("browser") if e["level"] == "SEVERE" and "401" not in e["message"]]
+    assert not errors, errors
+    leave()
+
+
+driver = browser()
+try:
+    size(*DESK)
+    scheme("light")
+    seen = []
+    for step in [a_viewer_sees_and_orders_nothing, an_approver_agrees_by_keyboard, an_operator_follows_it_live, going_on_is_a_choice]:
+        step()
+        seen += requests()
+        print(f"ok {step.__name__}", flush=True)
+    strangers = {u for u in seen if not u.startswith((URL, "data:"))}
+    assert not strangers, strangers
+    assert len(seen) > 20
+finally:
+    driver.quit()

@@ -1,0 +1,79 @@
+//! The fleet page in a real browser, over a server whose boxes really report.
+use crate::fixture::{Channel, Device, new};
+use crate::people::{PASSWORD, settings};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use sund_channel::rollout::orders::Order;
+use sund_channel::rollout::{New, NewWave};
+use sund_channel::server::control::Request;
+use tokio::task::block_in_place;
+
+const SITES: [&str; 4] = ["odense", "vejle", "aalborg", "esbjerg"];
+
+async fn fleet(channel: &Channel) -> Vec<Device> {
+    let mut devices = Vec::new();
+    for n in 0..24 {
+        let ring = if n < 2 { "canary" } else { "standard" };
+        let site = SITES[n % SITES.len()];
+        devices.push(
+            channel.device(&format!("{site}-{:02}", n / SITES.len() + 1), &[("site", site), ("ring", ring)]).await,
+        );
+    }
+    devices
+}
+
+fn waves(name: &str, state: &str) -> New {
+    let wave = |filter: &str| NewWave { filter: filter.into(), success: 100, error: 5 };
+    New { waves: vec![wave("ring=canary"), wave("25%"), wave("100%")], all_at_once: false, ..new(name, state, &[]) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_can_use_the_page_in_a_browser() {
+    let channel = Channel::start(&settings()).await;
+    let devices = fleet(&channel).await;
+    let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let shots = tempfile::tempdir().unwrap();
+    let shots = std::env::var("SUND_TEST_SCREENSHOTS").unwrap_or_else(|_| shots.path().to_string_lossy().into_owned());
+    let mut browser = Command::new(&python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/fleet.py"))
+        .args([&channel.url(""), PASSWORD, &shots])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{python}: {error}: install Python 3 and set SUND_TEST_PYTHON"));
+    let mut lines = BufReader::new(browser.stdout.take().unwrap()).lines();
+    // The script says when it is ready for the next change, and looks for it without a reload.
+    while let Some(line) = block_in_place(|| lines.next()).transpose().unwrap() {
+        eprintln!("{line}");
+        match line.as_str() {
+            "NEXT made" => drop(channel.ask(Request::NewRollout(waves("spring", "north-1"))).await.unwrap()),
+            "NEXT canaries" => {
+                for device in &devices[..2] {
+                    device.install("success", &["all golden cases hold"]).await;
+                }
+            }
+            "NEXT failure" => {
+                let hostile = "<img src=x onerror=\"document.title='hit'\">";
+                let mut offered = Vec::new();
+                channel.until("spring", |rollout| rollout.waves[1].begun_at.is_some()).await;
+                for device in &devices[2..] {
+                    if device.poll().await.contains_key("deploymentBase") {
+                        offered.push(device);
+                    }
+                }
+                offered[0].install("failure", &["golden case 3: dice 0.41, at least 0.90 is asked for", hostile]).await;
+                offered[1].install("success", &[]).await;
+                offered[2].await_link("deploymentBase").await;
+            }
+            "NEXT later" => {
+                channel.ask(Request::NewRollout(waves("summer", "north-2"))).await.unwrap();
+                channel.until("spring", |rollout| rollout.status.word() == "running").await;
+                channel.order("spring", Order::Pause).await.unwrap();
+            }
+            _ => {}
+        }
+    }
+    let needs = "it needs Chromium, chromedriver, and selenium in the Python of SUND_TEST_PYTHON";
+    assert!(browser.wait().unwrap().success(), "the browser test failed, see above; {needs}");
+    channel.stop().await;
+}

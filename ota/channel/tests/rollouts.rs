@@ -1,0 +1,223 @@
+//! Rollouts over real boxes: waves, thresholds, pauses, overlaps, withdrawals.
+use crate::fixture::{Channel, PLAIN, list_states, new};
+use reqwest::StatusCode;
+use std::collections::BTreeMap;
+use sund_channel::database::now;
+use sund_channel::rollout::orders::Order;
+use sund_channel::rollout::view::{Rollout, Wave};
+use sund_channel::rollout::{New, engine, listed};
+use sund_channel::server::control::{Answer, Request};
+
+fn boxes(wave: &Wave) -> Vec<(&str, i64)> {
+    wave.boxes.iter().map(|(status, count)| (status.as_str(), *count)).collect()
+}
+
+fn is(status: &'static str) -> impl Fn(&Rollout) -> bool {
+    move |rollout| rollout.status.word() == status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_canary_goes_first_and_the_rest_follows_its_success() {
+    let channel = Channel::start(PLAIN).await;
+    let canary = channel.device("canary", &[("ring", "canary")]).await;
+    let rest = [channel.device("a", &[]).await, channel.device("b", &[]).await];
+    channel.rollout("r1", "north-1", &["ring=canary", "100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    canary.await_link("deploymentBase").await;
+    for device in &rest {
+        assert!(
+            !device.poll().await.contains_key("deploymentBase"),
+            "{} is offered before the canary is through",
+            device.name
+        );
+    }
+    canary.install("success", &[]).await;
+    for device in &rest {
+        device.install("success", &[]).await;
+    }
+    let rollout = channel.until("r1", is("finished")).await;
+    assert_eq!(boxes(&rollout.waves[1]), [("finished", 2)]);
+    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+    assert_eq!(overview.installed, [(Some("state/north-1.json".to_owned()), 3)]);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_fails_pauses_and_its_own_reason_reaches_people() {
+    let channel = Channel::start(PLAIN).await;
+    let canary = channel.device("canary", &[("ring", "canary")]).await;
+    let rest = channel.device("a", &[]).await;
+    channel.rollout("r1", "north-1", &["ring=canary", "100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    canary.install("failure", &["golden case 3: dice 0.41, at least 0.90", "rolled back"]).await;
+    let rollout = channel.until("r1", is("paused")).await;
+    assert!(rollout.reason.unwrap().contains("1 of 1 boxes failed"));
+    assert!(!rest.poll().await.contains_key("deploymentBase"));
+    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+    assert_eq!(overview.failures[0].reason.as_deref(), Some("golden case 3: dice 0.41, at least 0.90\nrolled back"));
+
+    // Again: the canary gets a new action, and the rest waits for it as before.
+    channel.order("r1", Order::Retry).await.unwrap();
+    canary.install("success", &[]).await;
+    rest.install("success", &[]).await;
+    channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_resumes_accepts_the_failures_so_far_and_no_more() {
+    let channel = Channel::start(PLAIN).await;
+    let devices = [channel.device("a", &[]).await, channel.device("b", &[]).await, channel.device("c", &[]).await];
+    channel.rollout("r1", "north-1", &["name=a", "name=b", "name=c"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    devices[0].install("failure", &[]).await;
+    channel.until("r1", is("paused")).await;
+    channel.order("r1", Order::Resume).await.unwrap();
+    devices[1].install("failure", &[]).await;
+    let rollout = channel.until("r1", is("paused")).await;
+    assert!(rollout.waves[2].begun_at.is_none(), "{rollout:?}");
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_holds_back_who_has_not_begun_and_lets_go_on_who_has() {
+    let channel = Channel::start(PLAIN).await;
+    let (begun, waiting) = (channel.device("begun", &[]).await, channel.device("waiting", &[]).await);
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (id, _) = begun.await_link("deploymentBase").await;
+    channel.order("r1", Order::Pause).await.unwrap();
+    assert!(!waiting.poll().await.contains_key("deploymentBase"));
+    assert!(begun.poll().await.contains_key("deploymentBase"));
+    assert_eq!(begun.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
+    channel.order("r1", Order::Resume).await.unwrap();
+    waiting.install("success", &[]).await;
+    channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_rollouts_overlap_the_newest_wins_and_the_box_is_asked_to_leave_the_older() {
+    let channel = Channel::start(PLAIN).await;
+    let (begun, waiting) = (channel.device("begun", &[]).await, channel.device("waiting", &[]).await);
+    channel.rollout("old", "north-1", &["100%"]).await.unwrap();
+    channel.order("old", Order::Start).await.unwrap();
+    let (old, _) = begun.await_link("deploymentBase").await;
+    channel.rollout("new", "north-2", &["100%"]).await.unwrap();
+    channel.order("new", Order::Start).await.unwrap();
+    let (cancel, _) = begun.await_link("cancelAction").await;
+    assert_eq!(cancel, old);
+    assert!(!begun.poll().await.contains_key("deploymentBase"), "first it leaves the older one");
+    assert_eq!(begun.feedback("cancelAction", &old, "closed", "success", &["left"]).await, StatusCode::OK);
+    assert_eq!(begun.feedback("deploymentBase", &old, "closed", "success", &[]).await, StatusCode::GONE);
+    for device in [&begun, &waiting] {
+        let (_, answer) = device.await_link("deploymentBase").await;
+        assert_eq!(answer["deployment"]["chunks"][0]["version"], "north-2", "{}", device.name);
+        device.install("success", &[]).await;
+    }
+    let old = channel.until("old", is("finished")).await;
+    assert_eq!(boxes(&old.waves[0]), [("canceled", 2)]);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_rollout_does_not_come_back_over_a_newer_one() {
+    let channel = Channel::start(PLAIN).await;
+    let (first, second) = (channel.device("first", &[]).await, channel.device("second", &[]).await);
+    channel.rollout("old", "north-1", &["name=first", "100%"]).await.unwrap();
+    channel.order("old", Order::Start).await.unwrap();
+    first.await_link("deploymentBase").await;
+    channel.rollout("new", "north-2", &["name=second"]).await.unwrap();
+    channel.order("new", Order::Start).await.unwrap();
+    second.install("success", &[]).await;
+    channel.until("new", is("finished")).await;
+    // The second wave of the older one would bring the older state back.
+    first.install("success", &[]).await;
+    let old = channel.until("old", is("finished")).await;
+    assert_eq!(boxes(&old.waves[1]), [("canceled", 1)]);
+    assert!(!second.poll().await.contains_key("deploymentBase"));
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_takes_back_what_is_not_finished_everywhere() {
+    let channel = Channel::start(PLAIN).await;
+    let (begun, waiting) = (channel.device("begun", &[]).await, channel.device("waiting", &[]).await);
+    for (name, group) in [("r1", "name=begun"), ("r2", "name=waiting")] {
+        channel.rollout(name, "north-1", &[group]).await.unwrap();
+        channel.order(name, Order::Start).await.unwrap();
+    }
+    begun.await_link("deploymentBase").await;
+    assert_eq!(channel.ask(Request::StopAll).await.unwrap(), Answer::Stopped(2));
+    begun.await_link("cancelAction").await;
+    let links = waiting.poll().await;
+    assert!(!links.contains_key("deploymentBase") && !links.contains_key("cancelAction"), "{links:?}");
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_withdrawn_reaches_no_further_box() {
+    let channel = Channel::start(PLAIN).await;
+    let (first, second) = (channel.device("a", &[]).await, channel.device("b", &[]).await);
+    channel.rollout("r1", "north-1", &["name=a", "100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    first.await_link("deploymentBase").await;
+    list_states(channel.home.path(), 2, &["north-2"]);
+    first.install("success", &[]).await;
+    let rollout = channel.until("r1", is("paused")).await;
+    assert!(rollout.reason.unwrap().contains("withdrawn"));
+    assert!(!second.poll().await.contains_key("deploymentBase"));
+    let fault = channel.rollout("r2", "north-1", &["100%"]).await.unwrap_err();
+    assert_eq!(fault.code, "state-not-listed");
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_counts_as_failure_until_there_is_a_word() {
+    let channel = Channel::start(PLAIN).await;
+    let device = channel.device("a", &[]).await;
+    let other = channel.device("b", &[]).await;
+    channel.rollout("r1", "north-1", &["name=a", "name=b"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (id, _) = device.await_link("deploymentBase").await;
+    // A server that looks at the clock a day later.
+    let home = channel.stop().await;
+    let database = sund_channel::database::Database::open(home.path()).unwrap();
+    let states = listed::states(home.path()).unwrap();
+    let later = now() + 25 * 60 * 60 * 1000;
+    database.write(move |c| engine::advance(c, &states, later)).await.unwrap();
+    drop(database);
+
+    let channel = Channel::start_on(home, PLAIN).await;
+    let rollout = channel.status("r1").await;
+    assert_eq!((rollout.status.word(), boxes(&rollout.waves[0])), ("paused", vec![("silent", 1)]));
+    let device = crate::fixture::Device { root: channel.root("a"), client: channel.client(None), ..device };
+    assert_eq!(device.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
+    channel.order("r1", Order::Resume).await.unwrap();
+    let other = crate::fixture::Device { root: channel.root("b"), client: channel.client(None), ..other };
+    other.install("success", &[]).await;
+    channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused_with_a_reason() {
+    let channel = Channel::start("approval = true").await;
+    channel.device("a", &[]).await;
+    let refused = async |new: New| channel.ask(Request::NewRollout(new)).await.unwrap_err().code.to_string();
+    assert_eq!(refused(New { all_at_once: false, ..new("r", "north-1", &["100%"]) }).await, "rollout-no-canary");
+    assert_eq!(refused(new("r", "north-1", &[])).await, "rollout-groups");
+    assert_eq!(refused(new("a b", "north-1", &["100%"])).await, "rollout-name");
+    assert_eq!(refused(new("r", "north-9", &["100%"])).await, "state-not-listed");
+    assert_eq!(refused(new("r", "north-1", &["canary"])).await, "rollout-group");
+    assert_eq!(refused(New { silence_hours: 0, ..new("r", "north-1", &["100%"]) }).await, "rollout-silence");
+    channel.rollout("r", "north-1", &["100%"]).await.unwrap();
+    assert_eq!(refused(new("r", "north-1", &["100%"])).await, "rollout-exists");
+    let order = async |order| channel.order("r", order).await.unwrap_err().code.to_string();
+    assert_eq!(order(Order::Start).await, "rollout-not-approved");
+    assert_eq!(order(Order::Approve).await, "rollout-own", "who makes a rollout does not approve it");
+    assert_eq!(order(Order::Resume).await, "rollout-order");
+    assert_eq!(channel.order("other", Order::Start).await.unwrap_err().code, "rollout-unknown");
+    assert_eq!(BTreeMap::new(), channel.status("r").await.waves[0].boxes);
+    channel.stop().await;
+}
