@@ -1,8 +1,8 @@
 //! The central side, against real devices, real servers and other people's software.
-mod crash;
 mod ddi;
 mod enrol;
 mod fixture;
+mod kills;
 mod page;
 mod people;
 mod repository;
