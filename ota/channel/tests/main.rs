@@ -1,12 +1,12 @@
 //! The central side, against real devices, real servers and other people's software.
 mod copies;
-mod crash;
 mod ddi;
 mod documents;
 mod enrol;
 mod fixture;
 mod hawkbit;
 mod interop;
+mod kills;
 mod page;
 mod people;
 mod power_cut;
