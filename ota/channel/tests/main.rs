@@ -6,6 +6,7 @@ mod enrol;
 mod fixture;
 mod hawkbit;
 mod interop;
+mod joint;
 mod kills;
 mod page;
 mod people;
