@@ -57,7 +57,8 @@ fn tell(upkeep: &watch::Sender<Upkeep>, found: Upkeep) {
             tracing::error!(code = %fault.code, "the repository is not renewed: {fault}");
         }
         for alarm in found.alarms.iter().filter(|alarm| !known.alarms.contains(alarm)) {
-            tracing::warn!(role = alarm.role, expires = alarm.expires, days_left = alarm.days_left, "{}", alarm.advice);
+            let (role, expires, days_left) = (&alarm.role, &alarm.expires, alarm.days_left);
+            tracing::warn!(role, expires, days_left, "a signed role is past half of its life: {}", alarm.advice);
         }
         let is_new = *known != found;
         *known = found;
