@@ -92,6 +92,17 @@ pub mod rollout {
     pub const LONGEST_LOOK: Duration = Duration::from_secs(30);
 }
 
+/// The repository's own renewal.
+pub mod renewal {
+    use super::Duration;
+    /// Time between two renewals: a timestamp lives for seven days.
+    pub const PERIOD: Duration = Duration::from_hours(24);
+    /// Time until it is tried again after a failure.
+    pub const RETRY: Duration = Duration::from_mins(10);
+    /// Time between two looks at what is published: persons who sign a role see its alarm go.
+    pub const LOOK: Duration = Duration::from_mins(1);
+}
+
 /// The database.
 pub mod database {
     use super::Duration;

@@ -13,6 +13,7 @@ mod people;
 mod power_cut;
 mod publishing;
 mod region;
+mod renewal;
 mod repository;
 mod rollouts;
 mod rotation;

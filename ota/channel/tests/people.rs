@@ -29,7 +29,7 @@ async fn login(channel: &Channel, user: &str, password: &str) -> (Client, Respon
 }
 
 /// The cookie of a person who has logged in.
-async fn session(channel: &Channel, user: &str) -> String {
+pub async fn session(channel: &Channel, user: &str) -> String {
     let (_, answer) = login(channel, user, PASSWORD).await;
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     let cookie = answer.headers()["set-cookie"].to_str().unwrap();

@@ -111,6 +111,14 @@ impl Region {
         self.directory.path().join("channel")
     }
 
+    /// The home alone, for a server; the persons and their keys are gone.
+    pub fn into_home(self) -> TempDir {
+        let home = TempDir::new().unwrap();
+        fs::remove_dir(home.path()).unwrap();
+        fs::rename(self.home(), home.path()).unwrap();
+        home
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -1,4 +1,5 @@
 //! `sund-channel fleet`
+use super::standing::alarm;
 use super::{print, print_json, request, unexpected};
 use crate::server::control::{Answer, Request};
 use std::path::Path;
@@ -24,6 +25,10 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
         return print_json(&serde_json::json!({ "overview": overview, "devices": devices, "matching": matching }));
     }
     print(&format!("{} boxes, {} reachable", overview.devices, overview.reachable))?;
+    if let Some(fault) = &overview.repository.trouble {
+        print(&format!("ALARM: the repository is not renewed: {fault}"))?;
+    }
+    overview.repository.alarms.iter().try_for_each(|it| print(&alarm(it)))?;
     for (state, count) in &overview.installed {
         print(&format!("  {count} on {}", state.as_deref().unwrap_or("nothing yet")))?;
     }

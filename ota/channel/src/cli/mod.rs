@@ -65,7 +65,8 @@ enum Command {
     Approve(proposals::Approve),
     /// Throws a proposal away.
     Discard(proposals::Named),
-    /// Signs timestamp and snapshot anew, and raises the alarm before a role runs out. To be called once a day.
+    /// Signs timestamp and snapshot anew, and raises the alarm before a role runs out. To be called once a day
+    /// where no `serve` runs.
     Renew,
     /// Proposes the same metadata of a role for another year.
     Refresh(standing::Refresh),

@@ -97,7 +97,7 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     Ok(Answer::new(vec![line], mirrored))
 }
 
-fn alarm(alarm: &Alarm) -> String {
+pub(super) fn alarm(alarm: &Alarm) -> String {
     format!("ALARM: {} ends on {} (in {} days): {}", alarm.role, alarm.expires, alarm.days_left, alarm.advice)
 }
 

@@ -28,8 +28,7 @@ pub(super) async fn session(State(server): State<Arc<Server>>, headers: HeaderMa
 
 /// `GET /api/v1/overview`: the fleet in figures.
 pub(super) async fn overview(State(server): State<Arc<Server>>) -> Answer {
-    let since = server.heard_since();
-    Ok(Json(server.database.survey(move |c| view::overview(c, since)).await?).into_response())
+    Ok(Json(server.overview().await?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -95,11 +94,14 @@ pub(super) async fn events(State(server): State<Arc<Server>>) -> Response {
     };
     let mut changes = server.database.changes();
     changes.mark_changed(); // the first event comes at once
-    let state = (changes, server.shutdown.clone(), Instant::now(), permit);
-    let stream = unfold(state, |(mut changes, mut shutdown, not_before, permit)| async move {
+    let state = (changes, server.upkeep.subscribe(), server.shutdown.clone(), Instant::now(), permit);
+    let stream = unfold(state, |(mut changes, mut upkeep, mut shutdown, not_before, permit)| async move {
         let next = async {
             sleep_until(not_before).await;
-            changes.changed().await.is_ok()
+            tokio::select! {
+                changed = changes.changed() => changed.is_ok(),
+                changed = upkeep.changed() => changed.is_ok(),
+            }
         };
         let alive = tokio::select! {
             alive = next => alive,
@@ -110,7 +112,7 @@ pub(super) async fn events(State(server): State<Arc<Server>>) -> Response {
         }
         let revision = *changes.borrow_and_update();
         let event = Event::default().event("changed").data(revision.to_string());
-        Some((Ok::<_, Infallible>(event), (changes, shutdown, Instant::now() + EVENT_INTERVAL, permit)))
+        Some((Ok::<_, Infallible>(event), (changes, upkeep, shutdown, Instant::now() + EVENT_INTERVAL, permit)))
     });
     Sse::new(stream).keep_alive(KeepAlive::new().interval(EVENT_HEARTBEAT)).into_response()
 }

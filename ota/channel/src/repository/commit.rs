@@ -13,6 +13,7 @@ use jiff::Timestamp as Time;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::num::NonZeroU64;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::metadata;
@@ -214,8 +215,11 @@ fn online_signatures<T: Role + Serialize>(
     let message = canonical(document)?;
     let mut signatures: Vec<Signature> = Vec::new();
     let keys = home.keys();
-    let entries = fs::read_dir(&keys).map_err(|error| files::disk("read", &keys, &error))?;
-    for entry in entries {
+    let entries = match fs::read_dir(&keys) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read.map_err(|error| files::disk("read", &keys, &error))?),
+    };
+    for entry in entries.into_iter().flatten() {
         let path = entry.map_err(|error| files::disk("read", &keys, &error))?.path();
         if path.extension().is_none_or(|extension| extension != "pem") {
             continue;

@@ -42,6 +42,11 @@ impl Home {
         Err(Fault::new("home-not-found", Blame::Configuration, reason))
     }
 
+    /// The directory that a server serves, whatever of it is there.
+    pub fn served(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
     /// Waits for its turn to change the repository.
     pub fn lock(&self) -> Result<Lock, Fault> {
         let path = self.directory.join("repository/.lock");

@@ -4,7 +4,7 @@ use super::home::Home;
 use super::published::Published;
 use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
 use jiff::Timestamp as Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sund_ota::fault::Fault;
 
 /// How long a timestamp holds.
@@ -13,7 +13,7 @@ pub const TIMESTAMP_DAYS: i64 = 7;
 pub const SNAPSHOT_DAYS: i64 = 14;
 
 /// A role that is past half of its life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
     /// The role.
     pub role: String,
@@ -23,6 +23,15 @@ pub struct Alarm {
     pub days_left: i64,
     /// What to do.
     pub advice: String,
+}
+
+/// How a repository fares at the server that renews it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// Why timestamp and snapshot were not renewed the last time; absent: they were, or nothing is published yet.
+    pub trouble: Option<Fault>,
+    /// Roles past half of their lives.
+    pub alarms: Vec<Alarm>,
 }
 
 /// What was renewed, and what is alarming.
@@ -59,7 +68,7 @@ const DAY: i64 = 24 * 60 * 60;
 /// Roles past half of their lives.
 pub fn alarms(published: &Published) -> Vec<Alarm> {
     use super::document::PERSONS_DAYS;
-    let online = "`sund-channel renew` once a day keeps it: see why it does not run";
+    let online = "`sund-channel serve` keeps it, or `renew` once a day: see why neither does";
     let mut ends = vec![
         (TIMESTAMP.to_owned(), published.timestamp.signed.expires, TIMESTAMP_DAYS, online.to_owned()),
         (SNAPSHOT.to_owned(), published.snapshot.signed.expires, SNAPSHOT_DAYS, online.to_owned()),

@@ -4,6 +4,7 @@ use super::{Status, action};
 use crate::database::failed;
 use crate::enrol::attributes;
 use crate::limits::people::{MAX_DEVICES_SHOWN, MAX_FAILURES_SHOWN, MAX_ROLLOUTS_SHOWN, MAX_SEARCH, MAX_STATES_SHOWN};
+use crate::repository::Upkeep;
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,10 +100,12 @@ pub struct Overview {
     pub rollouts: Vec<Rollout>,
     /// Failures, the newest first.
     pub failures: Vec<Failure>,
+    /// How the signed repository fares.
+    pub repository: Upkeep,
 }
 
-/// The fleet in figures; a box that was heard since `heard_since` is reachable.
-pub fn overview(c: &Connection, heard_since: i64) -> Result<Overview, Fault> {
+/// The fleet in figures, beside `repository`; a box that was heard since `heard_since` is reachable.
+pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<Overview, Fault> {
     let read = || {
         let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0";
         let (devices, reachable) = c
@@ -114,7 +117,8 @@ pub fn overview(c: &Connection, heard_since: i64) -> Result<Overview, Fault> {
             ))?
             .query_map([MAX_STATES_SHOWN], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        Ok(Overview { devices, reachable, installed, rollouts: rollouts_read(c, None)?, failures: failures(c)? })
+        let (rollouts, failures) = (rollouts_read(c, None)?, failures(c)?);
+        Ok(Overview { devices, reachable, installed, rollouts, failures, repository })
     };
     read().map_err(|error: rusqlite::Error| failed(error))
 }

@@ -218,10 +218,7 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
             let rollouts = database.survey(move |c| view::rollouts(c, name.as_deref())).await?;
             Answer::Rollouts(rollouts)
         }
-        Request::Overview => {
-            let since = server.heard_since();
-            Answer::Overview(Box::new(database.survey(move |c| view::overview(c, since)).await?))
-        }
+        Request::Overview => Answer::Overview(Box::new(server.overview().await?)),
         Request::Devices { search, page } => {
             let (devices, all) = database.survey(move |c| view::devices(c, &search, page)).await?;
             Answer::Devices(devices, all)

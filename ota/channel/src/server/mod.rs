@@ -9,6 +9,7 @@ mod peer;
 mod presence;
 mod range;
 mod refusal;
+mod renewal;
 mod repository;
 #[cfg(test)]
 mod walk;
@@ -19,7 +20,9 @@ use crate::enrol::authority::Authority;
 use crate::fleet::{self, Door};
 use crate::limits::http::{MAX_BODY, MAX_REQUESTS, REQUEST_TIME};
 use crate::limits::people::MAX_EVENT_STREAMS;
+use crate::repository::Upkeep;
 use crate::rollout::engine;
+use crate::rollout::view::{self, Overview};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -47,6 +50,7 @@ pub(crate) struct Server {
     pub door: Door,
     pub streams: Arc<Semaphore>,
     pub shutdown: watch::Receiver<bool>,
+    pub upkeep: watch::Sender<Upkeep>,
     authority: Arc<Authority>,
     lock: Lock,
     presence: Arc<Presence>,
@@ -57,6 +61,12 @@ pub(crate) struct Server {
 impl Server {
     fn action(&self, device: &Device, id: i64) -> Result<Option<Action>, Fault> {
         self.database.read(|c| Action::of(c, device.id, id))
+    }
+
+    /// The fleet in figures.
+    pub async fn overview(&self) -> Result<Overview, Fault> {
+        let (since, repository) = (self.heard_since(), self.upkeep.borrow().clone());
+        self.database.survey(move |c| view::overview(c, since, repository)).await
     }
 
     /// A box that was heard after this moment is reachable: three polls may be lost.
@@ -100,6 +110,7 @@ impl Bound {
             database,
             streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             shutdown: shutdown.clone(),
+            upkeep: watch::Sender::default(),
             authority: Arc::new(authority),
             lock: Lock::default(),
             presence: Arc::new(Presence::default()),
@@ -123,6 +134,10 @@ impl Bound {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(engine::run(database.clone(), server.config.home.clone(), Arc::clone(&server.wake), stop.clone()));
         tasks.spawn(Arc::clone(&server.presence).run(database, stop.clone()));
+        tasks.spawn({
+            let (server, stop) = (Arc::clone(&server), stop.clone());
+            async move { renewal::run(&server.config.home, &server.upkeep, stop).await }
+        });
         tasks.spawn(control.serve(Arc::clone(&server), stop));
         for listener in listeners {
             tasks.spawn(Arc::clone(&connections).accept(listener));

@@ -13,6 +13,7 @@ let lost = false;
 function draw() {
   drawBand();
   if (!fleet) return;
+  drawAlarms();
   keyed($("rollout-list"), fleet.rollouts.length ? fleet.rollouts.map((rollout) => ({ rollout, role })) : [{}], ({ rollout }) => rollout?.name ?? "none",
     ({ rollout }) => (rollout ? rolloutItem(order) : el("li", { class: "panel none" }, "No rollout yet. Make one with sund-channel rollout new.")));
   drawShare();
@@ -39,6 +40,27 @@ function drawBand() {
   say($("count"), fleet.devices.toLocaleString("en"));
   say($("reachable"), fleet.reachable.toLocaleString("en"));
   say($("failed"), fleet.failures.length.toLocaleString("en"));
+}
+
+/** What ails the signed repository: why it is not renewed, and which roles end. */
+function drawAlarms() {
+  const { trouble, alarms } = fleet.repository;
+  const lines = alarms.map(({ role, expires, days_left: days, advice }) => {
+    const day = new Date(expires).toLocaleDateString("en-GB", { dateStyle: "long" });
+    const end = days < 0 ? `ended on ${day}, and boxes take no update` : `ends on ${day}, in ${count(days, "day", "days")}`;
+    return { key: role, tone: days < 0 ? "bad" : "warn", name: `The signed role ${role} ${end}: `, text: advice };
+  });
+  if (trouble) lines.unshift({ key: "trouble", tone: "bad", name: "The signed repository is not renewed: ", text: trouble.reason });
+  keyed($("alarms"), lines, ({ key }) => key, () => {
+    const [name, text] = [el("strong"), el("span")];
+    const line = el("p", { class: "why" }, name, text);
+    line.update = (alarm) => {
+      mark(line, "data-tone", alarm.tone);
+      say(name, alarm.name);
+      say(text, alarm.text);
+    };
+    return line;
+  });
 }
 
 /** The colour of a state: its place by frequency, the same in bar, legend and tiles. */
