@@ -61,9 +61,10 @@ async fn people_can_use_the_page_in_a_browser() {
                         offered.push(device);
                     }
                 }
-                offered[0].install("failure", &["golden case 3: dice 0.41, at least 0.90 is asked for", hostile]).await;
+                // The failure last: it pauses the rollout, and a box that has not begun is then offered nothing.
                 offered[1].install("success", &[]).await;
                 offered[2].await_link("deploymentBase").await;
+                offered[0].install("failure", &["golden case 3: dice 0.41, at least 0.90 is asked for", hostile]).await;
             }
             "NEXT later" => {
                 channel.ask(Request::NewRollout(waves("summer", "north-2"))).await.unwrap();
