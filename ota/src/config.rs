@@ -1,7 +1,6 @@
 //! `updater.toml`: as typed, then the checked one that the program uses. All of it is checked before the first request.
-use jiff::civil::{Time, Weekday};
+use crate::window::Window;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -12,6 +11,8 @@ use url::Url;
 /// A configuration in bytes, against a path that names something else.
 const MAX_BYTES: u64 = 64 * 1024;
 
+/// The attribute that names the box's time zone; the server knows it by that too.
+pub const TIME_ZONE: &str = "timezone";
 /// Attributes of a box; hawkBit takes a bounded number.
 const MAX_ATTRIBUTES: usize = 20;
 /// A name or value of an attribute, in bytes; hawkBit refuses longer ones.
@@ -42,6 +43,8 @@ pub struct Config {
     pub directory: PathBuf,
     /// What the channel is told of this box beside what it finds out itself, e.g. its site: groups are made by it.
     pub attributes: BTreeMap<String, String>,
+    /// The box's local time: its attribute `timezone`, else the system's. Windows are in it.
+    pub zone: TimeZone,
     /// Whether a deployment that asks for confirmation is confirmed by the box itself.
     pub confirm: bool,
     /// Least and most time between two polls, whatever the server says.
@@ -94,15 +97,6 @@ pub struct Os {
     pub health: Duration,
     /// When the box may restart; absent: at any time.
     pub window: Option<Window>,
-}
-
-/// A window in the box's local time.
-#[derive(Clone, Debug)]
-pub struct Window {
-    from: Time,
-    until: Time,
-    days: Vec<Weekday>,
-    zone: TimeZone,
 }
 
 /// Bounds of the watch.
@@ -299,6 +293,8 @@ fn check(raw: Raw) -> Result<Config, String> {
     if !(0.0..=1.0).contains(&raw.watch.max_failed_share) || raw.watch.every_seconds == 0 {
         return Err("`watch`: max_failed_share is from 0 to 1, every_seconds at least 1".to_owned());
     }
+    let named = raw.attributes.get(TIME_ZONE).map(|name| zone("attributes.timezone", name));
+    let own_zone = named.unwrap_or_else(|| Ok(TimeZone::system()))?;
     let server = base("server.url", raw.server.url)?;
     let RawServer { ca, certificate, key, token, .. } = raw.server;
     let credentials = match (certificate, key, token) {
@@ -324,6 +320,7 @@ fn check(raw: Raw) -> Result<Config, String> {
         bytes_per_second: raw.repository.bytes_per_second,
         directory: raw.directory,
         attributes: raw.attributes,
+        zone: own_zone.clone(),
         confirm: raw.confirm,
         poll: (Duration::from_secs(raw.poll.min_seconds), Duration::from_secs(raw.poll.max_seconds)),
         agent: Agent {
@@ -331,7 +328,7 @@ fn check(raw: Raw) -> Result<Config, String> {
             start: Duration::from_secs(raw.agent.start_seconds),
             trial: Duration::from_secs(raw.agent.trial_seconds),
         },
-        os: raw.os.map(os).transpose()?,
+        os: raw.os.map(|raw| os(raw, &own_zone)).transpose()?,
         watch: Watch {
             every: Duration::from_secs(raw.watch.every_seconds),
             max_failed_share: raw.watch.max_failed_share,
@@ -341,51 +338,23 @@ fn check(raw: Raw) -> Result<Config, String> {
     })
 }
 
-fn os(raw: RawOs) -> Result<Os, String> {
+fn os(raw: RawOs, zone: &TimeZone) -> Result<Os, String> {
     Ok(Os {
         release: raw.release,
         boot_id: raw.boot_id,
         install: Duration::from_secs(raw.inhealth_seconds),
         health: Duration::from_secs(raw.health_seconds),
-        window: raw.window.map(window).transpose()?,
+        window: raw.window.map(|raw| window(&raw, zone)).transpose()?,
     })
 }
 
-fn window(raw: RawWindow) -> Result<Window, String> {
-    let time = |key: &str, text: &str| {
-        Time::strptime("%H:%M", text).map_err(|_| format!("`os.window.{key}` is a time such as \"02:30\""))
-    };
-    let day = |name: &String| {
-        let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-        let n = days.iter().position(|day| day == name).ok_or("`os.window.days` has names such as \"mon\"")?;
-        Weekday::from_monday_zero_offset(n as i8).map_err(|error| error.to_string())
-    };
-    let zone = match &raw.time_zone {
-        Some(name) => TimeZone::get(name).map_err(|error| format!("`os.window.time_zone`: {error}"))?,
-        None => TimeZone::system(),
-    };
-    Ok(Window {
-        from: time("from", &raw.from)?,
-        until: time("until", &raw.until)?,
-        days: raw.days.iter().map(day).collect::<Result<_, String>>()?,
-        zone,
-    })
+fn window(raw: &RawWindow, own: &TimeZone) -> Result<Window, String> {
+    let zone = raw.time_zone.as_deref().map_or_else(|| Ok(own.clone()), |name| zone("os.window.time_zone", name))?;
+    Window::new(&raw.from, &raw.until, &raw.days, zone).map_err(|reason| format!("`os.window`: {reason}"))
 }
 
-impl Window {
-    /// Whether the window is open. One that ends before it begins goes over midnight and belongs to the day that it began on.
-    pub fn is_open(&self, now: Timestamp) -> bool {
-        let local = now.to_zoned(self.zone.clone());
-        let time = local.time();
-        let (in_it, began) = if self.from < self.until {
-            (self.from <= time && time < self.until, Ok(local.clone()))
-        } else if time >= self.from {
-            (true, Ok(local.clone()))
-        } else {
-            (time < self.until, local.checked_sub(1.day()))
-        };
-        in_it && (self.days.is_empty() || began.is_ok_and(|began| self.days.contains(&began.weekday())))
-    }
+fn zone(key: &str, name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|error| format!("`{key}`: {error}"))
 }
 
 /// A base of addresses: https, or http on this machine alone, with a slash at its end.
@@ -409,25 +378,5 @@ fn is_loopback(url: &Url) -> bool {
         Some(url::Host::Ipv4(address)) => address.is_loopback(),
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_over_midnight_belongs_to_the_day_that_it_began_on() {
-        let raw = RawWindow {
-            from: "22:00".to_owned(),
-            until: "04:00".to_owned(),
-            days: vec!["sat".to_owned()],
-            time_zone: Some("Europe/Copenhagen".to_owned()),
-        };
-        let window = window(raw).expect("a window");
-        let open = |at: &str| window.is_open(at.parse().expect("a time"));
-        // 2026-11-28 is a Saturday; Copenhagen is an hour before UTC.
-        assert!(open("2026-11-28T21:00:00Z") && open("2026-11-29T02:59:59Z"));
-        assert!(!open("2026-11-28T20:59:59Z") && !open("2026-11-29T03:00:00Z") && !open("2026-11-29T22:00:00Z"));
     }
 }

@@ -6,6 +6,7 @@ use crate::identity;
 use crate::machine::record::{Action, Record, Step, state_name};
 use crate::rauc;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// `now.json`: what a running updater does now. Nothing depends on it.
@@ -58,6 +59,10 @@ pub struct Status {
     pub kept: Vec<String>,
     /// Models that it has switched off.
     pub suspended: Vec<String>,
+    /// Why the region has stopped all rollouts, where it has.
+    pub stopped: Option<String>,
+    /// Models that are off because the region suspended them, with the reason.
+    pub suspended_by_region: BTreeMap<String, String>,
     /// The action in hand.
     pub action: Option<ActionStatus>,
     /// The last action that was reported.
@@ -109,6 +114,8 @@ impl Status {
             since: good.map(|good| good.since),
             kept: record.good.iter().skip(1).map(|good| state_name(&good.descriptor).to_owned()).collect(),
             suspended: record.suspended,
+            stopped: record.switches.stopped,
+            suspended_by_region: record.switches.applied,
             action: record.action.as_ref().map(ActionStatus::of),
             last: record.last.as_ref().map(ActionStatus::of),
             now: now.unwrap_or_default(),
@@ -138,6 +145,12 @@ impl Status {
         }
         if !self.suspended.is_empty() {
             line("suspended", &self.suspended.join(", "));
+        }
+        for (package, reason) in &self.suspended_by_region {
+            line("suspended", &format!("{package}: {reason}"));
+        }
+        if let Some(stopped) = &self.stopped {
+            line("rollouts", &format!("stopped by the region {stopped}"));
         }
         for (key, action) in [("in hand", &self.action), ("last", &self.last)] {
             if let Some(action) = action {

@@ -1,4 +1,5 @@
 //! The agent's side of the socket, for tests: speaks the protocol on a real Unix socket, and keeps what it serves as the agent does.
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use sund_ota::agent::{AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, Trial, TrialStanding};
@@ -21,6 +22,10 @@ pub struct Serving {
     pub activations: Vec<String>,
     pub reverts: Vec<Option<String>>,
     pub suspended: Vec<String>,
+    /// Why each of them is.
+    pub reasons: BTreeMap<String, String>,
+    /// Version of every model.
+    pub version: String,
     /// The next trials don't hold.
     pub misses: bool,
     /// Jobs of every model, answered and failed.
@@ -39,7 +44,7 @@ impl Agent {
     pub fn start(directory: &Path) -> Self {
         let socket = directory.join("agent.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let serving = Serving { engine_class: "cpu".to_owned(), ..Serving::default() };
+        let serving = Serving { engine_class: "cpu".to_owned(), version: "1.0.0".to_owned(), ..Serving::default() };
         let agent = Self { serving: Arc::new(Mutex::new(serving)) };
         let served = agent.clone();
         tokio::spawn(async move {
@@ -63,6 +68,11 @@ impl Agent {
 
     pub fn serving(&self) -> MutexGuard<'_, Serving> {
         self.serving.lock().expect("no test failed while it held this")
+    }
+
+    /// Ends the trial that runs.
+    pub fn end_trial(&self) {
+        self.serving().polls_left = 1;
     }
 
     fn answer(&self, request: Request) -> Answer {
@@ -109,8 +119,8 @@ impl Agent {
                 serving.state = state;
                 Answer::Serves { state: serving.state.clone(), restarts: false }
             }
-            Request::Suspend { package, .. } => {
-                serving.suspended.push(package.clone());
+            Request::Suspend { package, reason } => {
+                serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
             }
             Request::Resume { package } => {
@@ -122,6 +132,13 @@ impl Agent {
 }
 
 impl Serving {
+    /// Switches a model off, whoever asks.
+    pub fn suspend(&mut self, package: &str, reason: &str) {
+        self.suspended.retain(|suspended| suspended != package);
+        self.suspended.push(package.to_owned());
+        self.reasons.insert(package.to_owned(), reason.to_owned());
+    }
+
     fn trial(&self) -> Answer {
         let Some(offer) = &self.tried else { return refused("no-trial", "nothing was tried") };
         let standing = match (self.polls_left, self.misses) {
@@ -148,10 +165,14 @@ impl Serving {
         let (answered, failed) = self.jobs;
         let model = |name: String| ModelStatus {
             standing: if self.suspended.contains(&name) { "suspended" } else { "active" }.to_owned(),
+            reason: self
+                .reasons
+                .get(&name)
+                .filter(|_| self.suspended.contains(&name))
+                .map(|why| format!("{name} is suspended since then: {why}. `sund resume {name}` takes it back")),
             name,
-            version: "1.0.0".to_owned(),
+            version: self.version.clone(),
             digest: String::new(),
-            reason: None,
             engine: Some("tract".to_owned()),
             answered,
             failed,

@@ -46,6 +46,8 @@ pub struct ServerAction {
     pub id: String,
     pub descriptor: Vec<u8>,
     pub update: &'static str,
+    /// The window of its rollout.
+    pub maintenance: Option<Value>,
     pub is_open: bool,
     pub needs_confirmation: bool,
     pub is_canceling: bool,
@@ -105,6 +107,7 @@ impl Channel {
             id: id.to_owned(),
             descriptor,
             update: "forced",
+            maintenance: None,
             is_open: true,
             needs_confirmation: false,
             is_canceling: false,
@@ -263,13 +266,17 @@ fn poll(told: &Told, base: &str) -> Value {
 
 fn deployment(action: &ServerAction, base: &str) -> Value {
     let href = format!("{base}/artifacts/{}", action.id);
-    json!({"id": action.id, "deployment": {
+    let mut answer = json!({"id": action.id, "deployment": {
         "download": "forced", "update": action.update,
         "chunks": [{"part": "os", "version": "1", "name": "state", "artifacts": [{
             "filename": "sund-descriptor.json", "hashes": {"sha1": "0000"}, "size": action.descriptor.len(),
             "_links": {"download": {"href": href}},
         }]}],
-    }})
+    }});
+    if let Some(window) = &action.maintenance {
+        answer["deployment"]["sundMaintenance"] = window.clone();
+    }
+    answer
 }
 
 fn json_answer(value: &Value) -> Response {

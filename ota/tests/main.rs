@@ -18,6 +18,8 @@ mod repository;
 mod shapes;
 mod signed_documents;
 mod status;
+mod switches;
 mod system;
 mod threats;
 mod web;
+mod windows;

@@ -1,6 +1,7 @@
 //! The operating system: RAUC and logind are played by a stand-in on a private bus, with real D-Bus messages. Two slots, and a boot
 //! loader that starts the one that is active.
 use super::appliance::Appliance;
+use super::windows::around;
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -345,4 +346,19 @@ async fn the_restart_waits_for_the_maintenance_window() {
     assert_eq!(system.appliance.once().await, Some(0));
     assert_eq!(system.slots().boots, 2);
     assert_eq!(system.slots().installs.len(), 1, "it was written once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_system_is_written_or_started_outside_the_rollouts_window() {
+    let mut system = System::new("[attributes]\ntimezone = \"UTC\"\n").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    system.appliance.channel.action("1", |action| action.maintenance = Some(around(12)));
+    assert_eq!(system.appliance.once().await, Some(75));
+    assert_eq!(system.slots().installs.len(), 0);
+    assert_eq!(system.slots().boots, 1);
+    system.appliance.channel.action("1", |action| action.maintenance = Some(around(0)));
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().installs.len(), 1);
+    assert_eq!(system.slots().boots, 2);
 }

@@ -1,5 +1,7 @@
 //! One poll and all that follows from it.
 use super::record::{Action, End, Good, KEPT_STATES, Outcome, Record, Step};
+use super::switches::Look;
+use super::when::When;
 use super::{ACTIVE, Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Finished};
@@ -30,11 +32,14 @@ impl Machine {
     /// Polls, and does what the channel wants, to its end.
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
         self.renew().await;
-        let polled = match self.poll().await {
+        let polled = self.poll().await;
+        // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
+        let look = self.look().await;
+        let polled = match polled {
             Ok(polled) => polled,
             Err(error) => return Ok(Next::Wait(Some(error.into()))),
         };
-        match self.heed(&polled).await {
+        match self.heed(&polled, look).await {
             // What the channel was to be told, it is told at the next poll.
             Err(DdiError::Away { reason, retry_after }) => {
                 Ok(Next::Wait(Some(DdiError::Away { reason, retry_after }.into())))
@@ -44,7 +49,7 @@ impl Machine {
         }
     }
 
-    async fn heed(&mut self, polled: &Polled) -> Result<Next, DdiError> {
+    async fn heed(&mut self, polled: &Polled, look: Look) -> Result<Next, DdiError> {
         self.tell_attributes(polled).await;
         if let Some(link) = polled.confirmation.as_ref().filter(|_| self.config.confirm) {
             self.ddi.confirm(link).await?;
@@ -67,7 +72,7 @@ impl Machine {
         }
         match &polled.deployment {
             Some(link) => self.take_up(link).await,
-            None => self.idle().await,
+            None => self.idle(look).await,
         }
     }
 
@@ -77,10 +82,12 @@ impl Machine {
             Err(DdiError::Gone) => return Ok(Next::Wait(None)),
             deployment => deployment?,
         };
-        self.handling = (deployment.deployment.download, deployment.deployment.update);
+        let when = When::new(&deployment.deployment, &self.config.zone);
+        // A window that can't be read ends an action that is new, and changes nothing for one in hand.
+        let window = when.map(|when| self.when = when);
         if self.record.action.is_none() {
             let named = match self.ddi.descriptor(&deployment).await {
-                Ok(bytes) => Descriptor::parse(&bytes),
+                Ok(bytes) => window.and_then(|()| Descriptor::parse(&bytes)),
                 Err(DdiError::Fault(fault)) => Err(fault),
                 Err(DdiError::Gone) => {
                     Err(Fault::new("descriptor-missing", Blame::Channel, "the descriptor is named and not there"))
@@ -256,10 +263,10 @@ impl Machine {
         if is_waiting { crate::rauc::keep_running_slot().await } else { Ok(()) }
     }
 
-    async fn idle(&mut self) -> Result<Next, DdiError> {
+    async fn idle(&mut self, look: Look) -> Result<Next, DdiError> {
         self.pace.say("idle");
-        match self.leave_withdrawn().await {
-            Ok(()) => Ok(Next::Wait(None)),
+        match self.leave_withdrawn(look.trusted).await {
+            Ok(()) => Ok(Next::Wait(look.heeded.err())),
             Err(Halt::Superseded) => Ok(Next::Again),
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Ok(Next::Wait(Some(fault))),
             Err(Halt::Stopped(_) | Halt::Rebooting) => Ok(Next::Wait(None)),

@@ -119,7 +119,10 @@ impl Machine {
         let can_stop = can_stop && !self.is_os_started();
         loop {
             tokio::time::sleep_until(self.pace.next()).await;
-            let Ok(polled) = self.poll().await else { continue };
+            let polled = self.poll().await;
+            // What is not heeded now is tried again with the next poll.
+            let _ = self.look().await;
+            let Ok(polled) = polled else { continue };
             self.tell_progress().await;
             if let Some(link) = &polled.cancel {
                 match self.ddi.stops(link).await {

@@ -7,16 +7,18 @@ pub mod files;
 mod listen;
 pub mod record;
 mod rollback;
+mod switches;
 mod system;
 mod tell;
 mod trial;
 mod verify;
 mod watch;
+mod when;
 
 use crate::agent::client::Agent;
 use crate::config::Config;
+use crate::ddi::Finished;
 use crate::ddi::client::{ActionLink, Ddi};
-use crate::ddi::{Finished, Handling};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
@@ -24,8 +26,9 @@ use crate::state::DesiredState;
 use crate::trust::{self, Image};
 use files::Held;
 use listen::Pace;
-use record::{Action, End, Outcome, Record, Step};
-use std::sync::Arc;
+use record::{Action, End, Outcome, Record, Step, Switches};
+use std::sync::{Arc, Mutex};
+use when::When;
 
 /// The machine, with all that it talks to.
 pub struct Machine {
@@ -35,7 +38,11 @@ pub struct Machine {
     agent: Agent,
     record: Record,
     pace: Pace,
-    handling: (Handling, Handling),
+    when: When,
+    /// They change while a step works.
+    switches: Mutex<Switches>,
+    /// Metadata is loaded by one at a time: what was seen is kept in one file.
+    metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
     _lock: std::fs::File,
 }
@@ -104,8 +111,19 @@ impl Machine {
         let ddi = Ddi::new(&config, http.clone())?;
         let agent = Agent::new(config.agent.socket.clone());
         let pace = Pace::new(config.poll);
-        let handling = (Handling::Attempt, Handling::Attempt);
-        Ok(Self { config: Arc::new(config), http, ddi, agent, record, pace, handling, _lock: lock })
+        let switches = Mutex::new(record.switches.clone());
+        Ok(Self {
+            config: Arc::new(config),
+            http,
+            ddi,
+            agent,
+            record,
+            pace,
+            when: When::default(),
+            switches,
+            metadata: tokio::sync::Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// What it knows.
@@ -157,7 +175,8 @@ impl Machine {
     }
 
     /// Makes a record durable, and then the one that counts.
-    fn keep(&mut self, record: Record) -> Result<(), Fault> {
+    fn keep(&mut self, mut record: Record) -> Result<(), Fault> {
+        record.switches = self.switches().clone();
         record.write(&self.config.record_file())?;
         self.record = record;
         Ok(())

@@ -4,6 +4,7 @@
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,8 +31,34 @@ pub struct Record {
     pub unproven: Vec<String>,
     /// Models that the updater has switched off because nothing that is still listed could take their place.
     pub suspended: Vec<String>,
+    /// The region's switches.
+    #[serde(default)]
+    pub switches: Switches,
     /// What the channel was last told that this box is.
     pub told: Option<String>,
+}
+
+/// How the region's switches stood when they were last learned, and what was done by them here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Switches {
+    /// Since when and why no new deployment is begun; absent: rollouts go on.
+    pub stopped: Option<String>,
+    /// What the region suspends.
+    pub suspended: Vec<Suspended>,
+    /// Packages that the updater switched off for it, with the reason that it gave the agent.
+    pub applied: BTreeMap<String, String>,
+}
+
+/// A package that the region suspends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspended {
+    /// Its name.
+    pub package: String,
+    /// This version alone; absent: every version.
+    pub version: Option<String>,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// An action of the channel.
@@ -146,6 +173,13 @@ pub struct Good {
     pub since: i64,
 }
 
+impl Suspended {
+    /// Whether it is about a package in that version.
+    pub fn is_of(&self, package: &str, version: &str) -> bool {
+        self.package == package && self.version.as_ref().is_none_or(|only| only == version)
+    }
+}
+
 impl Step {
     /// The order of the steps: an action goes forward alone.
     pub fn rank(&self) -> u8 {
@@ -190,6 +224,7 @@ impl Default for Record {
             good: Vec::new(),
             unproven: Vec::new(),
             suspended: Vec::new(),
+            switches: Switches::default(),
             told: None,
         }
     }

@@ -7,10 +7,12 @@
 use super::listen::later;
 use super::trial::OWN_SUSPENSION;
 use super::{Halt, Machine};
+use crate::agent::ModelStatus;
 use crate::agent::client::AgentError;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{End, Good, OsTrial, Outcome, Record, Step, state_name};
 use crate::rauc;
+use crate::trust::Trusted;
 
 impl Machine {
     /// Takes the action in hand back, as far as it went.
@@ -34,10 +36,10 @@ impl Machine {
     }
 
     /// Where the state that serves was withdrawn, or is none that held, leaves it.
-    pub(super) async fn leave_withdrawn(&mut self) -> Result<(), Halt> {
+    pub(super) async fn leave_withdrawn(&mut self, trusted: Result<Trusted, Fault>) -> Result<(), Halt> {
         self.leave_unproven().await?;
         let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
-        let trusted = match self.trusted().await {
+        let trusted = match trusted {
             Ok(trusted) => trusted,
             Err(fault) => {
                 // Expiry and a channel that is away stop updates, never what runs.
@@ -90,6 +92,7 @@ impl Machine {
                     self.agent_reverted(Some(&state)).await?;
                     let record = Record { good, unproven: Vec::new(), ..self.record.clone() };
                     self.keep(record).map_err(Halt::Later)?;
+                    self.suspend_at_once().await;
                     return Ok(format!("serves `{state}` again"));
                 }
                 Err(AgentError::Refused(fault)) => {
@@ -107,7 +110,9 @@ impl Machine {
         let status = self.agent_reverted(None).await?;
         let mut suspended = self.record.suspended.clone();
         if had_states {
-            for model in status.models.iter().filter(|model| model.standing != "suspended") {
+            // Also what the region suspended: when it lifts that, there is still no state that is approved.
+            let is_left = |model: &&ModelStatus| model.standing != "suspended" || self.is_off_by_region(model);
+            for model in status.models.iter().filter(is_left) {
                 self.agent.suspend(&model.name, OWN_SUSPENSION).await.map_err(later)?;
                 suspended.push(model.name.clone());
             }
@@ -116,6 +121,7 @@ impl Machine {
         suspended.dedup();
         let record = Record { good: Vec::new(), unproven: Vec::new(), suspended, ..self.record.clone() };
         self.keep(record).map_err(Halt::Later)?;
+        self.suspend_at_once().await;
         let models = if had_states { "its models are suspended" } else { "as before its first state" };
         Ok(format!("serves the box's own configuration; {models}"))
     }

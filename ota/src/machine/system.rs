@@ -66,13 +66,16 @@ impl Machine {
     async fn restart(&self, config: &OsConfig) -> Halt {
         let ready = async {
             loop {
-                let is_open = config.window.as_ref().is_none_or(|window| window.is_open(jiff::Timestamp::now()));
+                let now = jiff::Timestamp::now();
+                let is_open = config.window.as_ref().is_none_or(|window| window.is_open(now)) && self.when.is_open(now);
                 // An agent that does not answer works on nothing.
                 let is_idle = self.agent.status().await.map_or(true, |status| status.running == 0);
-                if is_open && is_idle {
-                    return rauc::reboot().await;
-                }
-                self.pace.say(if is_open { "waits for running studies" } else { "waits for its window" });
+                self.pace.say(match (self.is_stopped(), is_open, is_idle) {
+                    (false, true, true) => return rauc::reboot().await,
+                    (true, ..) => "waits: the region has stopped all rollouts",
+                    (_, false, _) => "waits for its window",
+                    (_, _, false) => "waits for running studies",
+                });
                 tokio::time::sleep(LOOK).await;
             }
         };

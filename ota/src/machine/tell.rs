@@ -1,6 +1,7 @@
 //! What the channel is told of this box (`configData`).
 use super::Machine;
 use super::record::state_name;
+use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
 use crate::rauc;
@@ -32,6 +33,9 @@ impl Machine {
 
     async fn attributes(&self) -> BTreeMap<String, String> {
         let mut data = self.config.attributes.clone();
+        if let Some(zone) = self.config.zone.iana_name() {
+            data.insert(TIME_ZONE.to_owned(), zone.to_owned());
+        }
         data.insert("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         if let Some(Ok(running)) = self.config.os.as_ref().map(rauc::running) {
             data.insert("os".to_owned(), running.version);

@@ -36,6 +36,7 @@ impl Machine {
 
     pub(super) async fn activate(&mut self, tested: Tested) -> Result<Active, Halt> {
         let name = tested.state.get().name.clone();
+        self.heed_window()?;
         // Persisted before it is asked for: from here on there may be something to take back.
         let step = Step::Active { since: super::now(), findings: tested.findings.clone() };
         self.advance(step).await?;
@@ -52,6 +53,7 @@ impl Machine {
             self.agent_serves(Some(&name)).await?;
         }
         self.resume_own().await?;
+        self.suspend_at_once().await;
         Ok(Active { tested, since })
     }
 

@@ -2,7 +2,7 @@
 use super::files::{self, Held};
 use super::system::LOOK;
 use super::{ACTIVE, Candidate, Halt, Machine, Verified};
-use crate::ddi::{Handling, Progress};
+use crate::ddi::Progress;
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::Step;
@@ -17,12 +17,15 @@ const AWAY: [&str; 3] = ["store-unreachable", "store-failed", "slow-data"];
 
 impl Machine {
     pub(super) async fn verify(&mut self, candidate: Candidate) -> Result<Verified, Halt> {
-        if self.handling.0 == Handling::Skip && self.step().rank() < ACTIVE {
-            return Err(Halt::Later(closed_window("download")));
-        }
+        self.heed_download()?;
         let transport = self.http.transport(&self.config);
         let arrived = transport.arrived();
         let trusted = self.guard(self.trusted_by(transport)).await?.map_err(|fault| self.judge(fault))?;
+        // What can't be learned now stands as it was.
+        let _ = self.learn(&trusted).await;
+        if !self.is_begun() {
+            self.heed_stop()?;
+        }
         let state = self.guard(trusted.state(&candidate.descriptor)).await?.map_err(|fault| self.judge(fault))?;
         let image = state.get().os.as_ref().map(|os| trusted.image(os)).transpose();
         let image = image.map_err(|fault| self.judge(fault))?;
@@ -43,9 +46,10 @@ impl Machine {
             self.change(|action| action.files = files)?;
         }
         self.advance(Step::Verified).await?;
-        if self.handling.1 == Handling::Skip && self.step().rank() < ACTIVE {
-            return Err(Halt::Later(closed_window("update")));
+        if !self.is_begun() {
+            self.heed_stop()?;
         }
+        self.heed_window()?;
         Ok(Verified { state, image, held })
     }
 
@@ -65,6 +69,7 @@ impl Machine {
             root,
             datastore: self.config.tuf(),
         };
+        let _one_at_a_time = self.metadata.lock().await;
         Trusted::load(&source, transport).await
     }
 
@@ -104,13 +109,13 @@ impl Machine {
         self.refuse(fault)
     }
 
+    /// Whether the state is on trial already, or its system waits in the other slot.
+    fn is_begun(&self) -> bool {
+        self.step().rank() > Step::Verified.rank()
+    }
+
     /// Whether the region has withdrawn a state. That it can't be asked now is no withdrawal.
     pub(super) async fn is_withdrawn(&self, trusted: &Trusted, descriptor: &Descriptor) -> bool {
         trusted.state(descriptor).await.is_err_and(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
-}
-
-fn closed_window(what: &str) -> Fault {
-    let reason = format!("the channel says `{what}: skip`: its window is closed, the box waits");
-    Fault::new("window-closed", Blame::Channel, reason)
 }

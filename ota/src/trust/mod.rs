@@ -161,6 +161,12 @@ impl Trusted {
         audited(path, read.await)
     }
 
+    /// Whether the region lists a small document now, by its path alone.
+    pub(crate) fn lists(&self, path: &str) -> Result<bool, Fault> {
+        let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(false) };
+        self.of_role(role, &name).map(|target| target.is_some())
+    }
+
     /// Fetches a target into a file (TUF 5.7.3). What lies there afterwards has the listed length and hash, durably. What has
     /// come of it so far lies beside it as `.part` and is gone on with next time; what was refused is not kept.
     pub async fn fetch(&self, pin: &Pin, into: &Path) -> Result<Verified<PathBuf>, Fault> {

@@ -1,0 +1,174 @@
+//! The region's two switches, signed like a release and looked at with each poll: all rollouts stop, and models are suspended
+//! clinically, whichever state the box runs.
+//!
+//! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last.
+use super::listen::later;
+use super::{Halt, Machine};
+use crate::agent::ModelStatus;
+use crate::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
+use crate::fault::{Blame, Fault};
+use crate::limits::MAX_STATE;
+use crate::machine::record::{Record, Suspended, Switches};
+use crate::trust::Trusted;
+use std::sync::{MutexGuard, PoisonError};
+
+/// Before the region's reason, so that people see whose doing it is.
+const BY_REGION: &str = "suspended by the region: ";
+/// Characters of a reason; the agent takes no longer one.
+const MAX_REASON: usize = 500;
+
+/// What the region shows at a poll.
+pub(super) struct Look {
+    /// The repository, where its metadata holds now.
+    pub(super) trusted: Result<Trusted, Fault>,
+    /// Whether its switches are heeded.
+    pub(super) heeded: Result<(), Fault>,
+}
+
+impl Machine {
+    /// Learns how the switches stand, and applies them.
+    pub(super) async fn look(&self) -> Look {
+        let trusted = self.trusted().await;
+        let learned = match &trusted {
+            Ok(trusted) => self.learn(trusted).await,
+            // Written down where it was refused.
+            Err(_) => Ok(()),
+        };
+        let applied = self.apply_suspensions().await;
+        Look { trusted, heeded: learned.and(applied) }
+    }
+
+    /// Learns how the switches stand. One that can't be read is no reason not to heed the other.
+    pub(super) async fn learn(&self, trusted: &Trusted) -> Result<(), Fault> {
+        let (stopped, suspended) = (stopped(trusted).await, suspended(trusted).await);
+        let before = self.switches().stopped.clone();
+        self.switch(|switches| {
+            if let Ok(stopped) = &stopped {
+                switches.stopped.clone_from(stopped);
+            }
+            if let Ok(suspended) = &suspended {
+                switches.suspended.clone_from(suspended);
+            }
+        })?;
+        match (&before, &self.switches().stopped) {
+            (None, Some(reason)) => tracing::warn!(target: "audit", reason, "the region stopped all rollouts"),
+            (Some(_), None) => tracing::info!(target: "audit", "the region lets rollouts go on"),
+            _ => {}
+        }
+        let heeded = stopped.map(|_| ()).and(suspended.map(|_| ()));
+        heeded.inspect_err(|fault| {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a switch of the region was not read");
+        })
+    }
+
+    /// Nothing new is begun while all rollouts are stopped.
+    pub(super) fn heed_stop(&self) -> Result<(), Halt> {
+        self.switches().stopped.as_ref().map_or(Ok(()), |reason| {
+            let reason =
+                format!("the region has stopped all rollouts {reason}; the action waits until it lets them go on");
+            Err(later(Fault::new("rollouts-stopped", Blame::Region, reason)))
+        })
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.switches().stopped.is_some()
+    }
+
+    /// Whether a model is off by the region's word. Who has switched it off is known by the reason: another one is a person's.
+    pub(super) fn is_off_by_region(&self, model: &ModelStatus) -> bool {
+        let switches = self.switches();
+        let told = switches.applied.get(&model.name).zip(model.reason.as_ref());
+        model.standing == "suspended" && told.is_some_and(|(told, reason)| reason.contains(told))
+    }
+
+    /// Switches off what the region suspends of what the agent serves now, and lets serve what it suspends no longer.
+    pub(super) async fn apply_suspensions(&self) -> Result<(), Fault> {
+        let switches = self.switches().clone();
+        if switches.suspended.is_empty() && switches.applied.is_empty() {
+            return Ok(());
+        }
+        let mut heeded = Ok(());
+        match self.agent.status().await {
+            Ok(status) => {
+                for model in &status.models {
+                    heeded = heeded.and(self.apply_to(model, &switches).await);
+                }
+            }
+            Err(error) => heeded = Err(error.into()),
+        }
+        heeded.inspect_err(|fault: &Fault| {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a suspension of the region was not applied");
+        })
+    }
+
+    /// As [`Machine::apply_suspensions`], after another state began to serve. What fails is tried again with the next poll.
+    pub(super) async fn suspend_at_once(&self) {
+        let _ = self.apply_suspensions().await;
+    }
+
+    async fn apply_to(&self, model: &ModelStatus, switches: &Switches) -> Result<(), Fault> {
+        let ModelStatus { name, version, .. } = model;
+        match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
+            Some(_) if model.standing == "suspended" => {}
+            Some(suspended) => {
+                let reason: String =
+                    BY_REGION.chars().chain(suspended.reason.trim().chars()).take(MAX_REASON).collect();
+                let reason = reason.trim_end();
+                // Kept before it is done: what was done is known again after a power cut.
+                self.switch(|switches| {
+                    switches.applied.insert(name.clone(), reason.to_owned());
+                })?;
+                self.agent.suspend(name, reason).await?;
+                tracing::warn!(target: "audit", package = name, version, reason, "a suspension of the region was applied");
+            }
+            None if switches.applied.contains_key(name) => {
+                // What a person has suspended meanwhile the channel does not take back.
+                if self.is_off_by_region(model) {
+                    self.agent.resume(name).await?;
+                    tracing::info!(target: "audit", package = name, version, "a suspension of the region was lifted");
+                }
+                self.switch(|switches| {
+                    switches.applied.remove(name);
+                })?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// How the switches stand. They change while a step works, and that alone does: see [`Machine::keep`].
+    pub(super) fn switches(&self) -> MutexGuard<'_, Switches> {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn switch(&self, change: impl FnOnce(&mut Switches)) -> Result<(), Fault> {
+        let mut held = self.switches();
+        let mut switches = held.clone();
+        change(&mut switches);
+        if switches != *held {
+            let record = Record { switches: switches.clone(), ..self.record.clone() };
+            record.write(&self.config.record_file())?;
+            *held = switches;
+        }
+        Ok(())
+    }
+}
+
+async fn stopped(trusted: &Trusted) -> Result<Option<String>, Fault> {
+    if !trusted.lists(STOP)? {
+        return Ok(None);
+    }
+    let bytes = trusted.document(STOP, MAX_STATE).await;
+    let stop = bytes.and_then(|bytes| bytes.map(|bytes| Stop::parse(bytes.get())).transpose());
+    Ok(match stop {
+        Ok(stop) => stop.map(|stop| format!("since {}: {}", stop.since, stop.reason)),
+        // That it is listed stops: a server that withholds the text does not take it back.
+        Err(fault) => Some(format!("(why can't be read: {fault})")),
+    })
+}
+
+async fn suspended(trusted: &Trusted) -> Result<Vec<Suspended>, Fault> {
+    let Some(bytes) = trusted.document(SUSPENSIONS, MAX_STATE).await? else { return Ok(Vec::new()) };
+    let suspensions = Suspensions::parse(bytes.get())?.suspensions.into_iter();
+    Ok(suspensions.map(|Suspension { package, version, reason, .. }| Suspended { package, version, reason }).collect())
+}

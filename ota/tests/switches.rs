@@ -1,0 +1,222 @@
+//! The region's two switches: all rollouts stop, and models are suspended.
+use super::appliance::Appliance;
+use super::conversation::{Running, until};
+use serde_json::{Value, json};
+use sund_ota::ddi::{Execution, Finished};
+use sund_ota::documents::{STOP, SUSPENSIONS};
+
+fn list(appliance: &mut Appliance, path: &str, document: &Value) {
+    appliance.region.approve("state", path, document.to_string().as_bytes());
+    appliance.publish();
+}
+
+fn unlist(appliance: &mut Appliance, path: &str) {
+    appliance.region.withdraw(path);
+    appliance.publish();
+}
+
+fn stop_all(appliance: &mut Appliance) {
+    let stop = json!({"format": 1, "reason": "wrong patients in the north", "since": "2026-11-29T17:00:00Z"});
+    list(appliance, STOP, &stop);
+}
+
+fn suspend(appliance: &mut Appliance, package: &str, version: Option<&str>) {
+    let mut suspension = json!({"package": package, "reason": "drift at three sites", "since": "2026-11-29T17:00:00Z"});
+    if let Some(version) = version {
+        suspension["version"] = json!(version);
+    }
+    list(appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension]}));
+}
+
+/// A box that serves `north-1`, with the model `brain`.
+async fn serving() -> Appliance {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance
+}
+
+/// One poll, and the lines of the audit trail about it.
+async fn audited(appliance: &Appliance, words: &str) -> usize {
+    let output = appliance.updater(&["once"]).await;
+    assert_eq!(output.status.code(), Some(0));
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    log.lines().filter(|line| line.contains("\"audit\"") && line.contains(words)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_all_rollouts_are_stopped_an_action_waits_and_the_channel_is_told_why() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    stop_all(&mut appliance);
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!((appliance.channel.told().sent, appliance.agent.serving().trials), (0, 0));
+    appliance.channel.action("1", |action| {
+        let last = action.feedback.last().expect("it was told").status.clone();
+        assert_eq!((last.execution, last.result.finished), (Execution::Proceeding, Finished::None));
+        let words = last.details.join(" ");
+        assert!(words.contains("wrong patients in the north") && words.contains("rollouts-stopped"), "{words}");
+    });
+    let status = appliance.updater(&["status", "--json"]).await.stdout;
+    let status: Value = serde_json::from_slice(&status).expect("JSON");
+    assert_eq!(status["stopped"], "since 2026-11-29T17:00:00Z: wrong patients in the north");
+
+    unlist(&mut appliance, STOP);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().activations, ["north-1"]);
+    assert_eq!(appliance.record().switches.stopped, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_on_trial_is_brought_to_its_end_while_rollouts_are_stopped() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({"watch_seconds": 3}));
+    appliance.agent.serving().trial_polls = 1000;
+    appliance.channel.deploy("1", &descriptor);
+    let _running = Running(appliance.run());
+    until("the trial begins", || appliance.agent.serving().trials > 0).await;
+    stop_all(&mut appliance);
+    until("the stop is known", || appliance.record().switches.stopped.is_some()).await;
+    appliance.agent.end_trial();
+    until("it ends", || appliance.channel.action("1", |action| !action.is_open)).await;
+    appliance.channel.action("1", |action| assert_eq!(action.closed()[0].status.result.finished, Finished::Success));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_withholds_the_text_of_a_stop_does_not_take_it_back() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    stop_all(&mut appliance);
+    appliance.channel.told().files.retain(|path, _| !path.ends_with(".stop.json"));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!(appliance.agent.serving().trials, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_reaches_whichever_state_a_box_runs_and_is_lifted_with_the_list() {
+    let mut appliance = serving().await;
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1);
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    assert_eq!(appliance.agent.serving().reasons["brain"], "suspended by the region: drift at three sites");
+    assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "it is applied once");
+    let words = String::from_utf8_lossy(&appliance.updater(&["status"]).await.stdout).into_owned();
+    assert!(words.contains("brain: suspended by the region: drift at three sites"), "{words}");
+
+    // A state that is deployed meanwhile does not bring it back.
+    let descriptor = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-2"));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+
+    unlist(&mut appliance, SUSPENSIONS);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+    assert!(appliance.agent.serving().suspended.is_empty());
+    assert!(appliance.record().switches.applied.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_reaches_the_boxs_own_configuration_and_a_state_that_comes_later() {
+    let mut appliance = Appliance::new().await;
+    suspend(&mut appliance, "own-model", None);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["own-model"]);
+    suspend(&mut appliance, "brain", None);
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"], "own-model may serve again, and brain may not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_is_applied_while_a_state_is_watched() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({"watch_seconds": 600}));
+    appliance.channel.deploy("1", &descriptor);
+    let _running = Running(appliance.run());
+    until("it serves", || appliance.agent.serving().state.is_some()).await;
+    suspend(&mut appliance, "brain", None);
+    until("it is off", || appliance.agent.serving().suspended == ["brain"]).await;
+    appliance.channel.action("1", |action| assert!(action.is_open, "a suspension is no reason to go back"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_suspended_the_channel_does_not_take_back() {
+    let mut appliance = serving().await;
+    appliance.agent.serving().suspend("brain", "Dr. Holm does not trust it");
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().reasons["brain"], "Dr. Holm does not trust it");
+    unlist(&mut appliance, SUSPENSIONS);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+
+    // Nor what a person suspended as well, after the region had.
+    appliance.agent.serving().suspended.clear();
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance.agent.serving().suspend("brain", "Dr. Holm does not trust it");
+    unlist(&mut appliance, SUSPENSIONS);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    assert!(appliance.record().switches.applied.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_a_person_resumes_is_off_again_while_the_region_suspends_it() {
+    let mut appliance = serving().await;
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance.agent.serving().suspended.clear();
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_of_one_version_leaves_another_serving() {
+    let mut appliance = serving().await;
+    suspend(&mut appliance, "brain", Some("1.0.2"));
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(appliance.agent.serving().suspended.is_empty());
+    "1.0.2".clone_into(&mut appliance.agent.serving().version);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    "1.0.3".clone_into(&mut appliance.agent.serving().version);
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(appliance.agent.serving().suspended.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_server_takes_no_switch_back() {
+    let mut appliance = serving().await;
+    suspend(&mut appliance, "brain", None);
+    stop_all(&mut appliance);
+    assert_eq!(appliance.once().await, Some(0));
+    // What it shows has expired, and says no longer what it said; nor does a server that shows nothing.
+    appliance.region.expires = "2020-01-01T00:00:00Z".to_owned();
+    appliance.region.withdraw(SUSPENSIONS);
+    unlist(&mut appliance, STOP);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance.channel.told().files.clear();
+    // Also where a person resumes it meanwhile.
+    appliance.agent.serving().suspended.clear();
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    assert!(appliance.record().switches.stopped.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_cannot_be_read_changes_nothing_and_is_told() {
+    let mut appliance = serving().await;
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(appliance.once().await, Some(0));
+    list(&mut appliance, SUSPENSIONS, &json!({"format": 2}));
+    let output = appliance.updater(&["once"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("document-invalid"));
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+}
