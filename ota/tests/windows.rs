@@ -35,7 +35,7 @@ async fn outside_the_rollouts_window_the_payload_is_fetched_and_nothing_is_tried
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rollouts_window_is_in_the_local_time_of_the_box_and_the_channel_knows_its_zone() {
-    // Twelve hours before UTC.
+    // Twelve hours ahead of UTC.
     let mut appliance = appliance("Etc/GMT-12").await;
     let descriptor = appliance.state("north-1", b"model", json!({}));
     appliance.channel.deploy("1", &descriptor);

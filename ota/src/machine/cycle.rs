@@ -39,7 +39,7 @@ impl Machine {
             Ok(polled) => polled,
             Err(error) => return Ok(Next::Wait(Some(error.into()))),
         };
-        match self.heed(&polled, look).await {
+        match Box::pin(self.heed(&polled, look)).await {
             // What the channel was to be told, it is told at the next poll.
             Err(DdiError::Away { reason, retry_after }) => {
                 Ok(Next::Wait(Some(DdiError::Away { reason, retry_after }.into())))

@@ -30,11 +30,11 @@ impl Machine {
     pub(super) async fn look(&self) -> Look {
         let trusted = self.trusted().await;
         let learned = match &trusted {
-            Ok(trusted) => self.learn(trusted).await,
+            Ok(trusted) => Box::pin(self.learn(trusted)).await,
             // Written down where it was refused.
             Err(_) => Ok(()),
         };
-        let applied = self.apply_suspensions().await;
+        let applied = Box::pin(self.apply_suspensions()).await;
         Look { trusted, heeded: learned.and(applied) }
     }
 
@@ -103,7 +103,7 @@ impl Machine {
 
     /// As [`Machine::apply_suspensions`], after another state began to serve. What fails is tried again with the next poll.
     pub(super) async fn suspend_at_once(&self) {
-        let _ = self.apply_suspensions().await;
+        let _ = Box::pin(self.apply_suspensions()).await;
     }
 
     async fn apply_to(&self, model: &ModelStatus, switches: &Switches) -> Result<(), Fault> {

@@ -22,7 +22,7 @@ impl Machine {
         let arrived = transport.arrived();
         let trusted = self.guard(self.trusted_by(transport)).await?.map_err(|fault| self.judge(fault))?;
         // What can't be learned now stands as it was.
-        let _ = self.learn(&trusted).await;
+        let _ = Box::pin(self.learn(&trusted)).await;
         if !self.is_begun() {
             self.heed_stop()?;
         }
@@ -70,7 +70,8 @@ impl Machine {
             datastore: self.config.tuf(),
         };
         let _one_at_a_time = self.metadata.lock().await;
-        Trusted::load(&source, transport).await
+        // Boxed: the largest of all futures here.
+        Box::pin(Trusted::load(&source, transport)).await
     }
 
     /// One payload, while it is counted what comes.
