@@ -335,6 +335,7 @@ mod tests {
         gpu("GPU-1", &figures);
         gpu_error("GPU-1");
         gpu_left("GPU-1", true);
+        model_suspended("brain", true);
         delivery("pacs", Delivery::Dead);
         delivery_waiting("pacs", 3);
         refusal("volume-mixed-spacing");

@@ -420,6 +420,37 @@ async fn what_was_activated_serves_after_a_power_cut_and_what_asks_for_a_restart
     hospital.archive.holds(2).await;
 }
 
+/// Its configuration holds, and says nothing of whether the port is free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_state_that_cannot_start_leaves_the_box_its_own_configuration_and_can_be_taken_back() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hospital.site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let own = fs::read_to_string(hospital.site.config()).unwrap().split("[channel]").next().unwrap().to_owned();
+    let line = own.lines().find(|line| line.starts_with("listen")).unwrap();
+    let elsewhere = format!("listen = \"{}\"", taken.local_addr().unwrap());
+    let text = format!("{}{}", own.replacen(line, &elsewhere, 1), rest(&hospital.archive.address, ""));
+    let configuration = hospital.site.folder("offered.toml");
+    fs::write(&configuration, text).unwrap();
+    let mut offer = hospital.offer("north-1", "5.0.0", "research");
+    offer["try"]["configuration"] = configuration.to_str().unwrap().into();
+    assert_eq!(hospital.activates(&offer).await, json!({ "state": "north-1", "restarts": true }), "{address}");
+    assert_eq!(tokio::task::block_in_place(|| daemon.exit_code()), Some(0));
+    let daemon = hospital.serve().await;
+    assert_eq!(hospital.status()["state"], Value::Null);
+    let audit = hospital.site.audit();
+    assert!(audit.contains("state-lost") && audit.contains("port-unavailable"), "{audit}");
+    hospital.sends().await;
+    hospital.archive.holds(2).await;
+    // What cannot start is tried again at each start, until it is taken back.
+    assert_eq!(hospital.ask(&json!({ "revert": { "state": null } }))["serves"]["state"], Value::Null);
+    drop(daemon);
+    drop(taken);
+    let _daemon = hospital.serve().await;
+    assert_eq!(hospital.status()["state"], Value::Null);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_suspended_model_answers_nothing_from_that_moment_on_until_it_is_resumed() {
     let hospital = Hospital::new().await;

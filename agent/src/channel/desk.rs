@@ -175,7 +175,7 @@ impl Desk {
         let mut state = self.state();
         let is_it = |trying: &&mut Trying| trying.told.state == name;
         let held = state.trial.as_mut().filter(is_it).and_then(|trying| trying.held.take());
-        let Some(Held { kept, config, proven }) = held else {
+        let Some(held) = held else {
             let restarts = *self.restart.borrow();
             // What is kept may not serve: the box's own configuration does where it could not be taken up.
             let serves = restarts || self.pipeline.serving_set().state.as_deref() == Some(name);
@@ -186,8 +186,15 @@ impl Desk {
             let reason = format!("the state {name} was not tried, or did not hold, since the agent started");
             return Err(Fault::new("state-not-tried", Blame::Peer, reason));
         };
-        let record = state.record.activating(kept);
-        self.serve(&mut state, record, config, proven, false)
+        let record = state.record.activating(held.kept.clone());
+        if let Err(fault) = record.write(&self.channel.directory) {
+            // It has held still, and can be asked for again.
+            if let Some(trying) = &mut state.trial {
+                trying.held = Some(held);
+            }
+            return Err(fault);
+        }
+        Ok(self.serve(&mut state, record, held.config, held.proven, false))
     }
 
     fn revert(&self, name: Option<String>) -> Result<Answer, Fault> {
@@ -204,19 +211,12 @@ impl Desk {
             })?,
         };
         let record = state.record.reverting(name);
-        self.serve(&mut state, record, config, Vec::new(), true)
+        record.write(&self.channel.directory)?;
+        Ok(self.serve(&mut state, record, config, Vec::new(), true))
     }
 
-    /// Keeps what is to serve, then has it serve: at once where that can be, else after a restart. On an error nothing changes.
-    fn serve(
-        &self,
-        state: &mut State,
-        record: Record,
-        config: Config,
-        proven: Vec<Proven>,
-        reverted: bool,
-    ) -> Result<Answer, Fault> {
-        record.write(&self.channel.directory)?;
+    /// Has serve what is kept: at once where that can be, else after a restart.
+    fn serve(&self, state: &mut State, record: Record, config: Config, proven: Vec<Proven>, reverted: bool) -> Answer {
         let (name, since) = (record.serving.clone(), record.since);
         state.record = record;
         let restarts = config.fixed != self.fixed || *self.restart.borrow();
@@ -231,7 +231,7 @@ impl Desk {
             self.pipeline.serve(set, proven);
             self.gate.change(policy);
         }
-        Ok(Answer::Serves { state: name, restarts })
+        Answer::Serves { state: name, restarts }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -161,6 +161,14 @@ pub struct Served {
     pub(crate) lost: Option<(String, Fault)>,
 }
 
+impl Served {
+    /// The box's own configuration in the place of a state that cannot start: it would take the channel with it, by which it can be
+    /// taken back.
+    pub(crate) fn instead_of(state: String, fault: Fault, own: Config, record: Record) -> Self {
+        Self { config: own, state: None, since: SystemTime::now(), record, lost: Some((state, fault)) }
+    }
+}
+
 impl From<Config> for Served {
     /// Takes up what was activated, where there is a channel; the box's own configuration where nothing was, or where it does not
     /// hold any more.

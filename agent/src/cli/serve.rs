@@ -38,7 +38,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::new("runtime", Blame::Box, format!("no threads can be had: {error}"))),
     };
-    let ended = match runtime.block_on(serve(served)) {
+    let ended = match runtime.block_on(serve(served, path)) {
         Ok(()) => Exit::Ok,
         Err(fault) => fail(&fault),
     };
@@ -47,11 +47,11 @@ pub(super) fn run(path: &Path) -> Exit {
     ended
 }
 
-async fn serve(served: Served) -> Result<(), Fault> {
+async fn serve(served: Served, own: &Path) -> Result<(), Fault> {
     let signals = |error: std::io::Error| Fault::new("signals", Blame::Box, format!("signals cannot be had: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let mut agent = Agent::start(served).await?;
+    let mut agent = start(served, own).await?;
     tracing::info!(node = %agent.node(), console = agent.console().map(tracing::field::display), "serving");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
@@ -88,6 +88,18 @@ async fn serve(served: Served) -> Result<(), Fault> {
         None => drained,
     }
     .inspect(|()| tracing::info!("drained"))
+}
+
+/// Starts what is to serve; where that is a state that cannot start, the box's own configuration.
+async fn start(served: Served, own: &Path) -> Result<Agent, Fault> {
+    let (state, record) = (served.state.clone(), served.record.clone());
+    match (Agent::start(served).await, state) {
+        (Err(fault), Some(state)) => match config::check(own) {
+            Ok(own) => Agent::start(Served::instead_of(state, fault, own, record)).await,
+            Err(_) => Err(fault),
+        },
+        (started, _) => started,
+    }
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -34,6 +34,14 @@ struct Ending {
     times: Vec<StepTime>,
 }
 
+/// Where a result goes.
+pub(super) struct Place {
+    /// Name of the destination.
+    destination: String,
+    /// It is meant for it and stays here: shadow.
+    is_kept: bool,
+}
+
 impl Pipeline {
     /// Ends a job: its results are made and stored, then one batch ends the job, queues the deliveries, takes back what
     /// waits of the answers that this one supersedes, and writes the ledger. A cut before that batch leaves the job open;
@@ -72,8 +80,9 @@ impl Pipeline {
         let begun = Instant::now();
         let stored = objects.iter().map(|object| self.store(&job.study, object)).collect::<Result<Vec<_>, Fault>>()?;
         crate::metrics::stage("store", begun.elapsed());
+        let places = Self::places(set, job);
         for (object, stored) in objects.iter().zip(&stored) {
-            Self::queue(set, &mut batch, job, outcome, object, stored)?;
+            Self::queue(&places, &mut batch, job, outcome, object, stored)?;
         }
         if matches!(outcome, Outcome::Finding | Outcome::NoFinding) {
             let earlier = self.earlier(job)?;
@@ -275,9 +284,33 @@ impl Pipeline {
         Ok(incoming.commit_blocking(arrival, Batch::new())?)
     }
 
-    /// Queues a result for the destinations of its route.
+    /// Where the results of a job go: as its route says.
+    fn places(set: &ServingSet, job: &Job) -> Vec<Place> {
+        let Some(route) = set.route(&job.route) else { return Vec::new() };
+        let is_kept = route.mode == Mode::Shadow;
+        route.destinations.iter().map(|destination| Place { destination: destination.clone(), is_kept }).collect()
+    }
+
+    /// Where the results of a job went, or were kept from: what is made of them again goes nowhere else, whatever its route says now.
+    pub(super) fn places_before(&self, job: &Job) -> Result<Vec<Place>, Fault> {
+        let mut places: Vec<Place> = Vec::new();
+        for delivery in self.spool.scan::<Delivery>(Table::Deliveries, "")? {
+            let is_past = matches!(delivery.state, DeliveryState::Superseded { .. });
+            if delivery.job != job.id || delivery.is_note() || is_past {
+                continue;
+            }
+            let is_kept = delivery.state == DeliveryState::Kept;
+            match places.iter_mut().find(|place| place.destination == delivery.destination) {
+                Some(place) => place.is_kept &= is_kept,
+                None => places.push(Place { destination: delivery.destination, is_kept }),
+            }
+        }
+        Ok(places)
+    }
+
+    /// Queues a result for the destinations that it has.
     pub(super) fn queue(
-        set: &ServingSet,
+        places: &[Place],
         batch: &mut Batch,
         job: &Job,
         outcome: Outcome,
@@ -298,9 +331,8 @@ impl Pipeline {
             summary: object.summary.clone(),
         };
         batch.put(Table::Results, &result_key(job.id, object.kind), &record, study)?;
-        let Some(route) = set.route(&job.route) else { return Ok(()) };
-        for destination in &route.destinations {
-            let state = if route.mode == Mode::Shadow {
+        for Place { destination, is_kept } in places {
+            let state = if *is_kept {
                 DeliveryState::Kept
             } else {
                 DeliveryState::Waiting { not_before: SystemTime::now(), trouble: None }

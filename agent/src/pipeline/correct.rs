@@ -24,7 +24,6 @@ impl Pipeline {
     ) -> Result<Vec<(Job, ResultObject)>, Fault> {
         // Whatever comes of it: nothing goes out under the old identity.
         self.withdraw(batch, &record.study, |_| true)?;
-        let set = self.serving_set();
         let mut made = Vec::new();
         for (job, outcome) in self.answers(&record.study)?.into_iter().filter(|(job, _)| stands(job)) {
             if self.is_recalled(job.id) {
@@ -37,9 +36,11 @@ impl Pipeline {
             });
             match again {
                 Ok(objects) => {
+                    // The batch is not on the disk yet: what is withdrawn above is seen here as it was.
+                    let places = self.places_before(&job)?;
                     for object in objects {
                         let stored = self.store(&job.study, &object)?;
-                        Self::queue(&set, batch, &job, outcome, &object, &stored)?;
+                        Self::queue(&places, batch, &job, outcome, &object, &stored)?;
                         made.push((job.clone(), object));
                     }
                 }
