@@ -46,19 +46,30 @@ async fn a_code_becomes_a_certificate_once_and_the_certificate_its_successor() {
     let (status, refused) = enrol(&channel, &client, &code, &request(&thief, "x")).await;
     assert_eq!((status, refused["errorCode"].as_str()), (StatusCode::FORBIDDEN, Some("enrol-code")));
 
-    let next = KeyPair::generate().unwrap();
-    let renew = |client: Client| {
-        client.post(channel.url("/enrol/renew")).json(&json!({ "csr_pem": request(&next, "vejle-1") })).send()
+    let renew = |client: Client, key: &KeyPair| {
+        client.post(channel.url("/enrol/renew")).json(&json!({ "csr_pem": request(key, "vejle-1") })).send()
     };
-    assert_eq!(renew(client).await.unwrap().status(), StatusCode::UNAUTHORIZED);
-    let renewed: Value = renew(odense.client.clone()).await.unwrap().json().await.unwrap();
-    let odense = device(&channel, "odense-1", &renewed, &next);
+    assert_eq!(renew(client.clone(), &key).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    // For the key that it has, and for no other.
+    assert_eq!(renew(odense.client.clone(), &thief).await.unwrap().status(), StatusCode::FORBIDDEN);
+    let renewed: Value = renew(odense.client.clone(), &key).await.unwrap().json().await.unwrap();
+    let odense = device(&channel, "odense-1", &renewed, &key);
+    assert_eq!(odense.get("").await.status(), StatusCode::OK);
+
+    // A stolen key is worth nothing once the box has enrolled anew: neither the certificate nor its renewal.
+    let (stolen, second) = (odense, self::code(&channel, "odense-1").await);
+    let fresh = KeyPair::generate().unwrap();
+    let (status, answer) = enrol(&channel, &client, &second, &request(&fresh, "x")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(stolen.get("").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(renew(stolen.client.clone(), &key).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let odense = device(&channel, "odense-1", &answer, &fresh);
     assert_eq!(odense.get("").await.status(), StatusCode::OK);
 
     // Shut out: on connections that are open too.
     channel.ask(Request::Block { name: "odense-1".into(), blocked: true }).await.unwrap();
     assert_eq!(odense.get("").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(renew(odense.client.clone()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(renew(odense.client.clone(), &fresh).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     channel.stop().await;
 }
 

@@ -14,6 +14,7 @@ CREATE TABLE device (
     blocked INTEGER NOT NULL DEFAULT 0,
     enrolled_at INTEGER NOT NULL,
     certificate_until INTEGER,
+    key BLOB,
     seen_at INTEGER,
     installed INTEGER,
     installed_state TEXT

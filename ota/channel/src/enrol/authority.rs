@@ -121,7 +121,7 @@ impl Request {
     /// SHA-256 of its public key.
     pub fn key(&self) -> Vec<u8> {
         use rcgen::PublicKeyData;
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.0.public_key.der_bytes()).as_ref().to_vec()
+        super::key_hash(self.0.public_key.der_bytes())
     }
 }
 

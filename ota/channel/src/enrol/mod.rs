@@ -152,6 +152,11 @@ fn make_known(c: &Connection, name: &str, given: &Attributes, at: i64) -> Result
     .map_err(failed)
 }
 
+/// What is kept of a box's public key.
+pub(crate) fn key_hash(public: &[u8]) -> Vec<u8> {
+    digest(&SHA256, public).as_ref().to_vec()
+}
+
 /// Trades a code for a certificate. A code works once: for one key. The same key may ask again while the code lives, since an
 /// answer can be lost on its way.
 pub fn enrol(
@@ -186,11 +191,11 @@ pub fn enrol(
     Ok((name, issued))
 }
 
-/// A new certificate for a box that has one.
+/// A new certificate for a box. Those of another key are worth nothing from now on: a stolen one ends with the next code.
 pub fn certify(c: &Connection, authority: &Authority, name: &str, request: &Request, at: i64) -> Result<Issued, Fault> {
     let issued = authority.issue(request, name, at)?;
-    let until = "UPDATE device SET certificate_until = ?2 WHERE name = ?1";
-    c.execute(until, params![name, issued.until]).map_err(failed)?;
+    let kept = "UPDATE device SET certificate_until = ?2, key = ?3 WHERE name = ?1";
+    c.execute(kept, params![name, issued.until, request.key()]).map_err(failed)?;
     Ok(issued)
 }
 

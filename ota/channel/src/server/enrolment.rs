@@ -1,7 +1,7 @@
 //! `/enrol`: a one-time code becomes a certificate, a certificate its successor.
 use super::Server;
 use super::ddi::Answer;
-use super::peer::{Peer, certified};
+use super::peer::{Device, Peer};
 use super::refusal::Refusal;
 use crate::database::now;
 use crate::enrol::authority::{Authority, Issued};
@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use rusqlite::OptionalExtension;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -61,11 +60,14 @@ pub(super) async fn again(
     Extension(peer): Extension<Peer>,
     Json(Again { csr_pem }): Json<Again>,
 ) -> Answer {
-    let name = certified(&peer).ok_or_else(Refusal::unauthorized)?.to_owned();
-    let known = "SELECT 1 FROM device WHERE name = ?1 AND blocked = 0";
-    let known = server.database.read(|c| c.query_row(known, [&name], |_| Ok(())).optional())?;
-    known.ok_or_else(Refusal::unauthorized)?;
+    let device = Device::certified(&server, &peer)?;
     let request = Authority::request(&csr_pem)?;
+    if !device.has_key(&request.key()) {
+        let reason =
+            "A certificate is renewed for the key that it has; another key needs a code of the channel's operator.";
+        return Err(Refusal(StatusCode::FORBIDDEN, Fault::new("enrol-key", Blame::Box, reason)));
+    }
+    let name = device.name;
     let (authority, device) = (Arc::clone(&server.authority), name.clone());
     let issued = server.database.write(move |c| certify(c, &authority, &device, &request, now())).await?;
     Ok(certificate(&server, &name, issued))

@@ -24,6 +24,8 @@ pub struct Peer {
 pub struct Certificate {
     /// Common name: the device's name.
     pub name: String,
+    /// SHA-256 of its public key.
+    key: Vec<u8>,
     /// When it expires, in milliseconds since 1970. A resumed session is not asked for its certificate again.
     pub until: i64,
 }
@@ -33,7 +35,8 @@ impl Certificate {
     pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let name = certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
-        Some(Self { name, until: certificate.validity().not_after.timestamp() * 1000 })
+        let key = enrol::key_hash(&certificate.public_key().subject_public_key.data);
+        Some(Self { name, key, until: certificate.validity().not_after.timestamp() * 1000 })
     }
 }
 
@@ -49,10 +52,12 @@ pub struct Device {
     /// Action of the state that it has installed.
     pub installed: Option<i64>,
     token: Option<Vec<u8>>,
+    /// SHA-256 of the public key that it was last given a certificate for.
+    key: Option<Vec<u8>>,
     is_blocked: bool,
 }
 
-const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, blocked FROM device";
+const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, key, blocked FROM device";
 
 impl Device {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -62,7 +67,8 @@ impl Device {
             reported_at: row.get(2)?,
             installed: row.get(3)?,
             token: row.get(4)?,
-            is_blocked: row.get(5)?,
+            key: row.get(5)?,
+            is_blocked: row.get(6)?,
         })
     }
 
@@ -75,7 +81,7 @@ impl Device {
         // The answer is the same whether there is no such device or this is not it.
         let found = server.database.read(|c| Self::by(c, "name", name))?.filter(|device| !device.is_blocked);
         let device = found.ok_or_else(Refusal::unauthorized)?;
-        let by_certificate = certified(peer) == Some(name);
+        let by_certificate = certified(peer).is_some_and(|certificate| device.is_of(certificate));
         let by_token = match (token(headers), &device.token) {
             (Some(given), Some(kept)) => verify_slices_are_equal(&enrol::hash(given), kept).is_ok(),
             _ => false,
@@ -87,10 +93,27 @@ impl Device {
         Ok(device)
     }
 
+    /// The device of a certificate that is still good.
+    pub(super) fn certified(server: &Server, peer: &Peer) -> Result<Self, Refusal> {
+        let certificate = certified(peer).ok_or_else(Refusal::unauthorized)?;
+        let found = server.database.read(|c| Self::by(c, "name", &certificate.name))?;
+        found.filter(|device| !device.is_blocked && device.is_of(certificate)).ok_or_else(Refusal::unauthorized)
+    }
+
+    /// Whether a certificate is this device's: of its name, and of the key that it has now.
+    fn is_of(&self, certificate: &Certificate) -> bool {
+        certificate.name == self.name && self.key.as_ref() == Some(&certificate.key)
+    }
+
+    /// Whether a request is of the key that it has now.
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        self.key.as_deref() == Some(key)
+    }
+
     /// Whatever device the caller is.
     pub fn any(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
         let found = match (certified(peer), token(headers)) {
-            (Some(name), _) => server.database.read(|c| Self::by(c, "name", name))?,
+            (Some(_), _) => return Self::certified(server, peer),
             (None, Some(token)) => server.database.read(|c| Self::by(c, "token", enrol::hash(token)))?,
             (None, None) => None,
         };
@@ -98,12 +121,9 @@ impl Device {
     }
 }
 
-/// The name in a certificate that is still good.
-pub fn certified(peer: &Peer) -> Option<&str> {
-    peer.certificate
-        .as_ref()
-        .filter(|certificate| certificate.until > now())
-        .map(|certificate| certificate.name.as_str())
+/// A certificate that is still good.
+fn certified(peer: &Peer) -> Option<&Certificate> {
+    peer.certificate.as_ref().filter(|certificate| certificate.until > now())
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
