@@ -258,4 +258,14 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
     let port = hospital.node.port().to_string();
     done(Command::new("dcmsend").args(["-aec", "SUND", "127.0.0.1", &port]).arg(&again));
     until("the first version answers still", told, || (hospital.results() > before).then_some(()));
+
+    // A hospital's mirror, which reads the channel as a box does.
+    let (mirror, from) = (path("mirror"), format!("{url}/repository/"));
+    let (root, ca) = (region.home().join("repository/metadata/1.root.json"), region.home().join("ca/ca.pem"));
+    let stranger = ["mirror", &mirror, "--from", &from, "--root", text(&root), "--ca", text(&ca)];
+    assert_ne!(region.run(&stranger).code, Some(0));
+    let (certificate, key) = (path("box.pem"), path("box.key"));
+    let known = [&stranger[..], &["--certificate", &certificate, "--key", &key]].concat();
+    let mirrored = region.must(&known);
+    assert!(mirrored["fetched"].as_u64().is_some_and(|fetched| fetched > 3), "{mirrored:#}");
 }

@@ -43,6 +43,12 @@ pub(super) struct Mirror {
     /// The authority of the server's certificate (PEM), instead of the system's.
     #[arg(long)]
     ca: Option<PathBuf>,
+    /// The mirror's own certificate (PEM), where the server asks for one: it is enrolled as a box is.
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, requires = "certificate")]
+    key: Option<PathBuf>,
 }
 
 pub(super) fn renew(home: &Home) -> Result<Answer, Fault> {
@@ -89,8 +95,10 @@ pub(super) fn bundle(home: &Home, it: &Bundle) -> Result<Answer, Fault> {
 
 pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let root = files::read(&it.root, metadata::MAX_ROOT)?;
-    let ca = it.ca.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose()?;
-    let client = mirror::client(ca.as_deref())?;
+    let pem = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose();
+    let (ca, certificate, key) = (pem(&it.ca)?, pem(&it.certificate)?, pem(&it.key)?);
+    let identity = certificate.zip(key).map(|(certificate, key)| [certificate, key].concat());
+    let client = mirror::client(ca.as_deref(), identity.as_deref())?;
     let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;
     let line =
         format!("timestamp {}: {} targets fetched, {} were there", mirrored.timestamp, mirrored.fetched, mirrored.kept);

@@ -175,13 +175,16 @@ impl Origin<'_> {
     }
 }
 
-/// A client for mirroring.
-pub fn client(ca: Option<&[u8]>) -> Result<reqwest::Client, Fault> {
+/// A client for mirroring; `identity` is its own certificate and the key of that, PEM.
+pub fn client(ca: Option<&[u8]>, identity: Option<&[u8]>) -> Result<reqwest::Client, Fault> {
     // Another part of the program may have chosen the same provider before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let failed = |error: reqwest::Error| Fault::new("client-failed", Blame::Configuration, error.to_string());
     let builder = reqwest::Client::builder().read_timeout(IDLE).connect_timeout(IDLE);
-    let builder = builder.redirect(reqwest::redirect::Policy::none());
+    let mut builder = builder.redirect(reqwest::redirect::Policy::none());
+    if let Some(pem) = identity {
+        builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(failed)?);
+    }
     match ca {
         None => builder.build().map_err(failed),
         Some(pem) => {
