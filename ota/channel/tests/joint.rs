@@ -86,7 +86,9 @@ impl Hospital {
         done(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&vendor).arg("-out").arg(&public));
         let keys = APPROVERS.map(|person| region.public(person));
         let mut arguments = vec!["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&public)];
-        keys.iter().for_each(|key| arguments.extend(["--key", text(key)]));
+        for key in &keys {
+            arguments.extend(["--key", text(key)]);
+        }
         region.must(&arguments);
         region.publish("targets-2", &FIRST);
         Self { region, node, archive, server }
