@@ -21,6 +21,10 @@ pub struct Serving {
     pub trials: u32,
     pub activations: Vec<String>,
     pub reverts: Vec<Option<String>>,
+    /// What changes the box, in the order in which it was asked for.
+    pub changes: Vec<String>,
+    /// Nothing can be suspended.
+    pub refuses_suspensions: bool,
     pub suspended: Vec<String>,
     /// Why each of them is.
     pub reasons: BTreeMap<String, String>,
@@ -104,6 +108,7 @@ impl Agent {
                     serving.kept.retain(|kept| kept.state != state);
                     serving.kept.push(offer);
                     serving.state = Some(state.clone());
+                    serving.changes.push(format!("activate {state}"));
                     serving.activations.push(state);
                     Answer::Serves { state: serving.state.clone(), restarts: false }
                 }
@@ -115,11 +120,14 @@ impl Agent {
                 {
                     return refused("state-unknown", "it is not kept");
                 }
+                serving.changes.push(format!("revert to {}", state.as_deref().unwrap_or("its own")));
                 serving.reverts.push(state.clone());
                 serving.state = state;
                 Answer::Serves { state: serving.state.clone(), restarts: false }
             }
+            Request::Suspend { .. } if serving.refuses_suspensions => refused("spool-failed", "the disk is full"),
             Request::Suspend { package, reason } => {
+                serving.changes.push(format!("suspend {package}"));
                 serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
             }

@@ -60,6 +60,8 @@ pub enum Halt {
     Stopped(ActionLink),
     /// The channel has another action.
     Superseded,
+    /// The region has withdrawn what serves meanwhile: that is left first.
+    Withdrawn,
     /// The box restarts.
     Rebooting,
 }
@@ -72,8 +74,11 @@ struct Candidate {
 /// A state that the region lists now, with all of its payload on this box.
 struct Verified {
     state: trust::Verified<DesiredState>,
-    image: Option<trust::Verified<Image>>,
+    /// Its operating system, or why that can't be begun now.
+    image: Option<Result<trust::Verified<Image>, Fault>>,
     held: Vec<Held>,
+    /// Why the region could not be asked: what was verified before counts, for what has changed the box already.
+    unasked: Option<Fault>,
 }
 
 /// The operating system of the state runs.
@@ -188,6 +193,15 @@ impl Machine {
 
     fn state_name(&self) -> &str {
         self.record.action.as_ref().and_then(Action::state).unwrap_or("")
+    }
+
+    /// Whether the action in hand has changed the box: it serves, is being taken back, or its system was started. Nobody's word is needed
+    /// to bring that to its end.
+    fn is_underway(&self) -> bool {
+        match self.step() {
+            Step::Ended { .. } => false,
+            step => step.rank() >= ACTIVE || self.is_os_started(),
+        }
     }
 
     /// What a fault means for the action, by how far it is: what has changed the box is undone.
