@@ -23,6 +23,8 @@ pub struct Serving {
     pub reverts: Vec<Option<String>>,
     /// What changes the box, in the order in which it was asked for.
     pub changes: Vec<String>,
+    /// It goes back to nothing.
+    pub refuses_reverts: bool,
     /// Nothing can be suspended.
     pub refuses_suspensions: bool,
     pub suspended: Vec<String>,
@@ -114,6 +116,7 @@ impl Agent {
                 }
                 _ => refused("not-tried", "no trial of it held"),
             },
+            Request::Revert { .. } if serving.refuses_reverts => refused("spool-failed", "the disk is full"),
             Request::Revert { state } => {
                 if let Some(name) = &state
                     && !serving.kept.iter().any(|kept| kept.state == *name)

@@ -312,3 +312,19 @@ async fn a_suspended_model_of_an_earlier_state_is_off_before_the_box_goes_back_t
     let changes = appliance.agent.serving().changes.clone();
     assert_eq!(changes[changes.len() - 2..], ["suspend brain", "revert to north-1"], "{changes:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_state_that_cannot_be_left_does_not_hold_up_the_one_that_replaces_it() {
+    let mut appliance = with_a_past().await;
+    let descriptor = appliance.state("north-3", b"model three", json!({}));
+    unlist(&mut appliance, "state/north-2.json");
+    {
+        let mut serving = appliance.agent.serving();
+        // Longer than the time between two polls.
+        (serving.refuses_reverts, serving.trial_polls, serving.trials) = (true, 5, 0);
+    }
+    appliance.channel.deploy("3", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    let serving = appliance.agent.serving();
+    assert_eq!((serving.state.as_deref(), serving.trials), (Some("north-3"), 1));
+}

@@ -40,6 +40,10 @@ impl Machine {
             // What is not left now is left at the next poll.
             Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Rebooting) => Ok(()),
         };
+        if let Err(fault) = &left {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
+        }
+        self.stays_since = left.is_err().then(Instant::now);
         let next = match polled {
             Ok(polled) => Box::pin(self.heed(&polled, heeded.and(left))).await,
             // It needs nobody's word to come to its end; how it ended is told once the server is back.

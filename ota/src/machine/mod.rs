@@ -28,6 +28,7 @@ use files::Held;
 use listen::Pace;
 use record::{Action, End, Outcome, Record, Step, Switches};
 use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
 use when::When;
 
 /// The machine, with all that it talks to.
@@ -41,6 +42,8 @@ pub struct Machine {
     when: When,
     /// They change while a step works.
     switches: Mutex<Switches>,
+    /// When what serves was found to be withdrawn and could not be left.
+    stays_since: Option<Instant>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
     metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
@@ -126,6 +129,7 @@ impl Machine {
             pace,
             when: When::default(),
             switches,
+            stays_since: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
         })

@@ -70,7 +70,9 @@ impl Machine {
         if let Some(fault) = self.withdrawal(trusted, action.descriptor.as_ref()?).await {
             return Some(self.refuse(fault));
         }
-        let serves = self.record.good.first().filter(|_| !self.is_underway())?;
+        // One that can't be left may be replaced by the state in hand, which has the time of a trial for that.
+        let is_held_up = self.stays_since.is_some_and(|since| since.elapsed() < self.config.agent.trial);
+        let serves = self.record.good.first().filter(|_| !is_held_up && !self.is_underway())?;
         self.withdrawal(trusted, &serves.descriptor).await.map(|_| Halt::Withdrawn)
     }
 
