@@ -183,8 +183,8 @@ struct RawOs {
     release: PathBuf,
     #[serde(default = "boot_id")]
     boot_id: PathBuf,
-    #[serde(default = "trial_seconds")]
-    inhealth_seconds: u64,
+    #[serde(default = "install_seconds")]
+    install_seconds: u64,
     #[serde(default = "health_seconds")]
     health_seconds: u64,
     window: Option<RawWindow>,
@@ -226,6 +226,9 @@ fn release() -> PathBuf {
 }
 fn boot_id() -> PathBuf {
     "/proc/sys/kernel/random/boot_id".into()
+}
+fn install_seconds() -> u64 {
+    7200
 }
 fn health_seconds() -> u64 {
     600
@@ -342,7 +345,7 @@ fn os(raw: RawOs, zone: &TimeZone) -> Result<Os, String> {
     Ok(Os {
         release: raw.release,
         boot_id: raw.boot_id,
-        install: Duration::from_secs(raw.inhealth_seconds),
+        install: Duration::from_secs(raw.install_seconds),
         health: Duration::from_secs(raw.health_seconds),
         window: raw.window.map(|raw| window(&raw, zone)).transpose()?,
     })

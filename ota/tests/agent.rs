@@ -21,6 +21,12 @@ pub struct Serving {
     pub trials: u32,
     pub activations: Vec<String>,
     pub reverts: Vec<Option<String>>,
+    /// What changes the box, in the order in which it was asked for.
+    pub changes: Vec<String>,
+    /// It goes back to nothing.
+    pub refuses_reverts: bool,
+    /// Nothing can be suspended.
+    pub refuses_suspensions: bool,
     pub suspended: Vec<String>,
     /// Why each of them is.
     pub reasons: BTreeMap<String, String>,
@@ -104,22 +110,27 @@ impl Agent {
                     serving.kept.retain(|kept| kept.state != state);
                     serving.kept.push(offer);
                     serving.state = Some(state.clone());
+                    serving.changes.push(format!("activate {state}"));
                     serving.activations.push(state);
                     Answer::Serves { state: serving.state.clone(), restarts: false }
                 }
                 _ => refused("not-tried", "no trial of it held"),
             },
+            Request::Revert { .. } if serving.refuses_reverts => refused("spool-failed", "the disk is full"),
             Request::Revert { state } => {
                 if let Some(name) = &state
                     && !serving.kept.iter().any(|kept| kept.state == *name)
                 {
                     return refused("state-unknown", "it is not kept");
                 }
+                serving.changes.push(format!("revert to {}", state.as_deref().unwrap_or("its own")));
                 serving.reverts.push(state.clone());
                 serving.state = state;
                 Answer::Serves { state: serving.state.clone(), restarts: false }
             }
+            Request::Suspend { .. } if serving.refuses_suspensions => refused("spool-failed", "the disk is full"),
             Request::Suspend { package, reason } => {
+                serving.changes.push(format!("suspend {package}"));
                 serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
             }

@@ -31,6 +31,8 @@ pub struct Told {
     pub redirects: bool,
     /// Answers polls with 503 and `Retry-After` of so many seconds.
     pub busy: Option<u32>,
+    /// Answers nothing, the repository neither.
+    pub is_away: bool,
     /// Longest stretch of a target in one answer before the connection breaks.
     pub breaks_after: Option<usize>,
     /// Time between two chunks of a target.
@@ -127,6 +129,9 @@ async fn answer(State(channel): State<Channel>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
     let path = head.uri.path().to_owned();
+    if channel.told().is_away {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
     if let Some(file) = path.strip_prefix("/repository/") {
         let range = head.headers.get(header::RANGE).and_then(|range| range.to_str().ok()).map(str::to_owned);
         return channel.file(file, range);

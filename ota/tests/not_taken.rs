@@ -73,7 +73,8 @@ async fn a_payload_that_was_altered_in_the_store_is_fetched_again() {
     appliance.channel.deploy("1", &descriptor);
     assert_eq!(appliance.once().await, Some(0));
     let store = appliance.directory.path().join("updater/store");
-    let files: Vec<_> = std::fs::read_dir(store).expect("a store").flatten().map(|entry| entry.path()).collect();
+    let files = std::fs::read_dir(store).expect("a store").flatten().map(|entry| entry.path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "sund")).collect();
     assert_eq!(files.len(), 1, "{files:?}");
     std::fs::write(&files[0], b"rogue").expect("the file");
     appliance.channel.deploy("2", &descriptor);

@@ -1,6 +1,7 @@
 //! What people and scripts see of the updater.
 use super::appliance::Appliance;
 use serde_json::{Value, json};
+use sund_ota::config::Config;
 use sund_ota::status::Status;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,6 +26,18 @@ async fn a_wrong_configuration_is_refused_with_its_line_before_anything_is_asked
         }
     }
     assert_eq!(appliance.channel.told().polls, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_in_the_readme_is_one() {
+    let appliance = Appliance::new().await;
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+    let example = readme.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).expect("an example").0;
+    std::fs::write(appliance.configuration(), example).expect("updater.toml");
+    assert_eq!(appliance.updater(&["check-config"]).await.status.code(), Some(0));
+    let config = Config::read(&appliance.configuration()).expect("it was checked");
+    let os = config.os.expect("an operating system");
+    assert_eq!((os.install.as_secs(), os.health.as_secs()), (7200, 600));
 }
 
 #[tokio::test(flavor = "multi_thread")]

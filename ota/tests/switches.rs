@@ -220,3 +220,111 @@ async fn a_document_that_cannot_be_read_changes_nothing_and_is_told() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("document-invalid"));
     assert_eq!(appliance.agent.serving().suspended, ["brain"]);
 }
+
+/// A box that serves `north-2` and has `north-1` to go back to.
+async fn with_a_past() -> Appliance {
+    let mut appliance = serving().await;
+    let descriptor = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_state_is_left_while_an_action_waits_for_the_region() {
+    let mut appliance = with_a_past().await;
+    stop_all(&mut appliance);
+    let descriptor = appliance.state("north-3", b"model three", json!({}));
+    appliance.channel.deploy("3", &descriptor);
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-2"));
+    unlist(&mut appliance, "state/north-2.json");
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"));
+
+    unlist(&mut appliance, STOP);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_state_is_left_while_another_one_is_on_trial() {
+    let mut appliance = with_a_past().await;
+    let descriptor = appliance.state("north-3", b"model three", json!({}));
+    appliance.agent.serving().trial_polls = 1000;
+    appliance.agent.serving().trials = 0;
+    appliance.channel.deploy("3", &descriptor);
+    let _running = Running(appliance.run());
+    until("the trial begins", || appliance.agent.serving().trials > 0).await;
+    unlist(&mut appliance, "state/north-2.json");
+    until("it is left", || appliance.agent.serving().state.as_deref() == Some("north-1")).await;
+    appliance.agent.serving().trial_polls = 1;
+    appliance.agent.end_trial();
+    until("the other one serves", || appliance.channel.action("3", |action| !action.is_open)).await;
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_withdrawn_while_it_is_watched_is_taken_back() {
+    let mut appliance = serving().await;
+    let descriptor = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
+    appliance.channel.deploy("2", &descriptor);
+    let _running = Running(appliance.run());
+    until("it serves", || appliance.agent.serving().state.as_deref() == Some("north-2")).await;
+    unlist(&mut appliance, "state/north-2.json");
+    until("it is taken back", || appliance.channel.action("2", |action| !action.is_open)).await;
+    appliance.channel.action("2", |action| {
+        let words = action.last_words();
+        assert!(words.contains("target-not-approved") && words.contains("serves `north-1` again"), "{words}");
+    });
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_model_of_a_coming_state_is_off_before_that_state_serves() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    suspend(&mut appliance, "brain", Some("1.0.0"));
+    appliance.agent.serving().refuses_suspensions = true;
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(75));
+    assert!(appliance.agent.serving().activations.is_empty(), "what can't be switched off does not begin to serve");
+    appliance.agent.serving().refuses_suspensions = false;
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().changes, ["suspend brain", "activate north-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_model_of_an_earlier_state_is_off_before_the_box_goes_back_to_it() {
+    let mut appliance = serving().await;
+    let mut liver = appliance.region.approve("models/vendor", "models/vendor/liver.sund", b"liver");
+    (liver["name"], liver["version"]) = (json!("liver"), json!("1.0.0"));
+    let routes = json!({"abdomen": {"models": ["liver"], "mode": "shadow"}});
+    let more = json!({"models": [liver], "routes": routes, "watch_seconds": 600});
+    let descriptor = appliance.state("north-2", b"model two", more);
+    appliance.channel.deploy("2", &descriptor);
+    let running = Running(appliance.run());
+    until("it serves", || appliance.agent.serving().state.as_deref() == Some("north-2")).await;
+    drop(running);
+    suspend(&mut appliance, "brain", None);
+    appliance.agent.serving().jobs = (6, 4);
+    assert_eq!(appliance.once().await, Some(1));
+    let changes = appliance.agent.serving().changes.clone();
+    assert_eq!(changes[changes.len() - 2..], ["suspend brain", "revert to north-1"], "{changes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_state_that_cannot_be_left_does_not_hold_up_the_one_that_replaces_it() {
+    let mut appliance = with_a_past().await;
+    let descriptor = appliance.state("north-3", b"model three", json!({}));
+    unlist(&mut appliance, "state/north-2.json");
+    {
+        let mut serving = appliance.agent.serving();
+        // Longer than the time between two polls.
+        (serving.refuses_reverts, serving.trial_polls, serving.trials) = (true, 5, 0);
+    }
+    appliance.channel.deploy("3", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    let serving = appliance.agent.serving();
+    assert_eq!((serving.state.as_deref(), serving.trials), (Some("north-3"), 1));
+}

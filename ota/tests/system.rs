@@ -362,3 +362,51 @@ async fn no_system_is_written_or_started_outside_the_rollouts_window() {
     assert_eq!(system.slots().installs.len(), 1);
     assert_eq!(system.slots().boots, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_system_that_is_not_healthy_is_given_up_also_while_the_channel_is_away() {
+    let mut system = System::new("").await;
+    system.appliance.agent.serving().engine_class = "gpu".to_owned();
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(0));
+    system.appliance.channel.told().is_away = true;
+    system.appliance.agent.serving().engine_class = "cpu".to_owned();
+    // Gives it up, and restarts.
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().booted, 0);
+    assert!(system.slots().marks.contains(&("bad".to_owned(), "booted".to_owned())));
+    assert_eq!(system.appliance.once().await, Some(75));
+    system.appliance.channel.told().is_away = false;
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("1", |action| {
+        let words = action.last_words();
+        assert!(words.contains("os-unhealthy") && words.contains("runs 1.0"), "{words}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_system_that_is_healthy_stays_on_trial_while_the_region_cannot_be_asked() {
+    for expired in [false, true] {
+        let mut system = System::new("").await;
+        let descriptor = system.state();
+        system.appliance.channel.deploy("1", &descriptor);
+        assert_eq!(system.appliance.once().await, Some(0));
+        if expired {
+            system.appliance.region.expires = "2020-01-01T00:00:00Z".to_owned();
+            system.appliance.publish();
+        }
+        system.appliance.channel.told().is_away = !expired;
+        assert_eq!(system.appliance.once().await, Some(75));
+        assert_eq!(system.slots().booted, 1, "it is not given up");
+        assert!(system.slots().marks.is_empty(), "nor committed");
+        assert_eq!(system.appliance.agent.serving().trials, 0);
+
+        "2050-01-01T00:00:00Z".clone_into(&mut system.appliance.region.expires);
+        system.appliance.publish();
+        system.appliance.channel.told().is_away = false;
+        assert_eq!(system.appliance.once().await, Some(0));
+        assert_eq!(system.slots().marks, [("good".to_owned(), "booted".to_owned())]);
+        assert_eq!(system.appliance.agent.serving().activations, ["north-2"]);
+    }
+}

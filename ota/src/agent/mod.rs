@@ -15,8 +15,8 @@ use std::path::PathBuf;
 pub enum Request {
     /// How it stands.
     Status,
-    /// Try a state beside the one that serves: check the configuration, open the packages, choose engines, run golden cases and
-    /// the site's acceptance cohort. Answers at once with [`Answer::Trial`]; asked again by [`Request::Trial`].
+    /// Try a state beside the one that serves: check the configuration, open the packages, choose engines and run golden cases.
+    /// Answers at once with [`Answer::Trial`]; asked again by [`Request::Trial`].
     Try(Box<Offer>),
     /// How the trial stands.
     Trial,
@@ -175,7 +175,7 @@ pub enum TrialStanding {
 pub struct Finding {
     /// Name of the package; absent: the configuration.
     pub package: Option<String>,
-    /// `configuration`, `opened`, `engine`, `golden-cases`, `acceptance`.
+    /// `configuration`, `opened`, `engine`, `golden-cases`.
     pub check: String,
     /// Whether it held.
     pub held: bool,

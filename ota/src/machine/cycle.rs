@@ -34,12 +34,23 @@ impl Machine {
         self.renew().await;
         let polled = self.poll().await;
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
-        let look = self.look().await;
-        let polled = match polled {
-            Ok(polled) => polled,
+        let Look { trusted, heeded } = self.look().await;
+        let left = match Box::pin(self.leave_withdrawn(&trusted)).await {
+            Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),
+            // What is not left now is left at the next poll.
+            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Rebooting) => Ok(()),
+        };
+        if let Err(fault) = &left {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
+        }
+        self.stays_since = left.is_err().then(Instant::now);
+        let next = match polled {
+            Ok(polled) => Box::pin(self.heed(&polled, heeded.and(left))).await,
+            // It needs nobody's word to come to its end; how it ended is told once the server is back.
+            Err(_) if self.is_underway() => Box::pin(self.work()).await,
             Err(error) => return Ok(Next::Wait(Some(error.into()))),
         };
-        match Box::pin(self.heed(&polled, look)).await {
+        match next {
             // What the channel was to be told, it is told at the next poll.
             Err(DdiError::Away { reason, retry_after }) => {
                 Ok(Next::Wait(Some(DdiError::Away { reason, retry_after }.into())))
@@ -49,7 +60,7 @@ impl Machine {
         }
     }
 
-    async fn heed(&mut self, polled: &Polled, look: Look) -> Result<Next, DdiError> {
+    async fn heed(&mut self, polled: &Polled, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
         self.tell_attributes(polled).await;
         if let Some(link) = polled.confirmation.as_ref().filter(|_| self.config.confirm) {
             self.ddi.confirm(link).await?;
@@ -72,7 +83,7 @@ impl Machine {
         }
         match &polled.deployment {
             Some(link) => self.take_up(link).await,
-            None => self.idle(look).await,
+            None => self.idle(heeded).await,
         }
     }
 
@@ -132,7 +143,8 @@ impl Machine {
         };
         if let Err(Halt::RollBack(fault)) = result {
             tracing::warn!(target: "audit", action = self.action_id(), state = self.state_name(), code = %fault.code, reason = fault.reason, "the state is taken back");
-            result = match self.advance(Step::RollingBack { fault, boot: None }).await {
+            let details = self.known().await;
+            result = match self.advance(Step::RollingBack { fault, boot: None, details }).await {
                 Ok(()) => self.roll_back().await,
                 Err(halt) => Err(halt),
             };
@@ -154,6 +166,7 @@ impl Machine {
                 self.drop_action("the channel has another action").await?;
                 Ok(Next::Again)
             }
+            Err(Halt::Withdrawn) => Ok(Next::Again),
             Err(Halt::Rebooting) => {
                 self.tell_step("the box restarts").await;
                 Ok(Next::Wait(None))
@@ -263,11 +276,11 @@ impl Machine {
         if is_waiting { crate::rauc::keep_running_slot().await } else { Ok(()) }
     }
 
-    async fn idle(&mut self, look: Look) -> Result<Next, DdiError> {
+    async fn idle(&mut self, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
         self.pace.say("idle");
-        match self.leave_withdrawn(look.trusted).await {
-            Ok(()) => Ok(Next::Wait(look.heeded.err())),
-            Err(Halt::Superseded) => Ok(Next::Again),
+        match self.leave_unproven().await {
+            Ok(()) => Ok(Next::Wait(heeded.err())),
+            Err(Halt::Superseded | Halt::Withdrawn) => Ok(Next::Again),
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Ok(Next::Wait(Some(fault))),
             Err(Halt::Stopped(_) | Halt::Rebooting) => Ok(Next::Wait(None)),
         }

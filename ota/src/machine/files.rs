@@ -2,10 +2,11 @@
 //! process, never because it lies there.
 use super::Halt;
 use super::record::Record;
+use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::limits::transfer::DISK_RESERVE;
 use crate::state::{DesiredState, Pin};
-use crate::trust::{Trusted, Verified};
+use crate::trust::{self, Trusted, Verified};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,12 @@ pub fn payloads(state: &DesiredState) -> impl Iterator<Item = (&Pin, &'static st
     configuration.chain(state.models.iter().map(|model| (&model.package, "sund")))
 }
 
+/// The document of a state itself: kept beside its payloads, it says what they are while the region can't be asked.
+pub fn document(descriptor: &Descriptor) -> (Pin, &'static str) {
+    let Descriptor { target, sha256, length, .. } = descriptor.clone();
+    (Pin { target, sha256, length }, "json")
+}
+
 fn place(store: &Path, pin: &Pin, ending: &str) -> PathBuf {
     store.join(format!("{}.{ending}", pin.sha256))
 }
@@ -59,6 +66,18 @@ pub async fn fetch(trusted: &Trusted, store: &Path, pin: &Pin, ending: &str) -> 
     Ok(Held { pin: pin.clone(), path })
 }
 
+/// The state that a descriptor names, as it was verified and kept before.
+pub fn state_before(store: &Path, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
+    let (pin, ending) = document(descriptor);
+    trust::before::state(descriptor, &place(store, &pin, ending))
+}
+
+/// A payload that was fetched before.
+pub async fn before(store: &Path, pin: &Pin, ending: &str) -> Result<Held, Fault> {
+    let path = trust::before::file(pin, &place(store, pin, ending)).await?;
+    Ok(Held { pin: pin.clone(), path })
+}
+
 /// Whether all that is missing fits beside what is there: before the first byte of it.
 pub fn check_space(store: &Path, missing: u64) -> Result<(), Halt> {
     let stat = rustix::fs::statvfs(store).map_err(|error| {
@@ -78,6 +97,7 @@ pub fn check_space(store: &Path, missing: u64) -> Result<(), Halt> {
 /// Removes what no state that held, none that serves and none in hand needs.
 pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState) {
     let mut needed: BTreeSet<&str> = payloads(in_hand).map(|(pin, _)| pin.sha256.as_str()).collect();
+    needed.extend(record.action.iter().filter_map(|action| Some(action.descriptor.as_ref()?.sha256.as_str())));
     needed.extend(record.unproven.iter().map(String::as_str));
     needed.extend(record.good.iter().flat_map(|good| good.files.iter().map(String::as_str)));
     for entry in std::fs::read_dir(store).into_iter().flatten().flatten() {

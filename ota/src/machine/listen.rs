@@ -121,7 +121,12 @@ impl Machine {
             tokio::time::sleep_until(self.pace.next()).await;
             let polled = self.poll().await;
             // What is not heeded now is tried again with the next poll.
-            let _ = self.look().await;
+            let look = self.look().await;
+            if let Ok(trusted) = &look.trusted
+                && let Some(halt) = Box::pin(self.heed_withdrawal(trusted)).await
+            {
+                return halt;
+            }
             let Ok(polled) = polled else { continue };
             self.tell_progress().await;
             if let Some(link) = &polled.cancel {

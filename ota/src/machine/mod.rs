@@ -28,6 +28,7 @@ use files::Held;
 use listen::Pace;
 use record::{Action, End, Outcome, Record, Step, Switches};
 use std::sync::{Arc, Mutex};
+use tokio::time::Instant;
 use when::When;
 
 /// The machine, with all that it talks to.
@@ -41,6 +42,8 @@ pub struct Machine {
     when: When,
     /// They change while a step works.
     switches: Mutex<Switches>,
+    /// When what serves was found to be withdrawn and could not be left.
+    stays_since: Option<Instant>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
     metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
@@ -60,6 +63,8 @@ pub enum Halt {
     Stopped(ActionLink),
     /// The channel has another action.
     Superseded,
+    /// The region has withdrawn what serves meanwhile: that is left first.
+    Withdrawn,
     /// The box restarts.
     Rebooting,
 }
@@ -72,8 +77,11 @@ struct Candidate {
 /// A state that the region lists now, with all of its payload on this box.
 struct Verified {
     state: trust::Verified<DesiredState>,
-    image: Option<trust::Verified<Image>>,
+    /// Its operating system, or why that can't be begun now.
+    image: Option<Result<trust::Verified<Image>, Fault>>,
     held: Vec<Held>,
+    /// Why the region could not be asked: what was verified before counts, for what has changed the box already.
+    unasked: Option<Fault>,
 }
 
 /// The operating system of the state runs.
@@ -121,6 +129,7 @@ impl Machine {
             pace,
             when: When::default(),
             switches,
+            stays_since: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
         })
@@ -188,6 +197,15 @@ impl Machine {
 
     fn state_name(&self) -> &str {
         self.record.action.as_ref().and_then(Action::state).unwrap_or("")
+    }
+
+    /// Whether the action in hand has changed the box: it serves, is being taken back, or its system was started. Nobody's word is needed
+    /// to bring that to its end.
+    fn is_underway(&self) -> bool {
+        match self.step() {
+            Step::Ended { .. } => false,
+            step => step.rank() >= ACTIVE || self.is_os_started(),
+        }
     }
 
     /// What a fault means for the action, by how far it is: what has changed the box is undone.

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The file in bytes, against one that is something else.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// States that held, of which the box keeps the payloads.
-pub const KEPT_STATES: usize = 3;
+/// States that held, of which the box keeps the payloads: as many as the agent can go back to.
+pub const KEPT_STATES: usize = 2;
 
 /// `state.json`, format 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,9 @@ pub enum Step {
         fault: Fault,
         /// The boot in which the operating system was given up.
         boot: Option<String>,
+        /// Findings and figures that were known of it, for people.
+        #[serde(default)]
+        details: Vec<String>,
     },
     /// It is over, and the channel is to be told.
     Ended {

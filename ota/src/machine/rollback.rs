@@ -6,7 +6,7 @@
 //! a box that never had a state goes back to its own configuration as it was.
 use super::listen::later;
 use super::trial::OWN_SUSPENSION;
-use super::{Halt, Machine};
+use super::{ACTIVE, Halt, Machine, files};
 use crate::agent::ModelStatus;
 use crate::agent::client::AgentError;
 use crate::fault::{Blame, Fault};
@@ -17,12 +17,11 @@ use crate::trust::Trusted;
 impl Machine {
     /// Takes the action in hand back, as far as it went.
     pub(super) async fn roll_back(&mut self) -> Result<Outcome, Halt> {
-        let Step::RollingBack { fault, boot } = self.step().clone() else {
+        let Step::RollingBack { fault, boot, mut details } = self.step().clone() else {
             return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
         };
-        let mut details = Vec::new();
         if let Some(trial) = self.record.action.as_ref().and_then(|action| action.os.clone()) {
-            details.push(self.leave_os(&trial, &fault, boot.as_deref()).await?);
+            details.push(self.leave_os(&trial, boot.as_deref()).await?);
         }
         let serves = self.agent_up().await?.state;
         if serves.is_some() && serves.as_deref() == Some(self.state_name()) {
@@ -35,9 +34,12 @@ impl Machine {
         Ok(Outcome::failed(End::RolledBack, fault, details))
     }
 
-    /// Where the state that serves was withdrawn, or is none that held, leaves it.
-    pub(super) async fn leave_withdrawn(&mut self, trusted: Result<Trusted, Fault>) -> Result<(), Halt> {
-        self.leave_unproven().await?;
+    /// Where the state that serves was withdrawn, leaves it, also while an action waits. One that has changed the box already comes to its
+    /// end first.
+    pub(super) async fn leave_withdrawn(&mut self, trusted: &Result<Trusted, Fault>) -> Result<(), Halt> {
+        if self.is_underway() {
+            return Ok(());
+        }
         let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
         let trusted = match trusted {
             Ok(trusted) => trusted,
@@ -47,7 +49,7 @@ impl Machine {
                 return Ok(());
             }
         };
-        if !self.is_withdrawn(&trusted, &newest.descriptor).await {
+        if self.withdrawal(trusted, &newest.descriptor).await.is_none() {
             return Ok(());
         }
         let state = state_name(&newest.descriptor);
@@ -62,8 +64,20 @@ impl Machine {
         Ok(())
     }
 
+    /// Why the work in hand does not go on where the region has withdrawn a state: its own, or the one that serves meanwhile.
+    pub(super) async fn heed_withdrawal(&self, trusted: &Trusted) -> Option<Halt> {
+        let action = self.record.action.as_ref().filter(|action| action.step.rank() <= ACTIVE)?;
+        if let Some(fault) = self.withdrawal(trusted, action.descriptor.as_ref()?).await {
+            return Some(self.refuse(fault));
+        }
+        // One that can't be left may be replaced by the state in hand, which has the time of a trial for that.
+        let is_held_up = self.stays_since.is_some_and(|since| since.elapsed() < self.config.agent.trial);
+        let serves = self.record.good.first().filter(|_| !is_held_up && !self.is_underway())?;
+        self.withdrawal(trusted, &serves.descriptor).await.map(|_| Halt::Withdrawn)
+    }
+
     /// What serves is what held last. An action that was given up for another one, which then was not taken, can leave something else.
-    async fn leave_unproven(&mut self) -> Result<(), Halt> {
+    pub(super) async fn leave_unproven(&mut self) -> Result<(), Halt> {
         let Ok(status) = self.agent.status().await else { return Ok(()) };
         let good = self.record.good.first().map(|good| state_name(&good.descriptor));
         // Without a past the updater was set up anew beside an agent that has one: it leaves that alone.
@@ -80,13 +94,16 @@ impl Machine {
         if let Ok(trusted) = self.trusted().await {
             let mut listed = Vec::new();
             for state in good {
-                if !self.is_withdrawn(&trusted, &state.descriptor).await {
+                if self.withdrawal(&trusted, &state.descriptor).await.is_none() {
                     listed.push(state);
                 }
             }
             good = listed;
         }
-        while let Some(state) = good.first().map(|good| state_name(&good.descriptor).to_owned()) {
+        while let Some(newest) = good.first().map(|good| good.descriptor.clone()) {
+            let state = state_name(&newest).to_owned();
+            let kept = files::state_before(&self.config.store(), &newest).ok();
+            self.suspend_coming(kept.as_ref().map(|state| state.get().models.as_slice())).await?;
             match self.agent.revert(Some(&state)).await {
                 Ok(_) => {
                     self.agent_reverted(Some(&state)).await?;
@@ -106,6 +123,7 @@ impl Machine {
     }
 
     async fn serve_own(&mut self, had_states: bool) -> Result<String, Halt> {
+        self.suspend_coming(None).await?;
         self.agent.revert(None).await.map_err(later)?;
         let status = self.agent_reverted(None).await?;
         let mut suspended = self.record.suspended.clone();
@@ -134,7 +152,7 @@ impl Machine {
         })
     }
 
-    async fn leave_os(&mut self, trial: &OsTrial, fault: &Fault, given_up: Option<&str>) -> Result<String, Halt> {
+    async fn leave_os(&mut self, trial: &OsTrial, given_up: Option<&str>) -> Result<String, Halt> {
         let Some(config) = self.config.os.clone() else {
             return Ok("this box's updater looks after no operating system".to_owned());
         };
@@ -152,8 +170,11 @@ impl Machine {
             Some(_) => {}
             None => {
                 rauc::give_up_running_slot().await.map_err(Halt::Later)?;
-                let step = Step::RollingBack { fault: fault.clone(), boot: Some(running.boot) };
-                self.change(|action| action.step = step)?;
+                self.change(|action| {
+                    if let Step::RollingBack { boot, .. } = &mut action.step {
+                        *boot = Some(running.boot);
+                    }
+                })?;
             }
         }
         rauc::reboot().await.map_err(Halt::Later)?;

@@ -3,12 +3,14 @@
 //!
 //! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last.
 use super::listen::later;
+use super::trial::OWN_SUSPENSION;
 use super::{Halt, Machine};
 use crate::agent::ModelStatus;
 use crate::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
 use crate::fault::{Blame, Fault};
 use crate::limits::MAX_STATE;
 use crate::machine::record::{Record, Suspended, Switches};
+use crate::state::Model;
 use crate::trust::Trusted;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -106,21 +108,34 @@ impl Machine {
         let _ = Box::pin(self.apply_suspensions()).await;
     }
 
+    /// Before another state begins to serve: what the region suspends of its models answers not even once. Where it is not known which
+    /// models those are, all that the region suspends is switched off.
+    pub(super) async fn suspend_coming(&self, models: Option<&[Model]>) -> Result<(), Halt> {
+        let is_coming = |suspended: &&Suspended| {
+            models.is_none_or(|models| models.iter().any(|model| suspended.is_of(&model.name, &model.version)))
+        };
+        let coming: Vec<Suspended> = self.switches().suspended.iter().filter(is_coming).cloned().collect();
+        if coming.is_empty() {
+            return Ok(());
+        }
+        let status = self.agent.status().await.map_err(later)?;
+        for Suspended { package, reason, .. } in &coming {
+            // What a person suspended stays theirs; the updater's own suspension ends when another state serves.
+            let is_off = |model: &ModelStatus| {
+                model.standing == "suspended" && !model.reason.as_ref().is_some_and(|why| why.contains(OWN_SUSPENSION))
+            };
+            if !status.models.iter().any(|model| model.name == *package && is_off(model)) {
+                self.switch_off(package, reason).await.map_err(later)?;
+            }
+        }
+        Ok(())
+    }
+
     async fn apply_to(&self, model: &ModelStatus, switches: &Switches) -> Result<(), Fault> {
         let ModelStatus { name, version, .. } = model;
         match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
             Some(_) if model.standing == "suspended" => {}
-            Some(suspended) => {
-                let reason: String =
-                    BY_REGION.chars().chain(suspended.reason.trim().chars()).take(MAX_REASON).collect();
-                let reason = reason.trim_end();
-                // Kept before it is done: what was done is known again after a power cut.
-                self.switch(|switches| {
-                    switches.applied.insert(name.clone(), reason.to_owned());
-                })?;
-                self.agent.suspend(name, reason).await?;
-                tracing::warn!(target: "audit", package = name, version, reason, "a suspension of the region was applied");
-            }
+            Some(suspended) => self.switch_off(name, &suspended.reason).await?,
             None if switches.applied.contains_key(name) => {
                 // What a person has suspended meanwhile the channel does not take back.
                 if self.is_off_by_region(model) {
@@ -133,6 +148,19 @@ impl Machine {
             }
             None => {}
         }
+        Ok(())
+    }
+
+    /// Switches a model off with the region's reason.
+    async fn switch_off(&self, package: &str, reason: &str) -> Result<(), Fault> {
+        let reason: String = BY_REGION.chars().chain(reason.trim().chars()).take(MAX_REASON).collect();
+        let reason = reason.trim_end();
+        // Kept before it is done: what was done is known again after a power cut.
+        self.switch(|switches| {
+            switches.applied.insert(package.to_owned(), reason.to_owned());
+        })?;
+        self.agent.suspend(package, reason).await?;
+        tracing::warn!(target: "audit", package, reason, "a suspension of the region was applied");
         Ok(())
     }
 

@@ -27,6 +27,7 @@ impl Machine {
         match trial {
             None if running.version == os.version => {}
             None => {
+                let image = image.map_err(Halt::Later)?;
                 let engine_class = self.agent_up().await?.engine_class;
                 self.write_slot(&config, image.get()).await?;
                 let (version, before, boot) = (os.version.clone(), running.version, running.boot);

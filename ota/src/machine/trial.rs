@@ -17,6 +17,10 @@ const MAX_TRIALS: u32 = 3;
 impl Machine {
     pub(super) async fn test(&mut self, installed: Installed) -> Result<Tested, Halt> {
         let Installed(verified) = installed;
+        // Its system may be healthy already; no state is tried that the region may have withdrawn.
+        if let Some(unasked) = verified.unasked.clone().filter(|_| self.step().rank() < ACTIVE) {
+            return Err(Halt::Later(unasked));
+        }
         let name = verified.state.get().name.clone();
         let status = self.agent_up().await?;
         let findings = match self.step() {
@@ -35,15 +39,20 @@ impl Machine {
     }
 
     pub(super) async fn activate(&mut self, tested: Tested) -> Result<Active, Halt> {
-        let name = tested.state.get().name.clone();
+        let state = tested.state.get();
+        let name = state.name.clone();
         self.heed_window()?;
+        let serves_it = self.agent_up().await?.state.as_ref() == Some(&name);
+        if !serves_it {
+            self.suspend_coming(Some(&state.models)).await?;
+        }
         // Persisted before it is asked for: from here on there may be something to take back.
         let step = Step::Active { since: super::now(), findings: tested.findings.clone() };
         self.advance(step).await?;
         let Step::Active { since, .. } = *self.step() else {
             return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
         };
-        if self.agent_up().await?.state.as_ref() != Some(&name) {
+        if !serves_it {
             match self.agent.activate(&name).await {
                 Ok(_) => {}
                 // It may have been taken on nevertheless; what serves is asked below.

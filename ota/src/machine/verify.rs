@@ -17,6 +17,15 @@ const AWAY: [&str; 3] = ["store-unreachable", "store-failed", "slow-data"];
 
 impl Machine {
     pub(super) async fn verify(&mut self, candidate: Candidate) -> Result<Verified, Halt> {
+        match Box::pin(self.verify_now(&candidate)).await {
+            Err(Halt::Later(fault)) if self.is_underway() && is_unasked(&fault) => {
+                self.verified_before(&candidate, fault).await
+            }
+            verified => verified,
+        }
+    }
+
+    async fn verify_now(&mut self, candidate: &Candidate) -> Result<Verified, Halt> {
         self.heed_download()?;
         let transport = self.http.transport(&self.config);
         let arrived = transport.arrived();
@@ -36,7 +45,8 @@ impl Machine {
         files::check_space(&store, missing)?;
         let mut held = Vec::new();
         arrived.store(0, Ordering::Relaxed);
-        for (pin, ending) in files::payloads(state.get()) {
+        let (document, ending) = files::document(&candidate.descriptor);
+        for (pin, ending) in std::iter::once((&document, ending)).chain(files::payloads(state.get())) {
             let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
             held.push(fetched.map_err(|fault| self.judge(fault))?);
         }
@@ -50,7 +60,20 @@ impl Machine {
             self.heed_stop()?;
         }
         self.heed_window()?;
-        Ok(Verified { state, image, held })
+        Ok(Verified { state, image: image.map(Ok), held, unasked: None })
+    }
+
+    /// What has changed the box is brought to its end by what was verified when it was begun.
+    async fn verified_before(&self, candidate: &Candidate, unasked: Fault) -> Result<Verified, Halt> {
+        tracing::warn!(target: "audit", action = self.action_id(), state = self.state_name(), code = %unasked.code, "the region can't be asked: what was verified before counts");
+        let store = self.config.store();
+        let state = files::state_before(&store, &candidate.descriptor).map_err(Halt::Later)?;
+        let mut held = Vec::new();
+        for (pin, ending) in files::payloads(state.get()) {
+            held.push(files::before(&store, pin, ending).await.map_err(Halt::Later)?);
+        }
+        let image = state.get().os.as_ref().map(|_| Err(unasked.clone()));
+        Ok(Verified { state, image, held, unasked: Some(unasked) })
     }
 
     /// The repository's metadata, as it is now.
@@ -104,7 +127,8 @@ impl Machine {
             return Halt::Later(fault);
         }
         // Expiry stops updates, never what runs; a state that the region no longer lists is another matter.
-        if self.step().rank() >= ACTIVE && !NOT_APPROVED.contains(&fault.code.as_ref()) {
+        let is_running = self.step().rank() >= ACTIVE || fault.updates_stopped_since.is_some() && self.is_os_started();
+        if is_running && !NOT_APPROVED.contains(&fault.code.as_ref()) {
             return Halt::Later(fault);
         }
         self.refuse(fault)
@@ -115,8 +139,13 @@ impl Machine {
         self.step().rank() > Step::Verified.rank()
     }
 
-    /// Whether the region has withdrawn a state. That it can't be asked now is no withdrawal.
-    pub(super) async fn is_withdrawn(&self, trusted: &Trusted, descriptor: &Descriptor) -> bool {
-        trusted.state(descriptor).await.is_err_and(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
+    /// What trust says where the region has withdrawn a state. That it can't be asked now is no withdrawal.
+    pub(super) async fn withdrawal(&self, trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
+        trusted.state(descriptor).await.err().filter(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
+}
+
+/// Whether the region could not be asked: the line, the store, or metadata that has expired.
+fn is_unasked(fault: &Fault) -> bool {
+    AWAY.contains(&fault.code.as_ref()) || fault.updates_stopped_since.is_some()
 }

@@ -4,7 +4,7 @@ use crate::agent::client::AgentError;
 use crate::agent::{AgentStatus, ModelStatus};
 use crate::config::Watch;
 use crate::fault::{Blame, Fault};
-use crate::machine::record::{End, Outcome};
+use crate::machine::record::{End, Outcome, Step};
 use crate::state::DesiredState;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -39,6 +39,20 @@ impl Machine {
             let pause = self.config.watch.every.min(Duration::from_secs(rest));
             self.guard_to_the_end(tokio::time::sleep(pause)).await?;
         }
+    }
+
+    /// What is known of the state in hand before it is taken back: the findings of its trial and, where it serves, its figures.
+    pub(super) async fn known(&self) -> Vec<String> {
+        let mut details = match self.step() {
+            Step::Tested { findings } | Step::Active { findings, .. } => findings.clone(),
+            _ => Vec::new(),
+        };
+        if let Ok(status) = self.agent.status().await
+            && status.state.as_deref() == Some(self.state_name())
+        {
+            details.extend(status.models.iter().map(figures));
+        }
+        details
     }
 }
 

@@ -1,5 +1,5 @@
 //! When a deployment may change the box: what the server says about it, and the window of its rollout.
-use super::{ACTIVE, Halt, Machine};
+use super::{Halt, Machine};
 use crate::ddi::{Deployment, Handling};
 use crate::fault::{Blame, Fault};
 use crate::window::Window;
@@ -38,15 +38,16 @@ impl When {
 impl Machine {
     /// Nothing is fetched where the server says so.
     pub(super) fn heed_download(&self) -> Result<(), Halt> {
-        if self.when.download == Handling::Skip && !self.is_past_windows() {
+        if self.when.download == Handling::Skip && !self.is_underway() {
             return Err(closed("the channel says `download: skip`"));
         }
         Ok(())
     }
 
-    /// Nothing is installed, tried or activated while the window is closed.
+    /// Nothing is installed, tried or activated while the window is closed. What has changed the box is brought to its end, also after the
+    /// window.
     pub(super) fn heed_window(&self) -> Result<(), Halt> {
-        if self.is_past_windows() {
+        if self.is_underway() {
             return Ok(());
         }
         if self.when.update == Handling::Skip {
@@ -58,11 +59,6 @@ impl Machine {
             }
             _ => Ok(()),
         }
-    }
-
-    /// What has changed the box is brought to its end, also after the window: a state that serves, a system that was started.
-    fn is_past_windows(&self) -> bool {
-        self.step().rank() >= ACTIVE || self.is_os_started()
     }
 }
 

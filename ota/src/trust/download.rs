@@ -188,7 +188,7 @@ impl Part {
 }
 
 /// Whether the very target lies there. Its hash is taken again: a disk forgets.
-async fn holds(path: &Path, pin: &Pin) -> Result<bool, Fault> {
+pub(super) async fn holds(path: &Path, pin: &Pin) -> Result<bool, Fault> {
     let mut file = match File::open(path).await {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),

@@ -2,6 +2,7 @@
 //!
 //! Nothing else in this crate decides what is genuine. A [`Trusted`] is a repository whose metadata held; a [`Verified`] is
 //! something that came out of it. The refusals stand in ota/README.md, each with the threat that it stops.
+pub(crate) mod before;
 mod download;
 mod paths;
 mod persons;
@@ -68,7 +69,7 @@ pub(crate) enum Freshness {
     Bundle,
 }
 
-/// A proof: this came out of a [`Trusted`] repository, from the role that may sign it.
+/// A proof: this came out of a [`Trusted`] repository, from the role that may sign it; or it did before, and was kept.
 #[derive(Clone, Debug)]
 pub struct Verified<T>(T);
 
