@@ -143,3 +143,18 @@ async fn a_withdrawn_state_is_left_for_one_that_is_listed_and_else_the_models_ar
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-3"));
     assert!(appliance.agent.serving().suspended.is_empty());
 }
+
+/// As it is found where the updater was killed between the two: the agent serves the box's own configuration, and its models are on.
+#[tokio::test]
+async fn models_that_were_not_yet_suspended_on_the_way_back_are_suspended_at_the_next_start() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance.region.withdraw("state/north-1.json");
+    appliance.publish();
+    appliance.agent.serving().state = None;
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().state, None);
+    assert_eq!(appliance.agent.serving().suspended, ["own-model"]);
+}

@@ -55,7 +55,9 @@ impl Machine {
         let state = state_name(&newest.descriptor);
         tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
         let rest = self.record.good[1..].to_vec();
-        if self.agent_up().await?.state.as_deref() == Some(state) {
+        let serves = self.agent_up().await?.state;
+        // Without a state it was killed on the way back, or the agent lost it: the models of the box's own configuration are on.
+        if serves.is_none() || serves.as_deref() == Some(state) {
             let line = self.fall_back(rest, true).await?;
             tracing::warn!(target: "audit", state, line, "the state was left");
         } else {
@@ -84,7 +86,8 @@ impl Machine {
         if self.record.last.is_none() || status.state.as_deref() == good {
             return Ok(());
         }
-        let line = self.fall_back(self.record.good.clone(), false).await?;
+        // Also where it was killed on the way back: what it had not yet suspended is suspended now.
+        let line = self.fall_back(self.record.good.clone(), !self.record.good.is_empty()).await?;
         tracing::warn!(target: "audit", state = status.state, line, "the agent served what did not hold on this box");
         Ok(())
     }
