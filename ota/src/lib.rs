@@ -12,6 +12,7 @@ pub mod descriptor;
 pub mod documents;
 pub mod exit;
 pub mod fault;
+pub mod hex;
 pub mod http;
 pub mod identity;
 pub mod limits;

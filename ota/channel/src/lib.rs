@@ -6,7 +6,6 @@ pub mod database;
 pub mod enrol;
 pub mod fleet;
 pub mod hawkbit;
-mod hex;
 pub mod limits;
 pub mod repository;
 pub mod rollout;

@@ -8,6 +8,7 @@ use std::process::Command;
 use sund_channel::repository::files;
 use sund_channel::repository::keys::{FileSigner, Signer, key_id};
 use sund_ota::descriptor::Descriptor;
+use sund_ota::hex::hex;
 use tough::TargetName;
 use tough::schema::{Hashes, Metafile, Role, Signature, Signed, Snapshot, Targets, Timestamp};
 
@@ -173,7 +174,7 @@ fn whoever_has_the_server_alone_makes_nothing_that_a_box_takes() {
     resign(&region, "timestamp", &mut timestamp);
     fs::write(base.join("timestamp.json"), serde_json::to_vec(&timestamp).unwrap()).unwrap();
     // A box refuses the role, whether at once or when the state is asked for.
-    let sha256 = files::hex(listed.hashes.sha256.as_ref());
+    let sha256 = hex(listed.hashes.sha256.as_ref());
     let descriptor = Descriptor { format: 1, target: "state/thief.json".to_owned(), sha256, length: listed.length };
     let taken = region.load().and_then(|trusted| block_on(trusted.state(&descriptor)).map(|_| ()));
     assert!(taken.is_err());

@@ -56,8 +56,7 @@ fn usage(reason: &str) -> Fault {
     Fault::new("usage", Blame::Configuration, format!("{reason}\n{USAGE}"))
 }
 
-// Data goes to stdout.
-#[allow(clippy::print_stdout)]
+#[expect(clippy::print_stdout, reason = "data goes to stdout")]
 fn run(command: Command) -> Result<(), Fault> {
     let path = match command {
         Command::Say(text) => {

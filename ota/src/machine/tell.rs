@@ -4,8 +4,8 @@ use super::record::state_name;
 use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
+use crate::hex::hex;
 use crate::rauc;
-use crate::trust::hex;
 use std::collections::BTreeMap;
 
 /// Characters of a value; hawkBit refuses longer ones.

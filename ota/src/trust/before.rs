@@ -1,8 +1,9 @@
 //! What this box verified before and has kept, for the time in which the region can't be asked. It brings to its end what has changed
 //! the box already; nothing is begun by it. Each file is hashed again: a disk forgets.
-use super::{Verified, download, hex};
+use super::{Verified, download};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::MAX_STATE;
 use crate::state::{DesiredState, Pin};
 use aws_lc_rs::digest::{SHA256, digest};

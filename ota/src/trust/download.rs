@@ -3,6 +3,7 @@
 use super::store::{self, Store};
 use super::transport::Trouble;
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::transfer;
 use crate::state::Pin;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -158,7 +159,7 @@ impl Part {
     }
 
     fn digest(&self) -> String {
-        super::hex(self.digest.clone().finish().as_ref())
+        hex(self.digest.clone().finish().as_ref())
     }
 
     async fn sync(&mut self) -> Result<(), Fault> {
@@ -199,7 +200,7 @@ pub(super) async fn holds(path: &Path, pin: &Pin) -> Result<bool, Fault> {
         return Ok(false);
     }
     let (_, digest) = read_through(&mut file).await.map_err(failed)?;
-    Ok(super::hex(digest.finish().as_ref()) == pin.sha256)
+    Ok(hex(digest.finish().as_ref()) == pin.sha256)
 }
 
 async fn read_through(file: &mut File) -> std::io::Result<(u64, Context)> {

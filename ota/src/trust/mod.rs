@@ -16,6 +16,7 @@ pub use transport::{Pace, Transport};
 
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::MAX_STATE;
 use crate::state::{DesiredState, Os, Pin};
 use jiff::Timestamp;
@@ -275,12 +276,4 @@ pub(crate) fn audited<T>(what: &str, result: Result<T, Fault>) -> Result<T, Faul
 fn not_approved(pin: &Pin) -> Fault {
     let reason = format!("{} is named, and the region does not list it under that hash: it is not taken", pin.target);
     Fault::new("target-not-approved", Blame::Region, reason)
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -3,6 +3,7 @@
 //! `trust/approvers.json`, a target that the role `targets` signs, says whose each key is.
 use crate::documents::{APPROVERS, Approvers};
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use std::collections::{BTreeMap, HashMap};
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
@@ -14,7 +15,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Approvers, Fault> {
 }
 
 fn of<'a>(approvers: &'a Approvers, keyid: &Decoded<Hex>) -> Option<&'a str> {
-    approvers.person(&super::hex(keyid))
+    approvers.person(&hex(keyid))
 }
 
 /// Refuses a root in which one key stands under two names for the same role: its holder would count twice.
@@ -55,8 +56,7 @@ pub(super) fn check_delegation(
         Fault::new("approvers-missing", Blame::Region, reason)
     })?;
     if let Some(nobody) = delegated.keyids.iter().find(|keyid| of(approvers, keyid).is_none()) {
-        let reason =
-            format!("`{role}` is delegated to the key {}, which {APPROVERS} gives to nobody", super::hex(nobody));
+        let reason = format!("`{role}` is delegated to the key {}, which {APPROVERS} gives to nobody", hex(nobody));
         return Err(Fault::new("key-of-nobody", Blame::Region, reason));
     }
     check_persons(role, &delegated.keyids, approvers)

@@ -2,6 +2,7 @@
 use super::paths;
 use super::transport::{Transport, Trouble};
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use aws_lc_rs::digest::{SHA256, digest};
 use tough::schema::{Metafile, Target};
 use url::Url;
@@ -62,7 +63,7 @@ impl Store {
             let reason = format!("{path} is listed with {} bytes, and at most {max} are taken", target.length);
             return Err(Fault::new("target-oversized", Blame::Region, reason));
         }
-        let url = self.address(path, &super::hex(target.hashes.sha256.as_ref()))?;
+        let url = self.address(path, &hex(target.hashes.sha256.as_ref()))?;
         let bytes = self.whole(&url, target.length).await.map_err(|short| short.of_target(path, target.length))?;
         if (bytes.len() as u64) < target.length {
             return Err(truncated(path, bytes.len() as u64, target.length));

@@ -11,6 +11,7 @@ use super::store::Store;
 use super::{Delegated, Freshness, signatures};
 use crate::documents::{APPROVERS, Approvers};
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::metadata;
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp as Time;
@@ -71,7 +72,7 @@ fn trusted_root(provisioned: &[u8], seen: &Seen) -> Result<Anchor, Fault> {
         persons::check_root(&root.signed)?;
         Ok((root.signed, text(bytes.to_vec(), "root")?))
     };
-    let digest = super::hex(digest(&SHA256, provisioned).as_ref());
+    let digest = hex(digest(&SHA256, provisioned).as_ref());
     let provisioned = read(provisioned).map_err(|fault| {
         let reason = format!("the root metadata that this box was provisioned with does not hold: {fault}");
         Fault::new("root-invalid", Blame::Configuration, reason)

@@ -9,6 +9,7 @@ use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 
 #[derive(Debug, Args)]
 pub(super) struct Named {
@@ -169,7 +170,7 @@ fn consent(proposal: &Proposal, signer: &dyn Signer) -> Result<(), Fault> {
         // Standard error may be closed; the answer decides.
         let _ = writeln!(out, "{line}");
     }
-    let id = files::hex(key_id(&signer.key())?.as_ref());
+    let id = hex(key_id(&signer.key())?.as_ref());
     let person = proposal.people()?.person(&id).unwrap_or("a person who is not named").to_owned();
     let _ = write!(out, "Sign this as {person}, key {}? Type yes: ", fingerprint(&id));
     let mut answer = String::new();

@@ -13,6 +13,7 @@ use authority::{Authority, Issued, Request};
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, params};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 
 /// Letters and digits that nobody mistakes for one another on a printed sheet (Crockford's base 32).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -26,7 +27,7 @@ pub fn new_code() -> Result<String, Fault> {
 
 /// A target token: 256 random bits.
 pub fn new_token() -> Result<String, Fault> {
-    Ok(crate::hex::hex(&random::<32>()?))
+    Ok(hex(&random::<32>()?))
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Fault> {

@@ -44,12 +44,3 @@ fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, Fault> {
     }
     Ok(name)
 }
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

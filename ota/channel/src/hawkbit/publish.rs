@@ -1,11 +1,12 @@
 //! Hands a release to hawkBit: a software module with the descriptor as its one artifact, in a distribution set of its own.
-use super::{Management, Release, TYPE_KEY, hex};
+use super::{Management, Release, TYPE_KEY};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sund_ota::descriptor::FILE_NAME;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 
 /// What stands in hawkBit for a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -1,9 +1,10 @@
 //! A desired state that the region has signed, ready to be handed to a server: its descriptor.
-use super::{checked, hex};
+use super::checked;
 use aws_lc_rs::digest::{SHA256, digest};
 use std::path::Path;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use sund_ota::limits::MAX_STATE;
 use sund_ota::state::DesiredState;
 use tough::{RepositoryLoader, TargetName};

@@ -13,6 +13,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use sund_ota::documents::{APPROVERS, Approvers, VENDORS, Vendor, Vendors};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::schema::{DelegatedRole, Delegations, RoleKeys, RoleType, Root};
@@ -117,7 +118,7 @@ pub fn remove_key(home: &Home, with: Option<&str>, person: &str) -> Result<Propo
     for role in [RoleType::Root, RoleType::Targets] {
         if let Some(keys) = root.roles.get_mut(&role) {
             let before = keys.keyids.len();
-            keys.keyids.retain(|id| people.person(&files::hex(id.as_ref())) != Some(person));
+            keys.keyids.retain(|id| people.person(&hex(id.as_ref())) != Some(person));
             is_gone |= keys.keyids.len() < before;
         }
     }
@@ -234,7 +235,7 @@ fn settle(draft: &mut Draft, newcomers: &[PublicKey]) -> Result<(), Fault> {
         root.keys.retain(|id, _| kept.contains(id));
     }
     for keys in people.persons.values_mut() {
-        keys.retain(|id| used.iter().any(|used| files::hex(used.as_ref()) == *id));
+        keys.retain(|id| used.iter().any(|used| hex(used.as_ref()) == *id));
     }
     people.persons.retain(|_, keys| !keys.is_empty());
     if draft.find(APPROVERS).is_none() || people != draft.approvers()? {
@@ -248,7 +249,7 @@ fn settle(draft: &mut Draft, newcomers: &[PublicKey]) -> Result<(), Fault> {
 fn check_seat(role: &str, keys: &[KeyId], threshold: u64, people: &Approvers) -> Result<(), Fault> {
     let mut persons = BTreeSet::new();
     for id in keys {
-        let id = files::hex(id.as_ref());
+        let id = hex(id.as_ref());
         let person = people.person(&id).unwrap_or_default();
         if !persons.insert(person) {
             let reason = format!(

@@ -15,6 +15,7 @@ use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
 use tough::sign::Sign;
@@ -149,7 +150,7 @@ impl PublicKey {
         let text = files::read(path, MAX_KEY)?;
         let key = SubjectPublicKeyInfoDer::from_pem_slice(&text).ok().and_then(|spki| {
             let parsed = match spki.strip_prefix(ED25519_SPKI.as_slice()) {
-                Some(raw) => files::hex(raw).parse::<Key>(),
+                Some(raw) => hex(raw).parse::<Key>(),
                 None => String::from_utf8_lossy(&text).trim().parse::<Key>(),
             };
             parsed.ok().filter(|key| !matches!(key, Key::Rsa { .. }))
@@ -168,7 +169,7 @@ impl PublicKey {
 
     /// Its identifier.
     pub fn id(&self) -> Result<String, Fault> {
-        key_id(&self.key).map(|id| files::hex(id.as_ref()))
+        key_id(&self.key).map(|id| hex(id.as_ref()))
     }
 }
 

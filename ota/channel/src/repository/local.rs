@@ -7,6 +7,7 @@ use super::status::Status;
 use std::path::{Path, PathBuf};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use sund_ota::limits::metadata;
 use sund_ota::trust::{Source, Transport, Trusted};
 use url::Url;
@@ -57,7 +58,7 @@ pub(super) fn tempdir() -> Result<Temporary, Fault> {
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| Fault::new("disk-failed", Blame::Box, "the system gives no random numbers"))?;
-    let path = std::env::temp_dir().join(format!("sund-channel-{}", files::hex(&random)));
+    let path = std::env::temp_dir().join(format!("sund-channel-{}", hex(&random)));
     std::fs::create_dir(&path).map_err(|error| files::disk("made", &path, &error))?;
     Ok(Temporary(path))
 }

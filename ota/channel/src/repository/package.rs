@@ -13,6 +13,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use sund_ota::documents::Vendor;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::schema::key::Key;
 
 /// A block of a ustar archive, in bytes.
@@ -132,7 +133,7 @@ impl Package {
         let Some(envelope) = envelope else { return false };
         let Ok(payload) = STANDARD.decode(&envelope.payload) else { return false };
         let statement: Option<Statement> = serde_json::from_slice(&payload).ok();
-        let digest = files::hex(&files::sha256(&self.list));
+        let digest = hex(&files::sha256(&self.list));
         let is_of_this = statement.is_some_and(|it| it.subject.iter().any(|subject| subject.digest.sha256 == digest));
         // DSSE 1.0, "PAE": what is signed is the type and the payload, each behind its length.
         let kind = &envelope.payload_type;
@@ -151,7 +152,7 @@ pub fn vendor_key(pem: &str) -> Option<Key> {
         return None;
     }
     let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
-    files::hex(spki.strip_prefix(super::keys::ED25519_SPKI.as_slice())?).parse().ok()
+    hex(spki.strip_prefix(super::keys::ED25519_SPKI.as_slice())?).parse().ok()
 }
 
 /// Name and length of a member (IEEE Std 1003.1, ustar).

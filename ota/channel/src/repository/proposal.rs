@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use sund_ota::documents::{APPROVERS, Approvers};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::TargetName;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::key::Key;
@@ -143,7 +144,7 @@ impl Proposal {
         for path in entries(&directory.join("payloads"))? {
             let bytes = files::read(&path, MAX_ENCLOSED)?;
             // Named by what it is, not by what its file is called.
-            enclosed.insert(files::hex(&files::sha256(&bytes)), bytes);
+            enclosed.insert(hex(&files::sha256(&bytes)), bytes);
         }
         let directory = directory.to_owned();
         let proposal = Self { directory, cover, documents, before, history, enclosed };
@@ -184,9 +185,9 @@ impl Proposal {
     pub fn fingerprint(&self) -> Result<String, Fault> {
         let mut all = Vec::new();
         for (role, document) in &self.documents {
-            all.extend_from_slice(format!("{role}\n{}\n", files::hex(&files::sha256(&document.message()?))).as_bytes());
+            all.extend_from_slice(format!("{role}\n{}\n", hex(&files::sha256(&document.message()?))).as_bytes());
         }
-        Ok(fingerprint(&files::hex(&files::sha256(&all))))
+        Ok(fingerprint(&hex(&files::sha256(&all))))
     }
 
     /// Whose key is whose, as published and as proposed. A key has one owner in both.
@@ -261,7 +262,7 @@ impl Proposal {
         let mut valid = BTreeMap::new();
         for (path, file) in self.signature_files()? {
             let Some(signature) = file.signatures.get(role) else { continue };
-            let id = files::hex(file.key.as_ref());
+            let id = hex(file.key.as_ref());
             let key = seats.iter().find_map(|seat| seat.keys.get(&id)).ok_or_else(|| {
                 let reason = format!("{}: the key {} may not sign {role}", path.display(), fingerprint(&id));
                 Fault::new("key-of-another-role", Blame::Region, reason)
@@ -322,7 +323,7 @@ impl SignatureFile {
 
     /// Where it lies in a proposal.
     pub fn place(&self, directory: &Path) -> PathBuf {
-        let id = files::hex(self.key.as_ref());
+        let id = hex(self.key.as_ref());
         directory.join("signatures").join(format!("{}.json", id.get(..32).unwrap_or(&id)))
     }
 }
@@ -334,7 +335,7 @@ fn seat_of_root(root: &Root, kind: RoleType) -> Option<Seat> {
 }
 
 fn keys_of<'a>(ids: &[Decoded<Hex>], key: impl Fn(&Decoded<Hex>) -> Option<&'a Key>) -> BTreeMap<String, Key> {
-    ids.iter().filter_map(|id| Some((files::hex(id.as_ref()), key(id)?.clone()))).collect()
+    ids.iter().filter_map(|id| Some((hex(id.as_ref()), key(id)?.clone()))).collect()
 }
 
 /// A delegated role by its name.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use sund_ota::documents::{STOP, SUSPENSIONS, VENDORS, Vendors};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use sund_ota::limits::{MAX_CONFIGURATION, MAX_STATE};
 use sund_ota::state::{DesiredState, Pin};
 use tough::schema::Target;
@@ -70,7 +71,7 @@ pub fn configuration(home: &Home, with: Option<&str>, name: &str, file: &Path) -
         return Err(Fault::new("configuration-invalid", Blame::Configuration, reason));
     }
     let mut draft = Draft::begin(home, with)?;
-    let digest = files::hex(&files::sha256(&bytes));
+    let digest = hex(&files::sha256(&bytes));
     let target = format!("{CONFIG}/{name}-{}.toml", &digest[..12]);
     let pin = release(&mut draft, home, &target, file, json!({ "name": name }))?;
     Ok((draft.finish(&format!("a configuration for {name} is released"))?, pin))

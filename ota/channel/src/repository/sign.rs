@@ -6,6 +6,7 @@ use super::roles::plain_name;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::schema::key::Key;
 
 /// Signs each role of a proposal in which the key has a seat.
@@ -50,7 +51,7 @@ pub fn enclose(proposal: &Proposal, key: &PublicKey, directory: &Path) -> Result
 
 /// The roles of a proposal in which a key has a seat; at least one.
 fn roles_of(proposal: &Proposal, key: &Key) -> Result<Vec<String>, Fault> {
-    let id = files::hex(key_id(key)?.as_ref());
+    let id = hex(key_id(key)?.as_ref());
     let mut roles = Vec::new();
     for role in proposal.documents.keys() {
         if proposal.seats(role)?.iter().any(|seat| seat.keys.contains_key(&id)) {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
 use sund_ota::fault::Fault;
+use sund_ota::hex::hex;
 use tough::schema::RoleType;
 use tough::schema::decoded::{Decoded, Hex};
 
@@ -61,7 +62,7 @@ pub fn status(home: &Home) -> Result<Status, Fault> {
     let published = Published::must(home)?;
     let people = published.approvers(home)?;
     let signers = |ids: &[Decoded<Hex>]| -> BTreeMap<String, String> {
-        let ids = ids.iter().map(|id| files::hex(id.as_ref()));
+        let ids = ids.iter().map(|id| hex(id.as_ref()));
         ids.map(|id| (people.person(&id).unwrap_or("the server").to_owned(), id)).collect()
     };
     let mut roles = Vec::new();

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::schema::{Hashes, Target};
 
 /// Where a target lies under the base of the targets: its path with the SHA-256 before the file's name (TUF 3.1.2).
@@ -25,7 +26,7 @@ pub fn path(home: &Home, target: &str, listed: &Target) -> PathBuf {
 
 /// The SHA-256 of a listed target, as digits.
 pub fn sha256_of(listed: &Target) -> String {
-    files::hex(listed.hashes.sha256.as_ref())
+    hex(listed.hashes.sha256.as_ref())
 }
 
 /// Puts a file into the store. It is not listed by that, and nobody is told of it.
@@ -51,7 +52,7 @@ fn put(home: &Home, target: &str, from: impl Read, max: u64) -> Result<Target, F
         let reason = format!("{target} would have more than {max} bytes: no box takes that");
         return Err(Fault::new("payload-too-large", Blame::Configuration, reason));
     }
-    let path = base.join(place(target, &files::hex(&sha256)));
+    let path = base.join(place(target, &hex(&sha256)));
     let renamed = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::rename(&part, &path));
     renamed.and_then(|()| files::sync_directory(&path)).map_err(|error| failed(&error))?;
     Ok(target_of(&sha256, length))

@@ -9,6 +9,7 @@ use super::store::sha256_of;
 use std::collections::{BTreeMap, BTreeSet};
 use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, Stop, Suspensions, VENDORS, Vendors};
 use sund_ota::fault::Fault;
+use sund_ota::hex::hex;
 use sund_ota::state::{DesiredState, Mode};
 use tough::TargetName;
 use tough::schema::decoded::{Decoded, Hex};
@@ -85,7 +86,7 @@ type Keys = Option<(Vec<Decoded<Hex>>, u64)>;
 /// How the keys and the threshold of a role change.
 fn seats(role: &str, before: Keys, after: Keys, people: &Approvers, lines: &mut Vec<String>) {
     let name = |id: &Decoded<Hex>| {
-        let id = files::hex(id.as_ref());
+        let id = hex(id.as_ref());
         format!("{} (key {})", people.person(&id).unwrap_or("the server"), fingerprint(&id))
     };
     let Some((keys, threshold)) = after else {
@@ -153,10 +154,7 @@ fn contents(name: &str, bytes: &[u8], lines: &mut Vec<String>) {
             for (name, vendor) in Vendors::parse(bytes).map(|it| it.vendors).unwrap_or_default() {
                 tell(format!("vendor {name}: `{}`, {} package key(s)", vendor.vendor, vendor.keys.len()));
                 for key in &vendor.keys {
-                    tell(format!(
-                        "  key file with sha256 {} ...",
-                        fingerprint(&files::hex(&files::sha256(key.as_bytes())))
-                    ));
+                    tell(format!("  key file with sha256 {} ...", fingerprint(&hex(&files::sha256(key.as_bytes())))));
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! Which desired states the repository lists now: those, and no others, may be rolled out.
 //!
 //! The server reads its own files here and proves nothing: devices do that, by the region's signatures.
-use crate::hex::hex;
 use crate::limits::rollout::MAX_METADATA;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -10,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use tough::schema::{Role, Signed, Snapshot, Targets, Timestamp};
 
 /// The states that the role `state` lists, by target, each as the descriptor that names it.

@@ -5,7 +5,6 @@ use super::range::{Content, answer};
 use super::refusal::Refusal;
 use crate::database::{failed, now};
 use crate::enrol::check_attributes;
-use crate::hex::hex;
 use crate::limits::device::ATTRIBUTES_AGE;
 use crate::rollout::action::Status;
 use crate::rollout::filter::Attributes;
@@ -27,6 +26,7 @@ use sund_ota::ddi::{
 };
 use sund_ota::descriptor::{Descriptor, FILE_NAME};
 use sund_ota::fault::Fault;
+use sund_ota::hex::hex;
 
 pub(super) type Answer = Result<Response, Refusal>;
 
