@@ -1,5 +1,5 @@
 //! Rollouts over real boxes: waves, thresholds, pauses, overlaps, withdrawals.
-use crate::fixture::{Channel, PLAIN, list_states, new};
+use crate::fixture::{Channel, Device, PLAIN, list_states, new};
 use reqwest::StatusCode;
 use std::collections::BTreeMap;
 use sund_channel::database::now;
@@ -172,6 +172,22 @@ async fn a_state_that_is_withdrawn_reaches_no_further_box() {
     channel.stop().await;
 }
 
+/// A server that looks at the clock a day later, and then serves again.
+async fn a_day_later(channel: Channel) -> Channel {
+    let home = channel.stop().await;
+    let database = sund_channel::database::Database::open(home.path()).unwrap();
+    let states = listed::states(home.path()).unwrap();
+    let later = now() + 25 * 60 * 60 * 1000;
+    database.write(move |c| engine::advance(c, &states, later)).await.unwrap();
+    drop(database);
+    Channel::start_on(home, PLAIN).await
+}
+
+/// A box at the server's new address.
+fn again(channel: &Channel, device: Device) -> Device {
+    Device { root: channel.root(&device.name), client: channel.client(None), ..device }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_counts_as_failure_until_there_is_a_word() {
     let channel = Channel::start(PLAIN).await;
@@ -180,22 +196,78 @@ async fn silence_counts_as_failure_until_there_is_a_word() {
     channel.rollout("r1", "north-1", &["name=a", "name=b"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
     let (id, _) = device.await_link("deploymentBase").await;
-    // A server that looks at the clock a day later.
-    let home = channel.stop().await;
-    let database = sund_channel::database::Database::open(home.path()).unwrap();
-    let states = listed::states(home.path()).unwrap();
-    let later = now() + 25 * 60 * 60 * 1000;
-    database.write(move |c| engine::advance(c, &states, later)).await.unwrap();
-    drop(database);
-
-    let channel = Channel::start_on(home, PLAIN).await;
+    let channel = a_day_later(channel).await;
     let rollout = channel.status("r1").await;
     assert_eq!((rollout.status.word(), boxes(&rollout.waves[0])), ("paused", vec![("silent", 1)]));
-    let device = crate::fixture::Device { root: channel.root("a"), client: channel.client(None), ..device };
+    let device = again(&channel, device);
     assert_eq!(device.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
     channel.order("r1", Order::Resume).await.unwrap();
-    let other = crate::fixture::Device { root: channel.root("b"), client: channel.client(None), ..other };
-    other.install("success", &[]).await;
+    again(&channel, other).install("success", &[]).await;
+    channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_fell_silent_in_the_middle_is_asked_to_leave_what_was_stopped_meanwhile() {
+    let channel = Channel::start(PLAIN).await;
+    let (begun, never) = (channel.device("begun", &[]).await, channel.device("never", &[]).await);
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (id, _) = begun.await_link("deploymentBase").await;
+    let channel = a_day_later(channel).await;
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2)]);
+    channel.order("r1", Order::Stop).await.unwrap();
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("canceled", 1), ("canceling", 1)]);
+
+    // It is back: the first that it learns is that it is to leave it.
+    let (begun, never) = (again(&channel, begun), again(&channel, never));
+    let links = begun.poll().await;
+    assert!(links.contains_key("cancelAction") && !links.contains_key("deploymentBase"), "{links:?}");
+    assert_eq!(begun.await_link("cancelAction").await.0, id);
+    let links = never.poll().await;
+    assert!(!links.contains_key("cancelAction") && !links.contains_key("deploymentBase"), "{links:?}");
+    assert_eq!(begun.feedback("cancelAction", &id, "closed", "success", &["left"]).await, StatusCode::OK);
+    assert_eq!(begun.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::GONE);
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("canceled", 2)]);
+    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+    assert_eq!(overview.installed, [(None, 2)]);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_fell_silent_leaves_the_older_rollout_for_the_newer_one() {
+    let channel = Channel::start(PLAIN).await;
+    let device = channel.device("a", &[]).await;
+    channel.rollout("old", "north-1", &["100%"]).await.unwrap();
+    channel.order("old", Order::Start).await.unwrap();
+    let (old, _) = device.await_link("deploymentBase").await;
+    let channel = a_day_later(channel).await;
+    channel.rollout("new", "north-2", &["100%"]).await.unwrap();
+    channel.order("new", Order::Start).await.unwrap();
+    let device = again(&channel, device);
+    assert_eq!(device.await_link("cancelAction").await.0, old);
+    // It was too late: what it says counts for the older one, in the sight of everybody, and the newer one follows.
+    assert_eq!(device.feedback("deploymentBase", &old, "closed", "success", &[]).await, StatusCode::OK);
+    assert_eq!(boxes(&channel.status("old").await.waves[0]), [("finished", 1)]);
+    device.install("success", &[]).await;
+    channel.until("new", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_box_goes_on_with_what_it_has_begun_and_a_retry_gives_it_time_for_that() {
+    let channel = Channel::start(PLAIN).await;
+    let device = channel.device("a", &[]).await;
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (id, _) = device.await_link("deploymentBase").await;
+    let channel = a_day_later(channel).await;
+    let device = again(&channel, device);
+    assert_eq!(channel.status("r1").await.status.word(), "paused");
+    assert_eq!(device.await_link("deploymentBase").await.0, id, "a pause lets go on who has begun");
+    channel.order("r1", Order::Retry).await.unwrap();
+    assert_eq!(device.await_link("deploymentBase").await.0, id, "and nothing is begun twice");
+    assert_eq!(device.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
     channel.until("r1", is("finished")).await;
     channel.stop().await;
 }

@@ -126,7 +126,7 @@ impl Rollout {
             params![self.id, wave, at],
         )?;
         c.execute(
-            "UPDATE action SET status = CASE status WHEN 'taken' THEN 'canceling' ELSE 'canceled' END, reason = ?3, changed_at = ?4
+            "UPDATE action SET status = CASE WHEN taken THEN 'canceling' ELSE 'canceled' END, reason = ?3, changed_at = ?4
              WHERE rollout <> ?1 AND status IN ('scheduled', 'offered', 'taken', 'silent')
                AND (SELECT sequence FROM rollout o WHERE o.id = action.rollout) < (SELECT sequence FROM rollout WHERE id = ?1)
                AND device IN (SELECT device FROM action WHERE rollout = ?1 AND wave = ?2 AND current = 1 AND status = 'offered')",

@@ -197,17 +197,19 @@ fn accept_failures(c: &Connection, id: i64) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// Takes back what boxes have not finished: a box that has begun is asked, one that has not never sees it.
+/// Takes back what boxes have not finished: a box that has begun is asked, also one that is silent since, and one that has not
+/// never sees it.
 fn take_back(c: &Connection, id: i64, why: &str) -> rusqlite::Result<()> {
     c.execute(
-        "UPDATE action SET status = CASE status WHEN 'taken' THEN 'canceling' ELSE 'canceled' END, reason = ?2, changed_at = ?3
+        "UPDATE action SET status = CASE WHEN taken THEN 'canceling' ELSE 'canceled' END, reason = ?2, changed_at = ?3
          WHERE rollout = ?1 AND status IN ('scheduled', 'offered', 'taken', 'silent')",
         params![id, why, now()],
     )
     .map(drop)
 }
 
-/// A failed action stays as it was, for the record, and a new one waits in its place; its wave begins again, by the same rules.
+/// A failed action stays as it was, for the record, and a new one waits in its place; its wave begins again, by the same rules. A
+/// silent one has not ended: its box goes on with it once it is back, and has its hours anew.
 fn retry(c: &Connection, id: i64) -> rusqlite::Result<()> {
     c.execute(
         "UPDATE wave SET accepted = 0, begun_at = CASE WHEN EXISTS (SELECT 1 FROM action a WHERE a.rollout = wave.rollout
@@ -215,15 +217,20 @@ fn retry(c: &Connection, id: i64) -> rusqlite::Result<()> {
          WHERE rollout = ?1",
         [id],
     )?;
+    c.execute(
+        "UPDATE action SET status = CASE WHEN taken THEN 'taken' ELSE 'scheduled' END, offered_at = ?2, changed_at = ?2, reason = NULL
+         WHERE rollout = ?1 AND current = 1 AND status = 'silent'",
+        params![id, now()],
+    )?;
     let newest: i64 = c.query_row("SELECT coalesce(max(id), 0) FROM action", [], |r| r.get(0))?;
     c.execute(
         "INSERT INTO action (rollout, wave, device, status, changed_at)
          SELECT rollout, wave, device, 'scheduled', ?2 FROM action
-         WHERE rollout = ?1 AND current = 1 AND status IN ('failed', 'silent')",
+         WHERE rollout = ?1 AND current = 1 AND status = 'failed'",
         params![id, now()],
     )?;
     c.execute(
-        "UPDATE action SET current = 0 WHERE rollout = ?1 AND id <= ?2 AND status IN ('failed', 'silent')",
+        "UPDATE action SET current = 0 WHERE rollout = ?1 AND id <= ?2 AND status = 'failed'",
         params![id, newest],
     )
     .map(drop)

@@ -95,7 +95,7 @@ pub(super) async fn deployment(
     let action = action.ok_or_else(Refusal::not_found)?;
     match action.status {
         Status::Taken => {}
-        Status::Offered | Status::Silent if action.is_running => {
+        Status::Offered | Status::Silent if action.is_running || action.taken => {
             // It may have been taken back in between.
             if server.database.write(move |c| take(c, id)).await? == 0 {
                 return Err(Refusal::not_found());
@@ -109,7 +109,7 @@ pub(super) async fn deployment(
 
 /// The box knows its action from now on. Gives how many actions that was: one or none.
 pub(super) fn take(c: &Connection, id: i64) -> Result<usize, Fault> {
-    let taken = "UPDATE action SET status = 'taken', changed_at = ?2 WHERE id = ?1 AND status IN ('offered', 'silent')";
+    let taken = "UPDATE action SET status = 'taken', taken = 1, changed_at = ?2 WHERE id = ?1 AND status IN ('offered', 'silent')";
     c.execute(taken, params![id, now()]).map_err(failed)
 }
 
@@ -271,6 +271,8 @@ pub(super) struct Action {
     pub status: Status,
     confirmed: bool,
     confirm: bool,
+    /// Whether the box has begun it, silent or not.
+    taken: bool,
     /// Whether its rollout is running.
     is_running: bool,
     rollout: i64,
@@ -280,7 +282,7 @@ pub(super) struct Action {
 }
 
 const ACTION: &str = "SELECT a.id, a.status, a.confirmed, r.confirm, r.status = 'running', r.id, r.state, r.sha256, r.length,
-    r.maintenance, CASE WHEN r.maintenance IS NULL THEN NULL ELSE coalesce(d.attributes ->> 'timezone', d.reported ->> 'timezone') END
+    r.maintenance, CASE WHEN r.maintenance IS NULL THEN NULL ELSE coalesce(d.attributes ->> 'timezone', d.reported ->> 'timezone') END, a.taken
     FROM action a JOIN rollout r ON r.id = a.rollout JOIN device d ON d.id = a.device";
 
 impl Action {
@@ -296,6 +298,7 @@ impl Action {
             descriptor: Descriptor { format: 1, target: row.get(6)?, sha256: row.get(7)?, length },
             maintenance: row.get::<_, Option<String>>(9)?.and_then(|text| serde_json::from_str(&text).ok()),
             zone: row.get(10)?,
+            taken: row.get(11)?,
         })
     }
 
@@ -303,7 +306,7 @@ impl Action {
     /// is paused lets nobody begin.
     pub fn next(c: &Connection, device: i64) -> rusqlite::Result<Option<Self>> {
         c.prepare_cached(&format!(
-            "{ACTION} WHERE a.device = ?1 AND (a.status IN ('canceling', 'taken')
+            "{ACTION} WHERE a.device = ?1 AND (a.status IN ('canceling', 'taken') OR (a.status = 'silent' AND a.taken)
                  OR (a.status IN ('offered', 'silent') AND r.status = 'running'))
              ORDER BY a.status = 'canceling' DESC, a.id LIMIT 1"
         ))?

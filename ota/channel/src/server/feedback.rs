@@ -113,7 +113,7 @@ pub(super) fn keep(
         matches!(next, Status::Failed).then(|| if said.is_empty() { "The box gave no reason." } else { &said });
     let write = || {
         c.prepare_cached(
-            "UPDATE action SET status = ?2, changed_at = ?3, done = ?4, total = ?5, reason = coalesce(?6, CASE ?2 WHEN 'taken' THEN NULL
+            "UPDATE action SET status = ?2, taken = taken OR ?2 = 'taken', changed_at = ?3, done = ?4, total = ?5, reason = coalesce(?6, CASE ?2 WHEN 'taken' THEN NULL
                  WHEN 'finished' THEN NULL ELSE reason END) WHERE id = ?1",
         )?
         .execute(params![id, next, at, progress.map(|p| p.cnt), progress.and_then(|p| p.of), reason])?;

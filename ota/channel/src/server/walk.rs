@@ -147,6 +147,11 @@ impl Walk {
                    AND a.current = 1",
             ),
             (
+                "what a box has begun is taken back without its word",
+                "SELECT count(*) FROM action a WHERE a.taken AND a.status = 'canceled'
+                   AND NOT EXISTS (SELECT 1 FROM message m WHERE m.action = a.id)",
+            ),
+            (
                 "a rollout is over while boxes wait",
                 "SELECT count(*) FROM action a JOIN rollout r ON r.id = a.rollout
                  WHERE r.status = 'finished' AND a.status IN ('scheduled', 'offered') AND a.current = 1",
