@@ -3,6 +3,15 @@ use sund_ota::descriptor::Descriptor;
 use sund_ota::state::DesiredState;
 
 #[test]
+fn the_golden_descriptor_is_read_and_would_be_written_the_same() {
+    let golden = include_bytes!("goldens/descriptor.json");
+    assert!(golden.len() <= 4096);
+    let read = Descriptor::parse(golden).unwrap();
+    assert_eq!(read.target, "state/north-1.json");
+    assert_eq!(serde_json::to_string(&read).unwrap().as_bytes(), golden);
+}
+
+#[test]
 fn a_descriptor_names_a_desired_state_by_its_hash_and_nothing_else() {
     let whole = format!(r#"{{"format":1,"target":"state/north-1.json","sha256":"{}","length":120}}"#, "a".repeat(64));
     assert_eq!(Descriptor::parse(whole.as_bytes()).map(|descriptor| descriptor.length), Ok(120));

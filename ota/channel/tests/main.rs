@@ -1,12 +1,15 @@
 //! The central side, against real devices, real servers and other people's software.
 mod copies;
 mod ddi;
+mod descriptor;
 mod documents;
 mod enrol;
 mod fixture;
 mod hawkbit;
+mod hawkbit_client;
 mod interop;
 mod joint;
+mod json;
 mod kills;
 mod page;
 mod people;
@@ -19,3 +22,4 @@ mod rollouts;
 mod rotation;
 mod signatures;
 mod taking_back;
+mod tokens;

@@ -100,6 +100,42 @@ fn a_version_that_is_out_never_becomes_another() {
 }
 
 #[test]
+fn a_name_that_was_withdrawn_never_means_other_bytes() {
+    let region = Region::new();
+    let os = region.file("os.raucb", "first");
+    let digest = "a".repeat(64);
+    let publish = || region.run(&["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
+    assert_eq!(publish().code, Some(0));
+    region.publish("os-2", &TWO);
+    region.must(&["withdraw", "os/sund-1.2.0.raucb", "--reason", "does not start"]);
+    region.publish("os-3", &TWO);
+    region.file("os.raucb", "second");
+    let ended = publish();
+    assert_eq!((ended.code, ended.refusal()), (Some(64), "version-there-already"));
+    let reason = ended.json["error"]["reason"].as_str().unwrap();
+    assert!(reason.contains("version 2 of os"), "{reason}");
+    // The same bytes are the same release: two persons may bring it back.
+    region.file("os.raucb", "first");
+    assert_eq!(publish().code, Some(0));
+    region.must(&["discard", "os-4"]);
+    // Where the past cannot be read, nothing is taken for new.
+    std::fs::remove_file(region.home().join("repository/metadata/2.os.json")).unwrap();
+    region.file("os.raucb", "second");
+    assert_eq!(publish().refusal(), "repository-damaged");
+}
+
+#[test]
+fn a_withdrawn_state_gives_its_name_to_no_other() {
+    let region = Region::with_state();
+    region.must(&["withdraw", "state/north-1.json", "--reason", "a test"]);
+    region.publish("state-3", &TWO);
+    let other = region.file("other.json", r#"{"name":"north-1","watch_seconds":61}"#);
+    assert_eq!(region.run(&["publish", "state", text(&other)]).refusal(), "version-there-already");
+    let next = region.file("next.json", r#"{"name":"north-2","watch_seconds":61}"#);
+    assert_eq!(region.run(&["publish", "state", text(&next)]).code, Some(0));
+}
+
+#[test]
 fn a_state_that_names_what_is_not_listed_is_not_proposed() {
     let region = Region::with_vendor();
     let file = region.file("s.json", r#"{"name":"north-1","models":[{"target":"models/sund/x.sund","sha256":"aa","length":1,"name":"x","version":"1"}]}"#);

@@ -56,13 +56,18 @@ pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault
             let asked = Request::Token { name: about.name.clone(), attributes };
             secret(home, &asked, "token", &about.name, json)
         }
-        Command::Block(named) => block(home, named, true),
-        Command::Unblock(named) => block(home, named, false),
+        Command::Block(named) => block(home, json, named, true),
+        Command::Unblock(named) => block(home, json, named, false),
     }
 }
 
-fn block(home: &Path, named: Named, blocked: bool) -> Result<(), Fault> {
-    request(home, &Request::Block { name: named.name, blocked }).map(drop)
+fn block(home: &Path, json: bool, named: Named, blocked: bool) -> Result<(), Fault> {
+    let name = named.name;
+    request(home, &Request::Block { name: name.clone(), blocked })?;
+    if json {
+        return print_json(&serde_json::json!({ "name": name, "blocked": blocked }));
+    }
+    print(&format!("{name}: {}", if blocked { "shut out" } else { "let in" }))
 }
 
 fn secret(home: &Path, asked: &Request, kind: &str, name: &str, json: bool) -> Result<(), Fault> {

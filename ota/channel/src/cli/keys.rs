@@ -1,6 +1,6 @@
 //! `sund-channel key`.
 use super::Answer;
-use crate::repository::keys::{FileSigner, PublicKey, Scheme, Signer, fingerprint};
+use crate::repository::keys::{FileSigner, KeyPlace, PublicKey, Scheme, Signer, fingerprint};
 use clap::Subcommand;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ pub(super) enum KeyCommand {
         #[arg(long, value_enum, default_value = "ed25519")]
         scheme: Scheme,
     },
-    /// Makes FILE.pub of a public key that lives in a token (SubjectPublicKeyInfo, PEM).
+    /// Makes FILE.pub of a key that lives in a token.
     Import {
-        /// The public key.
-        pem: PathBuf,
+        /// The key in its token (`pkcs11:...`), or its public half as a file (SubjectPublicKeyInfo, PEM).
+        key: KeyPlace,
         /// Whose it is.
         #[arg(long)]
         person: String,
@@ -47,8 +47,12 @@ pub(super) fn run(command: KeyCommand) -> Result<Answer, Fault> {
             public.write(&beside)?;
             tell(&public, &beside)
         }
-        KeyCommand::Import { pem, person, out } => {
-            let public = PublicKey::import(&pem, &person)?;
+        KeyCommand::Import { key, person, out } => {
+            PublicKey::check_person(&person)?;
+            let public = match &key {
+                KeyPlace::File(pem) => PublicKey::import(pem, &person)?,
+                KeyPlace::Token(_) => PublicKey::new(&person, key.open()?.key())?,
+            };
             public.write(&out)?;
             tell(&public, &out)
         }

@@ -182,7 +182,7 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Rollout(command) => rollout::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Fleet(arguments) => fleet::run(&directory, json, arguments).map(|()| Answer::printed()),
         Command::Enrol(command) => enrol::run(&directory, json, command).map(|()| Answer::printed()),
-        Command::Password => password().map(|()| Answer::printed()),
+        Command::Password => password(),
     }
 }
 
@@ -214,10 +214,11 @@ pub(crate) fn proposed(proposal: &Proposal, more: Value) -> Result<Answer, Fault
     Ok(Answer::new(lines, json))
 }
 
-fn password() -> Result<(), Fault> {
+fn password() -> Result<Answer, Fault> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(unwritable)?;
-    print(&crate::fleet::hash_password(line.trim_end_matches(['\r', '\n']))?)
+    let hash = crate::fleet::hash_password(line.trim_end_matches(['\r', '\n']))?;
+    Ok(Answer::new(vec![hash.clone()], json!({ "password": hash })))
 }
 
 /// One question to the server of a home.

@@ -2,7 +2,7 @@
 use super::{Answer, Exit};
 use crate::repository::files;
 use crate::repository::history;
-use crate::repository::keys::{FileSigner, PublicKey, Signer, fingerprint, key_id};
+use crate::repository::keys::{KeyPlace, PublicKey, Signer, fingerprint, key_id};
 use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe, plain};
 use clap::Args;
 use serde_json::json;
@@ -21,9 +21,9 @@ pub(super) struct Named {
 pub(super) struct Sign {
     /// Name of a proposal, or the directory of a copied one.
     proposal: String,
-    /// The private key.
+    /// The private key: a file, or a key in a token (`pkcs11:token=LABEL;object=LABEL?module-path=FILE&pin-source=file:FILE`).
     #[arg(long, required_unless_present = "public_key")]
-    key: Option<PathBuf>,
+    key: Option<KeyPlace>,
     /// Where the signature file goes; into the proposal otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -80,7 +80,11 @@ pub(super) fn show(directory: &Path, named: &Named) -> Result<Answer, Fault> {
 
 pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
     let proposal = find(directory, &it.proposal)?;
-    let kept = history::kept_root(it.key.as_ref().or(it.public_key.as_ref()).map_or(Path::new(""), PathBuf::as_path));
+    let signer = it.key.as_ref().map(KeyPlace::open).transpose()?;
+    let kept = match (&it.key, &signer, &it.public_key) {
+        (Some(key), Some(signer), _) => history::kept_root(key, signer.as_ref())?,
+        (_, _, public) => history::beside(public.as_deref().unwrap_or(Path::new(""))),
+    };
     history::check_kept(&proposal, &kept)?;
     if let (Some(public), Some(into)) = (&it.public_key, &it.write_messages) {
         let written = repository::messages(&proposal, &PublicKey::read(public)?, into)?;
@@ -89,14 +93,13 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
         lines.push(format!("next: `sund-channel sign {} --public-key ... --signatures ...`", it.proposal));
         return Ok(Answer::new(lines, json!({ "messages": written })));
     }
-    let file = match (&it.public_key, &it.signatures, &it.key) {
+    let file = match (&it.public_key, &it.signatures, &signer) {
         (Some(public), Some(from), _) => repository::enclose(&proposal, &PublicKey::read(public)?, from)?,
-        (None, _, Some(key)) => {
-            let signer = FileSigner::open(key)?;
+        (None, _, Some(signer)) => {
             if !it.yes {
-                consent(&proposal, &signer)?;
+                consent(&proposal, signer.as_ref())?;
             }
-            repository::signature_file(&proposal, &signer)?
+            repository::signature_file(&proposal, signer.as_ref())?
         }
         _ => {
             let reason = "a key in a token signs in two steps: --write-messages DIR, then --signatures DIR";

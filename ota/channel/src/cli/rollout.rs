@@ -5,6 +5,7 @@ use crate::rollout::view::Rollout;
 use crate::rollout::{New, NewWave};
 use crate::server::control::{Answer, Request};
 use clap::Subcommand;
+use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
 use sund_ota::ddi::Maintenance;
@@ -93,18 +94,21 @@ pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault
             let waves = groups.into_iter().map(|filter| NewWave { filter, success, error }).collect();
             let maintenance = maintenance.map(|(from, until)| Maintenance { from, until, days });
             let new = New { name, state, waves, silence_hours, maintenance, confirm, all_at_once };
-            request(home, &Request::NewRollout(new)).map(drop)
+            let name = new.name.clone();
+            request(home, &Request::NewRollout(new))?;
+            tell(home, json, name)
         }
-        Command::Approve(named) => order(home, named, Order::Approve),
-        Command::Start(named) => order(home, named, Order::Start),
-        Command::Pause(named) => order(home, named, Order::Pause),
-        Command::Resume(named) => order(home, named, Order::Resume),
-        Command::Stop { name: Some(name), .. } => order(home, Named { name }, Order::Stop),
+        Command::Approve(named) => order(home, json, named, Order::Approve),
+        Command::Start(named) => order(home, json, named, Order::Start),
+        Command::Pause(named) => order(home, json, named, Order::Pause),
+        Command::Resume(named) => order(home, json, named, Order::Resume),
+        Command::Stop { name: Some(name), .. } => order(home, json, Named { name }, Order::Stop),
         Command::Stop { name: None, .. } => match request(home, &Request::StopAll)? {
+            Answer::Stopped(count) if json => print_json(&json!({ "stopped": count })),
             Answer::Stopped(count) => print(&format!("stopped: {count}")),
             _ => Err(unexpected()),
         },
-        Command::Retry(named) => order(home, named, Order::Retry),
+        Command::Retry(named) => order(home, json, named, Order::Retry),
         Command::Status { name } => {
             let Answer::Rollouts(rollouts) = request(home, &Request::Rollouts { name })? else {
                 return Err(unexpected());
@@ -118,8 +122,18 @@ pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault
     }
 }
 
-fn order(home: &Path, named: Named, order: Order) -> Result<(), Fault> {
-    request(home, &Request::Order { name: named.name, order }).map(drop)
+fn order(home: &Path, json: bool, named: Named, order: Order) -> Result<(), Fault> {
+    request(home, &Request::Order { name: named.name.clone(), order })?;
+    tell(home, json, named.name)
+}
+
+/// How a rollout stands after what was ordered of it.
+fn tell(home: &Path, json: bool, name: String) -> Result<(), Fault> {
+    let Answer::Rollouts(rollouts) = request(home, &Request::Rollouts { name: Some(name) })? else {
+        return Err(unexpected());
+    };
+    let rollout = rollouts.first().ok_or_else(unexpected)?;
+    if json { print_json(rollout) } else { print(describe(rollout).trim_end()) }
 }
 
 fn describe(rollout: &Rollout) -> String {

@@ -1,6 +1,7 @@
 //! The next version of some roles, edited in memory and written once, as a proposal.
 use super::document::{Document, PERSONS_DAYS, SPECIFICATION, after, in_days, now};
 use super::files;
+use super::formerly;
 use super::history::History;
 use super::home::{Home, Lock};
 use super::limits::MAX_ENCLOSED;
@@ -136,6 +137,13 @@ impl Draft {
             Some(Document::Targets(targets)) => targets.targets.get(&name),
             _ => self.published.as_ref()?.roles.get(&role)?.signed.targets.get(&name),
         }
+    }
+
+    /// Refuses other bytes under a name that was ever published.
+    pub fn check_formerly(&self, target: &str, new: &Target) -> Result<(), Fault> {
+        let (role, Ok(name)) = (of_target(target)?, TargetName::new(target)) else { return Ok(()) };
+        let published = self.published.iter();
+        published.map(|published| formerly::check(&self.home, published, &role, &name, new)).collect()
     }
 
     /// Every target of a role that would be listed.

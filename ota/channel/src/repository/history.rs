@@ -6,6 +6,7 @@
 use super::document::Document;
 use super::files;
 use super::home::Home;
+use super::keys::{KeyPlace, Signer, key_id};
 use super::limits::{MAX_DOCUMENT, MAX_ENTRIES};
 use super::proposal::Proposal;
 use super::published::role_file;
@@ -13,6 +14,7 @@ use super::roles::{ROOT, TARGETS, plain_name};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::hex::hex;
 use sund_ota::limits::metadata;
 use tough::schema::{Root, Signed, Targets};
 
@@ -97,8 +99,26 @@ fn root_of(directory: &Path, version: usize) -> PathBuf {
     directory.join("roots").join(format!("{version}.json"))
 }
 
-/// Where the root is kept that a key has signed under.
-pub fn kept_root(key: &Path) -> PathBuf {
+/// Where the root is kept that a key has signed under: beside its file. What is known of a key in a token lies with the person's own
+/// state (XDG Base Directory), under the key's identifier.
+pub fn kept_root(key: &KeyPlace, signer: &dyn Signer) -> Result<PathBuf, Fault> {
+    match key {
+        KeyPlace::File(path) => Ok(beside(path)),
+        KeyPlace::Token(_) => {
+            let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
+            let state = state.ok_or_else(|| {
+                let reason = "there is no place for what this key has signed under: set HOME or XDG_STATE_HOME";
+                Fault::new("state-not-kept", Blame::Configuration, reason)
+            })?;
+            let id = hex(key_id(&signer.key())?.as_ref());
+            Ok(state.join("sund-channel").join(format!("{id}.root.json")))
+        }
+    }
+}
+
+/// The same beside a file of a key, private or public.
+pub fn beside(key: &Path) -> PathBuf {
     key.with_added_extension("root.json")
 }
 

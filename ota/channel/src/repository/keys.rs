@@ -1,9 +1,11 @@
 //! Keys: who can sign, whose a public key is, and whether a signature holds.
 //!
-//! A [`Signer`] is the one place through which a signature is made here. A key in a token never comes this way: the token's
-//! own tool signs the message that `sign --write-messages` writes, and the signature is handed in like any other.
+//! A [`Signer`] is the one place through which a signature is made here: by a key in a file, or in a token that is asked for it
+//! (`token`). Where a token has no module of PKCS #11, its own tool signs the message that `sign --write-messages` writes, and the
+//! signature is handed in like any other.
 use super::files;
 use super::limits::MAX_KEY;
+use super::token::{SCHEME, TokenSigner, TokenUri};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, UnparsedPublicKey,
@@ -14,6 +16,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
 use tough::schema::decoded::{Decoded, Hex};
@@ -38,6 +41,36 @@ pub trait Signer {
     fn key(&self) -> Key;
     /// The signature of a message.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+/// Where a person's key is: a file, or a token (`pkcs11:...`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// PKCS#8, PEM.
+    File(PathBuf),
+    /// A token that signs by itself.
+    Token(Box<TokenUri>),
+}
+
+impl KeyPlace {
+    /// Opens it, to sign.
+    pub fn open(&self) -> Result<Box<dyn Signer>, Fault> {
+        Ok(match self {
+            Self::File(path) => Box::new(FileSigner::open(path)?),
+            Self::Token(uri) => Box::new(TokenSigner::open(uri)?),
+        })
+    }
+}
+
+impl FromStr for KeyPlace {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        if text.starts_with(SCHEME) {
+            return text.parse().map(Box::new).map(Self::Token);
+        }
+        Ok(Self::File(PathBuf::from(text)))
+    }
 }
 
 /// A key in a file: PKCS#8, PEM.
@@ -148,13 +181,7 @@ impl PublicKey {
     /// Reads a SubjectPublicKeyInfo (PEM), as a token's tool or openssl gives it.
     pub fn import(path: &Path, person: &str) -> Result<Self, Fault> {
         let text = files::read(path, MAX_KEY)?;
-        let key = SubjectPublicKeyInfoDer::from_pem_slice(&text).ok().and_then(|spki| {
-            let parsed = match spki.strip_prefix(ED25519_SPKI.as_slice()) {
-                Some(raw) => hex(raw).parse::<Key>(),
-                None => String::from_utf8_lossy(&text).trim().parse::<Key>(),
-            };
-            parsed.ok().filter(|key| !matches!(key, Key::Rsa { .. }))
-        });
+        let key = SubjectPublicKeyInfoDer::from_pem_slice(&text).ok().and_then(|spki| key_of_spki(&spki));
         let key = key.ok_or_else(|| {
             let reason = format!("{} is no public key (PEM) for Ed25519 or ECDSA on P-256", path.display());
             Fault::new("key-unreadable", Blame::Configuration, reason)
@@ -171,6 +198,15 @@ impl PublicKey {
     pub fn id(&self) -> Result<String, Fault> {
         key_id(&self.key).map(|id| hex(id.as_ref()))
     }
+}
+
+/// The key of a SubjectPublicKeyInfo; none where it is of a kind that nobody signs with here.
+pub(super) fn key_of_spki(spki: &[u8]) -> Option<Key> {
+    let parsed = match spki.strip_prefix(ED25519_SPKI.as_slice()) {
+        Some(raw) => hex(raw).parse::<Key>(),
+        None => pem("PUBLIC KEY", spki).trim().parse::<Key>(),
+    };
+    parsed.ok().filter(|key| !matches!(key, Key::Rsa { .. }))
 }
 
 /// TUF 4.2: KEYID is the SHA-256 of the key's canonical form.

@@ -9,6 +9,7 @@ mod commit;
 mod document;
 mod draft;
 pub mod files;
+mod formerly;
 pub mod history;
 pub mod home;
 pub mod keys;
@@ -25,6 +26,7 @@ mod sign;
 mod status;
 mod store;
 mod switches;
+pub mod token;
 mod words;
 
 pub use approve::{Approval, approve};

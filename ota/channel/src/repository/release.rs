@@ -147,7 +147,8 @@ fn release(draft: &mut Draft, home: &Home, target: &str, file: &Path, custom: Va
     Ok(pin)
 }
 
-/// What was once listed under a path never changes there: a state that names it would name something else.
+/// What was once listed under a path never changes there, also after it was withdrawn: a state that names it would name
+/// something else.
 fn check_new(draft: &Draft, target: &str, new: &Target) -> Result<(), Fault> {
     match draft.find(target) {
         Some(listed) if store::sha256_of(listed) == store::sha256_of(new) => {
@@ -158,7 +159,7 @@ fn check_new(draft: &Draft, target: &str, new: &Target) -> Result<(), Fault> {
             let reason = format!("{target} is listed already with other bytes: give the new one a version of its own");
             Err(Fault::new("version-there-already", Blame::Configuration, reason))
         }
-        None => Ok(()),
+        None => draft.check_formerly(target, new),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Sockets to requests: TLS, connections within their limits, and the drain at the end.
+use super::exhausted::Exhausted;
 use super::peer::{Certificate, Peer};
 use crate::enrol::authority::Authority;
 use crate::limits::http::{
@@ -80,28 +81,23 @@ impl Connections {
     pub async fn accept(self: Arc<Self>, listener: TcpListener) {
         let mut open = JoinSet::new();
         let mut shutdown = self.shutdown.clone();
+        let mut exhausted = Exhausted::new("the network");
         loop {
             let next = async {
                 let permit = Arc::clone(&self.all).acquire_owned().await;
-                (permit, listener.accept().await)
+                (permit, exhausted.next(|| listener.accept()).await)
             };
-            let (permit, accepted) = tokio::select! {
+            let (permit, (socket, address)) = tokio::select! {
                 next = next => next,
                 _ = shutdown.wait_for(|stop| *stop) => break,
                 Some(_) = open.join_next() => continue,
             };
-            match accepted {
-                Ok((socket, address)) => {
-                    let Some(seat) = self.seat(address.ip()) else { continue };
-                    let connections = Arc::clone(&self);
-                    open.spawn(async move {
-                        connections.connection(socket, address).await;
-                        drop((permit, seat));
-                    });
-                }
-                // Out of file descriptors: those that are open have to end first.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
-            }
+            let Some(seat) = self.seat(address.ip()) else { continue };
+            let connections = Arc::clone(&self);
+            open.spawn(async move {
+                connections.connection(socket, address).await;
+                drop((permit, seat));
+            });
         }
         drop(listener);
         let ended = async { while open.join_next().await.is_some() {} };

@@ -3,6 +3,7 @@
 //! One connection carries one request, a line of JSON, and one answer. Who may connect is decided by the mode of the socket
 //! (0600): the server's user and root. What is ordered is written down with the caller's user number.
 use super::Server;
+use super::exhausted::Exhausted;
 use crate::database::now;
 use crate::enrol;
 use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
@@ -154,13 +155,13 @@ impl Control {
     /// Answers until the shutdown.
     pub async fn serve(self, server: Arc<Server>, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut exhausted = Exhausted::new("channel.sock");
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let stream = tokio::select! {
-                accepted = self.0.accept() => accepted,
+            let (stream, _) = tokio::select! {
+                accepted = exhausted.next(|| self.0.accept()) => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let Ok((stream, _)) = stream else { continue };
             let server = Arc::clone(&server);
             tokio::spawn(async move {
                 // A client that goes away or dawdles has nobody to be told.

@@ -4,6 +4,7 @@ mod connections;
 pub mod control;
 mod ddi;
 mod enrolment;
+mod exhausted;
 mod feedback;
 mod peer;
 mod presence;

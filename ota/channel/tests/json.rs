@@ -1,0 +1,141 @@
+//! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves, and a list for
+//! its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
+use crate::fixture::configure;
+use crate::region::{Region, TWO, frozen, text};
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// `serve`, until the value goes.
+struct Serving(std::process::Child);
+
+impl Serving {
+    fn on(region: &Region) -> Self {
+        configure(&region.home(), "approval = false");
+        let mut command = region.command(&["serve"]);
+        let child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(30);
+        while region.run(&["fleet"]).code != Some(0) {
+            assert!(Instant::now() < end, "it does not serve");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Fails only where it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Null => Value::Null,
+        Value::Bool(_) => json!(true),
+        Value::Number(_) => json!(0),
+        Value::String(_) => json!("text"),
+        Value::Array(all) => all.first().map_or_else(|| json!([]), |first| json!([shape(first)])),
+        Value::Object(all) => all.iter().map(|(key, value)| (key.clone(), shape(value))).collect(),
+    }
+}
+
+#[test]
+fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
+    let region = Region::with_state();
+    let mut shapes = Map::new();
+    let mut ask = |told: &str, arguments: &[&str]| {
+        let answer = region.must(arguments);
+        assert!(answer.is_object() || answer.is_array(), "{told}: {answer}");
+        shapes.insert(told.to_owned(), shape(&answer));
+        answer
+    };
+    let os = region.file("os.raucb", "an operating system");
+    let digest = "a".repeat(64);
+    ask("publish os", &["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
+    ask("proposals", &["proposals"]);
+    ask("show", &["show", "os-2"]);
+    ask("sign", &["sign", "os-2", "--yes", "--key", text(&region.key(TWO[0]))]);
+    ask("approve, one too few", &["approve", "os-2"]);
+    region.sign("os-2", &TWO[1..]);
+    ask("approve", &["approve", "os-2"]);
+    let config = region.file("south.toml", "ae_title = \"SOUTH\"\n");
+    ask("publish config", &["publish", "config", text(&config), "--name", "south"]);
+    ask("discard", &["discard", "config-3"]);
+    let state = region.file("south.json", r#"{"name":"south-1","watch_seconds":60}"#);
+    ask("publish state", &["publish", "state", text(&state)]);
+    ask("withdraw", &["withdraw", "os/sund-1.2.0.raucb", "--reason", "a test"]);
+    ask("suspend", &["suspend", "brain", "--reason", "a test", "--with", "state-3"]);
+    ask("stop-all", &["stop-all", "--reason", "a test", "--with", "state-3"]);
+    region.publish("state-3", &TWO);
+    ask("resume", &["resume", "brain"]);
+    ask("go-on", &["go-on", "--with", "state-4"]);
+    ask("status", &["status"]);
+    ask("renew", &["renew"]);
+    ask("verify", &["verify"]);
+    ask("refresh", &["refresh", "config"]);
+    region.must(&["discard", "state-4"]);
+    let stick = region.path("stick.tar");
+    let terms = ask("bundle, terms proposed", &["bundle", text(&stick), "--state", "north-1", "--lifetime", "3"]);
+    assert!(terms["file"].is_null());
+
+    let serving = Serving::on(&region);
+    ask("enrol new", &["enrol", "new", "--name", "a"]);
+    ask("enrol token", &["enrol", "token", "--name", "b", "--attribute", "ring=canary"]);
+    ask("enrol block", &["enrol", "block", "--name", "a"]);
+    ask("enrol unblock", &["enrol", "unblock", "--name", "a"]);
+    let new = ["rollout", "new", "r1", "--state", "north-1", "--group", "ring=canary", "--group", "100%"];
+    let made = ask("rollout new", &[&new[..], &["--maintenance", "22:00-05:00", "--day", "fri"]].concat());
+    assert_eq!((&made["name"], &made["status"]), (&json!("r1"), &json!("ready")));
+    for (order, status) in [("start", "running"), ("pause", "paused"), ("resume", "running"), ("stop", "stopped")] {
+        let told = ask(&format!("rollout {order}"), &["rollout", order, "r1"]);
+        assert_eq!(told["status"], status, "{order}");
+    }
+    ask("rollout status", &["rollout", "status"]);
+    ask("rollout stop --all", &["rollout", "stop", "--all"]);
+    ask("fleet", &["fleet"]);
+    drop(serving);
+    let mut command = region.command(&["password"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a password\n").unwrap();
+    let hash: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(hash["password"].as_str().unwrap().starts_with("$argon2id$"));
+    let refused = region.run(&["publish", "model", text(&frozen("format-1.sund")), "--vendor", "nobody"]);
+    shapes.insert("a refusal".to_owned(), shape(&refused.json));
+
+    let told = serde_json::to_string_pretty(&Value::Object(shapes)).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/json.json");
+    if std::env::var_os("SUND_TEST_WRITE_GOLDENS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &told).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    if told != golden {
+        let now = region.file("json.json", &told);
+        let difference = Command::new("diff").arg("-u").arg(&path).arg(now).output().unwrap();
+        panic!("{}", String::from_utf8_lossy(&difference.stdout));
+    }
+}
+
+#[test]
+fn people_read_a_line_where_scripts_read_json() {
+    let region = Region::with_state();
+    let _serving = Serving::on(&region);
+    let say = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
+        let output = command.arg("--home").arg(region.home()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(say(&["enrol", "token", "--name", "a"]).trim().len() > 20);
+    let made = say(&["rollout", "new", "r1", "--state", "north-1", "--group", "100%", "--all-at-once"]);
+    assert!(made.starts_with("r1: ready (state/north-1.json)"), "{made}");
+    assert!(say(&["rollout", "start", "r1"]).starts_with("r1: running"));
+    assert!(say(&["rollout", "stop", "--all"]).starts_with("stopped: 1"));
+    assert_eq!(say(&["enrol", "block", "--name", "a"]), "a: shut out\n");
+}
