@@ -91,7 +91,7 @@ fn members(file: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A static web server, as plain as they come: it decodes `%2F` and reads the file.
-fn serve(directory: PathBuf) -> String {
+pub fn serve(directory: PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -18,6 +18,7 @@ mod publishing;
 mod region;
 mod renewal;
 mod repository;
+mod rescue;
 mod rollouts;
 mod rotation;
 mod signatures;

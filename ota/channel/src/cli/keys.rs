@@ -1,6 +1,7 @@
 //! `sund-channel key`.
 use super::Answer;
-use crate::repository::keys::{FileSigner, KeyPlace, PublicKey, Scheme, Signer, fingerprint};
+use crate::repository::keys::{FileSigner, KeyPlace, PublicKey, Scheme, Signer, fingerprint, pem};
+use crate::repository::rescue;
 use clap::Subcommand;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -62,8 +63,11 @@ pub(super) fn run(command: KeyCommand) -> Result<Answer, Fault> {
 
 fn tell(public: &PublicKey, file: &Path) -> Result<Answer, Fault> {
     let id = public.id()?;
-    let lines =
+    let mut lines =
         vec![format!("{}: the key of {}", file.display(), public.person), format!("fingerprint: {}", fingerprint(&id))];
-    let json = json!({ "person": public.person, "key": id, "fingerprint": fingerprint(&id), "file": file });
+    // As `sund-rescue` is told of it; it verifies Ed25519 alone.
+    let pem = rescue::spki(&public.key).map(|spki| pem("PUBLIC KEY", &spki));
+    lines.extend(pem.as_ref().map(|pem| pem.trim_end().to_owned()));
+    let json = json!({ "person": public.person, "key": id, "fingerprint": fingerprint(&id), "file": file, "pem": pem });
     Ok(Answer::new(lines, json))
 }

@@ -6,6 +6,7 @@ mod hawkbit;
 mod keys;
 mod proposals;
 mod publish;
+mod rescue;
 mod rollout;
 mod root;
 mod serve;

@@ -1,8 +1,9 @@
 //! Proposals: show, sign, approve, discard.
-use super::{Answer, Exit};
+use super::{Answer, Exit, rescue};
 use crate::repository::files;
 use crate::repository::history;
 use crate::repository::keys::{KeyPlace, PublicKey, Signer, fingerprint, key_id};
+use crate::repository::rescue::{Offer, Payload};
 use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe, plain};
 use clap::Args;
 use serde_json::json;
@@ -23,13 +24,13 @@ pub(super) struct Sign {
     proposal: String,
     /// The private key: a file, or a key in a token (`pkcs11:token=LABEL;object=LABEL?module-path=FILE&pin-source=file:FILE`).
     #[arg(long, required_unless_present = "public_key")]
-    key: Option<KeyPlace>,
+    pub(super) key: Option<KeyPlace>,
     /// Where the signature file goes; into the proposal otherwise.
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Asks nothing: what is signed has been read before.
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
     /// FILE.pub of a key that lives in a token.
     #[arg(long, conflicts_with = "key")]
     public_key: Option<PathBuf>,
@@ -52,6 +53,13 @@ pub(super) struct Approve {
 pub(super) fn list(home: &Home) -> Result<Answer, Fault> {
     let (mut lines, mut all) = (Vec::new(), Vec::new());
     for id in repository::waiting(home)? {
+        if Offer::is_at(&home.proposals().join(&id)) {
+            let Payload { bundle, time, .. } = Offer::open(home, &id)?.payload;
+            let reason = format!("the recovery bundle is {}", bundle.path);
+            lines.push(format!("{id}: {reason}"));
+            all.push(json!({ "proposal": id, "reason": reason, "made": time }));
+            continue;
+        }
         let proposal = Proposal::open(home, &id)?;
         lines.push(format!("{id}: {}", proposal.cover.reason));
         all.push(json!({ "proposal": id, "reason": proposal.cover.reason, "made": proposal.cover.made }));
@@ -63,6 +71,9 @@ pub(super) fn list(home: &Home) -> Result<Answer, Fault> {
 }
 
 pub(super) fn show(directory: &Path, named: &Named) -> Result<Answer, Fault> {
+    if let Some(offer) = rescue::find(directory, &named.proposal)? {
+        return Ok(rescue::shown(&offer));
+    }
     let proposal = find(directory, &named.proposal)?;
     let standing = proposal.standing()?;
     let mut lines = told(&proposal)?;
@@ -79,6 +90,9 @@ pub(super) fn show(directory: &Path, named: &Named) -> Result<Answer, Fault> {
 }
 
 pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
+    if let Some(offer) = rescue::find(directory, &it.proposal)? {
+        return rescue::sign(&offer, it);
+    }
     let proposal = find(directory, &it.proposal)?;
     let signer = it.key.as_ref().map(KeyPlace::open).transpose()?;
     let kept = match (&it.key, &signer, &it.public_key) {
@@ -113,7 +127,9 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
 }
 
 pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
-    let approval = repository::approve(home, &it.proposal, &it.signatures)?;
+    let is_rescue = Offer::is_at(&home.proposals().join(&it.proposal));
+    let approve = if is_rescue { repository::rescue::approve } else { repository::approve };
+    let approval = approve(home, &it.proposal, &it.signatures)?;
     let mut lines: Vec<String> = approval.standing.iter().map(counted).collect();
     let (ending, exit) = if approval.is_published {
         ("is published", Exit::Ok)
@@ -126,8 +142,12 @@ pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
 
 pub(super) fn discard(home: &Home, named: &Named) -> Result<Answer, Fault> {
     let _lock = home.lock()?;
-    let proposal = Proposal::open(home, &named.proposal)?;
-    let path = &proposal.directory;
+    let is_rescue = Offer::is_at(&home.proposals().join(&named.proposal));
+    let path = match is_rescue {
+        true => Offer::open(home, &named.proposal)?.directory,
+        false => Proposal::open(home, &named.proposal)?.directory,
+    };
+    let path = &path;
     std::fs::remove_dir_all(path).map_err(|error| files::disk("removed", path, &error))?;
     Ok(Answer::new(vec![format!("{} is thrown away", named.proposal)], json!({ "discarded": named.proposal })))
 }
@@ -168,14 +188,18 @@ fn counted(standing: &Standing) -> String {
 
 /// Shows what would be signed, and asks.
 fn consent(proposal: &Proposal, signer: &dyn Signer) -> Result<(), Fault> {
+    let id = hex(key_id(&signer.key())?.as_ref());
+    ask(&told(proposal)?, proposal.people()?.person(&id).unwrap_or("a person who is not named"), &id)
+}
+
+/// Shows what would be signed, and asks whoever sits at the terminal.
+pub(super) fn ask(told: &[String], person: &str, id: &str) -> Result<(), Fault> {
     let mut out = std::io::stderr();
-    for line in told(proposal)? {
+    for line in told {
         // Standard error may be closed; the answer decides.
         let _ = writeln!(out, "{line}");
     }
-    let id = hex(key_id(&signer.key())?.as_ref());
-    let person = proposal.people()?.person(&id).unwrap_or("a person who is not named").to_owned();
-    let _ = write!(out, "Sign this as {person}, key {}? Type yes: ", fingerprint(&id));
+    let _ = write!(out, "Sign this as {person}, key {}? Type yes: ", fingerprint(id));
     let mut answer = String::new();
     if std::io::stdin().is_terminal() {
         let _ = std::io::stdin().lock().read_line(&mut answer);

@@ -1,6 +1,7 @@
 //! `sund-channel publish`.
 use super::root::With;
-use super::{Answer, proposed};
+use super::{Answer, proposed, rescue};
+use crate::repository::rescue::propose;
 use crate::repository::{self, Home, Operating};
 use clap::Subcommand;
 use serde_json::json;
@@ -42,6 +43,17 @@ pub(super) enum PublishCommand {
         #[command(flatten)]
         with: With,
     },
+    /// The recovery bundle of boxes of which no slot starts: an operating system that is listed, for `sund-rescue`.
+    Rescue {
+        /// Version of the operating system.
+        os: String,
+        /// Version that the boxes' minimum is compared with; one more than the last without this.
+        #[arg(long)]
+        version: Option<u64>,
+        /// Days for which it holds.
+        #[arg(long, default_value_t = 365)]
+        lifetime: i64,
+    },
     /// A desired state. Hashes, lengths and versions that it leaves out are those that are listed.
     State {
         /// The document (README.md).
@@ -64,6 +76,9 @@ pub(super) fn run(home: &Home, command: PublishCommand) -> Result<Answer, Fault>
             repository::configuration(home, with.proposal.as_deref(), &name, &file)?
         }
         PublishCommand::State { file, with } => repository::state(home, with.proposal.as_deref(), &file)?,
+        PublishCommand::Rescue { os, version, lifetime } => {
+            return Ok(rescue::proposed(&propose(home, &os, version, lifetime)?));
+        }
     };
     proposed(&proposal, json!({ "target": pin }))
 }

@@ -132,6 +132,10 @@ fn told(status: &Status) -> Vec<String> {
     for (name, listed) in &status.targets {
         lines.push(format!("{name}, {} bytes, sha256 {}", listed.length, listed.sha256));
     }
+    if let Some(rescue) = &status.rescue {
+        let (version, expires) = (rescue.version, rescue.expires);
+        lines.push(format!("recovery bundle, version {version}, until {expires}: {}", rescue.bundle.path));
+    }
     lines.extend(status.proposals.iter().map(|id| format!("waits for signatures: {id}")));
     lines.extend(status.alarms.iter().map(alarm));
     lines

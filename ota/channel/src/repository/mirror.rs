@@ -1,6 +1,7 @@
 //! A copy of the repository for a hospital: fetched, verified as a box verifies it, and only then shown.
 use super::files;
 use super::local;
+use super::rescue::{MAX_DESCRIPTOR, PLACE};
 use super::roles::{ROOT, SNAPSHOT, TARGETS, TIMESTAMP, file_names};
 use super::store;
 use reqwest::StatusCode;
@@ -30,6 +31,8 @@ pub struct Mirrored {
     pub fetched: usize,
     /// Targets that were there already.
     pub kept: usize,
+    /// Whether the origin has a recovery bundle; its descriptor is copied as it is, since `sund-rescue` proves it by itself.
+    pub rescue: bool,
 }
 
 /// Fetches the repository at `from` into a directory. `root` is a root that is trusted here: the one that boxes get.
@@ -49,7 +52,20 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
         payload(&origin, directory, target, listed, u64::MAX, &mut counts).await?;
     }
     staging.show(directory, &staged.files)?;
-    Ok(Mirrored { timestamp: staged.timestamp, fetched: counts.0, kept: counts.1 })
+    let rescue = rescue(&origin, directory).await?;
+    Ok(Mirrored { timestamp: staged.timestamp, fetched: counts.0, kept: counts.1, rescue })
+}
+
+/// Copies `rescue.json`, or its absence. The bundle that it names is a target like any other, and there already.
+async fn rescue(origin: &Origin<'_>, directory: &Path) -> Result<bool, Fault> {
+    let path = directory.join("targets").join(PLACE);
+    match origin.maybe(&format!("targets/{PLACE}"), MAX_DESCRIPTOR).await? {
+        Some(bytes) => files::write(&path, &bytes, 0o644).map(|()| true),
+        None if path.exists() => {
+            fs::remove_file(&path).map_err(|error| files::disk("removed", &path, &error)).map(|()| false)
+        }
+        None => Ok(false),
+    }
 }
 
 /// Metadata that is fetched and not yet shown.
@@ -105,7 +121,11 @@ impl Staging {
         files.push((SNAPSHOT.to_owned(), version, snapshot_bytes));
         files.push((TIMESTAMP.to_owned(), timestamp.signed.version.get(), bytes));
         for version in 1..=metadata::MAX_ROOT_UPDATES {
-            let Some(bytes) = origin.maybe(&file_names(ROOT, version)[0], metadata::MAX_ROOT).await? else { break };
+            let Some(bytes) =
+                origin.maybe(&format!("metadata/{}", file_names(ROOT, version)[0]), metadata::MAX_ROOT).await?
+            else {
+                break;
+            };
             files.push((ROOT.to_owned(), version, bytes));
         }
         put(&self.0.join("metadata"), &files)?;
@@ -135,14 +155,14 @@ struct Origin<'a> {
 
 impl Origin<'_> {
     async fn must(&self, name: &str, max: u64) -> Result<Vec<u8>, Fault> {
-        self.maybe(name, max).await?.ok_or_else(|| {
+        self.maybe(&format!("metadata/{name}"), max).await?.ok_or_else(|| {
             let reason = format!("{} has no metadata/{name}: name the address of a repository", self.base);
             Fault::new("origin-incomplete", Blame::Channel, reason)
         })
     }
 
     async fn maybe(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, Fault> {
-        let mut response = self.get(&format!("metadata/{name}")).await?;
+        let mut response = self.get(name).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }

@@ -21,6 +21,7 @@ mod proposal;
 mod published;
 mod release;
 mod renew;
+pub mod rescue;
 mod roles;
 mod sign;
 mod status;

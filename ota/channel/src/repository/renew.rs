@@ -2,6 +2,7 @@
 use super::commit::{reissue, stamp};
 use super::home::Home;
 use super::published::Published;
+use super::rescue::Payload;
 use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,17 @@ pub fn alarms(published: &Published) -> Vec<Alarm> {
         advice,
     };
     late.map(alarm).collect()
+}
+
+/// The alarm of a recovery bundle that is past half of its life.
+pub fn rescue_alarm(payload: &Payload) -> Option<Alarm> {
+    let life = payload.expires.as_second() - payload.time.as_second();
+    (left(payload.expires) < life / 2).then(|| Alarm {
+        role: "rescue".to_owned(),
+        expires: payload.expires.to_string(),
+        days_left: left(payload.expires).div_euclid(DAY),
+        advice: "propose `sund-channel publish rescue` again".to_owned(),
+    })
 }
 
 fn left(expires: Time) -> i64 {

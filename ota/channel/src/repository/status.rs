@@ -2,7 +2,8 @@
 use super::files;
 use super::home::Home;
 use super::published::Published;
-use super::renew::{Alarm, alarms};
+use super::renew::{Alarm, alarms, rescue_alarm};
+use super::rescue::{self, Offer, Payload};
 use super::roles::{ROOT, SNAPSHOT, STATE, TARGETS, TIMESTAMP};
 use super::store::sha256_of;
 use serde::Serialize;
@@ -25,6 +26,8 @@ pub struct Status {
     pub stopped: Option<Stop>,
     /// What is suspended.
     pub suspensions: Vec<Suspension>,
+    /// The recovery bundle that `sund-rescue` is offered.
+    pub rescue: Option<Payload>,
     /// Proposals that wait for signatures.
     pub proposals: Vec<String>,
     /// Roles past half of their lives.
@@ -91,6 +94,9 @@ pub fn status(home: &Home) -> Result<Status, Fault> {
     let targets = published.listed().into_iter().map(|(name, (role, target))| {
         (name, Listed { role: role.to_owned(), sha256: sha256_of(target), length: target.length })
     });
+    let rescue = rescue::offered(home)?;
+    let mut alarms = alarms(&published);
+    alarms.extend(rescue.as_ref().and_then(rescue_alarm));
     let read = |target: &str| super::store::read_listed(home, &published, target);
     let suspensions = read(SUSPENSIONS)?.map(|bytes| Suspensions::parse(&bytes)).transpose()?;
     Ok(Status {
@@ -98,8 +104,9 @@ pub fn status(home: &Home) -> Result<Status, Fault> {
         targets: targets.collect(),
         stopped: read(STOP)?.map(|bytes| Stop::parse(&bytes)).transpose()?,
         suspensions: suspensions.unwrap_or_default().suspensions,
+        rescue,
         proposals: waiting(home)?,
-        alarms: alarms(&published),
+        alarms,
     })
 }
 
@@ -119,7 +126,7 @@ pub fn waiting(home: &Home) -> Result<Vec<String>, Fault> {
     for entry in fs::read_dir(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let is_whole = entry.path().extension().is_none_or(|extension| extension != "part");
-        if is_whole && entry.path().join("proposal.json").is_file() {
+        if is_whole && (entry.path().join("proposal.json").is_file() || Offer::is_at(&entry.path())) {
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }

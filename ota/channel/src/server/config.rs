@@ -27,6 +27,8 @@ struct RawServer {
     approval: bool,
     #[serde(default)]
     open_repository: bool,
+    #[serde(default = "yes")]
+    open_rescue: bool,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     #[serde(default)]
@@ -73,6 +75,8 @@ pub struct Config {
     pub approval: bool,
     /// Whether the repository is served to anybody; else to enrolled boxes alone.
     pub open_repository: bool,
+    /// Whether `rescue.json` and the bundle that it names are served to anybody: a box that cannot start has no certificate.
+    pub open_rescue: bool,
     /// Certificate chain and key, PEM files; without them the channel's own authority makes one.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// People.
@@ -131,6 +135,7 @@ impl Config {
             poll_seconds: raw.poll_seconds,
             approval: raw.approval,
             open_repository: raw.open_repository,
+            open_rescue: raw.open_rescue,
             identity,
             users,
         })

@@ -3,6 +3,8 @@ use super::Server;
 use super::peer::{Device, Peer};
 use super::range::{Content, answer};
 use super::refusal::Refusal;
+use crate::repository::Home;
+use crate::repository::rescue;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -12,6 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::fs::File;
 
+/// The descriptor of the recovery bundle.
+const RESCUE: &str = "targets/rescue/rescue.json";
+
 /// `GET /repository/{metadata|targets}/…`
 pub(super) async fn file(
     State(server): State<Arc<Server>>,
@@ -19,11 +24,11 @@ pub(super) async fn file(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    if !server.config.open_repository {
-        Device::any(&server, &peer, &headers)?;
-    }
     // The raw path: the metadata of the role `models/x` is a file whose very name has `%2F` in it.
     let inner = uri.path().strip_prefix("/repository/").ok_or_else(Refusal::not_found)?;
+    if !server.config.open_repository && !is_of_the_rescue(&server, inner).await {
+        Device::any(&server, &peer, &headers)?;
+    }
     let path = inside(inner).ok_or_else(Refusal::not_found)?;
     let opened = File::open(server.config.home.join("repository").join(path)).await;
     let file = opened.map_err(|_| Refusal::not_found())?;
@@ -35,10 +40,26 @@ pub(super) async fn file(
     let is_metadata = inner.starts_with("metadata/");
     let kind = if is_metadata { "application/json" } else { "application/octet-stream" };
     let mut response = answer(&headers, Content::File(file, about.len()), &tag, kind).await;
-    // Consistent snapshots (TUF 7): every name but this one means the same bytes for ever.
-    let life = if inner == "metadata/timestamp.json" { "no-cache" } else { "max-age=31536000, immutable" };
+    // Consistent snapshots (TUF 7): every name but these means the same bytes for ever.
+    let may_change = matches!(inner, "metadata/timestamp.json" | RESCUE);
+    let life = if may_change { "no-cache" } else { "max-age=31536000, immutable" };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(life));
     Ok(response)
+}
+
+/// What a box of which no slot starts has to fetch: it has no certificate then. That is the signed descriptor and the one bundle that it
+/// names, and no other target.
+async fn is_of_the_rescue(server: &Server, inner: &str) -> bool {
+    if !server.config.open_rescue || !inner.starts_with("targets/") {
+        return false;
+    }
+    if inner == RESCUE {
+        return true;
+    }
+    let home = Home::served(&server.config.home);
+    let offered = tokio::task::spawn_blocking(move || rescue::offered(&home)).await;
+    let named = offered.ok().and_then(Result::ok).flatten();
+    named.is_some_and(|it| inner.strip_prefix("targets/") == Some(it.bundle.path.as_str()))
 }
 
 /// A path that stays inside: plain names, none of which begins with a dot.

@@ -1,0 +1,191 @@
+//! From an approved operating system to a box that is made anew with it: the server, and the real `sund-rescue` as it lies in the
+//! initramfs, which has neither certificate nor token.
+use crate::fixture::Channel;
+use crate::region::{APPROVERS, Region, TWO, text};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const BUNDLE: &str = "an operating system that starts";
+
+/// The static program, or the one of this build; see `.ci/test`.
+fn program() -> PathBuf {
+    let path = std::env::var_os("SUND_TEST_RESCUE").map(PathBuf::from);
+    let path = path.unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_sund-channel")).with_file_name("sund-rescue"));
+    assert!(path.exists(), "SUND_TEST_RESCUE names the rescue program: cargo build -p sund-rescue makes it");
+    path
+}
+
+/// A region that lists an operating system and one more.
+fn region() -> Region {
+    let region = Region::new();
+    let digest = "a".repeat(64);
+    for (version, contents) in [("1.2.0", BUNDLE), ("1.3.0", "another")] {
+        let os = region.file(&format!("{version}.raucb"), contents);
+        region.must(&["publish", "os", text(&os), "--version", version, "--manifest-sha256", &digest]);
+        let waiting = region.must(&["proposals"])["proposals"][0]["proposal"].take();
+        region.publish(waiting.as_str().unwrap(), &TWO);
+    }
+    region
+}
+
+/// Runs the rescue in a directory of its own, against a server of the channel.
+fn rescued(directory: &Path, authority: &Path, port: u16, persons: &[(String, String)], minimum: u64) -> Output {
+    let path = |name: &str| directory.join(name).display().to_string();
+    fs::write(path("minimum"), minimum.to_string()).unwrap();
+    let mut config = format!(
+        "sources = [\"https://localhost:{port}/repository/targets/\"]\nauthorities = \"{}\"\n\
+         built = \"2026-01-01T00:00:00Z\"\ndestination = \"{}\"\nrounds = 1\n[minimum]\nfile = \"{}\"\n",
+        authority.display(),
+        path("bundle"),
+        path("minimum"),
+    );
+    for (name, pem) in persons {
+        config += &format!("[[person]]\nname = \"{name}\"\nkey = \"\"\"\n{pem}\"\"\"\n");
+    }
+    fs::write(path("rescue.toml"), config).unwrap();
+    Command::new(program()).args(["--config", &path("rescue.toml")]).env_clear().output().unwrap()
+}
+
+/// The approvers as they stand in an initramfs.
+fn persons(region: &Region) -> Vec<(String, String)> {
+    let pem = |person: &str| region.must(&["key", "show", text(&region.public(person))])["pem"].take();
+    APPROVERS.iter().map(|person| ((*person).to_owned(), pem(person).as_str().unwrap().to_owned())).collect()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_of_which_no_slot_starts_gets_what_the_region_has_approved_and_nothing_else_without_a_certificate() {
+    let region = region();
+    let proposed = region.must(&["publish", "rescue", "1.2.0"]);
+    assert_eq!((&proposed["proposal"], &proposed["rescue"]["version"]), (&json!("rescue-1"), &json!(1)));
+    assert_eq!(region.must(&["proposals"])["proposals"][0]["proposal"], "rescue-1");
+    // One person releases nothing.
+    region.sign("rescue-1", &["Dora Munk", "Dora Munk"]);
+    let ended = region.run(&["approve", "rescue-1"]);
+    assert_eq!((ended.code, &ended.json["standing"][0]["open"]), (Some(75), &json!(["Emil Nord", "Freja Ovesen"])));
+    assert!(region.must(&["status"])["rescue"].is_null());
+    region.publish("rescue-1", &["Emil Nord"]);
+    assert_eq!(region.must(&["status"])["rescue"]["version"], 1);
+
+    let persons = persons(&region);
+    let place = proposed["rescue"]["bundle"]["path"].as_str().unwrap().to_owned();
+    let status = region.must(&["status"]);
+    let other = status["targets"]["os/sund-1.3.0.raucb"]["sha256"].as_str().unwrap().to_owned();
+    let channel = Channel::start_on(region.into_home(), "").await;
+    let stranger = channel.client(None);
+    let status_of = async |path: &str| {
+        stranger.get(channel.url(&format!("/repository/targets/{path}"))).send().await.unwrap().status()
+    };
+    let descriptor = stranger.get(channel.url("/repository/targets/rescue/rescue.json")).send().await.unwrap();
+    assert_eq!(descriptor.headers()["cache-control"], "no-cache");
+    assert_eq!(status_of(&place).await, StatusCode::OK);
+    for closed in [format!("os/{other}.sund-1.3.0.raucb"), "rescue/other.json".to_owned(), "rescue/../os/x".to_owned()]
+    {
+        assert_eq!(status_of(&closed).await, StatusCode::UNAUTHORIZED, "{closed}");
+    }
+    let metadata = stranger.get(channel.url("/repository/metadata/timestamp.json")).send().await.unwrap();
+    assert_eq!(metadata.status(), StatusCode::UNAUTHORIZED);
+
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, port) = (channel.home.path().join("ca/ca.pem"), channel.address.port());
+    let rescue = async |minimum: u64| {
+        let (directory, authority, persons) = (directory.path().to_owned(), authority.clone(), persons.clone());
+        tokio::task::spawn_blocking(move || rescued(&directory, &authority, port, &persons, minimum)).await.unwrap()
+    };
+    let output = rescue(1).await;
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["version"], &told["length"]), (&json!(1), &json!(BUNDLE.len())));
+    assert_eq!(fs::read_to_string(directory.path().join("bundle")).unwrap(), BUNDLE);
+    // A box whose minimum has gone up takes no older one, and one that knows other persons takes none.
+    let output = rescue(2).await;
+    assert_eq!(output.status.code(), Some(65), "{}", said(&output));
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_may_close_the_rescue_to_strangers() {
+    let region = region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    region.publish("rescue-1", &TWO);
+    let channel = Channel::start_on(region.into_home(), "open_rescue = false").await;
+    let answer = channel.client(None).get(channel.url("/repository/targets/rescue/rescue.json")).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    channel.stop().await;
+}
+
+#[test]
+fn a_recovery_bundle_goes_up_by_one_with_each_other_system_and_is_signed_for_longer_under_its_own() {
+    let region = region();
+    region.must(&["publish", "rescue", "1.2.0", "--version", "7"]);
+    assert_eq!(region.run(&["publish", "rescue", "1.2.0", "--version", "7"]).refusal(), "proposal-waits");
+    region.publish("rescue-7", &TWO);
+    assert_eq!(region.must(&["publish", "rescue", "1.2.0", "--lifetime", "10"])["proposal"], "rescue-7");
+    region.publish("rescue-7", &["Freja Ovesen", "Dora Munk"]);
+    assert_eq!(region.must(&["publish", "rescue", "1.3.0"])["proposal"], "rescue-8");
+    region.must(&["discard", "rescue-8"]);
+    for version in ["6", "7"] {
+        let ended = region.run(&["publish", "rescue", "1.3.0", "--version", version]);
+        assert_eq!((ended.code, ended.refusal()), (Some(64), "version-there-already"));
+    }
+    assert_eq!(region.run(&["publish", "rescue", "9.9.9"]).refusal(), "target-not-listed");
+}
+
+#[test]
+fn a_recovery_bundle_that_somebody_else_has_signed_or_that_was_altered_is_not_shown() {
+    let region = region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    let stranger = region.path("stranger.json");
+    let root = region.key("Anna Holm");
+    region.must(&["sign", "rescue-1", "--yes", "--key", text(&root), "--out", text(&stranger)]);
+    assert_eq!(region.run(&["approve", "rescue-1", text(&stranger)]).refusal(), "key-of-another-role");
+    region.sign("rescue-1", &TWO);
+    let payload = region.home().join("proposals/rescue-1/payload.json");
+    let text = fs::read_to_string(&payload).unwrap();
+    fs::write(&payload, text.replace("\"version\": 1", "\"version\": 1 ")).unwrap();
+    assert_eq!(region.run(&["approve", "rescue-1"]).refusal(), "signature-invalid");
+    assert!(!region.home().join("repository/targets/rescue/rescue.json").exists());
+}
+
+#[test]
+fn a_withdrawn_system_rescues_no_box() {
+    let region = region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    region.publish("rescue-1", &TWO);
+    region.must(&["publish", "rescue", "1.3.0"]);
+    region.sign("rescue-2", &TWO);
+    let withdraw = |version: &str, id: &str| {
+        region.must(&["withdraw", &format!("os/sund-{version}.raucb"), "--reason", "does not start"]);
+        region.publish(id, &TWO);
+    };
+    withdraw("1.2.0", "os-4");
+    assert!(region.must(&["status"])["rescue"].is_null());
+    // Nor does one that is withdrawn while its signatures are gathered.
+    withdraw("1.3.0", "os-5");
+    assert_eq!(region.run(&["approve", "rescue-2"]).refusal(), "target-not-listed");
+}
+
+#[test]
+fn a_mirror_has_the_recovery_bundle_of_its_origin_or_none() {
+    let region = region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    region.publish("rescue-1", &TWO);
+    let root = region.home().join("repository/metadata/1.root.json");
+    let site = crate::copies::serve(region.home().join("repository"));
+    let mirror = region.path("mirror");
+    let copy = || region.must(&["mirror", text(&mirror), "--from", &site, "--root", text(&root)]);
+    assert_eq!(copy()["rescue"], true);
+    let [ours, theirs] = [region.home().join("repository/targets"), mirror.join("targets")]
+        .map(|targets| fs::read(targets.join("rescue/rescue.json")).unwrap());
+    assert_eq!(ours, theirs);
+    region.must(&["withdraw", "os/sund-1.2.0.raucb", "--reason", "does not start"]);
+    region.publish("os-4", &TWO);
+    assert_eq!(copy()["rescue"], false);
+    assert!(!mirror.join("targets/rescue/rescue.json").exists());
+}
