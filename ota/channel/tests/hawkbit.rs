@@ -4,4 +4,5 @@ mod hostile;
 mod refused;
 mod region;
 mod server;
+mod updater;
 mod whole_path;

@@ -2,6 +2,7 @@
 use super::device::Device;
 use super::region::Region;
 use super::server::{Server, until};
+use super::updater::our_updater_is_one_of_its_devices;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use sund_ota::ddi::{DeploymentBase, Execution, Finished, Handling};
 use sund_ota::descriptor::{Descriptor, FILE_NAME};
 
 /// Until hawkBit's own scheduler has done what is due.
-const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// One server for all of it: it takes 15 s to start.
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +27,7 @@ async fn the_whole_path_through_a_real_hawkbit() {
     a_stopped_rollout_is_cancelled_on_the_box(&server).await;
     a_box_that_has_to_confirm_gets_nothing_before(&server, &wire).await;
     outside_its_window_a_box_downloads_and_waits(&server, &wire).await;
+    our_updater_is_one_of_its_devices(&server).await;
     where_hawkbit_asks_for_approval_nothing_starts_without(&server).await;
 }
 
@@ -263,7 +265,7 @@ fn push(server: &Server, region: &Region, state: &str) -> Value {
 }
 
 /// Makes and starts a rollout.
-fn roll_out(server: &Server, name: &str, state: &str, boxes: &str, more: &[&str]) {
+pub(super) fn roll_out(server: &Server, name: &str, state: &str, boxes: &str, more: &[&str]) {
     let filter = format!("controllerId=={boxes}");
     let new = ["rollout", "new", name, "--state", state, "--filter", &filter];
     let made = server.channel(&[&new, more].concat());
@@ -271,7 +273,7 @@ fn roll_out(server: &Server, name: &str, state: &str, boxes: &str, more: &[&str]
     server.channel(&["rollout", "start", name]);
 }
 
-async fn rollout_is(server: &Server, name: &str, status: &str) {
+pub(super) async fn rollout_is(server: &Server, name: &str, status: &str) {
     until(&format!("`{name}` is {status}"), SOON, || async {
         (server.channel(&["rollout", "status", name])["status"] == status).then_some(())
     })
@@ -299,7 +301,7 @@ async fn having_work(boxes: &[Device], count: usize) -> Option<Vec<&Device>> {
     (having.len() == count).then_some(having)
 }
 
-async fn switch(server: &Server, what: &str, on: bool) {
+pub(super) async fn switch(server: &Server, what: &str, on: bool) {
     server.operator("PUT", &format!("system/configs/{what}"), Some(json!({ "value": on }))).await;
 }
 
