@@ -142,10 +142,10 @@ pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
 
 pub(super) fn discard(home: &Home, named: &Named) -> Result<Answer, Fault> {
     let _lock = home.lock()?;
-    let is_rescue = Offer::is_at(&home.proposals().join(&named.proposal));
-    let path = match is_rescue {
-        true => Offer::open(home, &named.proposal)?.directory,
-        false => Proposal::open(home, &named.proposal)?.directory,
+    let path = if Offer::is_at(&home.proposals().join(&named.proposal)) {
+        Offer::open(home, &named.proposal)?.directory
+    } else {
+        Proposal::open(home, &named.proposal)?.directory
     };
     let path = &path;
     std::fs::remove_dir_all(path).map_err(|error| files::disk("removed", path, &error))?;

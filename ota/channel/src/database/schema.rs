@@ -109,3 +109,25 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
     transaction.pragma_update(None, "user_version", STEPS.len() as u32).map_err(text)?;
     transaction.commit().map_err(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_the_first_format_goes_on_and_no_silent_box_is_taken_for_one_that_never_began() {
+        let mut c = Connection::open_in_memory().unwrap();
+        c.execute_batch(FIRST).unwrap();
+        c.pragma_update(None, "user_version", 1).unwrap();
+        let rows = "INSERT INTO device (id, name, enrolled_at) VALUES (1, 'a', 1);
+            INSERT INTO rollout (id, name, state, sha256, length, status, created_by, created_at, silence_hours, confirm)
+                VALUES (1, 'r', 'state/s.json', '0', 1, 'paused', 'a', 1, 24, 0);
+            INSERT INTO action (rollout, wave, device, status, changed_at)
+                VALUES (1, 0, 1, 'scheduled', 1), (1, 0, 1, 'offered', 1), (1, 0, 1, 'taken', 1), (1, 0, 1, 'silent', 1);";
+        c.execute_batch(rows).unwrap();
+        migrate(&mut c).unwrap();
+        let taken = "SELECT group_concat(status || taken, ' ') FROM (SELECT * FROM action ORDER BY id)";
+        let taken: String = c.query_row(taken, [], |r| r.get(0)).unwrap();
+        assert_eq!(taken, "scheduled0 offered0 taken1 silent1");
+    }
+}

@@ -142,8 +142,8 @@ impl Draft {
     /// Refuses other bytes under a name that was ever published.
     pub fn check_formerly(&self, target: &str, new: &Target) -> Result<(), Fault> {
         let (role, Ok(name)) = (of_target(target)?, TargetName::new(target)) else { return Ok(()) };
-        let published = self.published.iter();
-        published.map(|published| formerly::check(&self.home, published, &role, &name, new)).collect()
+        let mut published = self.published.iter();
+        published.try_for_each(|published| formerly::check(&self.home, published, &role, &name, new))
     }
 
     /// Every target of a role that would be listed.
