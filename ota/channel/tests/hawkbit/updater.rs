@@ -86,10 +86,11 @@ impl Appliance {
         })
         .await;
     }
+}
 
-    async fn known(&self, server: &Server) -> Value {
-        server.channel(&["targets", "--filter", &format!("controllerId=={BOX}")])[0].take()
-    }
+/// What hawkBit's operator sees of the box.
+fn known(server: &Server) -> Value {
+    server.channel(&["targets", "--filter", &format!("controllerId=={BOX}")])[0].take()
 }
 
 /// A signature of the region for a switch that is proposed.
@@ -109,7 +110,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     roll_out(server, "real-1", "box-1", BOX, &["--group", "all=100"]);
     appliance.serves("box-1").await;
     rollout_is(server, "real-1", "finished").await;
-    let known = appliance.known(server).await;
+    let known = known(server);
     assert_eq!((&known["status"], &known["installed"]["state"]), (&json!("in_sync"), &json!("box-1")), "{known}");
     assert_eq!(appliance.agent.serving().trials, 1);
 
@@ -138,7 +139,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     signed(&appliance.region, &["go-on"]);
     roll_out(server, "real-5", "box-2", BOX, &["--group", "all=100"]);
     until("hawkBit has the newer one", SOON, || async {
-        (appliance.known(server).await["assigned"]["state"] == "box-2").then_some(())
+        (known(server)["assigned"]["state"] == "box-2").then_some(())
     })
     .await;
     until("the newer one has ended", SOON, || async {
@@ -152,7 +153,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     appliance.agent.serving().misses = true;
     roll_out(server, "real-6", "box-1", BOX, &["--group", "all=100", "--error", "100"]);
     until("the trial missed", SOON, || async { (appliance.once().await == Some(1)).then_some(()) }).await;
-    let known = appliance.known(server).await;
+    let known = known(server);
     assert!(known["reason"].to_string().contains("a golden case is off by 3 mm"), "{known}");
     assert_eq!(known["installed"]["state"], "box-2");
 }
