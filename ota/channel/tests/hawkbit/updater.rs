@@ -89,7 +89,7 @@ impl Appliance {
 }
 
 /// What hawkBit's operator sees of the box.
-fn known(server: &Server) -> Value {
+fn seen(server: &Server) -> Value {
     server.channel(&["targets", "--filter", &format!("controllerId=={BOX}")])[0].take()
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     roll_out(server, "real-1", "box-1", BOX, &["--group", "all=100"]);
     appliance.serves("box-1").await;
     rollout_is(server, "real-1", "finished").await;
-    let known = known(server);
+    let known = seen(server);
     assert_eq!((&known["status"], &known["installed"]["state"]), (&json!("in_sync"), &json!("box-1")), "{known}");
     assert_eq!(appliance.agent.serving().trials, 1);
 
@@ -138,10 +138,8 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     until("it waits for the region", SOON, || async { (appliance.once().await == Some(75)).then_some(()) }).await;
     signed(&appliance.region, &["go-on"]);
     roll_out(server, "real-5", "box-2", BOX, &["--group", "all=100"]);
-    until("hawkBit has the newer one", SOON, || async {
-        (known(server)["assigned"]["state"] == "box-2").then_some(())
-    })
-    .await;
+    until("hawkBit has the newer one", SOON, || async { (seen(server)["assigned"]["state"] == "box-2").then_some(()) })
+        .await;
     until("the newer one has ended", SOON, || async {
         appliance.once().await;
         (server.channel(&["rollout", "status", "real-5"])["status"] == "finished").then_some(())
@@ -153,7 +151,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     appliance.agent.serving().misses = true;
     roll_out(server, "real-6", "box-1", BOX, &["--group", "all=100", "--error", "100"]);
     until("the trial missed", SOON, || async { (appliance.once().await == Some(1)).then_some(()) }).await;
-    let known = known(server);
+    let known = seen(server);
     assert!(known["reason"].to_string().contains("a golden case is off by 3 mm"), "{known}");
     assert_eq!(known["installed"]["state"], "box-2");
 }
