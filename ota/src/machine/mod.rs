@@ -3,7 +3,9 @@
 //! Each step consumes the value of the one before, so that none can be left out. What was done is persisted at each transition; what
 //! was proven is not: after a restart the steps are walked again from the first, and each finds what is there already.
 pub mod cycle;
+mod expected;
 pub mod files;
+mod leave;
 mod listen;
 pub mod record;
 mod rollback;
@@ -22,6 +24,7 @@ use crate::ddi::client::{ActionLink, Ddi};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
+use crate::identity;
 use crate::state::DesiredState;
 use crate::trust::{self, Image};
 use files::Held;
@@ -44,6 +47,10 @@ pub struct Machine {
     switches: Mutex<Switches>,
     /// When what serves was found to be withdrawn and could not be left.
     stays_since: Option<Instant>,
+    /// What is the matter with the operating system, where something is.
+    os_trouble: Option<Fault>,
+    /// The boot in which an unexpected system had its time to be healthy.
+    tried_boot: Option<String>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
     metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
@@ -114,6 +121,7 @@ impl Machine {
             let reason = format!("another updater works in {}: stop it first", config.directory.display());
             Fault::new("already-running", Blame::Box, reason)
         })?;
+        identity::recover(&config)?;
         let record = Record::read(&config.record_file())?;
         let http = Http::new(&config)?;
         let ddi = Ddi::new(&config, http.clone())?;
@@ -130,6 +138,8 @@ impl Machine {
             when: When::default(),
             switches,
             stays_since: None,
+            os_trouble: None,
+            tried_boot: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
         })
