@@ -94,7 +94,7 @@ pub fn check_space(store: &Path, missing: u64) -> Result<(), Fault> {
 
 /// What is all there needs no room: a disk that ran full ends no trial and no watch.
 fn fits(missing: u64, free: u64) -> bool {
-    missing == 0 || missing.saturating_add(DISK_RESERVE) <= free
+    missing == 0 || missing.checked_add(DISK_RESERVE).is_some_and(|needed| needed <= free)
 }
 
 /// Whether the files of what the agent serves are known here. Where the record was begun anew they are not, and the agent has them all

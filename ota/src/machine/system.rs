@@ -180,9 +180,10 @@ impl Machine {
         }
     }
 
-    /// The system of the action in hand.
+    /// The system of the action in hand, for as long as that is not over.
     pub(super) fn os_trial(&self) -> Option<&OsTrial> {
-        self.record.action.as_ref().and_then(|action| action.os.as_ref())
+        let action = self.record.action.as_ref().filter(|action| !matches!(action.step, Step::Ended { .. }));
+        action.and_then(|action| action.os.as_ref())
     }
 
     /// Whether the system of the action in hand was started on trial.
