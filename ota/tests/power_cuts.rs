@@ -17,7 +17,7 @@ const CUTS: [(Option<Stop>, bool); 5] = [
 /// A box that was killed at a point of its way to 2.0; then its power was cut.
 async fn cut_at(stop: Option<Stop>, activates: bool) -> System {
     let mut system = System::new("").await;
-    system.appliance.agent.serving().engine_class = "gpu".to_owned();
+    "gpu".clone_into(&mut system.appliance.agent.serving().engine_class);
     system.appliance.agent.serving().running = u32::from(stop.is_none());
     (system.slots().stops_at, system.slots().activates) = (stop, activates);
     let descriptor = system.state();

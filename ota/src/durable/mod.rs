@@ -7,7 +7,7 @@ pub(crate) mod cut;
 use crate::fault::{Blame, Fault};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What is asked of a disk. In the tests another one stands here, which loses at a power cut whatever was not synchronized.
@@ -41,6 +41,15 @@ impl Disk for Own {
     fn sync_directory(&mut self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
+}
+
+/// Makes a directory, durably: a file in one that a power cut takes away is away too.
+pub fn directory(path: &Path, mode: u32) -> Result<(), Fault> {
+    let made = || {
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        Own.sync_directory(path.parent().unwrap_or(Path::new("/")))
+    };
+    made().map_err(|error| failed(path, &error))
 }
 
 /// Replaces a file.
@@ -105,6 +114,45 @@ mod tests {
                 assert!(found == b"old" || found == b"new", "{found:?}");
             },
         );
+    }
+
+    #[test]
+    fn the_record_of_a_step_is_the_one_before_or_this_one_after_a_power_cut() {
+        use crate::machine::record::Record;
+        let record = |told: &str| Record { told: Some(told.to_owned()), ..Record::default() };
+        let bytes = |record: &Record| serde_json::to_vec_pretty(record).expect("JSON");
+        let (before, after) = (record("before"), record(&"after".repeat(1000)));
+        let mut seen = [0; 2];
+        cut::after_each_cut(
+            &[("updater/state.json", &bytes(&before))],
+            |disk| replace_on(disk, Path::new("updater/state.json"), &bytes(&after), 0o640),
+            |directory| {
+                let found = Record::read(&directory.join("updater/state.json")).expect("it can be read");
+                assert!(found == before || found == after);
+                seen[usize::from(found == after)] += 1;
+            },
+        );
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    }
+
+    #[test]
+    fn a_payload_lies_under_its_name_only_when_all_of_it_is_on_stable_storage() {
+        let (part, name) = (Path::new("store/6e34.part"), Path::new("store/6e34.sund"));
+        let mut whole = 0;
+        cut::after_each_cut(
+            &[],
+            |disk| {
+                disk.write(part, b"the first half, and the second", 0o640)?;
+                put_on(disk, part, name)
+            },
+            |directory| {
+                if let Ok(found) = std::fs::read(directory.join(name)) {
+                    assert_eq!(found, b"the first half, and the second");
+                    whole += 1;
+                }
+            },
+        );
+        assert!(whole > 0);
     }
 
     /// The disk of these tests tears what a careless writer leaves to it: else they would show nothing.

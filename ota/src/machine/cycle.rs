@@ -281,7 +281,7 @@ impl Machine {
     }
 
     async fn idle(&mut self, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
-        self.pace.say("idle");
+        self.pace.say(&self.os_trouble.as_ref().map_or_else(|| "idle".to_owned(), Fault::to_string));
         match self.leave_unproven().await {
             Ok(()) if self.wait_to_leave_system().await => Ok(Next::Again),
             Ok(()) => Ok(Next::Wait(heeded.err())),

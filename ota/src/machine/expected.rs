@@ -42,7 +42,7 @@ impl Machine {
                 );
                 return Err(Fault::new("os-unexpected", Blame::Box, reason));
             }
-            tokio::time::sleep(LOOK).await;
+            self.while_polling(tokio::time::sleep(LOOK)).await;
         }
         rauc::mark_good().await?;
         tracing::warn!(target: "audit", version = running.version, before, "the system is healthy, and was taken on");

@@ -31,7 +31,7 @@ impl Machine {
         if rauc::running(config)?.version != os.version || self.record.back.is_some() {
             return Ok(());
         }
-        let back = Back { from: os.version.clone(), written: None, boot: None };
+        let back = Back { from: os.version.clone(), written: None, boot: None, refused: None };
         self.keep(Record { back: Some(back), ..self.record.clone() })
     }
 
@@ -86,7 +86,14 @@ impl Machine {
         let mut record = self.record.clone();
         record.system.iter_mut().for_each(|system| system.other = None);
         self.keep(record).map_err(Halt::Later)?;
-        self.guard(rauc::install(&self.config, &served, config.install)).await?.map_err(Halt::Later)?;
+        match self.guard(rauc::install(&self.config, &served, config.install)).await? {
+            Ok(()) => {}
+            Err(fault) if fault.code == "os-refused" => {
+                self.keep_back(Some(Back { refused: Some(fault.clone()), ..back.clone() }))?;
+                return Err(Halt::Later(fault));
+            }
+            Err(fault) => return Err(Halt::Later(fault)),
+        }
         self.keep_back(Some(Back { written: Some(os.version.clone()), ..back.clone() }))
     }
 
@@ -96,7 +103,7 @@ impl Machine {
             let reason = format!("the system of a withdrawn state is left at a restart, which {why}");
             return Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)));
         }
-        rauc::idle(config.install).await.map_err(Halt::Later)?;
+        self.while_polling(rauc::idle(config.install)).await.map_err(Halt::Later)?;
         rauc::start_other_slot().await.map_err(Halt::Later)?;
         let back = self.record.back.clone().map(|back| Back { boot: Some(running.boot.clone()), ..back });
         if let Err(halt) = self.keep_back(back) {
@@ -117,7 +124,7 @@ impl Machine {
             (Some(os), other) if back.written.as_ref() == Some(&os.version) || other == Some(&os.version) => {
                 Ok(To::Other)
             }
-            (Some(os), _) => Ok(To::Bundle(os)),
+            (Some(os), _) => back.refused.clone().map_or(Ok(To::Bundle(os)), Err),
             (None, Some(_)) => Ok(To::Other),
             (None, None) => {
                 let reason = format!(

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::ddi::Finished;
 use crate::ddi::client::{ActionLink, Ddi};
 use crate::descriptor::Descriptor;
+use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
 use crate::identity;
@@ -109,12 +110,11 @@ struct Active {
 impl Machine {
     /// The machine of a directory, as it was left.
     pub fn load(config: Config) -> Result<Self, Fault> {
-        use std::os::unix::fs::DirBuilderExt;
         let disk = |error: std::io::Error| {
             Fault::new("disk-failed", Blame::Box, format!("{}: {error}", config.directory.display()))
         };
         for directory in [&config.directory, &config.store(), &config.tuf()] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(disk)?;
+            durable::directory(directory, 0o750)?;
         }
         let lock = std::fs::File::create(config.directory.join("lock")).map_err(disk)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
@@ -154,7 +154,7 @@ impl Machine {
     async fn converge(&mut self) -> Result<Outcome, Halt> {
         let candidate = self.candidate()?;
         let verified = self.verify(candidate).await?;
-        let installed = self.install(verified).await?;
+        let installed = Box::pin(self.install(verified)).await?;
         let tested = self.test(installed).await?;
         let active = self.activate(tested).await?;
         self.watch(active).await

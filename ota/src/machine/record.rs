@@ -103,6 +103,9 @@ pub struct Back {
     pub written: Option<String>,
     /// The boot in which the boot loader was told to start the other slot.
     pub boot: Option<String>,
+    /// Why RAUC did not take what was to be written: it is not tried again and again.
+    #[serde(default)]
+    pub refused: Option<Fault>,
 }
 
 /// An operating system on trial.

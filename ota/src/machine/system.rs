@@ -197,7 +197,7 @@ impl Machine {
     pub(super) async fn unwrite_os(&mut self) -> Result<(), Fault> {
         let Some(config) = self.config.os.clone().filter(|_| self.os_trial().is_some()) else { return Ok(()) };
         self.pace.say("waits until RAUC is done");
-        rauc::idle(config.install).await?;
+        self.while_polling(rauc::idle(config.install)).await?;
         rauc::keep_running_slot().await?;
         let mut record = self.record.clone();
         record.action.iter_mut().filter_map(|action| action.os.as_mut()).for_each(|os| os.slot = Slot::Writing);

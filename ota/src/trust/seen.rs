@@ -52,7 +52,7 @@ impl Seen {
             let reason = format!("{} cannot be written: {error}", directory.join(FILE).display());
             Fault::new("disk-failed", Blame::Box, reason)
         };
-        std::fs::create_dir_all(directory).map_err(failed)?;
+        durable::directory(directory, 0o750)?;
         let bytes = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
         durable::replace(&directory.join(FILE), &bytes, 0o640)
     }
