@@ -84,3 +84,29 @@ async fn metadata_that_has_expired() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_a_mirror_does_not_list_yet_is_waited_for_and_not_for_ever() {
+    for comes in [true, false] {
+        let (mut appliance, _) = appliance().await;
+        // The repository lies at another address than the server.
+        let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
+        let mirror = text.replace("etadata = \"http://127.0.0.1", "etadata = \"http://localhost");
+        std::fs::write(appliance.configuration(), mirror).expect("updater.toml");
+        appliance.region.withdraw("state/north-2.json");
+        appliance.publish();
+        if comes {
+            waits_and_goes_on(&mut appliance, "target-not-approved", |appliance| {
+                appliance.state("north-2", b"model two", json!({}));
+            })
+            .await;
+            continue;
+        }
+        assert_eq!(appliance.once().await, Some(75));
+        let mut record = appliance.record();
+        record.action.iter_mut().for_each(|action| action.since -= 24 * 3600);
+        record.write(&appliance.directory.path().join("updater/state.json")).expect("the record");
+        assert_eq!(appliance.once().await, Some(1));
+        appliance.channel.action("2", |action| assert!(action.last_words().contains("target-not-approved")));
+    }
+}

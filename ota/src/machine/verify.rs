@@ -5,6 +5,7 @@ use super::{ACTIVE, Candidate, Halt, Machine, Verified};
 use crate::ddi::Progress;
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
+use crate::limits::transfer::MIRROR_PATIENCE;
 use crate::machine::record::Step;
 use crate::state::Pin;
 use crate::trust::{Source, Transport, Trusted};
@@ -143,12 +144,22 @@ impl Machine {
         if MOMENTARY.contains(&fault.code.as_ref()) || fault.updates_stopped_since.is_some() {
             return Halt::Later(fault);
         }
+        if fault.code == "target-not-approved" && self.mirror_may_be_behind() {
+            return Halt::Later(fault);
+        }
         // What serves, or is tried, is no worse for that; a state that the region no longer lists is another matter.
         let goes_on = self.step().rank() >= ACTIVE || self.is_begun() && fault.blame == Blame::Box;
         if goes_on && !NOT_APPROVED.contains(&fault.code.as_ref()) {
             return Halt::Later(fault);
         }
         self.refuse(fault)
+    }
+
+    /// Whether the repository lies elsewhere than the server that named the state, and may not have it yet.
+    fn mirror_may_be_behind(&self) -> bool {
+        let is_mirror = self.config.metadata.origin() != self.config.server.origin();
+        let since = self.record.action.as_ref().filter(|action| matches!(action.step, Step::Candidate));
+        is_mirror && since.is_some_and(|action| (0..MIRROR_PATIENCE).contains(&(super::now() - action.since)))
     }
 
     /// Whether the state is on trial already, or its system waits in the other slot.
