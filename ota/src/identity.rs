@@ -1,14 +1,14 @@
 //! Who this box is to the channel: a key that never leaves it, and a certificate from the channel's own authority, by a one-time
 //! code at first and by the certificate itself from then on.
 use crate::config::{Config, Credentials};
+use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::http::{self, Http};
-use crate::machine::record::persist;
 use reqwest::Method;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use url::Url;
 
 /// The answer with the certificate, in bytes.
@@ -46,19 +46,55 @@ impl Validity {
     }
 }
 
-/// Makes a key, and gets a certificate for it with a one-time code.
+/// Makes a key, and gets a certificate for it with a one-time code. What the box has been until then it stays until it has both.
 pub async fn enrol(config: &Config, server: &Url, code: &str) -> Result<Validity, Fault> {
     let Credentials::Certificate { certificate, key } = &config.credentials else {
         let reason = "`server.certificate` and `server.key` say where to put them: name both";
         return Err(Fault::new("enrol-no-place", Blame::Configuration, reason));
     };
-    // Before the request: a power cut afterwards must not leave a certificate without its key.
+    recover(config)?;
     let pair = rcgen::KeyPair::generate().map_err(|error| failed(&error.to_string()))?;
-    persist(key, pair.serialize_pem().as_bytes(), 0o600)?;
+    // Before the request: a code is not used up for a key that the disk does not take.
+    durable::replace(&next(key), pair.serialize_pem().as_bytes(), 0o600)?;
     let enrol = Enrol { code, csr_pem: csr(&config.id, &pair)? };
-    // The box has no certificate yet.
+    // The box has no certificate yet, or one that no longer counts.
     let http = Http::new(&Config { credentials: Credentials::Nobody, ..config.clone() })?;
-    issue(&http, server, "enrol", &enrol, certificate, &pair).await
+    let issued = issue(&http, server, "enrol", &enrol, &pair).await;
+    if issued.is_err() {
+        // Nobody has a certificate for it.
+        let _ = std::fs::remove_file(next(key));
+    }
+    durable::replace(&next(certificate), issued?.as_bytes(), 0o644)?;
+    recover(config)?;
+    validity(certificate)
+}
+
+/// Finishes an enrolment that a power cut has ended after the box had its new certificate. One that ended before counts for nothing.
+pub fn recover(config: &Config) -> Result<(), Fault> {
+    match &config.credentials {
+        Credentials::Certificate { certificate, key } => recover_pair(certificate, key),
+        Credentials::Token(_) | Credentials::Nobody => Ok(()),
+    }
+}
+
+fn recover_pair(certificate: &Path, key: &Path) -> Result<(), Fault> {
+    let Ok(issued) = std::fs::read_to_string(next(certificate)) else { return Ok(()) };
+    let is_of = |key: &Path| {
+        let pem = std::fs::read_to_string(key).ok();
+        pem.and_then(|pem| rcgen::KeyPair::from_pem(&pem).ok()).is_some_and(|pair| is_for(&issued, &pair))
+    };
+    // The key first: where it has its name already, the certificate is all that is left.
+    if is_of(&next(key)) {
+        durable::put(&next(key), key)?;
+    }
+    if is_of(key) { durable::put(&next(certificate), certificate) } else { Ok(()) }
+}
+
+/// Where the next key, or the next certificate, waits for the other one.
+fn next(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".next");
+    path.with_file_name(name)
 }
 
 /// Renews the certificate where it is due. The key stays: two files can't be replaced at one instant.
@@ -70,7 +106,9 @@ pub async fn renew_if_due(config: &Config, http: &Http) -> Result<Option<Validit
     let pem = std::fs::read_to_string(key).map_err(|error| failed(&format!("{}: {error}", key.display())))?;
     let pair = rcgen::KeyPair::from_pem(&pem).map_err(|error| failed(&format!("{}: {error}", key.display())))?;
     let renew = Renew { csr_pem: csr(&config.id, &pair)? };
-    issue(http, &config.server, "enrol/renew", &renew, certificate, &pair).await.map(Some)
+    let issued = issue(http, &config.server, "enrol/renew", &renew, &pair).await?;
+    durable::replace(certificate, issued.as_bytes(), 0o644)?;
+    validity(certificate).map(Some)
 }
 
 /// When the first certificate of a file is good.
@@ -84,14 +122,14 @@ pub fn validity(path: &Path) -> Result<Validity, Fault> {
     Ok(Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() })
 }
 
+/// A certificate for a key, PEM.
 async fn issue(
     http: &Http,
     server: &Url,
     path: &str,
     asked: &impl Serialize,
-    certificate: &Path,
     pair: &rcgen::KeyPair,
-) -> Result<Validity, Fault> {
+) -> Result<String, Fault> {
     let url = server.join(path).map_err(|error| failed(&error.to_string()))?;
     let response = http.request(Method::POST, url).json(asked).send().await.map_err(|error| {
         Fault::new("channel-away", Blame::Channel, format!("the channel does not answer: {}", http::reason(&error)))
@@ -106,8 +144,7 @@ async fn issue(
     if !is_for(&issued.certificate_pem, pair) {
         return Err(failed("it is not for this box's key"));
     }
-    persist(certificate, issued.certificate_pem.as_bytes(), 0o644)?;
-    validity(certificate)
+    Ok(issued.certificate_pem)
 }
 
 fn is_for(pem: &str, pair: &rcgen::KeyPair) -> bool {
@@ -126,4 +163,41 @@ fn csr(id: &str, pair: &rcgen::KeyPair) -> Result<String, Fault> {
 
 fn failed(reason: &str) -> Fault {
     Fault::new("enrol-failed", Blame::Updater, format!("no certificate was got: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::{cut, put_on, replace_on};
+
+    /// A key and a certificate for it.
+    fn pair() -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        (key.serialize_pem(), params.self_signed(&key).expect("a certificate").pem())
+    }
+
+    #[test]
+    fn a_power_cut_while_the_box_is_enrolled_anew_leaves_it_who_it_was_or_who_it_becomes() {
+        let ((old_key, old), (new_key, new)) = (pair(), pair());
+        let (key, certificate) = (Path::new("box.key"), Path::new("box.pem"));
+        let mut became = 0;
+        let states = cut::after_each_cut(
+            &[("box.key", old_key.as_bytes()), ("box.pem", old.as_bytes())],
+            |disk| {
+                replace_on(disk, &next(key), new_key.as_bytes(), 0o600)?;
+                replace_on(disk, &next(certificate), new.as_bytes(), 0o644)?;
+                put_on(disk, &next(key), key)?;
+                put_on(disk, &next(certificate), certificate)
+            },
+            |directory| {
+                let (key, certificate) = (directory.join(key), directory.join(certificate));
+                recover_pair(&certificate, &key).expect("it is finished, or was not begun");
+                let found = (std::fs::read_to_string(key).unwrap(), std::fs::read_to_string(certificate).unwrap());
+                became += u32::from(found.0 == new_key);
+                assert!(found == (old_key.clone(), old.clone()) || found == (new_key.clone(), new.clone()));
+            },
+        );
+        assert!(became > 0 && states > 30, "{became} of {states}");
+    }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod ddi;
 pub mod descriptor;
 pub mod documents;
+pub mod durable;
 pub mod exit;
 pub mod fault;
 pub mod hex;

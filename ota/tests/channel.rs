@@ -31,6 +31,8 @@ pub struct Told {
     pub redirects: bool,
     /// Answers polls with 503 and `Retry-After` of so many seconds.
     pub busy: Option<u32>,
+    /// A file of the repository that is answered with 500.
+    pub fails: Option<&'static str>,
     /// Answers nothing, the repository neither.
     pub is_away: bool,
     /// Longest stretch of a target in one answer before the connection breaks.
@@ -210,6 +212,9 @@ impl Channel {
 
     fn file(&self, path: &str, range: Option<String>) -> Response {
         let mut told = self.told();
+        if told.fails == Some(path) {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         let Some(bytes) = told.files.get(path).cloned() else { return StatusCode::NOT_FOUND.into_response() };
         if !path.starts_with("targets/models") {
             return bytes.into_response();

@@ -163,5 +163,26 @@ async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() 
     assert_eq!(authority.issued.load(Ordering::Relaxed), 2, "a fresh one is not renewed");
 
     // The code is used up, and what it was used for stays.
+    let both = || ["box.pem", "box.key"].map(|file| std::fs::read(path.join(file)).expect("a file"));
+    let before = both();
     assert_eq!(appliance.updater(&["enrol", "--code", "one-time"]).await.status.code(), Some(1));
+    assert_eq!(both(), before);
+    assert_eq!(appliance.once().await, Some(0));
+    let left = std::fs::read_dir(path).expect("a directory").flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains(".next")).collect();
+    assert!(left.is_empty(), "{left:?}");
+
+    // With another code the box is enrolled anew, with another key.
+    authority.codes.lock().expect("no test failed while it held this").push("another");
+    assert_eq!(appliance.updater(&["enrol", "--code", "another"]).await.status.code(), Some(0));
+    let after = both();
+    assert!(after[0] != before[0] && after[1] != before[1]);
+    assert_eq!(appliance.once().await, Some(0));
+
+    // A power cut after the code was accepted: key and certificate wait beside those that are to go.
+    for (file, bytes) in ["box.pem", "box.key"].iter().zip(&before) {
+        std::fs::write(path.join(format!("{file}.next")), bytes).expect("a file");
+    }
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(both(), before, "the next start finishes it");
 }

@@ -1,189 +1,10 @@
-//! The operating system: RAUC and logind are played by a stand-in on a private bus, with real D-Bus messages. Two slots, and a boot
-//! loader that starts the one that is active.
-use super::appliance::Appliance;
+//! A new operating system: written, started, looked at, committed or given up.
+use super::conversation::{Running, until};
+use super::rauc::{MANIFEST, System};
 use super::windows::around;
 use serde_json::json;
-use std::collections::HashMap;
-use std::io::BufRead;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use sund_ota::ddi::Finished;
-use sund_ota::descriptor::Descriptor;
-use zbus::OwnedVariant;
-use zbus::object_server::SignalEmitter;
-
-const MANIFEST: &str = "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d";
-
-/// What the two slots hold, and what was asked.
-struct Slots {
-    directory: PathBuf,
-    versions: [String; 2],
-    booted: usize,
-    active: usize,
-    boots: u32,
-    /// The boot loader gives the new slot up.
-    falls_back: bool,
-    operation: &'static str,
-    /// Why RAUC refuses every bundle; empty: it takes them.
-    refusal: String,
-    installs: Vec<(String, HashMap<String, String>)>,
-    marks: Vec<(String, String)>,
-}
-
-impl Slots {
-    fn write(&self) {
-        let release = format!("NAME=Sund\nIMAGE_VERSION=\"{}\"\n", self.versions[self.booted]);
-        std::fs::write(self.directory.join("os-release"), release).expect("os-release");
-        std::fs::write(self.directory.join("boot_id"), format!("boot-{}\n", self.boots)).expect("boot_id");
-    }
-}
-
-type Shared = Arc<Mutex<Slots>>;
-
-struct Rauc(Shared);
-
-#[zbus::interface(name = "de.pengutronix.rauc.Installer")]
-impl Rauc {
-    async fn install_bundle(
-        &self,
-        #[zbus(signal_emitter)] emitter: SignalEmitter<'_>,
-        source: String,
-        args: HashMap<String, OwnedVariant>,
-    ) -> zbus::fdo::Result<()> {
-        let text = |value: OwnedVariant| format!("{:?}", zbus::Variant::from(value));
-        let result = {
-            let mut slots = self.0.lock().expect("no test failed while it held this");
-            slots.installs.push((source, args.into_iter().map(|(key, value)| (key, text(value))).collect()));
-            let other = 1 - slots.booted;
-            if slots.refusal.is_empty() {
-                "2.0".clone_into(&mut slots.versions[other]);
-                slots.active = other;
-            }
-            i32::from(!slots.refusal.is_empty())
-        };
-        Self::completed(&emitter, result).await.map_err(zbus::fdo::Error::from)
-    }
-
-    fn mark(&self, state: String, slot: String) -> (String, String) {
-        let mut slots = self.0.lock().expect("no test failed while it held this");
-        match (state.as_str(), slot.as_str()) {
-            ("active", "booted") => slots.active = slots.booted,
-            ("active", "other") => slots.active = 1 - slots.booted,
-            _ => {}
-        }
-        slots.marks.push((state, slot));
-        ("rootfs.0".to_owned(), String::new())
-    }
-
-    #[zbus(property)]
-    fn operation(&self) -> String {
-        self.0.lock().expect("no test failed while it held this").operation.to_owned()
-    }
-
-    #[zbus(property)]
-    fn last_error(&self) -> String {
-        self.0.lock().expect("no test failed while it held this").refusal.clone()
-    }
-
-    #[zbus(signal)]
-    async fn completed(emitter: &SignalEmitter<'_>, result: i32) -> zbus::Result<()>;
-}
-
-struct Login(Shared);
-
-#[zbus::interface(name = "org.freedesktop.login1.Manager")]
-impl Login {
-    fn reboot(&self, interactive: bool) {
-        assert!(!interactive, "nobody is there to be asked");
-        let mut slots = self.0.lock().expect("no test failed while it held this");
-        slots.boots += 1;
-        if !slots.falls_back {
-            slots.booted = slots.active;
-        }
-        slots.write();
-    }
-}
-
-/// An appliance with two slots. The bus ends with it.
-struct System {
-    appliance: Appliance,
-    slots: Shared,
-    bus: Child,
-    _service: zbus::Connection,
-}
-
-impl Drop for System {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.bus.kill();
-        let _ = self.bus.wait();
-    }
-}
-
-impl System {
-    async fn new(more: &str) -> Self {
-        let mut appliance = Appliance::new().await;
-        let directory = appliance.directory.path().to_owned();
-        let (bus, address) = bus(&directory);
-        let slots = Slots {
-            directory: directory.clone(),
-            versions: ["1.0".to_owned(), "0.9".to_owned()],
-            booted: 0,
-            active: 0,
-            boots: 1,
-            falls_back: false,
-            operation: "idle",
-            refusal: String::new(),
-            installs: Vec::new(),
-            marks: Vec::new(),
-        };
-        slots.write();
-        let slots = Arc::new(Mutex::new(slots));
-        let service = zbus::connection::Builder::address(address.as_str())
-            .name("de.pengutronix.rauc")
-            .name("org.freedesktop.login1")
-            .serve_at("/", Rauc(Arc::clone(&slots)))
-            .serve_at("/org/freedesktop/login1", Login(Arc::clone(&slots)))
-            .build()
-            .await
-            .expect("the services are on the bus");
-        appliance.environment.push(("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), address));
-        let path = directory.display();
-        appliance.configure(&format!(
-            "[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\nhealth_seconds = 2\n{more}"
-        ));
-        Self { appliance, slots, bus, _service: service }
-    }
-
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().expect("no test failed while it held this")
-    }
-
-    /// A state with the operating system 2.0.
-    fn state(&mut self) -> Descriptor {
-        let mut os = self.appliance.region.approve("os", "os/sund-2.0.raucb", b"a bundle");
-        let custom = json!({"manifest_sha256": MANIFEST});
-        self.appliance.region.custom.insert("os/sund-2.0.raucb".to_owned(), custom);
-        os["version"] = json!("2.0");
-        os["manifest_sha256"] = json!(MANIFEST);
-        self.appliance.state("north-2", b"model", json!({"os": os}))
-    }
-}
-
-fn bus(directory: &Path) -> (Child, String) {
-    let mut bus = Command::new("dbus-daemon")
-        .args(["--session", "--nofork", "--print-address"])
-        .arg(format!("--address=unix:path={}/bus", directory.display()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("dbus-daemon is installed (dbus-daemon, Debian)");
-    let mut address = String::new();
-    let output = bus.stdout.take().expect("its output");
-    std::io::BufReader::new(output).read_line(&mut address).expect("its address");
-    (bus, address.trim().to_owned())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_system_is_streamed_by_its_manifests_hash_started_tried_and_then_committed() {
@@ -194,7 +15,8 @@ async fn a_new_system_is_streamed_by_its_manifests_hash_started_tried_and_then_c
     {
         let slots = system.slots();
         assert_eq!(slots.boots, 2);
-        assert!(slots.marks.is_empty(), "nothing is committed before it has proved itself");
+        let started = [("active".to_owned(), "rootfs.1".to_owned())];
+        assert_eq!(slots.marks, started, "nothing is committed before it has proved itself");
         let [(source, args)] = &slots.installs[..] else { panic!("{:?}", slots.installs) };
         let told = system.appliance.channel.told();
         let path =
@@ -205,7 +27,7 @@ async fn a_new_system_is_streamed_by_its_manifests_hash_started_tried_and_then_c
     assert!(system.appliance.agent.serving().activations.is_empty());
 
     assert_eq!(system.appliance.once().await, Some(0));
-    assert_eq!(system.slots().marks, [("good".to_owned(), "booted".to_owned())]);
+    assert_eq!(system.slots().marks[1..], [("good".to_owned(), "booted".to_owned())]);
     assert_eq!(system.appliance.agent.serving().activations, ["north-2"]);
     system.appliance.channel.action("1", |action| {
         assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
@@ -341,8 +163,7 @@ async fn the_restart_waits_for_the_maintenance_window() {
     assert_eq!(system.slots().boots, 1);
 
     // With the window open the same action goes on.
-    let path = system.appliance.directory.path().display().to_string();
-    system.appliance.configure(&format!("[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\n"));
+    system.configure("");
     assert_eq!(system.appliance.once().await, Some(0));
     assert_eq!(system.slots().boots, 2);
     assert_eq!(system.slots().installs.len(), 1, "it was written once");
@@ -399,14 +220,100 @@ async fn a_new_system_that_is_healthy_stays_on_trial_while_the_region_cannot_be_
         system.appliance.channel.told().is_away = !expired;
         assert_eq!(system.appliance.once().await, Some(75));
         assert_eq!(system.slots().booted, 1, "it is not given up");
-        assert!(system.slots().marks.is_empty(), "nor committed");
+        assert!(!system.slots().has_marked("good", "booted"), "nor committed");
         assert_eq!(system.appliance.agent.serving().trials, 0);
 
         "2050-01-01T00:00:00Z".clone_into(&mut system.appliance.region.expires);
         system.appliance.publish();
         system.appliance.channel.told().is_away = false;
         assert_eq!(system.appliance.once().await, Some(0));
-        assert_eq!(system.slots().marks, [("good".to_owned(), "booted".to_owned())]);
+        assert_eq!(system.slots().marks[1..], [("good".to_owned(), "booted".to_owned())]);
         assert_eq!(system.appliance.agent.serving().activations, ["north-2"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_is_served_at_another_length_than_was_signed_is_not_streamed() {
+    for longer in [true, false] {
+        let mut system = System::new("").await;
+        let descriptor = system.state();
+        for (path, bytes) in &mut system.appliance.channel.told().files {
+            if path.starts_with("targets/os") {
+                if longer { bytes.push(0) } else { bytes.truncate(bytes.len() - 1) }
+            }
+        }
+        system.appliance.channel.deploy("1", &descriptor);
+        assert_eq!(system.appliance.once().await, Some(1));
+        system.appliance.channel.action("1", |action| {
+            assert!(action.last_words().contains("os-length-differs"), "{}", action.last_words());
+        });
+        assert!(system.slots().installs.is_empty());
+        assert_eq!(system.slots().boots, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_of_an_action_that_is_gone_is_not_started() {
+    let mut system = System::new("").await;
+    system.appliance.agent.serving().running = 1;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    let updater = Running(system.appliance.run());
+    until("it is written", || system.appliance.record().action.is_some_and(|a| a.step.name() == "rebooting")).await;
+    drop(updater);
+    system.appliance.channel.action("1", |action| action.is_open = false);
+    system.appliance.agent.serving().running = 0;
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.appliance.record().action, None);
+    let slots = system.slots();
+    assert_eq!((slots.boots, slots.active), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_or_replaces_an_action_while_rauc_writes_waits_until_it_is_done() {
+    for replaces in [false, true] {
+        let mut system = System::new("").await;
+        // Also where RAUC starts what it has written by itself.
+        (system.slots().activates, system.slots().writes_for) = (true, Duration::from_secs(4));
+        let descriptor = system.state();
+        let newer = system.appliance.state("north-3", b"model three", json!({}));
+        system.appliance.channel.deploy("1", &descriptor);
+        let _updater = Running(system.appliance.run());
+        until("RAUC writes", || !system.slots().installs.is_empty()).await;
+        if replaces {
+            system.appliance.channel.deploy("2", &newer);
+            until("it serves", || system.appliance.channel.action("2", |action| !action.is_open)).await;
+        } else {
+            system.appliance.channel.action("1", |action| action.is_canceling = true);
+            until("it is stopped", || system.appliance.channel.action("1", |action| !action.is_open)).await;
+        }
+        let slots = system.slots();
+        assert!(!slots.marked_too_early, "RAUC would have undone it");
+        assert_eq!((slots.boots, slots.active, slots.versions[1].as_str()), (1, 0, "2.0"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_nobody_here_has_started_is_looked_at_before_it_is_called_good() {
+    let mut system = System::new("").await;
+    let descriptor = system.appliance.state("north-1", b"model", json!({}));
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(0));
+    // Somebody has installed another one by hand; its agent does not answer.
+    system.slots().active = 1;
+    system.cut_power();
+    assert_eq!(system.slots().runs(), "0.9");
+    let text = std::fs::read_to_string(system.appliance.configuration()).expect("updater.toml");
+    let without = text.replace("agent.sock", "nobody.sock");
+    std::fs::write(system.appliance.configuration(), without).expect("updater.toml");
+    assert_eq!(system.appliance.once().await, Some(1));
+    assert!(!system.slots().has_marked("good", "booted"));
+    let trouble = system.appliance.channel.told().attributes.get("os.trouble").cloned();
+    assert!(trouble.as_ref().is_some_and(|why| why.contains("runs 0.9 where 1.0 was found good")), "{trouble:?}");
+
+    std::fs::write(system.appliance.configuration(), text).expect("updater.toml");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(system.slots().has_marked("good", "booted"));
+    assert_eq!(system.appliance.record().system.expect("it was looked at").version, "0.9");
+    assert!(!system.appliance.channel.told().attributes.contains_key("os.trouble"));
 }

@@ -66,7 +66,7 @@ pub(super) async fn once(config: Config) -> Exit {
         match machine.cycle().await {
             Ok(Next::Again) => {}
             Ok(Next::Wait(None)) => return Exit::Done,
-            Ok(Next::Wait(Some(fault))) if machine.record().action.is_some() || fault.code == "channel-away" => {
+            Ok(Next::Wait(Some(fault))) if waits(&machine, &fault) => {
                 eprintln!("{fault}");
                 return Exit::Later;
             }
@@ -74,6 +74,11 @@ pub(super) async fn once(config: Config) -> Exit {
         }
     }
     Exit::Later
+}
+
+/// Whether there is more to do later.
+fn waits(machine: &Machine, fault: &Fault) -> bool {
+    machine.record().action.is_some() || ["channel-away", "os-leaves"].contains(&fault.code.as_ref())
 }
 
 pub(super) fn failed(fault: &Fault) -> Exit {

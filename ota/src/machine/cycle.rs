@@ -35,6 +35,7 @@ impl Machine {
         let polled = self.poll().await;
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
         let Look { trusted, heeded } = self.look().await;
+        let met = self.meet_system().await;
         let left = match Box::pin(self.leave_withdrawn(&trusted)).await {
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),
             // What is not left now is left at the next poll.
@@ -44,8 +45,17 @@ impl Machine {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
         }
         self.stays_since = left.is_err().then(Instant::now);
+        let system = match Box::pin(self.leave_system(&trusted)).await {
+            Err(Halt::Rebooting) => return Ok(Next::Wait(None)),
+            Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => met.and(Err(fault)),
+            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn) => met,
+        };
+        self.os_trouble = system.err();
         let next = match polled {
-            Ok(polled) => Box::pin(self.heed(&polled, heeded.and(left))).await,
+            Ok(polled) => {
+                let troubles = heeded.and(left).and(self.os_trouble.clone().map_or(Ok(()), Err));
+                Box::pin(self.heed(&polled, troubles)).await
+            }
             // It needs nobody's word to come to its end; how it ended is told once the server is back.
             Err(_) if self.is_underway() => Box::pin(self.work()).await,
             Err(error) => return Ok(Next::Wait(Some(error.into()))),
@@ -77,7 +87,7 @@ impl Machine {
                 Step::Ended { .. } => self.put_away().map_err(DdiError::Fault)?,
                 _ if is_offered => {}
                 // What has changed the box is brought to its end, also where nobody asks for it any more.
-                ref step if action.os.is_some() || step.rank() >= ACTIVE => return self.work().await,
+                _ if self.is_underway() => return self.work().await,
                 _ => self.drop_action("the channel no longer has it").await?,
             }
         }
@@ -270,15 +280,10 @@ impl Machine {
         self.keep(record).map_err(DdiError::Fault)
     }
 
-    /// An operating system that waits in the other slot is not started.
-    async fn unwrite_os(&self) -> Result<(), Fault> {
-        let is_waiting = self.record.action.as_ref().is_some_and(|action| action.os.is_some());
-        if is_waiting { crate::rauc::keep_running_slot().await } else { Ok(()) }
-    }
-
     async fn idle(&mut self, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
-        self.pace.say("idle");
+        self.pace.say(&self.os_trouble.as_ref().map_or_else(|| "idle".to_owned(), Fault::to_string));
         match self.leave_unproven().await {
+            Ok(()) if self.wait_to_leave_system().await => Ok(Next::Again),
             Ok(()) => Ok(Next::Wait(heeded.err())),
             Err(Halt::Superseded | Halt::Withdrawn) => Ok(Next::Again),
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Ok(Next::Wait(Some(fault))),

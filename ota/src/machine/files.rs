@@ -1,7 +1,6 @@
 //! The payloads on this box: `store/<sha256>` with an ending that says what it is. A file is believed after it was hashed in this very
 //! process, never because it lies there.
-use super::Halt;
-use super::record::Record;
+use super::record::{Record, state_name};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::limits::transfer::DISK_RESERVE;
@@ -79,22 +78,35 @@ pub async fn before(store: &Path, pin: &Pin, ending: &str) -> Result<Held, Fault
 }
 
 /// Whether all that is missing fits beside what is there: before the first byte of it.
-pub fn check_space(store: &Path, missing: u64) -> Result<(), Halt> {
-    let stat = rustix::fs::statvfs(store).map_err(|error| {
-        Halt::Refused(Fault::new("disk-failed", Blame::Box, format!("{}: {error}", store.display())))
-    })?;
+pub fn check_space(store: &Path, missing: u64) -> Result<(), Fault> {
+    let stat = rustix::fs::statvfs(store)
+        .map_err(|error| Fault::new("disk-failed", Blame::Box, format!("{}: {error}", store.display())))?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if missing.saturating_add(DISK_RESERVE) <= free {
+    if fits(missing, free) {
         return Ok(());
     }
     let reason = format!(
         "{missing} bytes are to come, {free} are free at {} and {DISK_RESERVE} stay free: make room, or send less",
         store.display()
     );
-    Err(Halt::Refused(Fault::new("disk-full", Blame::Box, reason)))
+    Err(Fault::new("disk-full", Blame::Box, reason))
 }
 
-/// Removes what no state that held, none that serves and none in hand needs.
+/// What is all there needs no room: a disk that ran full ends no trial and no watch.
+fn fits(missing: u64, free: u64) -> bool {
+    missing == 0 || missing.checked_add(DISK_RESERVE).is_some_and(|needed| needed <= free)
+}
+
+/// Whether the files of what the agent serves are known here. Where the record was begun anew they are not, and the agent has them all
+/// the same.
+pub fn knows(record: &Record, serves: Option<&str>) -> bool {
+    let named = |descriptor: &Descriptor| Some(state_name(descriptor)) == serves;
+    let in_hand = record.action.iter().filter(|action| !action.files.is_empty());
+    let in_hand = in_hand.filter_map(|action| action.descriptor.as_ref());
+    serves.is_none() || in_hand.chain(record.good.iter().map(|good| &good.descriptor)).any(named)
+}
+
+/// Removes what no state that held, none that serves and none in hand needs. Only where the agent serves nothing else: see [`knows`].
 pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState) {
     let mut needed: BTreeSet<&str> = payloads(in_hand).map(|(pin, _)| pin.sha256.as_str()).collect();
     needed.extend(record.action.iter().filter_map(|action| Some(action.descriptor.as_ref()?.sha256.as_str())));
@@ -107,5 +119,16 @@ pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState) {
             // One that can't be removed is in nobody's way but the disk's, and that is checked next.
             let _ = std::fs::remove_file(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_ran_full_refuses_nothing_that_is_there_already() {
+        assert!(fits(0, 0) && fits(1, DISK_RESERVE + 1));
+        assert!(!fits(1, DISK_RESERVE) && !fits(u64::MAX, u64::MAX));
     }
 }

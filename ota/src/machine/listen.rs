@@ -77,7 +77,9 @@ impl Pace {
         self.with(|state| {
             let backoff = FIRST_RETRY.saturating_mul(1 << state.misses.min(16)).min(most);
             state.misses = state.misses.saturating_add(1);
-            state.next = Instant::now() + asked.unwrap_or_else(|| jittered(backoff));
+            // Never before the time that the server asks for, and not all boxes at that time.
+            let wait = asked.map_or_else(|| jittered(backoff), |asked| asked.mul_f64(jitter(1.0, 1.2)));
+            state.next = Instant::now() + wait;
         });
     }
 }
@@ -112,6 +114,22 @@ impl Machine {
         tokio::select! {
             done = work => Ok(done),
             halt = self.listen(false) => Err(halt),
+        }
+    }
+
+    /// Work that nothing can interrupt: the channel is polled meanwhile, so that the box is not taken for silent, and the region's switches
+    /// are heeded. What else it wants waits.
+    pub(super) async fn while_polling<T>(&self, work: impl Future<Output = T>) -> T {
+        let polls = Box::pin(async {
+            loop {
+                tokio::time::sleep_until(self.pace.next()).await;
+                let _ = self.poll().await;
+                self.look().await;
+            }
+        });
+        tokio::select! {
+            done = work => done,
+            never = polls => never,
         }
     }
 
@@ -215,8 +233,84 @@ pub(super) fn later(fault: impl Into<Fault>) -> Halt {
 
 /// Between 90 and 110 percent: boxes that were switched on together don't poll together.
 fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(jitter(0.9, 1.1))
+}
+
+/// A random number between two.
+fn jitter(least: f64, most: f64) -> f64 {
     let mut random = [0; 2];
     // Without randomness the polls are regular, which does no harm.
     let _ = aws_lc_rs::rand::fill(&mut random);
-    interval.mul_f64(0.9 + 0.2 * f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX))
+    least + (most - least) * f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOXES: usize = 1000;
+
+    /// When each of many boxes polls next, in seconds from now, sorted.
+    fn polls(bounds: (u64, u64), happens: impl Fn(&Pace)) -> Vec<f64> {
+        let (least, most) = bounds;
+        let mut waits: Vec<f64> = (0..BOXES)
+            .map(|_| {
+                let pace = Pace::new((Duration::from_secs(least), Duration::from_secs(most)));
+                let now = Instant::now();
+                happens(&pace);
+                (pace.next() - now).as_secs_f64()
+            })
+            .collect();
+        waits.sort_by(f64::total_cmp);
+        waits
+    }
+
+    fn answered(pace: &Pace, seconds: u64) {
+        pace.answered(&Polled { sleep: Some(Duration::from_secs(seconds)), ..Polled::default() });
+    }
+
+    /// No tenth of the span has more than its share of the polls by half.
+    fn assert_spread(waits: &[f64], least: f64, most: f64) {
+        assert!(waits[0] >= least && waits[BOXES - 1] <= most + 0.1, "{} to {}", waits[0], waits[BOXES - 1]);
+        for tenth in 0..10 {
+            let from = least + (most - least) / 10.0 * f64::from(tenth);
+            let polls = waits.iter().filter(|wait| **wait >= from && **wait < from + (most - least) / 10.0).count();
+            assert!((50..=150).contains(&polls), "{polls} of {BOXES} polls in the tenth after {from:.1} s");
+        }
+    }
+
+    #[test]
+    fn boxes_that_were_switched_on_together_do_not_poll_together() {
+        assert_spread(&polls((10, 3600), |pace| answered(pace, 300)), 270.0, 330.0);
+    }
+
+    #[test]
+    fn boxes_that_a_busy_server_sends_away_do_not_come_back_together_nor_too_early() {
+        let asked = Duration::from_mins(10);
+        assert_spread(&polls((10, 60), |pace| pace.missed(Some(asked))), 600.0, 720.0);
+    }
+
+    #[test]
+    fn the_servers_interval_counts_within_the_boxs_own_bounds() {
+        for (asked, least, most) in [(1, 54.0, 66.0), (120, 108.0, 132.0), (86_400, 540.0, 660.0)] {
+            let waits = polls((60, 600), |pace| answered(pace, asked));
+            assert!(waits[0] >= least && waits[BOXES - 1] <= most + 0.1, "{asked} s: {waits:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_asked_less_and_less_often_up_to_the_longest_interval() {
+        let mut before = 0.0;
+        for misses in 1..=6 {
+            let waits = polls((1, 40), |pace| (0..misses).for_each(|_| pace.missed(None)));
+            assert!(waits[0] > before && waits[BOXES - 1] <= 44.1, "{misses} misses: {} s", waits[0]);
+            before = waits[0].min(30.0);
+        }
+        let waits = polls((1, 40), |pace| {
+            (0..100).for_each(|_| pace.missed(None));
+            answered(pace, 10);
+            pace.missed(None);
+        });
+        assert!(waits[BOXES - 1] < 3.0, "an answer forgets the misses");
+    }
 }

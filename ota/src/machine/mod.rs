@@ -3,7 +3,9 @@
 //! Each step consumes the value of the one before, so that none can be left out. What was done is persisted at each transition; what
 //! was proven is not: after a restart the steps are walked again from the first, and each finds what is there already.
 pub mod cycle;
+mod expected;
 pub mod files;
+mod leave;
 mod listen;
 pub mod record;
 mod rollback;
@@ -20,8 +22,10 @@ use crate::config::Config;
 use crate::ddi::Finished;
 use crate::ddi::client::{ActionLink, Ddi};
 use crate::descriptor::Descriptor;
+use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
+use crate::identity;
 use crate::state::DesiredState;
 use crate::trust::{self, Image};
 use files::Held;
@@ -44,6 +48,10 @@ pub struct Machine {
     switches: Mutex<Switches>,
     /// When what serves was found to be withdrawn and could not be left.
     stays_since: Option<Instant>,
+    /// What is the matter with the operating system, where something is.
+    os_trouble: Option<Fault>,
+    /// The boot in which an unexpected system had its time to be healthy.
+    tried_boot: Option<String>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
     metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
@@ -102,18 +110,18 @@ struct Active {
 impl Machine {
     /// The machine of a directory, as it was left.
     pub fn load(config: Config) -> Result<Self, Fault> {
-        use std::os::unix::fs::DirBuilderExt;
         let disk = |error: std::io::Error| {
             Fault::new("disk-failed", Blame::Box, format!("{}: {error}", config.directory.display()))
         };
         for directory in [&config.directory, &config.store(), &config.tuf()] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(disk)?;
+            durable::directory(directory, 0o750)?;
         }
         let lock = std::fs::File::create(config.directory.join("lock")).map_err(disk)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             let reason = format!("another updater works in {}: stop it first", config.directory.display());
             Fault::new("already-running", Blame::Box, reason)
         })?;
+        identity::recover(&config)?;
         let record = Record::read(&config.record_file())?;
         let http = Http::new(&config)?;
         let ddi = Ddi::new(&config, http.clone())?;
@@ -130,6 +138,8 @@ impl Machine {
             when: When::default(),
             switches,
             stays_since: None,
+            os_trouble: None,
+            tried_boot: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
         })
@@ -144,7 +154,7 @@ impl Machine {
     async fn converge(&mut self) -> Result<Outcome, Halt> {
         let candidate = self.candidate()?;
         let verified = self.verify(candidate).await?;
-        let installed = self.install(verified).await?;
+        let installed = Box::pin(self.install(verified)).await?;
         let tested = self.test(installed).await?;
         let active = self.activate(tested).await?;
         self.watch(active).await

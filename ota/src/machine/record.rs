@@ -5,10 +5,9 @@ use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+pub use crate::durable::replace as persist;
 
 /// The file in bytes, against one that is something else.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -36,6 +35,12 @@ pub struct Record {
     pub switches: Switches,
     /// What the channel was last told that this box is.
     pub told: Option<String>,
+    /// The operating system that was found good on this box; absent: none was looked at yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<System>,
+    /// The operating system that goes with its withdrawn state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Back>,
 }
 
 /// How the region's switches stood when they were last learned, and what was done by them here.
@@ -74,10 +79,33 @@ pub struct Action {
     pub version: String,
     /// Hashes of its payloads, from the time that they are here.
     pub files: Vec<String>,
-    /// The operating system that came with it, from its installation on.
+    /// The operating system that came with it, from before its slot is written.
     pub os: Option<OsTrial>,
     /// How far it is.
     pub step: Step,
+}
+
+/// The operating system that was found good on this box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// Its version.
+    pub version: String,
+    /// The version before it, for as long as it lies whole in the other slot.
+    pub other: Option<String>,
+}
+
+/// An operating system that goes with its withdrawn state: to the one that the next state names, else to the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    /// The version that is left.
+    pub from: String,
+    /// The version that was written to the other slot for it.
+    pub written: Option<String>,
+    /// The boot in which the boot loader was told to start the other slot.
+    pub boot: Option<String>,
+    /// Why RAUC did not take what was to be written: it is not tried again and again.
+    #[serde(default)]
+    pub refused: Option<Fault>,
 }
 
 /// An operating system on trial.
@@ -87,12 +115,28 @@ pub struct OsTrial {
     pub version: String,
     /// The version that ran before it.
     pub before: String,
-    /// The boot in which it was installed.
+    /// The boot in which its slot was written or marked last.
     pub boot: String,
+    /// How far its slot is.
+    #[serde(default)]
+    pub slot: Slot,
     /// The class of engines that served before it.
     pub engine_class: String,
     /// Whether the boot loader was told to stay with it.
     pub committed: bool,
+}
+
+/// How far the other slot is, for a system that is to be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// RAUC was to write it, and may be half through.
+    Writing,
+    /// It is whole. The boot loader knows nothing of it.
+    Written,
+    /// The boot loader starts it next. What an older updater has written, RAUC had marked with the last block.
+    #[default]
+    Marked,
 }
 
 /// How far an action is: what was done, never what was proven. A proof is made again after each restart.
@@ -229,6 +273,8 @@ impl Default for Record {
             suspended: Vec::new(),
             switches: Switches::default(),
             told: None,
+            system: None,
+            back: None,
         }
     }
 }
@@ -260,26 +306,4 @@ impl Record {
             .map_err(|error| Fault::new("record-unwritable", Blame::Updater, error.to_string()))?;
         persist(path, &bytes, 0o640)
     }
-}
-
-/// Replaces a file whole: after a power cut there is the old one or the new one.
-pub fn persist(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let aside = aside(path);
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)?;
-        File::open(directory)?.sync_all()
-    };
-    write().map_err(|error| {
-        Fault::new("disk-failed", Blame::Box, format!("{} cannot be written: {error}", path.display()))
-    })
-}
-
-fn aside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    path.with_file_name(name)
 }

@@ -54,6 +54,8 @@ impl Machine {
         }
         let state = state_name(&newest.descriptor);
         tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
+        let kept = files::state_before(&self.config.store(), &newest.descriptor).ok();
+        self.note_system(kept.as_ref().map(crate::trust::Verified::get)).map_err(Halt::Later)?;
         let rest = self.record.good[1..].to_vec();
         let serves = self.agent_up().await?.state;
         // Without a state it was killed on the way back, or the agent lost it: the models of the box's own configuration are on.
@@ -161,9 +163,9 @@ impl Machine {
         };
         let running = rauc::running(&config).map_err(Halt::Later)?;
         if running.version != trial.version {
-            if running.boot == trial.boot {
-                rauc::keep_running_slot().await.map_err(Halt::Later)?;
-            }
+            // Also where the boot loader went back by itself: it does not try again.
+            self.unwrite_os().await.map_err(Halt::Later)?;
+            self.take_on(running.version.clone()).map_err(Halt::Later)?;
             return Ok(format!("runs {}", running.version));
         }
         match given_up {

@@ -1,11 +1,14 @@
 //! Verified → Installed: the operating system that the state names runs. Committed is it only after the trial of the models.
+//!
+//! That it is on trial is kept before its slot is touched, and the boot loader is told of it right before the restart alone: whenever
+//! the power fails, the box starts the system that it had, or one whose health is looked at.
 use super::{Halt, Installed, Machine, Verified};
 use crate::agent::AgentStatus;
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
-use crate::machine::record::{OsTrial, Step};
-use crate::rauc;
-use crate::trust::Image;
+use crate::machine::record::{OsTrial, Slot, Step, System};
+use crate::rauc::{self, Running};
+use crate::trust::{self, Image};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,113 +26,200 @@ impl Machine {
             return Err(self.refuse(Fault::new("os-not-managed", Blame::Configuration, reason)));
         };
         let running = rauc::running(&config).map_err(|fault| self.refuse(fault))?;
-        let trial = self.record.action.as_ref().and_then(|action| action.os.clone());
-        match trial {
-            None if running.version == os.version => {}
-            None => {
-                let image = image.map_err(Halt::Later)?;
-                let engine_class = self.agent_up().await?.engine_class;
-                self.write_slot(&config, image.get()).await?;
-                let (version, before, boot) = (os.version.clone(), running.version, running.boot);
-                let trial = OsTrial { version, before, boot, engine_class, committed: false };
-                self.change(|action| action.os = Some(trial))?;
-                self.advance(Step::Rebooting).await?;
-                return Err(self.restart(&config).await);
-            }
-            // Killed between the persisted step and the restart.
-            Some(trial) if trial.boot == running.boot => return Err(self.restart(&config).await),
-            Some(trial) if running.version == trial.version => self.check_health(&config, &trial).await?,
-            Some(_) => {
-                let reason = format!("the box was to start {} and runs {} again", os.version, running.version);
-                return Err(Halt::RollBack(Fault::new("os-fell-back", Blame::Box, reason)));
-            }
+        if let Some(trial) = self.os_trial().filter(|trial| trial.version == running.version).cloned() {
+            self.check_health(&config, &trial).await?;
+        } else if running.version != os.version {
+            self.bring(&config, image, &os.version, &running).await?;
         }
         self.advance(Step::Installed).await?;
         Ok(Installed(verified))
     }
 
-    async fn write_slot(&self, config: &OsConfig, image: &Image) -> Result<(), Halt> {
-        let written = self.guard(rauc::install(&self.config, image, config.install)).await;
-        match written {
-            Ok(written) => written.map_err(|fault| match fault.code.as_ref() {
-                "os-service-away" => Halt::Later(fault),
-                _ => Halt::Refused(fault),
-            }),
-            // RAUC goes on writing the other slot; nobody will start it.
-            Err(halt) => {
-                rauc::keep_running_slot().await.map_err(Halt::Later)?;
-                Err(halt)
+    /// Writes the system to the other slot and starts it, from wherever that was left.
+    async fn bring(
+        &mut self,
+        config: &OsConfig,
+        image: Result<trust::Verified<Image>, Fault>,
+        version: &str,
+        running: &Running,
+    ) -> Result<(), Halt> {
+        let slot = match self.os_trial() {
+            // The updater of that boot has told the boot loader to start it; a power cut before that leaves the slot written.
+            Some(trial) if trial.slot == Slot::Marked && trial.boot != running.boot => {
+                let reason = format!("the box was to start {version} and runs {} again", running.version);
+                return Err(Halt::RollBack(Fault::new("os-fell-back", Blame::Box, reason)));
             }
+            Some(trial) => trial.slot,
+            None => Slot::Writing,
+        };
+        if slot == Slot::Writing {
+            let image = image.map_err(Halt::Later)?;
+            self.write_slot(config, image.get(), version, running).await?;
+        }
+        Err(self.restart(config, running).await)
+    }
+
+    async fn write_slot(
+        &mut self,
+        config: &OsConfig,
+        image: &Image,
+        version: &str,
+        running: &Running,
+    ) -> Result<(), Halt> {
+        let served = self.guard(image.served(&self.http.transport(&self.config))).await?;
+        let served = served.map_err(|fault| self.judge(fault))?;
+        let engine_class = match self.os_trial() {
+            Some(trial) => trial.engine_class.clone(),
+            None => self.agent_up().await?.engine_class,
+        };
+        // Before RAUC touches the slot: from here on whatever starts from it is on trial.
+        let trial = OsTrial {
+            version: version.to_owned(),
+            before: running.version.clone(),
+            boot: running.boot.clone(),
+            slot: Slot::Writing,
+            engine_class,
+            committed: false,
+        };
+        let mut record = self.record.clone();
+        record.action.iter_mut().for_each(|action| action.os = Some(trial.clone()));
+        // What the slot held is gone, and so is the wish to go back to it.
+        record.system.iter_mut().for_each(|system| system.other = None);
+        record.back = None;
+        self.keep(record).map_err(Halt::Later)?;
+        match self.guard(rauc::install(&self.config, &served, config.install)).await? {
+            Ok(()) => {}
+            Err(fault) if fault.code == "os-service-away" => return Err(Halt::Later(fault)),
+            Err(fault) => {
+                self.unwrite_os().await.map_err(Halt::Later)?;
+                self.change(|action| action.os = None)?;
+                return Err(Halt::Refused(fault));
+            }
+        }
+        self.change(|action| action.os.iter_mut().for_each(|os| os.slot = Slot::Written))?;
+        self.advance(Step::Rebooting).await
+    }
+
+    /// Restarts the box into the other slot once its window is open and no study is worked on. A dead PACS is no reason to wait: queues
+    /// survive.
+    async fn restart(&mut self, config: &OsConfig, running: &Running) -> Halt {
+        match self.restart_when_ready(config, running).await {
+            Ok(()) => Halt::Rebooting,
+            Err(halt) => halt,
         }
     }
 
-    /// Restarts the box once its window is open and no study is worked on. A dead PACS is no reason to wait: queues survive.
-    async fn restart(&self, config: &OsConfig) -> Halt {
+    async fn restart_when_ready(&mut self, config: &OsConfig, running: &Running) -> Result<(), Halt> {
+        // It was marked, and the restart did not come: until it does, no power cut starts it outside its window.
+        if self.os_trial().is_some_and(|trial| trial.slot == Slot::Marked) {
+            self.mark(Slot::Written, running).await?;
+        }
         let ready = async {
-            loop {
-                let now = jiff::Timestamp::now();
-                let is_open = config.window.as_ref().is_none_or(|window| window.is_open(now)) && self.when.is_open(now);
-                // An agent that does not answer works on nothing.
-                let is_idle = self.agent.status().await.map_or(true, |status| status.running == 0);
-                self.pace.say(match (self.is_stopped(), is_open, is_idle) {
-                    (false, true, true) => return rauc::reboot().await,
-                    (true, ..) => "waits: the region has stopped all rollouts",
-                    (_, false, _) => "waits for its window",
-                    (_, _, false) => "waits for running studies",
-                });
+            while let Some(why) = self.restart_waits_for(config).await {
+                self.pace.say(why);
                 tokio::time::sleep(LOOK).await;
             }
         };
-        match self.guard(ready).await {
-            Ok(Ok(())) => Halt::Rebooting,
-            Ok(Err(fault)) => Halt::Later(fault),
-            Err(halt) => halt,
+        self.guard(ready).await?;
+        self.mark(Slot::Marked, running).await?;
+        rauc::reboot().await.map_err(Halt::Later)
+    }
+
+    async fn mark(&mut self, slot: Slot, running: &Running) -> Result<(), Halt> {
+        let marked =
+            if slot == Slot::Marked { rauc::start_other_slot().await } else { rauc::keep_running_slot().await };
+        marked.map_err(Halt::Later)?;
+        let kept = self.change(|action| {
+            action.os.iter_mut().for_each(|os| (os.slot, os.boot) = (slot, running.boot.clone()));
+        });
+        if kept.is_err() && slot == Slot::Marked {
+            // What can't be written down is not started.
+            rauc::keep_running_slot().await.map_err(Halt::Later)?;
         }
+        kept
+    }
+
+    async fn restart_waits_for(&self, config: &OsConfig) -> Option<&'static str> {
+        if self.is_stopped() {
+            return Some("waits: the region has stopped all rollouts");
+        }
+        if !self.when.is_open(jiff::Timestamp::now()) {
+            return Some("waits for its window");
+        }
+        self.box_waits_for(config).await
+    }
+
+    /// What the box itself has against a restart now.
+    pub(super) async fn box_waits_for(&self, config: &OsConfig) -> Option<&'static str> {
+        if config.window.as_ref().is_some_and(|window| !window.is_open(jiff::Timestamp::now())) {
+            return Some("waits for its window");
+        }
+        // An agent that does not answer works on nothing.
+        let is_busy = self.agent.status().await.is_ok_and(|status| status.running > 0);
+        is_busy.then_some("waits for running studies")
     }
 
     /// The new system is healthy: the agent answers, its node too, and no lesser engines than before.
     async fn check_health(&self, config: &OsConfig, trial: &OsTrial) -> Result<(), Halt> {
         let until = Instant::now() + config.health;
-        loop {
-            let missed = match self.agent.status().await {
-                Ok(status) => match unhealthy(&status, trial) {
-                    None => return Ok(()),
-                    Some(reason) => reason,
-                },
-                Err(error) => error.to_string(),
-            };
+        while let Some(missed) = self.unhealthy(&trial.engine_class).await {
             if Instant::now() >= until {
                 let reason = format!("{} is not healthy within {} s: {missed}", trial.version, config.health.as_secs());
                 return Err(Halt::RollBack(Fault::new("os-unhealthy", Blame::Region, reason)));
             }
             self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
         }
+        Ok(())
+    }
+
+    /// What the running system lacks, if anything.
+    pub(super) async fn unhealthy(&self, engine_class: &str) -> Option<String> {
+        match self.agent.status().await {
+            Ok(status) => lacks(&status, engine_class),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// The system of the action in hand, for as long as that is not over.
+    pub(super) fn os_trial(&self) -> Option<&OsTrial> {
+        let action = self.record.action.as_ref().filter(|action| !matches!(action.step, Step::Ended { .. }));
+        action.and_then(|action| action.os.as_ref())
     }
 
     /// Whether the system of the action in hand was started on trial.
     pub(super) fn is_os_started(&self) -> bool {
-        let trial = self.record.action.as_ref().and_then(|action| action.os.as_ref());
-        trial.zip(self.config.os.as_ref()).is_some_and(|(trial, config)| {
-            rauc::running(config).is_ok_and(|running| running.boot != trial.boot && running.version == trial.version)
-        })
+        self.os_trial()
+            .zip(self.config.os.as_ref())
+            .is_some_and(|(trial, config)| rauc::running(config).is_ok_and(|running| running.version == trial.version))
+    }
+
+    /// A system that was not started is not started any more. RAUC can't be stopped: it is waited for.
+    pub(super) async fn unwrite_os(&mut self) -> Result<(), Fault> {
+        let Some(config) = self.config.os.clone().filter(|_| self.os_trial().is_some()) else { return Ok(()) };
+        self.pace.say("waits until RAUC is done");
+        self.while_polling(rauc::idle(config.install)).await?;
+        rauc::keep_running_slot().await?;
+        let mut record = self.record.clone();
+        record.action.iter_mut().filter_map(|action| action.os.as_mut()).for_each(|os| os.slot = Slot::Writing);
+        self.keep(record)
     }
 
     /// Tells the boot loader to stay with the new system.
     pub(super) async fn commit(&mut self) -> Result<(), Halt> {
-        let is_open = self.record.action.as_ref().and_then(|action| action.os.as_ref()).is_some_and(|os| !os.committed);
-        if is_open {
-            rauc::mark_good().await.map_err(Halt::Later)?;
-            self.change(|action| action.os.iter_mut().for_each(|os| os.committed = true))?;
-        }
-        Ok(())
+        let Some(trial) = self.os_trial().filter(|trial| !trial.committed).cloned() else { return Ok(()) };
+        rauc::mark_good().await.map_err(Halt::Later)?;
+        let mut record = self.record.clone();
+        record.action.iter_mut().filter_map(|action| action.os.as_mut()).for_each(|os| os.committed = true);
+        record.system = Some(System { version: trial.version, other: Some(trial.before) });
+        self.keep(record).map_err(Halt::Later)
     }
 }
 
-fn unhealthy(status: &AgentStatus, trial: &OsTrial) -> Option<String> {
+fn lacks(status: &AgentStatus, engine_class: &str) -> Option<String> {
     if !status.node_answers {
         return Some("the DICOM node does not answer".to_owned());
     }
-    if trial.engine_class == "gpu" && status.engine_class != "gpu" {
+    if engine_class == "gpu" && status.engine_class != "gpu" {
         return Some(format!("models are served by `{}`, and by a GPU before", status.engine_class));
     }
     None

@@ -40,6 +40,9 @@ impl Machine {
         if let Some(Ok(running)) = self.config.os.as_ref().map(rauc::running) {
             data.insert("os".to_owned(), running.version);
         }
+        if let Some(trouble) = &self.os_trouble {
+            data.insert("os.trouble".to_owned(), trouble.to_string());
+        }
         if let Some(good) = self.record.good.first() {
             data.insert("good".to_owned(), state_name(&good.descriptor).to_owned());
             // The name by which some servers (gooseBit) look up what a box has.

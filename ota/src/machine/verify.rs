@@ -5,6 +5,7 @@ use super::{ACTIVE, Candidate, Halt, Machine, Verified};
 use crate::ddi::Progress;
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
+use crate::limits::transfer::MIRROR_PATIENCE;
 use crate::machine::record::Step;
 use crate::state::Pin;
 use crate::trust::{Source, Transport, Trusted};
@@ -12,15 +13,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What trust says where a target is not listed by its role, or not under that hash.
 const NOT_APPROVED: [&str; 2] = ["target-not-approved", "wrong-role"];
-/// What trust says where the line or the store is at fault, for now.
-const AWAY: [&str; 3] = ["store-unreachable", "store-failed", "slow-data"];
+/// What says nothing about the state that an action names: the line, the store, a mirror that is behind, the clock. It passes, or somebody
+/// sets it right, and the action goes on.
+const MOMENTARY: [&str; 12] = [
+    "store-unreachable",
+    "store-failed",
+    "store-incomplete",
+    "slow-data",
+    "clock-set-back",
+    "clock-before-build",
+    "root-rolled-back",
+    "timestamp-rolled-back",
+    "snapshot-rolled-back",
+    "targets-rolled-back",
+    "role-rolled-back",
+    "seen-damaged",
+];
 
 impl Machine {
     pub(super) async fn verify(&mut self, candidate: Candidate) -> Result<Verified, Halt> {
         match Box::pin(self.verify_now(&candidate)).await {
-            Err(Halt::Later(fault)) if self.is_underway() && is_unasked(&fault) => {
-                self.verified_before(&candidate, fault).await
-            }
+            Err(Halt::Later(fault)) if self.is_underway() => self.verified_before(&candidate, fault).await,
             verified => verified,
         }
     }
@@ -40,9 +53,14 @@ impl Machine {
         let image = image.map_err(|fault| self.judge(fault))?;
 
         let store = self.config.store();
-        files::clean(&store, &self.record, state.get());
+        // Nothing is removed that the agent may read: while it does not answer, nothing at all.
+        if let Ok(status) = self.agent.status().await
+            && files::knows(&self.record, status.state.as_deref())
+        {
+            files::clean(&store, &self.record, state.get());
+        }
         let missing = files::missing(&store, state.get());
-        files::check_space(&store, missing)?;
+        files::check_space(&store, missing).map_err(|fault| self.judge(fault))?;
         let mut held = Vec::new();
         arrived.store(0, Ordering::Relaxed);
         let (document, ending) = files::document(&candidate.descriptor);
@@ -121,17 +139,27 @@ impl Machine {
     }
 
     /// What a fault of verification means, by how far the action is.
-    fn judge(&self, fault: Fault) -> Halt {
-        // The line, not the repository: it goes on at the next poll, from where it stopped.
-        if AWAY.contains(&fault.code.as_ref()) {
+    pub(super) fn judge(&self, fault: Fault) -> Halt {
+        // Expiry stops updates for as long as it lasts, and never what runs.
+        if MOMENTARY.contains(&fault.code.as_ref()) || fault.updates_stopped_since.is_some() {
             return Halt::Later(fault);
         }
-        // Expiry stops updates, never what runs; a state that the region no longer lists is another matter.
-        let is_running = self.step().rank() >= ACTIVE || fault.updates_stopped_since.is_some() && self.is_os_started();
-        if is_running && !NOT_APPROVED.contains(&fault.code.as_ref()) {
+        if fault.code == "target-not-approved" && self.mirror_may_be_behind() {
+            return Halt::Later(fault);
+        }
+        // What serves, or is tried, is no worse for that; a state that the region no longer lists is another matter.
+        let goes_on = self.step().rank() >= ACTIVE || self.is_begun() && fault.blame == Blame::Box;
+        if goes_on && !NOT_APPROVED.contains(&fault.code.as_ref()) {
             return Halt::Later(fault);
         }
         self.refuse(fault)
+    }
+
+    /// Whether the repository lies elsewhere than the server that named the state, and may not have it yet.
+    fn mirror_may_be_behind(&self) -> bool {
+        let is_mirror = self.config.metadata.origin() != self.config.server.origin();
+        let since = self.record.action.as_ref().filter(|action| matches!(action.step, Step::Candidate));
+        is_mirror && since.is_some_and(|action| (0..MIRROR_PATIENCE).contains(&(super::now() - action.since)))
     }
 
     /// Whether the state is on trial already, or its system waits in the other slot.
@@ -143,9 +171,4 @@ impl Machine {
     pub(super) async fn withdrawal(&self, trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
         trusted.state(descriptor).await.err().filter(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
-}
-
-/// Whether the region could not be asked: the line, the store, or metadata that has expired.
-fn is_unasked(fault: &Fault) -> bool {
-    AWAY.contains(&fault.code.as_ref()) || fault.updates_stopped_since.is_some()
 }

@@ -2,22 +2,30 @@
 //!
 //! A bundle is streamed by RAUC from the repository. What authenticates it is the hash of its manifest, which the region signed:
 //! verity then checks each block as it is read.
+mod slots;
+
 use crate::config::{Config, Credentials, Os as OsConfig};
 use crate::fault::{Blame, Fault};
-use crate::trust::Image;
+use crate::trust::Served;
 use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
-use zbus::Variant;
+use zbus::{OwnedVariant, Variant};
 
+/// Time between two looks at a RAUC that works, beside its signals: one that ended says nothing more.
+const LOOK: Duration = Duration::from_secs(1);
 /// os-release and the boot id, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
+
+/// What RAUC says of a slot.
+type SlotStatus = HashMap<String, OwnedVariant>;
 
 #[zbus::proxy(interface = "de.pengutronix.rauc.Installer", default_service = "de.pengutronix.rauc", default_path = "/")]
 trait Installer {
     fn install_bundle(&self, source: &str, args: HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
     fn mark(&self, state: &str, slot_identifier: &str) -> zbus::Result<(String, String)>;
+    fn get_slot_status(&self) -> zbus::Result<Vec<(String, SlotStatus)>>;
     #[zbus(property(emits_changed_signal = "false"))]
     fn operation(&self) -> zbus::Result<String>;
     #[zbus(property(emits_changed_signal = "false"))]
@@ -64,23 +72,38 @@ pub fn running(config: &OsConfig) -> Result<Running, Fault> {
     Ok(Running { version, boot: read(&config.boot_id)?.trim().to_owned() })
 }
 
-/// Installs a bundle into the other slot, and waits until RAUC is done.
-pub async fn install(config: &Config, image: &Image, limit: Duration) -> Result<(), Fault> {
-    tokio::time::timeout(limit, install_unbounded(config, image)).await.map_err(|_| {
-        let reason = format!("RAUC is not done after {} s: see its journal", limit.as_secs());
-        Fault::new("os-install-slow", Blame::Box, reason)
-    })?
+/// Installs a bundle into the other slot, and waits until RAUC is done. The boot loader is told nothing of it (`activate-installed=false` in
+/// RAUC's system.conf): that is [`start_other_slot`].
+pub async fn install(config: &Config, image: &Served, limit: Duration) -> Result<(), Fault> {
+    tokio::time::timeout(limit, install_unbounded(config, image)).await.map_err(|_| slow(limit))?
 }
 
-async fn install_unbounded(config: &Config, image: &Image) -> Result<(), Fault> {
+/// Waits until RAUC writes nothing any more: what it is told of a slot before that, it may forget at its end.
+pub async fn idle(limit: Duration) -> Result<(), Fault> {
+    let idle = async {
+        let connection = bus().await?;
+        until_idle(&InstallerProxy::new(&connection).await.map_err(|error| away(&error))?).await
+    };
+    tokio::time::timeout(limit, idle).await.map_err(|_| slow(limit))?
+}
+
+async fn until_idle(installer: &InstallerProxy<'_>) -> Result<(), Fault> {
+    let mut completed = installer.receive_completed().await.map_err(|error| away(&error))?;
+    while installer.operation().await.map_err(|error| away(&error))? != "idle" {
+        // The signal comes a little before that; without one it is looked at again.
+        let _ = tokio::time::timeout(LOOK, completed.next()).await;
+    }
+    Ok(())
+}
+
+async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault> {
+    let image = image.get();
     let source = &image.url;
     let connection = bus().await?;
     let installer = InstallerProxy::new(&connection).await.map_err(|error| away(&error))?;
-    let mut completed = installer.receive_completed().await.map_err(|error| away(&error))?;
     // One that an earlier process of ours has begun: RAUC takes one at a time.
-    if installer.operation().await.map_err(|error| away(&error))? == "installing" {
-        completed.next().await;
-    }
+    until_idle(&installer).await?;
+    let mut completed = installer.receive_completed().await.map_err(|error| away(&error))?;
     let ca = config.ca.as_ref().map(|path| path.display().to_string());
     let mut args = HashMap::from([("require-manifest-hash", Variant::from(image.manifest_sha256.as_str()))]);
     if let Some(ca) = ca.as_deref().filter(|_| source.scheme() == "https") {
@@ -103,9 +126,16 @@ async fn install_unbounded(config: &Config, image: &Image) -> Result<(), Fault> 
     }
     args.extend(owned.iter().map(|(key, path)| (*key, Variant::from(path.as_str()))));
     installer.install_bundle(source.as_str(), args).await.map_err(|error| refused(&error.to_string()))?;
-    let signal = completed.next().await.ok_or_else(|| {
-        Fault::new("os-service-away", Blame::Box, "RAUC ended while it installed; it is asked again".to_owned())
-    })?;
+    let ended = || Fault::new("os-service-away", Blame::Box, "RAUC ended while it installed; it is asked again");
+    let mut looks_idle = false;
+    let signal = loop {
+        match tokio::time::timeout(LOOK, completed.next()).await {
+            Ok(signal) => break signal.ok_or_else(ended)?,
+            // One that was started anew knows nothing of it, and sends no signal.
+            Err(_) if looks_idle => return Err(ended()),
+            Err(_) => looks_idle = installer.operation().await.map_err(|error| away(&error))? == "idle",
+        }
+    };
     let result = signal.args().map_err(|error| away(&error))?.result;
     if result == 0 { Ok(()) } else { Err(refused(&installer.last_error().await.unwrap_or_default())) }
 }
@@ -115,14 +145,23 @@ pub async fn mark_good() -> Result<(), Fault> {
     mark("good", "booted").await
 }
 
-/// Leaves the other slot, which was just installed, alone: the next boot is into the running one.
+/// Leaves the other slot alone: the next boot is into the running one.
 pub async fn keep_running_slot() -> Result<(), Fault> {
     mark("active", "booted").await
 }
 
+/// Has the boot loader start the other slot next.
+pub async fn start_other_slot() -> Result<(), Fault> {
+    let connection = bus().await?;
+    let installer = InstallerProxy::new(&connection).await.map_err(|error| away(&error))?;
+    let slots = installer.get_slot_status().await.map_err(|error| away(&error))?;
+    let other = slots::other(&slots)?;
+    installer.mark("active", other).await.map(|_| ()).map_err(|error| away(&error))
+}
+
 /// Gives the running slot up: the next boot is into the other one.
 pub async fn give_up_running_slot() -> Result<(), Fault> {
-    mark("active", "other").await?;
+    start_other_slot().await?;
     mark("bad", "booted").await
 }
 
@@ -145,6 +184,11 @@ async fn bus() -> Result<zbus::Connection, Fault> {
 
 fn away(error: &zbus::Error) -> Fault {
     Fault::new("os-service-away", Blame::Box, format!("D-Bus: {error}; is rauc.service there?"))
+}
+
+fn slow(limit: Duration) -> Fault {
+    let reason = format!("RAUC is not done after {} s: see its journal", limit.as_secs());
+    Fault::new("os-install-slow", Blame::Box, reason)
 }
 
 fn refused(reason: &str) -> Fault {

@@ -2,6 +2,7 @@
 //! under its name only when all of it is durable and has the listed hash.
 use super::store::{self, Store};
 use super::transport::Trouble;
+use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::limits::transfer;
@@ -176,15 +177,11 @@ impl Part {
 
     /// Gives it its name: file first, name then, directory last.
     async fn keep(mut self, into: &Path) -> Result<(), Fault> {
-        self.sync().await?;
-        let kept = async {
-            tokio::fs::rename(&self.path, into).await?;
-            match into.parent() {
-                Some(directory) => File::open(directory).await?.sync_all().await,
-                None => Ok(()),
-            }
-        };
-        kept.await.map_err(|error| disk_failed(into, &error))
+        // What was written is with the system; its synchronization is part of what gives the name.
+        self.file.flush().await.map_err(|error| disk_failed(&self.path, &error))?;
+        let (part, name) = (self.path, into.to_owned());
+        let put = tokio::task::spawn_blocking(move || durable::put(&part, &name));
+        put.await.map_err(|error| disk_failed(into, &std::io::Error::other(error)))?
     }
 }
 

@@ -92,6 +92,34 @@ pub struct Image {
     pub manifest_sha256: String,
 }
 
+/// A proof: the store has an image at the length that the region signed.
+#[derive(Clone, Debug)]
+pub struct Served(Image);
+
+impl Served {
+    /// What is served.
+    pub fn get(&self) -> &Image {
+        &self.0
+    }
+}
+
+impl Image {
+    /// Asks the store for the bundle's length, before RAUC streams it. Its blocks are the manifest's business.
+    pub async fn served(&self, transport: &Transport) -> Result<Served, Fault> {
+        audited(self.url.path(), store::length(transport, &self.url).await.and_then(|length| self.of_length(length)))
+    }
+
+    fn of_length(&self, length: Option<u64>) -> Result<Served, Fault> {
+        if length == Some(self.length) {
+            return Ok(Served(self.clone()));
+        }
+        let found = length.map_or_else(|| "without a length".to_owned(), |length| format!("with {length} bytes"));
+        let reason =
+            format!("{} is served {found}, and {} bytes were signed: it is not streamed", self.url, self.length);
+        Err(Fault::new("os-length-differs", Blame::Channel, reason))
+    }
+}
+
 impl Trusted {
     /// Loads and verifies the metadata (TUF 5.1 to 5.6).
     ///

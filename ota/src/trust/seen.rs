@@ -1,10 +1,11 @@
 //! What this box has seen of the repository: the newest root, timestamp and snapshot that held, and the latest time at which
 //! they did. One file, replaced as a whole, so that a power cut leaves the old or the new one: rollback is refused over restarts.
+use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::limits::metadata;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 
 const FILE: &str = "seen.json";
@@ -47,19 +48,13 @@ impl Seen {
 
     /// Keeps it, durably.
     pub(super) fn keep(&self, directory: &Path) -> Result<(), Fault> {
-        let written = || -> std::io::Result<()> {
-            std::fs::create_dir_all(directory)?;
-            let next = directory.join("seen.json.next");
-            let mut file = std::fs::File::create(&next)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
-            file.sync_all()?;
-            std::fs::rename(&next, directory.join(FILE))?;
-            std::fs::File::open(directory)?.sync_all()
-        };
-        written().map_err(|error| {
+        let failed = |error: std::io::Error| {
             let reason = format!("{} cannot be written: {error}", directory.join(FILE).display());
             Fault::new("disk-failed", Blame::Box, reason)
-        })
+        };
+        durable::directory(directory, 0o750)?;
+        let bytes = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
+        durable::replace(&directory.join(FILE), &bytes, 0o640)
     }
 
     /// The time now, which no clock may have gone back behind.

@@ -15,6 +15,12 @@ pub(super) struct Store {
     pub(super) transport: Transport,
 }
 
+/// How long a file is by the word of its server: the answer to a range says it, whether ranges are known there or not.
+pub(super) async fn length(transport: &Transport, url: &Url) -> Result<Option<u64>, Fault> {
+    let body = transport.open(url, 1).await.map_err(|trouble| trouble.fault(url.path()))?;
+    Ok(body.announced().map(|rest| body.from().saturating_add(rest)))
+}
+
 impl Store {
     /// Metadata of which neither length nor hash is known.
     pub(super) async fn metadata(&self, file: &str, max: u64) -> Result<Vec<u8>, Fault> {

@@ -1,0 +1,61 @@
+//! The system that runs is the one that was found good here, or one on trial. Any other was started by somebody else: by hand, by the
+//! rescue, by a boot loader that could not start what it was told, or it is the one that the box went back to. It is on trial too. One
+//! that is healthy is taken on; one that is not is never called good, so that the boot loader gives it up, and the channel is told.
+use super::Machine;
+use super::record::{Record, System};
+use super::system::LOOK;
+use crate::config::Os as OsConfig;
+use crate::fault::{Blame, Fault};
+use crate::rauc::{self, Running};
+use tokio::time::Instant;
+
+impl Machine {
+    /// Looks at the system that runs, where nobody here has found it good.
+    pub(super) async fn meet_system(&mut self) -> Result<(), Fault> {
+        let Some(config) = self.config.os.clone() else { return Ok(()) };
+        let running = rauc::running(&config)?;
+        match &self.record.system {
+            _ if self.is_in_hand(&running) => Ok(()),
+            // The one that the box was provisioned with.
+            None => self.take_on(running.version),
+            Some(system) if system.version == running.version => Ok(()),
+            Some(system) => {
+                let before = system.version.clone();
+                self.try_system(&config, running, &before).await
+            }
+        }
+    }
+
+    async fn try_system(&mut self, config: &OsConfig, running: Running, before: &str) -> Result<(), Fault> {
+        tracing::warn!(target: "audit", version = running.version, before, "the box runs a system that was not found good on it");
+        // Once for each start it has its time; a later look waits for nothing.
+        let time =
+            if self.tried_boot.as_ref() == Some(&running.boot) { std::time::Duration::ZERO } else { config.health };
+        self.tried_boot = Some(running.boot);
+        let until = Instant::now() + time;
+        self.pace.say("looks at a system that was not found good on this box");
+        while let Some(missed) = self.unhealthy("").await {
+            if Instant::now() >= until {
+                let reason = format!(
+                    "the box runs {} where {before} was found good, and it is not healthy: {missed}; it is not called good",
+                    running.version
+                );
+                return Err(Fault::new("os-unexpected", Blame::Box, reason));
+            }
+            self.while_polling(tokio::time::sleep(LOOK)).await;
+        }
+        rauc::mark_good().await?;
+        tracing::warn!(target: "audit", version = running.version, before, "the system is healthy, and was taken on");
+        self.take_on(running.version)
+    }
+
+    /// Whether it is the system of the action in hand, or the one that is to come back after it: their step looks after them.
+    fn is_in_hand(&self, running: &Running) -> bool {
+        self.os_trial().is_some_and(|trial| [&trial.version, &trial.before].contains(&&running.version))
+    }
+
+    /// The running system is the one that counts. What the other slot holds is not known.
+    pub(super) fn take_on(&mut self, version: String) -> Result<(), Fault> {
+        self.keep(Record { system: Some(System { version, other: None }), ..self.record.clone() })
+    }
+}

@@ -1,0 +1,142 @@
+//! A state that was withdrawn takes its operating system with it: the box goes on to the one that the next state names, else to the one
+//! before, by the same rules as on its way here. What is started is looked at like any system that was not found good on this box.
+use super::record::{Back, Record};
+use super::system::LOOK;
+use super::{Halt, Machine, files};
+use crate::config::Os as OsConfig;
+use crate::fault::{Blame, Fault};
+use crate::rauc::{self, Running};
+use crate::state::{DesiredState, Os};
+use crate::trust::Trusted;
+
+/// The system of a withdrawn state is left once the box may restart.
+const LEAVES: &str = "os-leaves";
+
+/// Where the box goes.
+enum To {
+    /// It lies in the other slot.
+    Other,
+    /// It has to be written there.
+    Bundle(Os),
+    /// What runs is what the next state names.
+    Stay,
+}
+
+impl Machine {
+    /// Keeps, before a withdrawn state is left, that its system is to be left too.
+    pub(super) fn note_system(&mut self, withdrawn: Option<&DesiredState>) -> Result<(), Fault> {
+        let (Some(config), Some(os)) = (&self.config.os, withdrawn.and_then(|state| state.os.as_ref())) else {
+            return Ok(());
+        };
+        if rauc::running(config)?.version != os.version || self.record.back.is_some() {
+            return Ok(());
+        }
+        let back = Back { from: os.version.clone(), written: None, boot: None, refused: None };
+        self.keep(Record { back: Some(back), ..self.record.clone() })
+    }
+
+    /// Leaves the system of a withdrawn state, as far as that can be done now.
+    pub(super) async fn leave_system(&mut self, trusted: &Result<Trusted, Fault>) -> Result<(), Halt> {
+        let (Some(back), Some(config)) = (self.record.back.clone(), self.config.os.clone()) else { return Ok(()) };
+        // A system that comes with the action in hand takes its place.
+        if self.is_underway() || self.os_trial().is_some() {
+            return Ok(());
+        }
+        let running = rauc::running(&config).map_err(Halt::Later)?;
+        if running.version != back.from {
+            tracing::info!(target: "audit", left = back.from, runs = running.version, "the system of a withdrawn state was left");
+            return self.keep_back(None);
+        }
+        if back.boot.as_ref().is_some_and(|boot| *boot != running.boot) {
+            let reason =
+                format!("the box was to leave {} and runs it again; a state that names another one does", back.from);
+            return Err(Halt::Later(Fault::new("os-fell-back", Blame::Box, reason)));
+        }
+        match self.leads_to(&back) {
+            Ok(To::Stay) => return self.keep_back(None),
+            Ok(To::Other) => {}
+            Ok(To::Bundle(os)) => {
+                let trusted = trusted.as_ref().map_err(|fault| Halt::Later(fault.clone()))?;
+                self.write_next(&config, trusted, &os, &back).await?;
+            }
+            Err(fault) => return Err(Halt::Later(fault)),
+        }
+        self.restart_back(&config, &running).await
+    }
+
+    /// Looks until the next poll is due whether the restart that leaves a system can be now, and says so.
+    pub(super) async fn wait_to_leave_system(&self) -> bool {
+        let Some(config) =
+            self.config.os.clone().filter(|_| self.os_trouble.as_ref().is_some_and(|fault| fault.code == LEAVES))
+        else {
+            return false;
+        };
+        while tokio::time::Instant::now() < self.next_poll() {
+            if self.box_waits_for(&config).await.is_none() {
+                return true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        false
+    }
+
+    async fn write_next(&mut self, config: &OsConfig, trusted: &Trusted, os: &Os, back: &Back) -> Result<(), Halt> {
+        let image = trusted.image(os).map_err(Halt::Later)?;
+        let served = self.guard(image.get().served(&self.http.transport(&self.config))).await?.map_err(Halt::Later)?;
+        let mut record = self.record.clone();
+        record.system.iter_mut().for_each(|system| system.other = None);
+        self.keep(record).map_err(Halt::Later)?;
+        match self.guard(rauc::install(&self.config, &served, config.install)).await? {
+            Ok(()) => {}
+            Err(fault) if fault.code == "os-refused" => {
+                self.keep_back(Some(Back { refused: Some(fault.clone()), ..back.clone() }))?;
+                return Err(Halt::Later(fault));
+            }
+            Err(fault) => return Err(Halt::Later(fault)),
+        }
+        self.keep_back(Some(Back { written: Some(os.version.clone()), ..back.clone() }))
+    }
+
+    async fn restart_back(&mut self, config: &OsConfig, running: &Running) -> Result<(), Halt> {
+        if let Some(why) = self.box_waits_for(config).await {
+            self.pace.say(why);
+            let reason = format!("the system of a withdrawn state is left at a restart, which {why}");
+            return Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)));
+        }
+        self.while_polling(rauc::idle(config.install)).await.map_err(Halt::Later)?;
+        rauc::start_other_slot().await.map_err(Halt::Later)?;
+        let back = self.record.back.clone().map(|back| Back { boot: Some(running.boot.clone()), ..back });
+        if let Err(halt) = self.keep_back(back) {
+            rauc::keep_running_slot().await.map_err(Halt::Later)?;
+            return Err(halt);
+        }
+        tracing::warn!(target: "audit", leaves = running.version, "the box restarts to leave the system of a withdrawn state");
+        rauc::reboot().await.map_err(Halt::Later)?;
+        Err(Halt::Rebooting)
+    }
+
+    fn leads_to(&self, back: &Back) -> Result<To, Fault> {
+        let next = self.record.good.first().map(|good| &good.descriptor);
+        let next = next.and_then(|descriptor| files::state_before(&self.config.store(), descriptor).ok());
+        let other = self.record.system.as_ref().and_then(|system| system.other.as_ref());
+        match (next.and_then(|state| state.get().os.clone()), other) {
+            (Some(os), _) if os.version == back.from => Ok(To::Stay),
+            (Some(os), other) if back.written.as_ref() == Some(&os.version) || other == Some(&os.version) => {
+                Ok(To::Other)
+            }
+            (Some(os), _) => back.refused.clone().map_or(Ok(To::Bundle(os)), Err),
+            (None, Some(_)) => Ok(To::Other),
+            (None, None) => {
+                let reason = format!(
+                    "{} came with a state that was withdrawn, and no system before it is on this box: deploy a state that names one",
+                    back.from
+                );
+                Err(Fault::new("os-stays", Blame::Region, reason))
+            }
+        }
+    }
+
+    fn keep_back(&mut self, back: Option<Back>) -> Result<(), Halt> {
+        self.keep(Record { back, ..self.record.clone() }).map_err(Halt::Later)
+    }
+}

@@ -1,0 +1,133 @@
+//! A state that was withdrawn takes its operating system with it.
+use super::conversation::{Running, until};
+use super::rauc::System;
+use serde_json::json;
+
+/// Deploys a state and sees it through, with the restart that it may need.
+async fn deploy(system: &System, id: &str, descriptor: &sund_ota::descriptor::Descriptor) {
+    system.appliance.channel.deploy(id, descriptor);
+    for _ in 0..4 {
+        system.appliance.once().await;
+        if !system.appliance.channel.action(id, |action| action.is_open) {
+            return;
+        }
+    }
+    panic!("action {id} does not end");
+}
+
+fn withdraw(system: &mut System, name: &str) {
+    system.appliance.region.withdraw(&format!("state/{name}.json"));
+    system.appliance.publish();
+}
+
+fn serves(system: &System) -> Option<String> {
+    system.appliance.agent.serving().state.clone()
+}
+
+/// A box that runs 1.0 with `north-1`, and then 2.0, which came with `north-2`.
+async fn on_its_second_system() -> System {
+    let mut system = System::new("").await;
+    let first = system.appliance.state("north-1", b"model one", json!({}));
+    deploy(&system, "1", &first).await;
+    let second = system.state();
+    deploy(&system, "2", &second).await;
+    assert_eq!((system.slots().runs().as_str(), serves(&system).as_deref()), ("2.0", Some("north-2")));
+    system.slots().marks.clear();
+    system
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_before_is_started_again_and_looked_at() {
+    let mut system = on_its_second_system().await;
+    withdraw(&mut system, "north-2");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!((system.slots().runs().as_str(), serves(&system).as_deref()), ("1.0", Some("north-1")));
+    assert_eq!(system.slots().marks, [("active".to_owned(), "rootfs.0".to_owned())], "not called good yet");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(system.slots().has_marked("good", "booted"));
+    let record = system.appliance.record();
+    assert_eq!((record.back, record.system.map(|system| system.version)), (None, Some("1.0".to_owned())));
+    assert_eq!(system.slots().installs.len(), 1, "nothing was written for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_restart_waits_for_running_studies_and_the_models_do_not() {
+    let mut system = on_its_second_system().await;
+    system.appliance.agent.serving().running = 1;
+    withdraw(&mut system, "north-2");
+    assert_eq!(system.appliance.once().await, Some(75));
+    assert_eq!((system.slots().runs().as_str(), serves(&system).as_deref()), ("2.0", Some("north-1")));
+    let _updater = Running(system.appliance.run());
+    system.appliance.agent.serving().running = 0;
+    until("it restarts", || system.slots().runs() == "1.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_on_the_way_back_is_gone_on_from() {
+    let mut system = on_its_second_system().await;
+    system.appliance.agent.serving().running = 1;
+    withdraw(&mut system, "north-2");
+    assert_eq!(system.appliance.once().await, Some(75));
+    system.cut_power();
+    assert_eq!(system.slots().runs(), "2.0");
+    system.appliance.agent.serving().running = 0;
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().runs(), "1.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_that_the_next_state_names_is_installed_where_it_is_not_there_any_more() {
+    let mut system = System::new("").await;
+    for (id, name, version) in [("1", "north-1", "2.0"), ("2", "north-2", "3.0")] {
+        let descriptor = system.state_with(name, version);
+        deploy(&system, id, &descriptor).await;
+    }
+    // The other slot held 2.0; an update that failed has written over it.
+    "the disk is broken".clone_into(&mut system.slots().refusal);
+    let third = system.state_with("north-3", "4.0");
+    deploy(&system, "3", &third).await;
+    system.slots().refusal.clear();
+    "4.0".clone_into(&mut system.slots().versions[1]);
+    assert_eq!(system.slots().runs(), "3.0");
+
+    withdraw(&mut system, "north-2");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!((system.slots().runs().as_str(), serves(&system).as_deref()), ("2.0", Some("north-1")));
+    let source = system.slots().installs.last().expect("it was installed").0.clone();
+    assert!(source.ends_with("sund-2.0.raucb"), "{source}");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.appliance.record().system.map(|system| system.version).as_deref(), Some("2.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_nothing_to_go_back_to_it_is_told_and_a_new_state_ends_it() {
+    let mut system = System::new("").await;
+    // The box was provisioned with the system that the state names.
+    let descriptor = system.state_with("north-1", "1.0");
+    deploy(&system, "1", &descriptor).await;
+    withdraw(&mut system, "north-1");
+    assert_eq!(system.appliance.once().await, Some(1));
+    assert_eq!((system.slots().boots, serves(&system)), (1, None));
+    let trouble = system.appliance.channel.told().attributes.get("os.trouble").cloned();
+    assert!(trouble.as_ref().is_some_and(|why| why.contains("no system before it")), "{trouble:?}");
+
+    let descriptor = system.state();
+    deploy(&system, "2", &descriptor).await;
+    assert_eq!(system.slots().runs(), "2.0");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(!system.appliance.channel.told().attributes.contains_key("os.trouble"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_the_next_state_names_too_stays() {
+    let mut system = System::new("").await;
+    for (id, name) in [("1", "north-1"), ("2", "north-2")] {
+        let descriptor = system.state_with(name, "2.0");
+        deploy(&system, id, &descriptor).await;
+    }
+    let boots = system.slots().boots;
+    withdraw(&mut system, "north-2");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!((system.slots().boots, serves(&system).as_deref()), (boots, Some("north-1")));
+    assert_eq!(system.appliance.record().back, None);
+}
