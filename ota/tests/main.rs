@@ -22,5 +22,6 @@ mod status;
 mod switches;
 mod system;
 mod threats;
+mod watch;
 mod web;
 mod windows;
