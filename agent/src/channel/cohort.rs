@@ -109,12 +109,16 @@ fn agreements(
             if expected.is_empty() {
                 continue;
             }
+            let its_own = |fault: Fault| match fault.blame {
+                Blame::Peer | Blame::Study => unreadable(format!("`{}`: {}", study.folder, fault.reason)),
+                _ => fault,
+            };
             let found = find(&folder.join(&study.folder), &mut |_, _| {})
                 .map_err(|fault| unreadable(format!("`{}`: {}", study.folder, fault.reason)))?;
             let [uid] = found.studies()[..] else {
                 return Err(unreadable(format!("`{}` holds files of several studies", study.folder)));
             };
-            let answers = aside.ask(&found, uid).await?;
+            let answers = aside.ask(&found, uid).await.map_err(its_own)?;
             for expected in expected {
                 let agreement = agreements.entry(expected.model.clone()).or_default();
                 agreement.note(expected, &answers)?;

@@ -104,8 +104,9 @@ async fn a_measured_value_is_held_against_the_one_that_the_site_knows() {
     let hospital = Hospital::with(COHORT).await;
     let (folder, packed) = (hospital.site.folder("brain.folder"), hospital.package("brain"));
     copy_of(BRAIN, &folder);
-    let done = Command::new(env!("CARGO_BIN_EXE_sund")).args(["model", "pack"]).arg(&folder).arg("--to").arg(&packed);
-    assert!(tokio::task::block_in_place(|| done.output()).unwrap().status.success());
+    let mut pack = Command::new(env!("CARGO_BIN_EXE_sund"));
+    pack.args(["model", "pack"]).arg(&folder).arg("--to").arg(&packed);
+    assert!(tokio::task::block_in_place(|| pack.output()).unwrap().status.success());
     let copied = Command::new("cp").arg("-r").arg(folder.join("golden")).arg(hospital.site.folder("cohort/0001")).status();
     assert!(copied.unwrap().success());
     let _daemon = hospital.serve().await;

@@ -1,5 +1,5 @@
 //! A state takes the place of another as a whole, and studies go on.
-use super::fixture::{Hospital, id, one_worker, rest, signals};
+use super::fixture::{Hospital, MODEL, id, one_worker, rest, signals};
 use crate::hospital::{Archive, frame, new_uid, signed, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
