@@ -131,7 +131,9 @@ impl Desk {
 
     fn checked(&self) -> Result<Trial, Fault> {
         let told = self.pipeline.checked_again().map(standing::check);
-        told.ok_or_else(|| Fault::new("state-not-checked", Blame::Peer, "no check was asked for since the agent started"))
+        told.ok_or_else(|| {
+            Fault::new("state-not-checked", Blame::Peer, "no check was asked for since the agent started")
+        })
     }
 
     /// Begins a trial; the one that runs, where it is of the same offer.

@@ -58,7 +58,8 @@ pub(super) struct ExpectedValue {
 
 /// Why a cohort cannot be run: nothing is learned about the state, so that it does not serve.
 pub(super) fn unreadable(why: impl std::fmt::Display) -> Fault {
-    let reason = format!("the site's acceptance cohort cannot be run: {why}. Mend it, or take `[channel] acceptance` away");
+    let reason =
+        format!("the site's acceptance cohort cannot be run: {why}. Mend it, or take `[channel] acceptance` away");
     Fault::new("cohort-unreadable", Blame::Configuration, reason)
 }
 
@@ -136,7 +137,10 @@ mod tests {
     #[test]
     fn what_is_expected_is_read_and_what_makes_no_sense_is_refused_with_its_place() {
         let cohort = Cohort::parse(HOLDS).unwrap();
-        assert_eq!((cohort.studies[0].folder.as_str(), cohort.studies[0].expected[0].outcome), ("a/1", Outcome::NoFinding));
+        assert_eq!(
+            (cohort.studies[0].folder.as_str(), cohort.studies[0].expected[0].outcome),
+            ("a/1", Outcome::NoFinding)
+        );
         let wrong = [
             ("format = 1", "format = 2", "format 2"),
             ("0.9", "1.1", "from 0 to 1"),

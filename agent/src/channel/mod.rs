@@ -12,8 +12,8 @@ mod socket;
 mod standing;
 mod trial;
 
+pub use crate::pipeline::StateId;
 pub use desk::{Desk, Trials};
 pub use kept::Served;
-pub use crate::pipeline::StateId;
 pub use protocol::{AgentStatus, Answer, Finding, ModelStatus, Offer, OfferedPackage, Request, Trial, TrialStanding};
 pub use socket::Channel;

@@ -45,8 +45,7 @@ mod tests {
 
     #[test]
     fn a_study_stays_with_the_set_that_it_began_with_for_as_long_as_that_is_kept() {
-        let sets: Vec<Arc<ServingSet>> =
-            (0..2).map(|_| Arc::new(ServingSet::own(Vec::new(), Vec::new()))).collect();
+        let sets: Vec<Arc<ServingSet>> = (0..2).map(|_| Arc::new(ServingSet::own(Vec::new(), Vec::new()))).collect();
         let begun = Begun::default();
         let is_on = |study: &str, n: usize| begun.set_of(study).is_some_and(|set| Arc::ptr_eq(&set, &sets[n]));
         begun.begin("a", &sets[0]);

@@ -62,7 +62,9 @@ impl Pipeline {
         for decision in plan(&set.routes, &candidates, &views).decisions {
             let series = series(decision.series);
             let model = decision.model.to_owned();
-            if decision.unfit.is_empty() || answers.iter().any(|answer| answer.series == series && answer.model == model) {
+            if decision.unfit.is_empty()
+                || answers.iter().any(|answer| answer.series == series && answer.model == model)
+            {
                 continue;
             }
             let reasons: Vec<String> = decision.unfit.iter().map(ToString::to_string).collect();

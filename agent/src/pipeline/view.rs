@@ -1,8 +1,8 @@
 //! The state of the pipeline for the console and for `sund status`.
 use super::Pipeline;
-use super::standing::Standing;
 use super::conclude::result_key;
 use super::serving::ServingSet;
+use super::standing::Standing;
 use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState, InRecall};

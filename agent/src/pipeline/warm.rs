@@ -75,12 +75,12 @@ impl Pipeline {
         let set = self.serving_set();
         if set.state.as_ref() != Some(state) {
             let serves = set.state.as_ref().map_or("the box's own configuration", |state| state.name.as_str());
-            let reason = format!("the state {state} does not serve, or was activated under another hash; {serves} does");
+            let reason =
+                format!("the state {state} does not serve, or was activated under another hash; {serves} does");
             return Err(Fault::new("state-not-serving", Blame::Peer, reason));
         }
         let mut check = self.checks.lock();
-        if let Some(running) =
-            check.as_ref().filter(|check| Arc::ptr_eq(&check.set, &set) && check.told.held.is_none())
+        if let Some(running) = check.as_ref().filter(|check| Arc::ptr_eq(&check.set, &set) && check.told.held.is_none())
         {
             return Ok(running.told.clone());
         }
@@ -110,7 +110,8 @@ impl Pipeline {
                 Some(_) => Ok("is suspended: its golden cases were not run again".to_owned()),
                 None => self.prove_again(package, seat),
             };
-            let (held, text) = found.as_ref().map_or_else(|fault| (false, fault.to_string()), |text| (true, text.clone()));
+            let (held, text) =
+                found.as_ref().map_or_else(|fault| (false, fault.to_string()), |text| (true, text.clone()));
             tracing::info!(model = name, held, "golden cases ran again: {text}");
             self.checks.tell(&set, |told| {
                 told.packages.push(RecheckedPackage { name, held, text, took: begun.elapsed() });

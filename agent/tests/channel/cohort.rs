@@ -78,7 +78,10 @@ async fn a_cohort_that_cannot_be_run_lets_no_state_serve() {
     hospital.has_study("0001", false);
     hospital.has_study("0002/a", false);
     hospital.has_study("0002/b", false);
+    // What a power cut has left of a run before.
+    fs::create_dir(hospital.site.folder("channel/acceptance")).unwrap();
     let _daemon = hospital.serve().await;
+    assert!(!hospital.site.folder("channel/acceptance").exists());
     let refused = async |told: &str| {
         let trial = hospital.tries(&hospital.offer("north-1", "5.0.0", "research")).await;
         let fault = &trial["standing"]["missed"];
@@ -107,7 +110,8 @@ async fn a_measured_value_is_held_against_the_one_that_the_site_knows() {
     let mut pack = Command::new(env!("CARGO_BIN_EXE_sund"));
     pack.args(["model", "pack"]).arg(&folder).arg("--to").arg(&packed);
     assert!(tokio::task::block_in_place(|| pack.output()).unwrap().status.success());
-    let copied = Command::new("cp").arg("-r").arg(folder.join("golden")).arg(hospital.site.folder("cohort/0001")).status();
+    let copied =
+        Command::new("cp").arg("-r").arg(folder.join("golden")).arg(hospital.site.folder("cohort/0001")).status();
     assert!(copied.unwrap().success());
     let _daemon = hospital.serve().await;
     let mut offer = hospital.offer("north-1", "brain", "research");
@@ -121,7 +125,10 @@ async fn a_measured_value_is_held_against_the_one_that_the_site_knows() {
     volume(1400.0);
     let trial = hospital.tries(&offer).await;
     assert_eq!(trial["standing"]["missed"]["code"], "acceptance-missed", "{trial}");
-    assert!(acceptance(&trial)["text"].as_str().unwrap().ends_with("0 with another outcome, 1 with another value"), "{trial}");
+    assert!(
+        acceptance(&trial)["text"].as_str().unwrap().ends_with("0 with another outcome, 1 with another value"),
+        "{trial}"
+    );
     volume(1292.0);
     let trial = hospital.tries(&offer).await;
     assert_eq!(trial["standing"], "held", "{trial}");

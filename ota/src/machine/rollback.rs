@@ -7,8 +7,8 @@
 use super::listen::later;
 use super::trial::OWN_SUSPENSION;
 use super::{ACTIVE, Halt, Machine, files};
-use crate::agent::{ModelStatus, StateId};
 use crate::agent::client::AgentError;
+use crate::agent::{ModelStatus, StateId};
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{End, Good, OsTrial, Outcome, Record, Step, state_name};
 use crate::rauc;

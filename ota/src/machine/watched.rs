@@ -30,7 +30,8 @@ pub(super) fn miss(
 ) -> Option<String> {
     if status.state.as_ref() != Some(id) {
         let serves = named(status.state.as_ref());
-        let hash = if status.state.as_ref().is_some_and(|serves| serves.name == id.name) { " of other bytes" } else { "" };
+        let hash =
+            if status.state.as_ref().is_some_and(|serves| serves.name == id.name) { " of other bytes" } else { "" };
         return Some(format!("the agent serves {serves}{hash} and not `{}`", id.name));
     }
     if !status.node_answers {
@@ -79,9 +80,7 @@ pub(super) fn figures(model: &ModelStatus, before: Option<&Before>) -> String {
     let now = told(model.answered, model.failed, model.median_ms.map(|ms| ms.round() as u64));
     let before = before.map_or_else(
         || "no such model before".to_owned(),
-        |before| {
-            format!("before it {}: {}", before.version, told(before.answered, before.failed, before.median_ms))
-        },
+        |before| format!("before it {}: {}", before.version, told(before.answered, before.failed, before.median_ms)),
     );
     format!("{} {}: {} on {engine}, {now}; {before}", model.name, model.version, model.standing)
 }
