@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// The cohort's spool, in the channel's directory: the state's own disk, which the agent's user alone reads.
 const SCRATCH: &str = "acceptance";
+/// What is measured here is nothing of the ward: no thread of it counts.
+static NOBODY: NoopRecorder = NoopRecorder;
 /// For what is still under way when the time is over.
 const LET_DOWN: Duration = Duration::from_secs(5);
 
@@ -133,8 +135,6 @@ fn agreements(
         };
         tokio::time::timeout(MAX_TIME, run).await.unwrap_or_else(|_| Err(late()))
     };
-    // What is measured here is nothing of the ward: no thread of it counts.
-    static NOBODY: NoopRecorder = NoopRecorder;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

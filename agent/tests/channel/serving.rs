@@ -153,7 +153,9 @@ async fn a_study_ends_on_the_version_that_it_began_with_also_the_jobs_of_it_that
     hospital.archive.holds(6).await;
     assert_eq!(hospital.versions(), ["4.0.0", "4.0.0", "5.0.0"]);
 
-    // What is taken back answers nothing more but what it is at.
+    // What is taken back answers nothing more but what it is at. A golden case that warms the worker comes before its jobs.
+    let log = || fs::read_to_string(hospital.site.folder("log")).unwrap();
+    until("the worker is warm", || log().contains("a worker is warm").then_some(())).await;
     let workers = one_worker(&daemon).await;
     signals(&workers, Signal::STOP);
     hospital.sends_series(2).await;
