@@ -306,6 +306,29 @@ pub mod channel {
     pub const MAX_RECORD: u64 = 2 * 1024 * 1024;
     /// For the node to answer its own echo.
     pub const ECHO: Duration = Duration::from_secs(5);
+    /// Golden cases of what serves that are asked for again give way to jobs for so long, and not for longer: a box that is never idle
+    /// is watched too.
+    pub const CHECK_PATIENCE: Duration = Duration::from_mins(1);
+    /// After a connection that could not be taken, at first; doubled each time. The system may be out of descriptors.
+    pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
+    /// The same, at most.
+    pub const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+}
+
+/// The site's acceptance cohort.
+pub mod cohort {
+    use std::time::Duration;
+
+    /// Longest file of expectations.
+    pub const MAX_EXPECTATIONS: u64 = 1024 * 1024;
+    /// Most studies: each is run by each model before a state may serve.
+    pub const MAX_STUDIES: usize = 1000;
+    /// Most expectations of one study, and measured values of one of those.
+    pub const MAX_OF_STUDY: usize = 64;
+    /// Longest name of a folder, a model, a measured value or a unit, in bytes.
+    pub const MAX_NAME: usize = 200;
+    /// For all studies: less than an updater waits for a trial, so that the reason is told.
+    pub const MAX_TIME: Duration = Duration::from_mins(100);
 }
 
 /// Models that are switched off by a person or by the region.

@@ -7,7 +7,10 @@
 //! Everything after the spool is a job there: whatever is interrupted is taken up again at the next start from what
 //! the spool holds. The bracket runs in a worker process.
 mod activate;
+mod answering;
+mod begun;
 mod breaker;
+mod cases;
 mod complete;
 mod conclude;
 mod correct;
@@ -26,9 +29,11 @@ mod requeue;
 mod retention;
 mod runner;
 mod serving;
+mod standing;
 mod suspended;
 mod tried;
 mod view;
+mod warm;
 mod whose;
 
 pub use activate::Activation;
@@ -39,8 +44,9 @@ pub use intake::{SpoolIntake, assemble};
 pub use recorder::Recorder;
 pub use retention::retain;
 pub use runner::run_jobs;
-pub use serving::ServingSet;
+pub use serving::{ServingSet, StateId};
 pub(crate) use tried::{Proven, Tried};
+pub(crate) use warm::Rechecked;
 
 use crate::deliver::queue::Delivery;
 use crate::fault::{Blame, Fault};
@@ -50,18 +56,20 @@ use crate::results::UidKey;
 use crate::spool::{Spool, SpoolError, Table};
 use crate::study::record::StudyRecord;
 use crate::worker::Bounds;
-use activate::Models;
+use begun::Begun;
 use breaker::Breakers;
 use decoded::Decoded;
 use desks::Desks;
 use engines::Compiling;
 use queue::JobQueue;
 use refused::Refused;
+use standing::Models;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 use suspended::Suspended;
 use tokio::sync::{Notify, watch};
+use warm::Checks;
 
 /// What the pipeline is told by the configuration, and what stays as it is while it runs.
 #[derive(Debug)]
@@ -89,6 +97,8 @@ pub struct Pipeline {
     /// The engines of this machine, once a worker has looked for a GPU.
     found: OnceLock<Engines>,
     models: Models,
+    begun: Begun,
+    checks: Checks,
     suspended: Suspended,
     breakers: Breakers,
     compiling: Compiling,
@@ -144,6 +154,8 @@ impl Pipeline {
             site,
             found: OnceLock::new(),
             models: Models::default(),
+            begun: Begun::default(),
+            checks: Checks::default(),
             breakers: Breakers::default(),
             compiling: Compiling::default(),
             serving_set: watch::channel(Arc::new(set)).0,
@@ -192,6 +204,11 @@ impl Pipeline {
         let study = study.map(|study| self.audit_study(study));
         self.recorder.audit(crate::audit::Event::OperationRefused { operation, study, fault: fault.clone() });
         fault
+    }
+
+    /// Bounds on one job.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.site.bounds
     }
 
     /// Writes down what is no stage's doing.

@@ -15,7 +15,7 @@ const AGENT: &str = env!("CARGO_MANIFEST_DIR");
 fn site() -> tempfile::TempDir {
     let site = tempfile::tempdir().unwrap();
     let at = |name: &str| site.path().join(name);
-    for folder in ["spool", "audit", "models", "keys", "tls", "channel"] {
+    for folder in ["spool", "audit", "models", "keys", "tls", "channel", "acceptance"] {
         fs::create_dir(at(folder)).unwrap();
     }
     let write = |name: &str, text: &str, mode: u32| {

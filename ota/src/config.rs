@@ -17,6 +17,10 @@ pub const TIME_ZONE: &str = "timezone";
 const MAX_ATTRIBUTES: usize = 20;
 /// A name or value of an attribute, in bytes; hawkBit refuses longer ones.
 const MAX_ATTRIBUTE: usize = 120;
+/// How long a watch waits for jobs without a word about it: a night.
+const DEFAULT_LONGEST_WATCH: u64 = 12 * 3600;
+/// The same, at most: a rollout waits for the box.
+const LONGEST_WATCH: u64 = 7 * 86_400;
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
@@ -110,6 +114,10 @@ pub struct Watch {
     pub min_jobs: u64,
     /// Longest median time of an answer, in milliseconds.
     pub max_median_ms: Option<f64>,
+    /// Jobs that the watch waits for, also where its time is over.
+    pub jobs: u64,
+    /// How long it waits for them at most, from its beginning.
+    pub longest: Duration,
 }
 
 #[derive(Deserialize)]
@@ -207,11 +215,14 @@ struct RawWatch {
     max_failed_share: f64,
     min_jobs: u64,
     max_median_ms: Option<f64>,
+    jobs: u64,
+    longest_seconds: u64,
 }
 
 impl Default for RawWatch {
     fn default() -> Self {
-        Self { every_seconds: 10, max_failed_share: 0.1, min_jobs: 5, max_median_ms: None }
+        let longest_seconds = DEFAULT_LONGEST_WATCH;
+        Self { every_seconds: 10, max_failed_share: 0.1, min_jobs: 5, max_median_ms: None, jobs: 0, longest_seconds }
     }
 }
 
@@ -293,6 +304,9 @@ fn check(raw: Raw) -> Result<Config, String> {
     if raw.poll.min_seconds == 0 || raw.poll.min_seconds > raw.poll.max_seconds || raw.poll.max_seconds > 86_400 {
         return Err("`poll`: 1 <= min_seconds <= max_seconds <= 86400".to_owned());
     }
+    if raw.watch.longest_seconds > LONGEST_WATCH {
+        return Err(format!("`watch`: longest_seconds is at most {LONGEST_WATCH}"));
+    }
     if !(0.0..=1.0).contains(&raw.watch.max_failed_share) || raw.watch.every_seconds == 0 {
         return Err("`watch`: max_failed_share is from 0 to 1, every_seconds at least 1".to_owned());
     }
@@ -337,6 +351,8 @@ fn check(raw: Raw) -> Result<Config, String> {
             max_failed_share: raw.watch.max_failed_share,
             min_jobs: raw.watch.min_jobs,
             max_median_ms: raw.watch.max_median_ms,
+            jobs: raw.watch.jobs,
+            longest: Duration::from_secs(raw.watch.longest_seconds),
         },
     })
 }

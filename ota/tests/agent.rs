@@ -2,7 +2,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
-use sund_ota::agent::{AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, Trial, TrialStanding};
+use sund_ota::agent::{
+    AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
@@ -12,6 +14,8 @@ use super::repository::sha256;
 #[derive(Default)]
 pub struct Serving {
     pub state: Option<String>,
+    /// Its hash; absent as an older agent has none.
+    pub sha256: Option<String>,
     /// Offers that were activated, the newest last.
     pub kept: Vec<Offer>,
     tried: Option<Offer>,
@@ -34,6 +38,11 @@ pub struct Serving {
     pub version: String,
     /// The next trials don't hold.
     pub misses: bool,
+    /// Golden cases that are run again where they serve: how often, and from which time on they miss.
+    pub checks: u32,
+    pub misses_check: Option<u32>,
+    /// How many jobs are answered with each look at the status.
+    pub jobs_come: u64,
     /// Jobs of every model, answered and failed.
     pub jobs: (u64, u64),
     pub running: u32,
@@ -84,7 +93,23 @@ impl Agent {
     fn answer(&self, request: Request) -> Answer {
         let mut serving = self.serving();
         match request {
-            Request::Status => Answer::Status(Box::new(serving.status())),
+            Request::Status => {
+                serving.jobs.0 += serving.jobs_come;
+                Answer::Status(Box::new(serving.status()))
+            }
+            Request::Check { state } => {
+                if serving.id() != Some(state) {
+                    return refused("state-not-serving", "another one does");
+                }
+                serving.checks += 1;
+                serving.check(TrialStanding::Running)
+            }
+            Request::Checked => match serving.misses_check {
+                Some(from) if serving.checks >= from => {
+                    serving.check(TrialStanding::Missed(fault("golden-case-missed", "the volume is off by 90 ml")))
+                }
+                _ => serving.check(TrialStanding::Held),
+            },
             Request::Try(offer) => {
                 for package in &offer.packages {
                     let bytes = std::fs::read(&package.file).expect("the updater offers what is there");
@@ -109,24 +134,25 @@ impl Agent {
                 Some(offer) if offer.state == state && serving.polls_left == 0 && !serving.misses => {
                     serving.kept.retain(|kept| kept.state != state);
                     serving.kept.push(offer);
-                    serving.state = Some(state.clone());
-                    serving.changes.push(format!("activate {state}"));
-                    serving.activations.push(state);
-                    Answer::Serves { state: serving.state.clone(), restarts: false }
+                    serving.changes.push(format!("activate {}", state.name));
+                    serving.activations.push(state.name.clone());
+                    serving.serve(Some(state));
+                    Answer::Serves { state: serving.id(), restarts: false }
                 }
                 _ => refused("not-tried", "no trial of it held"),
             },
             Request::Revert { .. } if serving.refuses_reverts => refused("spool-failed", "the disk is full"),
             Request::Revert { state } => {
-                if let Some(name) = &state
-                    && !serving.kept.iter().any(|kept| kept.state == *name)
+                if let Some(id) = &state
+                    && !serving.kept.iter().any(|kept| kept.state == *id)
                 {
                     return refused("state-unknown", "it is not kept");
                 }
-                serving.changes.push(format!("revert to {}", state.as_deref().unwrap_or("its own")));
-                serving.reverts.push(state.clone());
-                serving.state = state;
-                Answer::Serves { state: serving.state.clone(), restarts: false }
+                let name = state.as_ref().map(|state| state.name.clone());
+                serving.changes.push(format!("revert to {}", name.as_deref().unwrap_or("its own")));
+                serving.reverts.push(name);
+                serving.serve(state);
+                Answer::Serves { state: serving.id(), restarts: false }
             }
             Request::Suspend { .. } if serving.refuses_suspensions => refused("spool-failed", "the disk is full"),
             Request::Suspend { package, reason } => {
@@ -150,6 +176,27 @@ impl Serving {
         self.reasons.insert(package.to_owned(), reason.to_owned());
     }
 
+    fn serve(&mut self, state: Option<StateId>) {
+        (self.state, self.sha256) = state.map_or((None, None), |id| (Some(id.name), id.sha256));
+    }
+
+    fn id(&self) -> Option<StateId> {
+        self.state.clone().map(|name| StateId { name, sha256: self.sha256.clone() })
+    }
+
+    fn check(&self, standing: TrialStanding) -> Answer {
+        let Some(state) = self.id() else { return refused("state-not-checked", "nothing was checked") };
+        let finding = Finding {
+            package: Some("brain".to_owned()),
+            check: "golden-cases".to_owned(),
+            held: standing == TrialStanding::Held,
+            text: "volume of 1292 ml".to_owned(),
+            ms: 12.0,
+        };
+        let findings = if standing == TrialStanding::Running { Vec::new() } else { vec![finding] };
+        Answer::Check(Trial { state, standing, findings })
+    }
+
     fn trial(&self) -> Answer {
         let Some(offer) = &self.tried else { return refused("no-trial", "nothing was tried") };
         let standing = match (self.polls_left, self.misses) {
@@ -169,7 +216,7 @@ impl Serving {
     }
 
     fn status(&self) -> AgentStatus {
-        let kept = self.kept.iter().rev().find(|kept| Some(&kept.state) == self.state.as_ref());
+        let kept = self.kept.iter().rev().find(|kept| Some(&kept.state) == self.id().as_ref());
         let own = ["own-model".to_owned()];
         let names: Vec<String> =
             kept.map_or(own.to_vec(), |kept| kept.packages.iter().map(|p| p.name.clone()).collect());
@@ -191,7 +238,7 @@ impl Serving {
         };
         AgentStatus {
             version: "0.1.0".to_owned(),
-            state: self.state.clone(),
+            state: self.id(),
             engine_class: self.engine_class.clone(),
             running: self.running,
             node_answers: true,

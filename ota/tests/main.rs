@@ -27,5 +27,6 @@ mod switches;
 mod system;
 mod threats;
 mod torn;
+mod watch;
 mod web;
 mod windows;

@@ -1,14 +1,15 @@
 //! Answers the updater. What it decides is on stable storage before it is answered.
-use super::kept::Record;
+use super::cohort;
+use super::kept::{Kept, Record};
 use super::protocol::{Answer, Finding, Offer, Request, Trial, TrialStanding};
 use super::standing;
-use super::trial::{self, Held};
+use super::trial::{self, Beside, Held};
 use crate::association::Gate;
 use crate::audit::Event;
 use crate::config::{self, Channel, Config, WorkerSettings};
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::ECHO;
-use crate::pipeline::{Pipeline, Proven, ServingSet};
+use crate::pipeline::{Pipeline, Proven, ServingSet, StateId};
 use crate::worker::{Launcher, Seat};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -70,6 +71,7 @@ impl Desk {
         gate: Gate,
         node: SocketAddr,
     ) -> Arc<Self> {
+        cohort::sweep(&channel);
         Arc::new(Self {
             channel,
             pipeline,
@@ -104,6 +106,10 @@ impl Desk {
             Request::Status => return Answer::Status(Box::new(standing::status(&self.pipeline, node_answers))),
             Request::Trial => ("try", self.trial().map(Answer::Trial)),
             Request::Try(offer) => ("try", self.begin(*offer).map(Answer::Trial)),
+            Request::Check { state } => {
+                ("check", self.pipeline.check_again(&state).map(|told| Answer::Check(standing::check(told))))
+            }
+            Request::Checked => ("check", self.checked().map(Answer::Check)),
             Request::Activate { state } => ("activate", self.activate(&state)),
             Request::Revert { state } => ("revert", self.revert(state)),
             Request::Suspend { package, reason } => {
@@ -121,6 +127,13 @@ impl Desk {
     fn trial(&self) -> Result<Trial, Fault> {
         let told = self.state().trial.as_ref().map(|trying| trying.told.clone());
         told.ok_or_else(|| Fault::new("state-not-tried", Blame::Peer, "no state was tried since the agent started"))
+    }
+
+    fn checked(&self) -> Result<Trial, Fault> {
+        let told = self.pipeline.checked_again().map(standing::check);
+        told.ok_or_else(|| {
+            Fault::new("state-not-checked", Blame::Peer, "no check was asked for since the agent started")
+        })
     }
 
     /// Begins a trial; the one that runs, where it is of the same offer.
@@ -143,11 +156,12 @@ impl Desk {
     }
 
     fn run(&self, offer: &Offer) {
-        tracing::info!(state = offer.state, "a state is tried");
+        let state = offer.state.name.as_str();
+        tracing::info!(state, "a state is tried");
         let seat = Seat::new(self.trials.launcher.clone(), self.trials.device.clone());
         let mut tell = |finding: Finding| {
             tracing::info!(
-                state = offer.state,
+                state,
                 package = finding.package,
                 check = finding.check,
                 held = finding.held,
@@ -158,32 +172,33 @@ impl Desk {
                 trying.told.findings.push(finding);
             }
         };
-        let trial = AssertUnwindSafe(|| trial::run(offer, &self.channel, &self.pipeline, &seat, &mut tell));
+        let beside = Beside { channel: &self.channel, pipeline: &self.pipeline };
+        let trial = AssertUnwindSafe(|| trial::run(offer, &beside, seat, &mut tell));
         // A trial that never ends would stand in the way of every other.
         let tried = catch_unwind(trial).unwrap_or_else(|_| {
             Err(Fault::new("agent-broken", Blame::Sund, "the trial broke off by a defect; the log has it"))
         });
         let fault = tried.as_ref().err().cloned();
-        self.pipeline.say(Event::StateTried { state: offer.state.clone(), fault: fault.clone() });
+        self.pipeline.say(Event::StateTried { state: offer.state.name.clone(), fault: fault.clone() });
         if let Some(trying) = &mut self.state().trial {
             trying.told.standing = fault.map_or(TrialStanding::Held, TrialStanding::Missed);
             trying.held = tried.ok();
         }
     }
 
-    fn activate(&self, name: &str) -> Result<Answer, Fault> {
+    fn activate(&self, id: &StateId) -> Result<Answer, Fault> {
         let mut state = self.state();
-        let is_it = |trying: &&mut Trying| trying.told.state == name;
+        let is_it = |trying: &&mut Trying| trying.told.state == *id;
         let held = state.trial.as_mut().filter(is_it).and_then(|trying| trying.held.take());
         let Some(held) = held else {
             let restarts = *self.restart.borrow();
             // What is kept may not serve: the box's own configuration does where it could not be taken up.
-            let serves = restarts || self.pipeline.serving_set().state.as_deref() == Some(name);
-            if serves && state.record.serving.as_deref() == Some(name) {
+            let serves = restarts || self.pipeline.serving_set().state.as_ref() == Some(id);
+            if serves && state.record.serves().as_ref() == Some(id) {
                 // Asked again: the answer got lost.
-                return Ok(Answer::Serves { state: Some(name.to_owned()), restarts });
+                return Ok(Answer::Serves { state: Some(id.clone()), restarts });
             }
-            let reason = format!("the state {name} was not tried, or did not hold, since the agent started");
+            let reason = format!("the state {id} was not tried, or did not hold, since the agent started");
             return Err(Fault::new("state-not-tried", Blame::Peer, reason));
         };
         let record = state.record.activating(held.kept.clone());
@@ -197,41 +212,48 @@ impl Desk {
         Ok(self.serve(&mut state, record, held.config, held.proven, false))
     }
 
-    fn revert(&self, name: Option<String>) -> Result<Answer, Fault> {
+    fn revert(&self, asked: Option<StateId>) -> Result<Answer, Fault> {
         let mut state = self.state();
-        let is_serving = state.record.serving == name && self.pipeline.serving_set().state == name;
+        let kept = asked.map(|asked| state.record.state(&asked).cloned()).transpose()?;
+        let id = kept.as_ref().map(Kept::id);
+        let is_serving = state.record.serves() == id && self.pipeline.serving_set().state == id;
         if is_serving && !*self.restart.borrow() {
-            return Ok(Answer::Serves { state: name, restarts: false });
+            return Ok(Answer::Serves { state: id, restarts: false });
         }
-        let config = match &name {
-            Some(name) => state.record.state(name)?.compose(&self.channel)?,
+        let config = match &kept {
+            Some(kept) => kept.compose(&self.channel)?,
             None => config::check(&self.channel.own).map_err(|problems| {
                 let text = config::render(&self.channel.own, &problems);
                 Fault::new("configuration-invalid", Blame::Configuration, text.trim_end())
             })?,
         };
-        let record = state.record.reverting(name);
+        let record = state.record.reverting(id);
         record.write(&self.channel.directory)?;
         Ok(self.serve(&mut state, record, config, Vec::new(), true))
     }
 
     /// Has serve what is kept: at once where that can be, else after a restart.
     fn serve(&self, state: &mut State, record: Record, config: Config, proven: Vec<Proven>, reverted: bool) -> Answer {
-        let (name, since) = (record.serving.clone(), record.since);
+        let (id, since) = (record.serves(), record.since);
         state.record = record;
         let restarts = config.fixed != self.fixed || *self.restart.borrow();
-        self.pipeline.say(Event::StateActivated { state: name.clone(), reverted, restarts });
+        let name = id.as_ref().map(|id| id.name.clone());
+        self.pipeline.say(Event::StateActivated { state: name, reverted, restarts });
         if restarts {
             self.restart.send_replace(true);
         } else {
             let policy = config.policy();
             let Config { packages, routes, destinations, floors, .. } = config;
-            let set = ServingSet { state: name.clone(), since, packages, routes, destinations, floors };
+            let set = ServingSet { state: id.clone(), since, packages, routes, destinations, floors };
             // What is called is routed; what is no longer routed is not called.
-            self.pipeline.serve(set, proven);
+            if reverted {
+                self.pipeline.take_back(set);
+            } else {
+                self.pipeline.serve(set, proven);
+            }
             self.gate.change(policy);
         }
-        Answer::Serves { state: name, restarts }
+        Answer::Serves { state: id, restarts }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

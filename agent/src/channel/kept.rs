@@ -5,6 +5,7 @@ use crate::config::{self, Channel, Config, Deployment, RoutePlan, check_deployed
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::MAX_RECORD;
 use crate::model::Package;
+use crate::pipeline::StateId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,7 +25,11 @@ const MOST: usize = 2;
 pub(crate) struct Record {
     format: u32,
     /// Name of the state that serves; `None`: the box's own configuration.
-    pub(super) serving: Option<String>,
+    serving: Option<String>,
+    /// Its hash. A record of an agent that knew states by their names alone has none, and is of the same format: an agent of then
+    /// reads this one too.
+    #[serde(default)]
+    serving_sha256: Option<String>,
     /// Since when.
     pub(super) since: SystemTime,
     /// States, the newest first.
@@ -36,6 +41,9 @@ pub(crate) struct Record {
 pub(super) struct Kept {
     /// Its name.
     pub(super) name: String,
+    /// Hash of its document, where it is known.
+    #[serde(default)]
+    pub(super) sha256: Option<String>,
     /// Its configuration; `None`: the box's own.
     pub(super) configuration: Option<KeptFile>,
     /// Its packages, each with its digest.
@@ -55,7 +63,7 @@ pub(super) struct KeptFile {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { format: FORMAT, serving: None, since: SystemTime::now(), states: Vec::new() }
+        Self { format: FORMAT, serving: None, serving_sha256: None, since: SystemTime::now(), states: Vec::new() }
     }
 }
 
@@ -96,31 +104,44 @@ impl Record {
         })
     }
 
+    /// The state that serves.
+    pub(super) fn serves(&self) -> Option<StateId> {
+        self.serving.clone().map(|name| StateId { name, sha256: self.serving_sha256.clone() })
+    }
+
     /// The same with a state that serves from now on; the one that served stays, and none before it.
     pub(super) fn activating(&self, kept: Kept) -> Self {
-        let before = self.states.iter().find(|state| Some(&state.name) == self.serving.as_ref());
-        let before = before.or(self.states.first()).filter(|state| state.name != kept.name).cloned();
-        let serving = Some(kept.name.clone());
+        let serves = self.serves();
+        let before = self.states.iter().find(|state| Some(state.id()) == serves);
+        let before = before.or(self.states.first()).filter(|state| state.id() != kept.id()).cloned();
+        let id = kept.id();
         let states = std::iter::once(kept).chain(before).take(MOST).collect();
-        Self { serving, states, ..Self::default() }
+        Self { serving: Some(id.name), serving_sha256: id.sha256, states, ..Self::default() }
     }
 
     /// The same where a state of those that are kept, or the box's own configuration, serves from now on.
-    pub(super) fn reverting(&self, state: Option<String>) -> Self {
-        Self { serving: state, states: self.states.clone(), ..Self::default() }
+    pub(super) fn reverting(&self, state: Option<StateId>) -> Self {
+        let (serving, serving_sha256) = state.map_or((None, None), |id| (Some(id.name), id.sha256));
+        Self { serving, serving_sha256, states: self.states.clone(), ..Self::default() }
     }
 
-    /// A state that is kept.
-    pub(super) fn state(&self, name: &str) -> Result<&Kept, Fault> {
-        self.states.iter().find(|state| state.name == name).ok_or_else(|| {
+    /// A state that is kept: this very one, else one of its name of which no hash is known.
+    pub(super) fn state(&self, id: &StateId) -> Result<&Kept, Fault> {
+        let exact = self.states.iter().find(|state| state.id() == *id);
+        exact.or_else(|| self.states.iter().find(|state| state.id().may_be(id))).ok_or_else(|| {
             let names: Vec<&str> = self.states.iter().map(|state| state.name.as_str()).collect();
-            let reason = format!("the state {name} is not kept here; those that are: {}", names.join(", "));
+            let reason =
+                format!("the state {id} is not kept here under that hash; those that are: {}", names.join(", "));
             Fault::new("state-not-kept-here", Blame::Peer, reason)
         })
     }
 }
 
 impl Kept {
+    pub(super) fn id(&self) -> StateId {
+        StateId { name: self.name.clone(), sha256: self.sha256.clone() }
+    }
+
     /// Opens and checks the state again: it must be what was tried.
     pub(super) fn compose(&self, channel: &Channel) -> Result<Config, Fault> {
         let altered = |path: &Path| {
@@ -153,7 +174,7 @@ pub struct Served {
     /// It holds.
     pub config: Config,
     /// The state that it is of.
-    pub(crate) state: Option<String>,
+    pub(crate) state: Option<StateId>,
     /// Since when it serves.
     pub(crate) since: SystemTime,
     pub(crate) record: Record,
@@ -180,13 +201,13 @@ impl From<Config> for Served {
             Ok(record) => record,
             Err(fault) => return alone(own, Record::default(), Some(("(unknown)".to_owned(), fault))),
         };
-        let Some(name) = record.serving.clone() else {
+        let Some(id) = record.serves() else {
             let since = record.since;
             return Self { since, ..alone(own, record, None) };
         };
-        match record.state(&name).and_then(|kept| kept.compose(&channel)) {
-            Ok(config) => Self { config, state: Some(name), since: record.since, record, lost: None },
-            Err(fault) => alone(own, record, Some((name, fault))),
+        match record.state(&id).and_then(|kept| kept.compose(&channel)) {
+            Ok(config) => Self { config, state: Some(id), since: record.since, record, lost: None },
+            Err(fault) => alone(own, record, Some((id.name, fault))),
         }
     }
 }
@@ -195,8 +216,17 @@ impl From<Config> for Served {
 mod tests {
     use super::*;
 
-    fn kept(name: &str) -> Kept {
-        Kept { name: name.into(), configuration: None, packages: Vec::new(), routes: BTreeMap::new() }
+    /// `NAME`, or `NAME@HASH`.
+    fn id(text: &str) -> StateId {
+        match text.split_once('@') {
+            Some((name, hash)) => StateId { name: name.into(), sha256: Some(hash.into()) },
+            None => StateId { name: text.into(), sha256: None },
+        }
+    }
+
+    fn kept(text: &str) -> Kept {
+        let StateId { name, sha256 } = id(text);
+        Kept { name, sha256, configuration: None, packages: Vec::new(), routes: BTreeMap::new() }
     }
 
     fn names(record: &Record) -> Vec<&str> {
@@ -205,20 +235,44 @@ mod tests {
 
     #[test]
     fn the_state_that_serves_and_the_one_before_are_kept_and_none_else() {
-        let record = Record::default().activating(kept("a")).activating(kept("b")).activating(kept("c"));
-        assert_eq!((names(&record), record.serving.as_deref()), (vec!["c", "b"], Some("c")));
-        let back = record.reverting(Some("b".into()));
-        assert_eq!((names(&back), back.serving.as_deref()), (vec!["c", "b"], Some("b")));
-        assert_eq!(names(&back.activating(kept("d"))), ["d", "b"], "what failed is not fallen back to");
-        assert_eq!(names(&back.reverting(None).activating(kept("b"))), ["b", "c"]);
-        assert_eq!(record.state("a").unwrap_err().code, "state-not-kept-here");
+        let record = Record::default().activating(kept("a@1")).activating(kept("b@1")).activating(kept("c@1"));
+        assert_eq!((names(&record), record.serves()), (vec!["c", "b"], Some(id("c@1"))));
+        let back = record.reverting(Some(id("b@1")));
+        assert_eq!((names(&back), back.serves()), (vec!["c", "b"], Some(id("b@1"))));
+        assert_eq!(names(&back.activating(kept("d@1"))), ["d", "b"], "what failed is not fallen back to");
+        assert_eq!(names(&back.reverting(None).activating(kept("b@1"))), ["b", "c"]);
+        assert_eq!(record.state(&id("a@1")).unwrap_err().code, "state-not-kept-here");
+    }
+
+    #[test]
+    fn a_state_under_an_old_name_is_another_state() {
+        let record = Record::default().activating(kept("a@1")).activating(kept("a@2"));
+        assert_eq!((names(&record), record.serves()), (vec!["a", "a"], Some(id("a@2"))));
+        for hash in ["a@1", "a@2"] {
+            assert_eq!(record.state(&id(hash)).unwrap().id(), id(hash));
+        }
+        assert_eq!(record.state(&id("a@3")).unwrap_err().code, "state-not-kept-here");
+    }
+
+    #[test]
+    fn a_record_without_hashes_is_read_and_its_states_are_known_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut old = serde_json::to_value(Record::default().activating(kept("a"))).unwrap();
+        old.as_object_mut().unwrap().remove("serving_sha256");
+        old["states"][0].as_object_mut().unwrap().remove("sha256");
+        std::fs::write(folder.path().join(FILE), old.to_string()).unwrap();
+        let record = Record::read(folder.path()).unwrap();
+        assert_eq!(record.serves(), Some(id("a")));
+        assert_eq!(record.state(&id("a@1")).unwrap().id(), id("a"));
+        let record = record.activating(kept("a@1"));
+        assert_eq!(record.state(&id("a@1")).unwrap().id(), id("a@1"), "what is tried again has its hash");
     }
 
     #[test]
     fn a_record_reads_back_and_a_damaged_one_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap().serving, None);
-        let record = Record::default().activating(kept("a"));
+        assert_eq!(Record::read(folder.path()).unwrap().serves(), None);
+        let record = Record::default().activating(kept("a@1"));
         record.write(folder.path()).unwrap();
         assert_eq!(Record::read(folder.path()).unwrap(), record);
         for damaged in ["", "{", "{\"format\":2,\"serving\":null,\"since\":0,\"states\":[]}"] {

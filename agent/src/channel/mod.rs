@@ -3,13 +3,16 @@
 //! checker and the same golden cases as everything else.
 //!
 //! Agent and updater share no code: they meet by lines of JSON, whose shapes are frozen by golden files on both sides.
+mod cohort;
 mod desk;
+mod expectations;
 mod kept;
 mod protocol;
 mod socket;
 mod standing;
 mod trial;
 
+pub use crate::pipeline::StateId;
 pub use desk::{Desk, Trials};
 pub use kept::Served;
 pub use protocol::{AgentStatus, Answer, Finding, ModelStatus, Offer, OfferedPackage, Request, Trial, TrialStanding};

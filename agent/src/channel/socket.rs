@@ -4,7 +4,7 @@ use super::desk::Desk;
 use super::protocol::{Answer, Request};
 use crate::config;
 use crate::fault::{Blame, Fault};
-use crate::limits::channel::{MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
+use crate::limits::channel::{FIRST_PAUSE, LONGEST_PAUSE, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -40,13 +40,28 @@ impl Channel {
     /// Answers until `stop` turns true.
     pub async fn serve(self, desk: Arc<Desk>, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut pause = FIRST_PAUSE;
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let stream = tokio::select! {
                 accepted = self.0.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
-            let Ok((stream, _)) = stream else { continue };
+            let stream = match stream {
+                Ok((stream, _)) => stream,
+                // Who knocks waits on, and would be taken at once again: a system that is out of descriptors needs time.
+                Err(error) => {
+                    if pause == FIRST_PAUSE {
+                        tracing::error!(%error, "the channel's socket takes no connection now");
+                    }
+                    if timeout(pause, stop.wait_for(|stop| *stop)).await.is_ok() {
+                        return;
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+            };
+            pause = FIRST_PAUSE;
             let desk = Arc::clone(&desk);
             tokio::spawn(async move {
                 // One that goes away or dawdles has nobody to be told.

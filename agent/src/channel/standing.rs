@@ -1,6 +1,6 @@
 //! How the agent stands, for the updater: what it watches after an activation.
-use super::protocol::{AgentStatus, ModelStatus};
-use crate::pipeline::{ModelFigures, Pipeline};
+use super::protocol::{AgentStatus, Finding, ModelStatus, Trial, TrialStanding};
+use crate::pipeline::{ModelFigures, Pipeline, Rechecked};
 
 /// The state at this instant.
 pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
@@ -19,4 +19,22 @@ fn model(figures: ModelFigures) -> ModelStatus {
     let ModelFigures { name, version, digest, standing, reason, engine, answered, failed, median } = figures;
     let (standing, median_ms) = (standing.to_owned(), median.map(|time| time.as_secs_f64() * 1e3));
     ModelStatus { name, version, digest, standing, reason, engine, answered, failed, median_ms }
+}
+
+/// How golden cases stand that are run again.
+pub(super) fn check(rechecked: Rechecked) -> Trial {
+    let Rechecked { state, held, packages } = rechecked;
+    let standing = match held {
+        None => TrialStanding::Running,
+        Some(Ok(())) => TrialStanding::Held,
+        Some(Err(fault)) => TrialStanding::Missed(fault),
+    };
+    let findings = packages.into_iter().map(|package| Finding {
+        package: Some(package.name),
+        check: "golden-cases".to_owned(),
+        held: package.held,
+        text: package.text,
+        ms: package.took.as_secs_f64() * 1e3,
+    });
+    Trial { state, standing, findings: findings.collect() }
 }

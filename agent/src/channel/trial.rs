@@ -1,4 +1,5 @@
 //! A trial: everything that must hold before a state may serve, found out beside the one that does, which goes on untouched.
+use super::cohort;
 use super::kept::{Kept, KeptFile};
 use super::protocol::{Finding, Offer, OfferedPackage};
 use crate::config::{self, Channel, Config, Deployment, Problem, check_deployed, render, sha256};
@@ -26,13 +27,24 @@ pub(super) struct Held {
     pub(super) proven: Vec<Proven>,
 }
 
+/// What a state is tried beside.
+pub(super) struct Beside<'a> {
+    pub(super) channel: &'a Channel,
+    /// What serves.
+    pub(super) pipeline: &'a Pipeline,
+}
+
 /// Refuses an offer that is no state's, before anything is opened.
 pub(super) fn admit(offer: &Offer) -> Result<(), Fault> {
     let is_name = |text: &str| {
         (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
-    let why = if !is_name(&offer.state) {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_hash = |text: &String| text.len() == 64 && text.bytes().all(is_digit);
+    let why = if !is_name(&offer.state.name) {
         format!("its name is not of at most {MAX_NAME} letters, digits, `-`, `_` and `.`")
+    } else if !offer.state.sha256.as_ref().is_some_and(is_hash) {
+        "it is not named by its SHA-256 as well, of 64 lower-case hexadecimal digits".to_owned()
     } else if offer.packages.len() > MAX_PACKAGES || offer.routes.len() > MAX_ROUTES {
         format!("it has more than {MAX_PACKAGES} packages or {MAX_ROUTES} routes")
     } else {
@@ -44,11 +56,11 @@ pub(super) fn admit(offer: &Offer) -> Result<(), Fault> {
 /// Tries a state; `tell` is told what is found, as it is found. The first thing that does not hold ends it.
 pub(super) fn run(
     offer: &Offer,
-    channel: &Channel,
-    pipeline: &Pipeline,
-    seat: &Seat,
+    beside: &Beside<'_>,
+    seat: Seat,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<Held, Fault> {
+    let Beside { channel, pipeline, .. } = *beside;
     let mut packages = Vec::new();
     for offered in &offer.packages {
         let begun = Instant::now();
@@ -79,7 +91,7 @@ pub(super) fn run(
     let mut proven = Vec::new();
     for package in &config.packages {
         let name = Some(package.manifest.name.as_str());
-        let Tried { proven: engine, told } = pipeline.try_package(package, &config.floors, seat);
+        let Tried { proven: engine, told } = pipeline.try_package(package, &config.floors, &seat);
         let last = told.len();
         for (n, (text, took)) in told.into_iter().enumerate() {
             tell(finding(name, "golden-cases", engine.is_ok() && n + 1 == last, text, took));
@@ -91,8 +103,12 @@ pub(super) fn run(
         tell(finding(name, "engine", engine.is_ok(), text, Duration::ZERO));
         proven.push(engine?);
     }
+    if let Some(folder) = &channel.acceptance {
+        cohort::accept(folder, &config.packages, &proven, beside, seat, tell)?;
+    }
     let kept = Kept {
-        name: offer.state.clone(),
+        name: offer.state.name.clone(),
+        sha256: offer.state.sha256.clone(),
         configuration,
         packages: offer
             .packages
@@ -154,25 +170,31 @@ fn check(offer: &Offer, channel: &Channel, deployment: &Deployment) -> Result<(C
     Ok((config, file))
 }
 
-fn finding(package: Option<&str>, check: &str, held: bool, text: String, took: Duration) -> Finding {
+pub(super) fn finding(package: Option<&str>, check: &str, held: bool, text: String, took: Duration) -> Finding {
     Finding { package: package.map(str::to_owned), check: check.to_owned(), held, text, ms: took.as_secs_f64() * 1e3 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::StateId;
     use std::collections::BTreeMap;
 
     #[test]
     fn an_offer_without_bounds_is_refused_before_anything_is_opened() {
         let package = OfferedPackage { file: "/dev/zero".into(), sha256: String::new(), name: String::new() };
         let offer = |state: &str, packages: usize| Offer {
-            state: state.into(),
+            state: StateId { name: state.into(), sha256: Some("0a".repeat(32)) },
             configuration: None,
             packages: vec![package.clone(); packages],
             routes: BTreeMap::new(),
         };
         assert!(admit(&offer("north-2026.1_b", MAX_PACKAGES)).is_ok());
+        for wrong in [None, Some("0a".repeat(31)), Some("0A".repeat(32))] {
+            let mut nameless = offer("a", 0);
+            nameless.state.sha256 = wrong;
+            assert_eq!(admit(&nameless).unwrap_err().code, "offer-invalid");
+        }
         for wrong in [offer("", 0), offer("a/b", 0), offer(&"a".repeat(MAX_NAME + 1), 0), offer("a", MAX_PACKAGES + 1)]
         {
             assert_eq!(admit(&wrong).unwrap_err().code, "offer-invalid");

@@ -95,7 +95,7 @@ async fn start(served: Served, own: &Path) -> Result<Agent, Fault> {
     let (state, record) = (served.state.clone(), served.record.clone());
     match (Agent::start(served).await, state) {
         (Err(fault), Some(state)) => match config::check(own) {
-            Ok(own) => Agent::start(Served::instead_of(state, fault, own, record)).await,
+            Ok(own) => Agent::start(Served::instead_of(state.name, fault, own, record)).await,
             Err(_) => Err(fault),
         },
         (started, _) => started,

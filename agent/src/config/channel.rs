@@ -27,6 +27,8 @@ pub struct Channel {
     pub own: PathBuf,
     /// The box's own spool.
     pub spool: PathBuf,
+    /// The site's acceptance cohort: a state that answers it otherwise does not serve.
+    pub acceptance: Option<PathBuf>,
 }
 
 impl Channel {
@@ -72,8 +74,23 @@ pub(super) fn channel(root: &Section<'_, '_>, own: &Path, spool: &Path) -> Optio
         }
         user
     });
+    let acceptance = section.path("acceptance");
+    if let Some(path) = acceptance.as_ref().filter(|path| !path.is_dir()) {
+        section.complain(
+            "acceptance",
+            &format!("is not a directory: {}", path.display()),
+            "agent/MODELS.md says what is in it",
+        );
+    }
     let own = std::path::absolute(own).unwrap_or_else(|_| own.to_owned());
-    Some(Channel { socket: section.path("socket")?, directory: directory?, updater, own, spool: spool.to_owned() })
+    Some(Channel {
+        socket: section.path("socket")?,
+        directory: directory?,
+        updater,
+        own,
+        spool: spool.to_owned(),
+        acceptance,
+    })
 }
 
 /// What a configuration that the channel brings may not say: what is the box's own.

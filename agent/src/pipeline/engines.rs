@@ -2,7 +2,7 @@
 //! gets it made here, by a worker. The next choice serves meanwhile, and goes on serving where it cannot be made or its golden
 //! cases do not hold.
 use super::Pipeline;
-use super::activate::Standing;
+use super::standing::Standing;
 use crate::compile::{Order, keep_plan};
 use crate::fault::{Blame, Fault};
 use crate::infer::{EngineKind, Lacking};

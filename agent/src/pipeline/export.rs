@@ -49,6 +49,7 @@ impl Pipeline {
                 if job.series.is_none() && only.is_none() { "not meant for any series of the study" } else { summary };
             answers.push(TrialAnswer {
                 series: job.series.as_deref().map_or(only, series),
+                model: job.package.name.clone(),
                 outcome: Some(*outcome),
                 fault: fault.clone(),
                 took: times.iter().map(|time| time.took).sum(),
@@ -60,12 +61,15 @@ impl Pipeline {
         let (candidates, views) = (candidates(&set.packages), views(&opened));
         for decision in plan(&set.routes, &candidates, &views).decisions {
             let series = series(decision.series);
-            if decision.unfit.is_empty() || answers.iter().any(|answer| answer.series == series) {
+            let model = decision.model.to_owned();
+            if decision.unfit.is_empty()
+                || answers.iter().any(|answer| answer.series == series && answer.model == model)
+            {
                 continue;
             }
             let reasons: Vec<String> = decision.unfit.iter().map(ToString::to_string).collect();
             let outcome = Some(Outcome::NotApplicable);
-            answers.push(TrialAnswer { series, outcome, ..without_answer(number, &reasons.join("; ")) });
+            answers.push(TrialAnswer { series, model, outcome, ..without_answer(number, &reasons.join("; ")) });
         }
         answers.sort_by_key(|answer| answer.series.as_ref().map_or(0, |series| series.number));
         Ok(answers)
@@ -96,6 +100,7 @@ fn without_answer(study: usize, summary: &str) -> TrialAnswer {
     TrialAnswer {
         study,
         series: None,
+        model: String::new(),
         outcome: None,
         summary: summary.to_owned(),
         fault: None,

@@ -1,6 +1,6 @@
 //! How models do since the set that serves came into service: what the updater watches.
 use super::Pipeline;
-use super::activate::Standing;
+use super::standing::Standing;
 use crate::job::{Job, JobState};
 use crate::outcome::Outcome;
 use std::collections::BTreeSet;

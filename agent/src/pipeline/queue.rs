@@ -49,7 +49,8 @@ impl JobQueue {
     /// True while the runner has time: no job waits, and the queue is open.
     pub fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.waiting.is_empty() && !state.closed
+        // 0 is no job's number.
+        state.waiting.iter().all(|job| *job == 0) && !state.closed
     }
 
     /// Has the runner look around although no job came: it takes 0, which is no job's number.

@@ -1,6 +1,6 @@
 //! route → bracket: takes jobs in order and has a worker run them.
 use super::Pipeline;
-use super::activate::Serving;
+use super::answering::Serving;
 use super::serving::ServingSet;
 use crate::audit;
 use crate::fault::{Blame, Fault};
@@ -31,6 +31,8 @@ enum Turn {
     Over,
     /// No worker is to be had, for this reason; it waits.
     Waits(Fault),
+    /// The set that it was taken up with is gone: two others have taken its place meanwhile.
+    Again,
 }
 
 /// Runs jobs, one at a time, until the pipeline drains. Blocks its thread. Several may do so, each in a seat of its own: a
@@ -39,8 +41,15 @@ pub fn run_jobs(pipeline: &Arc<Pipeline>, seat: Seat) {
     let desk = pipeline.desks.open(seat.device());
     // Told once for as long as it lasts.
     let mut is_told = false;
+    let mut warm = pipeline.serving_set();
     loop {
         pipeline.check_models(&seat);
+        let set = pipeline.serving_set();
+        if pipeline.jobs.is_idle() && !Arc::ptr_eq(&set, &warm) {
+            pipeline.warm(&warm, &set, &seat);
+            warm = set;
+        }
+        pipeline.run_check(&seat);
         let Some(id) = pipeline.jobs.take() else { return };
         pipeline.desks.takes(desk, id);
         let outcome = pipeline.run_job(id, &seat);
@@ -56,6 +65,7 @@ pub fn run_jobs(pipeline: &Arc<Pipeline>, seat: Seat) {
                 }
                 pipeline.jobs.put_off(id, LOOK_AGAIN);
             }
+            Ok(Turn::Again) => pipeline.jobs.push(id),
             Err(fault) => {
                 // The job is still open in the spool: a full disk, most likely.
                 tracing::error!(job = id, code = %fault.code, reason = %fault.reason, "a job could not be recorded");
@@ -72,7 +82,7 @@ impl Pipeline {
         };
         let _study = self.span(&job.study).entered();
         // The job goes on with it to its end, whatever serves by then.
-        let set = self.serving_set();
+        let set = self.set_for(&job.study);
         if self.is_refused(&job.study)? {
             // Taken up again when the study is as it should be.
             return Ok(Turn::Over);
@@ -96,8 +106,9 @@ impl Pipeline {
         }
         let mut serving = match self.serving(package, seat) {
             Ok(Some(serving)) => serving,
-            // The agent drains; the next start takes the job up.
-            Ok(None) => return Ok(Turn::Over),
+            // The next start takes the job up.
+            Ok(None) if *self.draining.borrow() => return Ok(Turn::Over),
+            Ok(None) => return Ok(Turn::Again),
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
             Err(fault) => return self.over(&set, &job, Outcome::Failed, Err(fault)),
         };
@@ -110,6 +121,7 @@ impl Pipeline {
         let engine = &serving.engine;
         tracing::info!(job = id, model = job.package.name, version = job.package.version, %engine, "a job runs");
         self.note_running(&job)?;
+        self.begun.begin(&job.study, &set);
         // What was lost and is not yet said.
         let mut loss = (lost(&job) >= ATTEMPTS).then(|| {
             Fault::new("worker-died", Blame::Package, "workers were lost on the job before the agent was restarted")
@@ -200,7 +212,12 @@ impl Pipeline {
         outcome: Outcome,
         answer: Result<Inference, Fault>,
     ) -> Result<Turn, Fault> {
-        self.conclude(set, job, outcome, answer).map(|()| Turn::Over)
+        self.conclude(set, job, outcome, answer)?;
+        let is_open = |other: &Arc<Job>| other.study == job.study && other.is_open();
+        if !self.seen.jobs.all(&self.spool).iter().any(is_open) {
+            self.begun.end(&job.study);
+        }
+        Ok(Turn::Over)
     }
 
     /// True where a job is to wait because no worker can be had; counted from the start where it is older than the agent.

@@ -1,5 +1,6 @@
 //! What serves: packages, routes and destinations as one set, which another takes the place of as a whole. A job goes on with
-//! the set that it began with; one that has not begun is answered by the set that serves then.
+//! the set that it began with, and so does every job of its study; a study of which none has begun is answered by the set that
+//! serves then.
 use super::Pipeline;
 use super::tried::Proven;
 use crate::deliver::Destination;
@@ -8,15 +9,41 @@ use crate::job::{Job, JobState};
 use crate::model::{Floors, Package};
 use crate::route::{Route, judge};
 use crate::spool::{Batch, Table};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::watch;
 
+/// A state that the channel brought. A name can come again with other bytes, so that its hash counts as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateId {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its document, 64 lower-case hexadecimal digits; absent where an agent activated it that knew states by their
+    /// names alone.
+    pub sha256: Option<String>,
+}
+
+impl StateId {
+    /// True unless it is known to be another one.
+    pub fn may_be(&self, other: &Self) -> bool {
+        self.name == other.name && (self.sha256 == other.sha256 || self.sha256.is_none() || other.sha256.is_none())
+    }
+}
+
+impl fmt::Display for StateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 /// What serves at one time.
 #[derive(Debug)]
 pub struct ServingSet {
-    /// Name of the state that it came with by the channel; `None`: the box's own configuration.
-    pub state: Option<String>,
+    /// The state that it came with by the channel; `None`: the box's own configuration.
+    pub state: Option<StateId>,
     /// Since when.
     pub since: SystemTime,
     /// Model packages, opened and checked.
@@ -67,11 +94,29 @@ impl Pipeline {
         let set = Arc::new(set);
         self.take_up_models(&set, proven);
         self.serving_set.send_replace(Arc::clone(&set));
+        self.begun.keep(&before);
         self.models.forget_but(|digest| set.package(digest).is_some() || before.package(digest).is_some());
-        tracing::info!(state = set.state.as_deref().unwrap_or("the box's own"), "another set serves");
+        let state = set.state.as_ref().map_or("the box's own", |state| state.name.as_str());
+        tracing::info!(state, "another set serves");
         self.recorder.changed();
+        // Each of those that run jobs, so that its worker is warm before the first study comes.
+        for _ in self.desks.all() {
+            self.jobs.wake();
+        }
         self.jobs.wake();
         self.deliveries.notify_waiters();
+    }
+
+    /// As [`Pipeline::serve`], where the set that served until now is left: what it was found to do must not go on, so that a study
+    /// that began on it ends on the other.
+    pub(crate) fn take_back(&self, set: ServingSet) {
+        self.serve(set, Vec::new());
+        self.begun.forget();
+    }
+
+    /// The set that a job runs on: the one that its study began with, as long as that is kept; else the one that serves now.
+    pub(super) fn set_for(&self, study: &str) -> Arc<ServingSet> {
+        self.begun.set_of(study).unwrap_or_else(|| self.serving_set())
     }
 
     /// The package that is to answer a job, which has not begun. A job that was decided under another version of the model is

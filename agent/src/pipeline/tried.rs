@@ -1,6 +1,8 @@
 //! Packages that are tried beside those that serve, by the same golden cases and on the same engines.
 use super::Pipeline;
-use super::activate::{Checked, Standing, Step, Unproven};
+use super::activate::{Step, Unproven};
+use super::cases::Checked;
+use super::standing::Standing;
 use crate::fault::{Blame, Fault};
 use crate::infer::Choice;
 use crate::inference::EngineUsed;

@@ -1,8 +1,8 @@
 //! The state of the pipeline for the console and for `sund status`.
 use super::Pipeline;
-use super::activate::Standing;
 use super::conclude::result_key;
 use super::serving::ServingSet;
+use super::standing::Standing;
 use crate::console::{Readiness, StatusSource};
 use crate::deliver::Destination;
 use crate::deliver::queue::{Delivery, DeliveryState, InRecall};
@@ -34,7 +34,7 @@ impl StatusSource for Pipeline {
         let set = self.serving_set();
         Status {
             format: 1,
-            state: set.state.clone(),
+            state: set.state.as_ref().map(|state| state.name.clone()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started,
             draining: *self.draining.borrow(),

@@ -21,6 +21,8 @@ pub struct TrialAnswer {
     pub study: usize,
     /// The series; `None` where the study as a whole is meant.
     pub series: Option<SeriesSeen>,
+    /// Name of the model's package; empty where the study as a whole was refused.
+    pub model: String,
     /// How it ended; `None` for a study that was refused.
     pub outcome: Option<Outcome>,
     /// One line for people.

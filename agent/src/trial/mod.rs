@@ -1,9 +1,11 @@
 //! A package on a folder of files, by the very pipeline of the daemon: spool, study assembly, routing, worker, results.
 mod answers;
+mod each;
 mod files;
 mod golden;
 
 pub use answers::{SeriesSeen, TrialAnswer};
+pub(crate) use each::{Aside, Models};
 pub use files::{Found, SourceFile, find};
 pub use golden::{NotRun, Rig, Trial, Trials, this_program};
 

@@ -1,11 +1,14 @@
 //! The whole way of a model, with nothing played by a stand-in: its vendor signs a package, the region's approvers sign a state that
 //! names it, the server rolls it out, the updater on a box verifies it, the agent there tries and serves it, and what it answers
-//! reaches an archive. A release that misses its golden case goes nowhere, and the centre is told why.
+//! reaches an archive. A release that misses its golden case goes nowhere, and the centre is told why; one that is withdrawn is left for
+//! the state before it.
 use super::region::{APPROVERS, FIRST, Region, TWO, frozen, text};
 use serde_json::Value;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -175,6 +178,25 @@ impl Hospital {
         done(Command::new("dcmsend").args(["-aec", "SUND", "127.0.0.1", &port]).arg(image));
     }
 
+    /// Sends the image again, under a new study.
+    fn sends_another(&self) {
+        let again = self.region.path("again.dcm");
+        fs::copy(frozen("format-1-image").join("golden/squares/1.dcm"), &again).unwrap();
+        done(Command::new("dcmodify").args(["-nb", "-gst", "-gse", "-gin"]).arg(&again));
+        let port = self.node.port().to_string();
+        done(Command::new("dcmsend").args(["-aec", "SUND", "127.0.0.1", &port]).arg(&again));
+    }
+
+    /// What the agent says that it serves: the state's name, and the version of its model.
+    fn serves(&self) -> (Value, Value) {
+        let mut stream = UnixStream::connect(self.region.path("channel.sock")).unwrap();
+        stream.write_all(b"\"status\"\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let mut status = serde_json::from_str::<Value>(&answer).unwrap()["status"].take();
+        (status["state"]["name"].take(), status["models"][0]["version"].take())
+    }
+
     fn results(&self) -> usize {
         fs::read_dir(self.region.path("archive")).unwrap().count()
     }
@@ -253,13 +275,28 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
     assert!(hospital.status().to_string().contains("north-1"));
     let before = hospital.results();
     // The same image again is no new study: its results were delivered, and are looked at under another name.
-    let again = region.path("again.dcm");
-    fs::copy(frozen("format-1-image").join("golden/squares/1.dcm"), &again).unwrap();
-    let modified = ["-nb", "-gst", "-gse", "-gin"];
-    done(Command::new("dcmodify").args(modified).arg(&again));
-    let port = hospital.node.port().to_string();
-    done(Command::new("dcmsend").args(["-aec", "SUND", "127.0.0.1", &port]).arg(&again));
+    hospital.sends_another();
     until("the first version answers still", told, || (hospital.results() > before).then_some(()));
+
+    // A release that holds, with the figures that the centre is told; and which is then withdrawn.
+    hospital.publishes(3, &config, ("licence", "licence"));
+    let third = hospital.rolls_out(3, &updater_log);
+    assert_eq!(third["waves"][0]["boxes"]["finished"], 1, "{third:#}");
+    assert_eq!(hospital.serves(), ("north-3".into(), "3.0.0".into()));
+    let reported = hospital.status().to_string();
+    for figures in ["no study came in the watch; golden cases held", "before it 1.0.0: 2 answered, 0 failed"] {
+        assert!(reported.contains(figures), "{reported}");
+    }
+    let package = "models/sund/bright-squares-3.0.0.sund";
+    let withdrawn = region.must(&["withdraw", package, "--reason", "it misses small squares"]);
+    region.publish(withdrawn["proposal"].as_str().unwrap(), &TWO);
+    let told = || fs::read_to_string(&updater_log).unwrap_or_default();
+    until("the box goes back to the state that is listed", told, || {
+        (hospital.serves() == ("north-1".into(), "1.0.0".into())).then_some(())
+    });
+    let before = hospital.results();
+    hospital.sends_another();
+    until("the first version answers again", told, || (hospital.results() > before).then_some(()));
 
     // A hospital's mirror, which reads the channel as a box does.
     let (mirror, from) = (path("mirror"), format!("{url}/repository/"));

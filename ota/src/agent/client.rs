@@ -1,5 +1,5 @@
 //! Asking the agent: one connection for each question, every answer bounded in length and time.
-use super::{AgentFault, AgentStatus, Answer, Offer, Request, Trial};
+use super::{AgentFault, AgentStatus, Answer, Offer, Request, StateId, Trial};
 use crate::fault::{Blame, Fault};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -71,13 +71,23 @@ impl Agent {
     }
 
     /// Serves what was tried. Whether the agent ends and is started again.
-    pub async fn activate(&self, state: &str) -> Result<bool, AgentError> {
-        self.ask_serves(&Request::Activate { state: state.to_owned() }).await
+    pub async fn activate(&self, state: &StateId) -> Result<bool, AgentError> {
+        self.ask_serves(&Request::Activate { state: state.clone() }).await
     }
 
     /// Serves an earlier state, or the box's own configuration. Whether the agent ends and is started again.
-    pub async fn revert(&self, state: Option<&str>) -> Result<bool, AgentError> {
-        self.ask_serves(&Request::Revert { state: state.map(str::to_owned) }).await
+    pub async fn revert(&self, state: Option<&StateId>) -> Result<bool, AgentError> {
+        self.ask_serves(&Request::Revert { state: state.cloned() }).await
+    }
+
+    /// Has the golden cases of what serves run again.
+    pub async fn check(&self, state: &StateId) -> Result<Trial, AgentError> {
+        self.ask_check(&Request::Check { state: state.clone() }).await
+    }
+
+    /// How that stands.
+    pub async fn checked(&self) -> Result<Trial, AgentError> {
+        self.ask_check(&Request::Checked).await
     }
 
     /// Switches a model off.
@@ -93,6 +103,13 @@ impl Agent {
     async fn ask_trial(&self, request: &Request) -> Result<Trial, AgentError> {
         match self.ask(request).await? {
             Answer::Trial(trial) => Ok(trial),
+            _ => Err(AgentError::Other),
+        }
+    }
+
+    async fn ask_check(&self, request: &Request) -> Result<Trial, AgentError> {
+        match self.ask(request).await? {
+            Answer::Check(check) => Ok(check),
             _ => Err(AgentError::Other),
         }
     }

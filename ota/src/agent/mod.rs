@@ -3,11 +3,36 @@
 //! agent's own tests hold as well.
 pub mod client;
 
+use crate::descriptor::Descriptor;
 use crate::fault::Fault;
+use crate::machine::record::state_name;
 use crate::state::RoutePlan;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// A state. A name can be published again with other bytes, so that its hash counts as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateId {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its document; absent where an agent activated it that knew states by their names alone.
+    pub sha256: Option<String>,
+}
+
+impl StateId {
+    /// True unless it is known to be another one: what an older agent has activated is known by its name.
+    pub fn may_be(&self, other: &Self) -> bool {
+        self.name == other.name && (self.sha256 == other.sha256 || self.sha256.is_none() || other.sha256.is_none())
+    }
+}
+
+impl From<&Descriptor> for StateId {
+    fn from(descriptor: &Descriptor) -> Self {
+        Self { name: state_name(descriptor).to_owned(), sha256: Some(descriptor.sha256.clone()) }
+    }
+}
 
 /// What the agent is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,14 +47,22 @@ pub enum Request {
     Trial,
     /// Serve what was tried, from the next job on. Only after a trial that held.
     Activate {
-        /// Name of the state.
-        state: String,
+        /// The state.
+        state: StateId,
     },
     /// Serve an earlier state again, or the box's own configuration.
     Revert {
-        /// Name of a state that the agent still keeps; absent: the box's own configuration.
-        state: Option<String>,
+        /// A state that the agent still keeps; absent: the box's own configuration.
+        state: Option<StateId>,
     },
+    /// Run the golden cases of what serves again, in the workers that serve. Answers at once with [`Answer::Check`]; asked again by
+    /// [`Request::Checked`].
+    Check {
+        /// The state that is meant to serve.
+        state: StateId,
+    },
+    /// How that check stands.
+    Checked,
     /// Switch a model off at once, whatever the state says, until it is resumed.
     Suspend {
         /// Name of the package.
@@ -48,8 +81,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Offer {
-    /// Name of the state.
-    pub state: String,
+    /// The state.
+    pub state: StateId,
     /// The configuration, a file that the agent may read; absent: the one that it was started with.
     pub configuration: Option<PathBuf>,
     /// Packages, files that the agent may read. They replace those of the configuration.
@@ -78,10 +111,12 @@ pub enum Answer {
     Status(Box<AgentStatus>),
     /// How the trial stands.
     Trial(Trial),
+    /// How the golden cases of what serves stand.
+    Check(Trial),
     /// What serves from now on.
     Serves {
-        /// Name of the state; absent: the box's own configuration.
-        state: Option<String>,
+        /// The state; absent: the box's own configuration.
+        state: Option<StateId>,
         /// The agent ends and is started again to serve it: its address, its TLS, or another thing that is set at the start.
         restarts: bool,
     },
@@ -112,8 +147,8 @@ pub struct AgentFault {
 pub struct AgentStatus {
     /// Version of the agent.
     pub version: String,
-    /// Name of the state that serves; absent: the box's own configuration.
-    pub state: Option<String>,
+    /// The state that serves; absent: the box's own configuration.
+    pub state: Option<StateId>,
     /// `gpu` or `cpu`: the best class of engine that serves now.
     pub engine_class: String,
     /// Studies that are worked on now.
@@ -150,8 +185,8 @@ pub struct ModelStatus {
 /// A trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Name of the state.
-    pub state: String,
+    /// The state.
+    pub state: StateId,
     /// How it stands.
     pub standing: TrialStanding,
     /// What was found out, one line for each package and each check, with its figures.
@@ -175,7 +210,7 @@ pub enum TrialStanding {
 pub struct Finding {
     /// Name of the package; absent: the configuration.
     pub package: Option<String>,
-    /// `configuration`, `opened`, `engine`, `golden-cases`.
+    /// `configuration`, `opened`, `engine`, `golden-cases`, `acceptance`.
     pub check: String,
     /// Whether it held.
     pub held: bool,

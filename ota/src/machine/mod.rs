@@ -15,8 +15,10 @@ mod tell;
 mod trial;
 mod verify;
 mod watch;
+mod watched;
 mod when;
 
+use crate::agent::StateId;
 use crate::agent::client::Agent;
 use crate::config::Config;
 use crate::ddi::Finished;
@@ -203,6 +205,11 @@ impl Machine {
 
     fn action_id(&self) -> &str {
         self.record.action.as_ref().map_or("", |action| &action.id)
+    }
+
+    /// The state of the action in hand.
+    fn state_id(&self) -> Option<StateId> {
+        self.record.action.as_ref().and_then(|action| action.descriptor.as_ref()).map(StateId::from)
     }
 
     fn state_name(&self) -> &str {

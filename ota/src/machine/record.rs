@@ -162,6 +162,9 @@ pub enum Step {
         since: i64,
         /// What the trial found.
         findings: Vec<String>,
+        /// How the models did that served before it, by their names.
+        #[serde(default)]
+        before: BTreeMap<String, Before>,
     },
     /// It is being taken back.
     RollingBack {
@@ -178,6 +181,19 @@ pub enum Step {
         /// How it ended.
         outcome: Outcome,
     },
+}
+
+/// How a model did in the state before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Its version.
+    pub version: String,
+    /// Jobs that it answered.
+    pub answered: u64,
+    /// Jobs that failed.
+    pub failed: u64,
+    /// Median time of an answer, in milliseconds.
+    pub median_ms: Option<u64>,
 }
 
 /// How an action ended.

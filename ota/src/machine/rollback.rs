@@ -7,8 +7,8 @@
 use super::listen::later;
 use super::trial::OWN_SUSPENSION;
 use super::{ACTIVE, Halt, Machine, files};
-use crate::agent::ModelStatus;
 use crate::agent::client::AgentError;
+use crate::agent::{ModelStatus, StateId};
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{End, Good, OsTrial, Outcome, Record, Step, state_name};
 use crate::rauc;
@@ -24,10 +24,10 @@ impl Machine {
             details.push(self.leave_os(&trial, boot.as_deref()).await?);
         }
         let serves = self.agent_up().await?.state;
-        if serves.is_some() && serves.as_deref() == Some(self.state_name()) {
+        let own = self.state_id();
+        if serves.zip(own.as_ref()).is_some_and(|(serves, own)| serves.may_be(own)) {
             let had_states = !self.record.good.is_empty();
-            // The agent knows states by their names: one that was signed anew under its old name can't be told from it.
-            let is_other = |good: &&Good| state_name(&good.descriptor) != self.state_name();
+            let is_other = |good: &&Good| Some(StateId::from(&good.descriptor)) != own;
             let good: Vec<Good> = self.record.good.iter().filter(is_other).cloned().collect();
             details.push(self.fall_back(good, had_states).await?);
         }
@@ -59,7 +59,7 @@ impl Machine {
         let rest = self.record.good[1..].to_vec();
         let serves = self.agent_up().await?.state;
         // Without a state it was killed on the way back, or the agent lost it: the models of the box's own configuration are on.
-        if serves.is_none() || serves.as_deref() == Some(state) {
+        if serves.is_none_or(|serves| serves.may_be(&StateId::from(&newest.descriptor))) {
             let line = self.fall_back(rest, true).await?;
             tracing::warn!(target: "audit", state, line, "the state was left");
         } else {
@@ -83,14 +83,18 @@ impl Machine {
     /// What serves is what held last. An action that was given up for another one, which then was not taken, can leave something else.
     pub(super) async fn leave_unproven(&mut self) -> Result<(), Halt> {
         let Ok(status) = self.agent.status().await else { return Ok(()) };
-        let good = self.record.good.first().map(|good| state_name(&good.descriptor));
+        let good = self.record.good.first().map(|good| StateId::from(&good.descriptor));
+        let is_good = match (&status.state, &good) {
+            (Some(serves), Some(good)) => serves.may_be(good),
+            (serves, good) => serves.is_none() && good.is_none(),
+        };
         // Without a past the updater was set up anew beside an agent that has one: it leaves that alone.
-        if self.record.last.is_none() || status.state.as_deref() == good {
+        if self.record.last.is_none() || is_good {
             return Ok(());
         }
         // Also where it was killed on the way back: what it had not yet suspended is suspended now.
         let line = self.fall_back(self.record.good.clone(), !self.record.good.is_empty()).await?;
-        tracing::warn!(target: "audit", state = status.state, line, "the agent served what did not hold on this box");
+        tracing::warn!(target: "audit", state = status.state.map(|state| state.name), line, "the agent served what did not hold on this box");
         Ok(())
     }
 
@@ -109,9 +113,10 @@ impl Machine {
             let state = state_name(&newest).to_owned();
             let kept = files::state_before(&self.config.store(), &newest).ok();
             self.suspend_coming(kept.as_ref().map(|state| state.get().models.as_slice())).await?;
-            match self.agent.revert(Some(&state)).await {
+            let id = StateId::from(&newest);
+            match self.agent.revert(Some(&id)).await {
                 Ok(_) => {
-                    self.agent_reverted(Some(&state)).await?;
+                    self.agent_reverted(Some(&id)).await?;
                     let record = Record { good, unproven: Vec::new(), ..self.record.clone() };
                     self.keep(record).map_err(Halt::Later)?;
                     self.suspend_at_once().await;
@@ -150,7 +155,7 @@ impl Machine {
     }
 
     /// The agent that does not come back from going back is waited for: there is nothing left to go back to.
-    async fn agent_reverted(&self, state: Option<&str>) -> Result<crate::agent::AgentStatus, Halt> {
+    async fn agent_reverted(&self, state: Option<&StateId>) -> Result<crate::agent::AgentStatus, Halt> {
         self.agent_serves(state).await.map_err(|halt| match halt {
             Halt::RollBack(fault) => Halt::Later(fault),
             halt => halt,

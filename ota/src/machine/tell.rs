@@ -51,7 +51,10 @@ impl Machine {
         match self.agent.status().await {
             Ok(status) => {
                 data.insert("agent".to_owned(), status.version);
-                data.insert("state".to_owned(), status.state.unwrap_or_else(|| "own configuration".to_owned()));
+                data.insert(
+                    "state".to_owned(),
+                    status.state.map_or_else(|| "own configuration".to_owned(), |state| state.name),
+                );
                 data.insert("engine".to_owned(), status.engine_class);
                 let models = status.models.into_iter().take(crate::limits::MAX_MODELS);
                 data.extend(

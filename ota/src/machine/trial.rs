@@ -1,9 +1,10 @@
 //! Installed → Tested → Active: the agent tries the state beside the one that serves, and serves it where all of it held.
 use super::listen::later;
 use super::system::LOOK;
+use super::watched::before;
 use super::{ACTIVE, Active, Halt, Installed, Machine, Tested, Verified};
 use crate::agent::client::AgentError;
-use crate::agent::{AgentStatus, Finding, Offer, OfferedPackage, Trial, TrialStanding};
+use crate::agent::{AgentStatus, Finding, Offer, OfferedPackage, StateId, Trial, TrialStanding};
 use crate::fault::{Blame, Fault};
 use crate::machine::record::Step;
 use std::path::Path;
@@ -21,7 +22,7 @@ impl Machine {
         if let Some(unasked) = verified.unasked.clone().filter(|_| self.step().rank() < ACTIVE) {
             return Err(Halt::Later(unasked));
         }
-        let name = verified.state.get().name.clone();
+        let id = self.state_in_hand()?;
         let status = self.agent_up().await?;
         let findings = match self.step() {
             Step::Tested { findings } | Step::Active { findings, .. } => Some(findings.clone()),
@@ -29,7 +30,7 @@ impl Machine {
             _ => None,
         };
         // What the agent serves was tried by it: after a restart it need not be tried again.
-        let findings = match findings.filter(|_| status.state.as_ref() == Some(&name)) {
+        let findings = match findings.filter(|_| status.state.as_ref() == Some(&id)) {
             Some(findings) => findings,
             None => self.try_out(&verified).await?,
         };
@@ -40,30 +41,37 @@ impl Machine {
 
     pub(super) async fn activate(&mut self, tested: Tested) -> Result<Active, Halt> {
         let state = tested.state.get();
-        let name = state.name.clone();
+        let id = self.state_in_hand()?;
         self.heed_window()?;
-        let serves_it = self.agent_up().await?.state.as_ref() == Some(&name);
+        let status = self.agent_up().await?;
+        // By its hash too: what was published again under an old name is another state.
+        let serves_it = status.state.as_ref() == Some(&id);
         if !serves_it {
             self.suspend_coming(Some(&state.models)).await?;
         }
         // Persisted before it is asked for: from here on there may be something to take back.
-        let step = Step::Active { since: super::now(), findings: tested.findings.clone() };
+        let step = Step::Active { since: super::now(), findings: tested.findings.clone(), before: before(&status) };
         self.advance(step).await?;
         let Step::Active { since, .. } = *self.step() else {
             return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
         };
         if !serves_it {
-            match self.agent.activate(&name).await {
+            match self.agent.activate(&id).await {
                 Ok(_) => {}
                 // It may have been taken on nevertheless; what serves is asked below.
                 Err(AgentError::Away { .. }) => {}
                 Err(error) => return Err(Halt::RollBack(error.into())),
             }
-            self.agent_serves(Some(&name)).await?;
+            self.agent_serves(Some(&id)).await?;
         }
         self.resume_own().await?;
         self.suspend_at_once().await;
         Ok(Active { tested, since })
+    }
+
+    fn state_in_hand(&self) -> Result<StateId, Halt> {
+        let missing = || later(Fault::new("record-unwritable", Blame::Updater, "the action is not in the record"));
+        self.state_id().ok_or_else(missing)
     }
 
     async fn try_out(&mut self, verified: &Verified) -> Result<Vec<String>, Halt> {
@@ -104,7 +112,7 @@ impl Machine {
     }
 
     async fn begin(&self, verified: &Verified) -> Result<Trial, Halt> {
-        match self.agent.try_state(offer(verified)).await {
+        match self.agent.try_state(offer(verified, self.state_in_hand()?)).await {
             Ok(trial) => Ok(trial),
             Err(error @ AgentError::Away { .. }) => Err(later(error)),
             Err(error) => Err(self.refuse(error.into())),
@@ -126,19 +134,25 @@ impl Machine {
     }
 
     /// The agent serves a state from now on; it may end and be started again for it.
-    pub(super) async fn agent_serves(&self, state: Option<&str>) -> Result<AgentStatus, Halt> {
+    pub(super) async fn agent_serves(&self, state: Option<&StateId>) -> Result<AgentStatus, Halt> {
         let until = Instant::now() + self.config.agent.start;
         loop {
             let serves = self.agent.status().await;
-            let is_it = serves.as_ref().is_ok_and(|status| status.state.as_deref() == state);
+            let is_it = serves.as_ref().is_ok_and(|status| match (&status.state, state) {
+                // What an older agent has activated is gone back to by its name.
+                (Some(serves), Some(state)) => serves.may_be(state),
+                (serves, state) => serves.is_none() && state.is_none(),
+            });
             match serves {
                 Ok(status) if is_it => return Ok(status),
                 _ if Instant::now() < until => tokio::time::sleep(LOOK).await,
                 serves => {
-                    let found =
-                        serves.map_or_else(|error| error.to_string(), |status| format!("it serves {:?}", status.state));
-                    let reason =
-                        format!("the agent was to serve {state:?} within {:?}: {found}", self.config.agent.start);
+                    let found = serves.map_or_else(
+                        |error| error.to_string(),
+                        |status| format!("it serves {}", named(status.state.as_ref())),
+                    );
+                    let within = self.config.agent.start.as_secs();
+                    let reason = format!("the agent was to serve {} within {within} s: {found}", named(state));
                     return Err(Halt::RollBack(Fault::new("agent-does-not-serve", Blame::Agent, reason)));
                 }
             }
@@ -169,7 +183,7 @@ impl Machine {
     }
 }
 
-fn offer(verified: &Verified) -> Offer {
+fn offer(verified: &Verified, id: StateId) -> Offer {
     let state = verified.state.get();
     let path = |sha256: &str| {
         let held = verified.held.iter().find(|held| held.pin().sha256 == sha256);
@@ -181,14 +195,19 @@ fn offer(verified: &Verified) -> Offer {
         name: model.name.clone(),
     };
     Offer {
-        state: state.name.clone(),
+        state: id,
         configuration: state.configuration.as_ref().map(|pin| path(&pin.sha256)),
         packages: state.models.iter().map(package).collect(),
         routes: state.routes.clone(),
     }
 }
 
-fn in_words(finding: &Finding) -> String {
+/// For people.
+pub(super) fn named(state: Option<&StateId>) -> String {
+    state.map_or_else(|| "the box's own configuration".to_owned(), |state| format!("`{}`", state.name))
+}
+
+pub(super) fn in_words(finding: &Finding) -> String {
     let what = finding.package.as_deref().unwrap_or("the configuration");
     let held = if finding.held { "held" } else { "missed" };
     format!("{what}: {} {held}: {} ({:.0} ms)", finding.check, finding.text, finding.ms)

@@ -1,18 +1,31 @@
-//! Active: the state serves, and the box watches itself for as long as the state says.
+//! Active: the state serves, and the box watches itself for as long as the state says: how its jobs end, how long they take, and
+//! whether golden cases still hold in the workers that serve, at the beginning and at the end.
+//!
+//! A watch in which nothing was answered proves nothing by its quiet: there the golden cases alone are what counts, and the report
+//! says so.
+use super::listen::later;
+use super::system::LOOK;
+use super::trial::{in_words, named};
+use super::watched::{figures, miss, unanswered};
 use super::{Active, Halt, Machine};
 use crate::agent::client::AgentError;
-use crate::agent::{AgentStatus, ModelStatus};
-use crate::config::Watch;
+use crate::agent::{AgentStatus, StateId, Trial, TrialStanding};
 use crate::fault::{Blame, Fault};
-use crate::machine::record::{End, Outcome, Step};
-use crate::state::DesiredState;
+use crate::machine::record::{Before, End, Outcome, Step};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Times that a check is asked for anew because the agent has lost it.
+const MAX_CHECKS: u32 = 3;
 
 impl Machine {
     pub(super) async fn watch(&mut self, active: Active) -> Result<Outcome, Halt> {
         let Active { tested, mut since } = active;
         let state = tested.state.get();
+        let missing = || later(Fault::new("record-unwritable", Blame::Updater, "the action is not in the record"));
+        let id = self.state_id().ok_or_else(missing)?;
+        self.recheck(&id, "at the beginning of the watch").await?;
         let mut answered = Instant::now();
         loop {
             // A clock that was set back does not prolong the watch for years: it begins anew.
@@ -22,13 +35,12 @@ impl Machine {
             match self.agent.status().await {
                 Ok(status) => {
                     answered = Instant::now();
-                    if let Some(missed) = miss(&status, state, &self.config.watch, is_over) {
+                    if let Some(missed) = miss(&status, &id, state, &self.config.watch, is_over) {
                         return Err(Halt::RollBack(Fault::new("watch-missed", Blame::Package, missed)));
                     }
-                    if is_over {
-                        let figures = status.models.iter().map(figures);
-                        let details = tested.findings.iter().cloned().chain(figures).collect();
-                        return Ok(Outcome { end: End::Active, at: super::now(), fault: None, details });
+                    if is_over && !self.waits_for_jobs(&status, watched) {
+                        let checked = self.recheck(&id, "at the end of the watch").await?;
+                        return Ok(self.held(tested.findings, &status, checked));
                     }
                 }
                 // Its service starts it again; one that does not come back is a reason to go back.
@@ -48,64 +60,80 @@ impl Machine {
             _ => Vec::new(),
         };
         if let Ok(status) = self.agent.status().await
-            && status.state.as_deref() == Some(self.state_name())
+            && status.state.is_some()
+            && status.state == self.state_id()
         {
-            details.extend(status.models.iter().map(figures));
+            details.extend(self.figures_of(&status));
         }
         details
     }
-}
 
-/// What does not hold, if anything.
-fn miss(status: &AgentStatus, state: &DesiredState, watch: &Watch, is_over: bool) -> Option<String> {
-    if status.state.as_ref() != Some(&state.name) {
-        return Some(format!("the agent serves {:?} and not `{}`", status.state, state.name));
+    /// Whether the watch goes on although its time is over: the box is told to wait for more jobs, and has not waited for too long.
+    fn waits_for_jobs(&self, status: &AgentStatus, watched: u64) -> bool {
+        let answered: u64 = status.models.iter().map(|model| model.answered).sum();
+        answered < self.config.watch.jobs && watched < self.config.watch.longest.as_secs()
     }
-    if !status.node_answers {
-        return Some("the DICOM node does not answer its own echo".to_owned());
-    }
-    let mut names: Vec<&String> = state.routes.values().flat_map(|plan| &plan.models).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into_iter().find_map(|name| match status.models.iter().find(|model| model.name == *name) {
-        Some(model) => model_miss(model, watch, is_over),
-        None => Some(format!("`{name}` is on a route, and the agent does not know it")),
-    })
-}
 
-fn model_miss(model: &ModelStatus, watch: &Watch, is_over: bool) -> Option<String> {
-    let name = &model.name;
-    let why = model.reason.as_deref().unwrap_or("no reason given");
-    match model.standing.as_str() {
-        "off" => return Some(format!("`{name}` is off: {why}")),
-        // A person has suspended it: nothing is learned about it, and going back would not bring it back.
-        "active" | "suspended" => {}
-        standing if is_over => return Some(format!("`{name}` is still `{standing}` at the end of the watch: {why}")),
-        _ => {}
+    /// It ends well: what the channel is told of it.
+    fn held(&self, findings: Vec<String>, status: &AgentStatus, checked: Vec<String>) -> Outcome {
+        let sentence = unanswered(status, self.config.watch.jobs);
+        let details = findings.into_iter().chain(self.figures_of(status)).chain(checked).chain(sentence);
+        Outcome { end: End::Active, at: super::now(), fault: None, details: details.collect() }
     }
-    let jobs = model.answered.saturating_add(model.failed);
-    let share = model.failed as f64 / jobs.max(1) as f64;
-    if jobs >= watch.min_jobs && share > watch.max_failed_share {
-        return Some(format!(
-            "`{name}`: {} of {jobs} jobs failed, {:.0} % where {:.0} % may",
-            model.failed,
-            share * 100.0,
-            watch.max_failed_share * 100.0
-        ));
+
+    fn figures_of(&self, status: &AgentStatus) -> Vec<String> {
+        let nothing = BTreeMap::<String, Before>::new();
+        let before = match self.step() {
+            Step::Active { before, .. } => before,
+            _ => &nothing,
+        };
+        status.models.iter().map(|model| figures(model, before.get(&model.name))).collect()
     }
-    match (model.median_ms, watch.max_median_ms) {
-        (Some(median), Some(most)) if median > most => {
-            Some(format!("`{name}` answers in {median:.0} ms (median), where {most:.0} ms may be"))
+
+    /// Has the golden cases of what serves run again; what was found, in words. A miss takes the state back.
+    async fn recheck(&self, id: &StateId, when: &str) -> Result<Vec<String>, Halt> {
+        let until = Instant::now() + self.config.agent.trial;
+        let mut check = self.begin_check(id).await?;
+        let mut begun = 1;
+        loop {
+            let words = |check: &Trial| check.findings.iter().map(|one| format!("{when}: {}", in_words(one))).collect();
+            match check.standing {
+                TrialStanding::Held => return Ok(words(&check)),
+                TrialStanding::Missed(ref fault) => {
+                    let found: Vec<String> = words(&check);
+                    let reason =
+                        format!("golden cases miss {when}: {} [{}]; {}", fault.reason, fault.code, found.join("; "));
+                    return Err(Halt::RollBack(Fault::new("watch-missed", Blame::Package, reason)));
+                }
+                TrialStanding::Running if Instant::now() >= until => {
+                    let within = self.config.agent.trial.as_secs();
+                    let reason = format!("golden cases of {} have not ended within {within} s {when}", named(Some(id)));
+                    return Err(Halt::RollBack(Fault::new("watch-missed", Blame::Agent, reason)));
+                }
+                TrialStanding::Running => {}
+            }
+            self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
+            check = match self.agent.checked().await {
+                Ok(next) if next.state == *id => next,
+                // It was started anew meanwhile, and knows nothing of the check.
+                Ok(_) | Err(AgentError::Away { .. } | AgentError::Refused(_)) if begun < MAX_CHECKS => {
+                    begun += 1;
+                    self.begin_check(id).await?
+                }
+                Ok(_) => {
+                    let reason = "the agent has lost the check of golden cases again and again: see its journal";
+                    return Err(Halt::RollBack(Fault::new("watch-missed", Blame::Agent, reason)));
+                }
+                Err(error) => return Err(Halt::RollBack(error.into())),
+            };
         }
-        _ => None,
     }
-}
 
-fn figures(model: &ModelStatus) -> String {
-    let median = model.median_ms.map_or_else(|| "no".to_owned(), |ms| format!("{ms:.0} ms"));
-    let engine = model.engine.as_deref().unwrap_or("no engine");
-    format!(
-        "{} {}: {} on {engine}, {} answered, {} failed, {median} median",
-        model.name, model.version, model.standing, model.answered, model.failed
-    )
+    async fn begin_check(&self, id: &StateId) -> Result<Trial, Halt> {
+        self.agent_up().await?;
+        self.agent.check(id).await.map_err(|error| match error {
+            error @ AgentError::Away { .. } => later(error),
+            error => Halt::RollBack(error.into()),
+        })
+    }
 }

@@ -1,0 +1,64 @@
+//! Studies under way, each with the set that its first job ran on: the jobs that are left of it run on that set too, so that one
+//! study is not answered by two versions. The set before the one that serves is kept for that, and none before it.
+use super::serving::ServingSet;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Studies of which a job has begun and not all have ended, by their UID.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Mutex<BTreeMap<String, Arc<ServingSet>>>);
+
+impl Begun {
+    /// A job of the study runs on this set; the first one counts.
+    pub(super) fn begin(&self, study: &str, set: &Arc<ServingSet>) {
+        self.studies().entry(study.to_owned()).or_insert_with(|| Arc::clone(set));
+    }
+
+    /// The set that a study began with.
+    pub(super) fn set_of(&self, study: &str) -> Option<Arc<ServingSet>> {
+        self.studies().get(study).cloned()
+    }
+
+    /// No job of the study is open.
+    pub(super) fn end(&self, study: &str) {
+        self.studies().remove(study);
+    }
+
+    /// Another set takes the place of this one; those before it are kept no longer.
+    pub(super) fn keep(&self, set: &Arc<ServingSet>) {
+        self.studies().retain(|_, of_study| Arc::ptr_eq(of_study, set));
+    }
+
+    /// Every study goes on with what serves.
+    pub(super) fn forget(&self) {
+        self.studies().clear();
+    }
+
+    fn studies(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ServingSet>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_study_stays_with_the_set_that_it_began_with_for_as_long_as_that_is_kept() {
+        let sets: Vec<Arc<ServingSet>> = (0..2).map(|_| Arc::new(ServingSet::own(Vec::new(), Vec::new()))).collect();
+        let begun = Begun::default();
+        let is_on = |study: &str, n: usize| begun.set_of(study).is_some_and(|set| Arc::ptr_eq(&set, &sets[n]));
+        begun.begin("a", &sets[0]);
+        begun.keep(&sets[0]);
+        begun.begin("a", &sets[1]);
+        begun.begin("b", &sets[1]);
+        assert!(is_on("a", 0) && is_on("b", 1));
+        begun.end("b");
+        assert!(begun.set_of("b").is_none());
+        begun.keep(&sets[1]);
+        assert!(begun.set_of("a").is_none(), "two sets later it is answered by what serves");
+        begun.begin("c", &sets[1]);
+        begun.forget();
+        assert!(begun.set_of("c").is_none(), "what is taken back answers nothing more");
+    }
+}
