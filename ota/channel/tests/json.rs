@@ -9,12 +9,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `serve`, until the value goes.
-struct Serving(std::process::Child);
+/// The program's `serve`, until the value goes.
+pub struct Serving(std::process::Child);
 
 impl Serving {
     fn on(region: &Region) -> Self {
         configure(&region.home(), "approval = false");
+        Self::as_configured(region)
+    }
+
+    pub fn as_configured(region: &Region) -> Self {
         let mut command = region.command(&["serve"]);
         let child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(30);
