@@ -1,5 +1,5 @@
-//! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves, and a list for
-//! its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
+//! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves,
+//! and a list for its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
 use crate::fixture::configure;
 use crate::region::{Region, TWO, frozen, text};
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! From an approved operating system to a box that is made anew with it: the real `sund-channel serve`, and the real `sund-rescue` as it lies in the
-//! initramfs, which has neither certificate nor token.
+//! From an approved operating system to a box that is made anew with it: the real `sund-channel serve`, and the real
+//! `sund-rescue` as it lies in the initramfs, which has neither certificate nor token.
 use crate::fixture::{Channel, client};
 use crate::json::Serving;
 use crate::region::{APPROVERS, Region, TWO, block_on, text};
