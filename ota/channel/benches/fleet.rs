@@ -1,8 +1,9 @@
 //! A fleet against one server: `cargo bench -p sund-channel --bench fleet -- --devices 10000 --rate 1000 --seconds 30`.
 //!
-//! Every box has a key and a certificate of its own and opens a new connection for each poll, with its last ticket. Polls are
-//! sent when they are due, whether or not earlier ones have been answered, and an answer's time counts from when its poll was due:
-//! a server that stalls cannot hide it. The processor time of server and simulator is told apart.
+//! Every box has a key and a certificate of its own and opens a new connection for each poll, with its last ticket.
+//! Polls are sent when they are due, whether or not earlier ones have been answered, and an answer's time counts from
+//! when its poll was due: a server that stalls cannot hide it. The processor time of server and simulator is told
+//! apart.
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use rcgen::{CertificateParams, KeyPair};
@@ -37,8 +38,8 @@ struct Arguments {
     rate: u32,
     #[arg(long, default_value_t = 20)]
     seconds: u32,
-    /// Some seconds with a small fleet, for a machine that does other things meanwhile: no poll fails, and memory keeps its bar;
-    /// how long an answer takes is told and not judged.
+    /// Some seconds with a small fleet, for a machine that does other things meanwhile: no poll fails, and memory keeps
+    /// its bar; how long an answer takes is told and not judged.
     #[arg(long)]
     smoke: bool,
     /// Set by `cargo bench`.

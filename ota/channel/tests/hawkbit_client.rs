@@ -1,5 +1,5 @@
-//! Somebody else's client against our server: the crate `hawkbit`, as other makers build it into their devices, over TLS with the
-//! channel's own authority.
+//! Somebody else's client against our server: the crate `hawkbit`, as other makers build it into their devices, over
+//! TLS with the channel's own authority.
 use crate::fixture::{Channel, PLAIN, new};
 use hawkbit::ddi::{Client, ClientAuthorization, Error, Execution, Finished, MaintenanceWindow, Mode, Type};
 use serde_json::json;

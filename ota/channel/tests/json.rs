@@ -1,5 +1,5 @@
-//! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves, and a list for
-//! its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
+//! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves,
+//! and a list for its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
 use crate::fixture::configure;
 use crate::region::{Region, TWO, frozen, text};
 use serde_json::{Map, Value, json};
@@ -9,12 +9,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// `serve`, until the value goes.
-struct Serving(std::process::Child);
+/// The program's `serve`, until the value goes.
+pub struct Serving(std::process::Child);
 
 impl Serving {
     fn on(region: &Region) -> Self {
         configure(&region.home(), "approval = false");
+        Self::as_configured(region)
+    }
+
+    pub fn as_configured(region: &Region) -> Self {
         let mut command = region.command(&["serve"]);
         let child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(30);

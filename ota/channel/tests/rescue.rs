@@ -1,10 +1,12 @@
-//! From an approved operating system to a box that is made anew with it: the server, and the real `sund-rescue` as it lies in the
-//! initramfs, which has neither certificate nor token.
-use crate::fixture::Channel;
-use crate::region::{APPROVERS, Region, TWO, text};
+//! From an approved operating system to a box that is made anew with it: the real `sund-channel serve`, and the real
+//! `sund-rescue` as it lies in the initramfs, which has neither certificate nor token.
+use crate::fixture::{Channel, client};
+use crate::json::Serving;
+use crate::region::{APPROVERS, Region, TWO, block_on, text};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -58,8 +60,8 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_of_which_no_slot_starts_gets_what_the_region_has_approved_and_nothing_else_without_a_certificate() {
+#[test]
+fn a_box_of_which_no_slot_starts_gets_what_the_region_has_approved_and_nothing_else_without_a_certificate() {
     let region = region();
     let proposed = region.must(&["publish", "rescue", "1.2.0"]);
     assert_eq!((&proposed["proposal"], &proposed["rescue"]["version"]), (&json!("rescue-1"), &json!(1)));
@@ -72,40 +74,43 @@ async fn a_box_of_which_no_slot_starts_gets_what_the_region_has_approved_and_not
     region.publish("rescue-1", &["Emil Nord"]);
     assert_eq!(region.must(&["status"])["rescue"]["version"], 1);
 
-    let persons = persons(&region);
-    let place = proposed["rescue"]["bundle"]["path"].as_str().unwrap().to_owned();
-    let status = region.must(&["status"]);
-    let other = status["targets"]["os/sund-1.3.0.raucb"]["sha256"].as_str().unwrap().to_owned();
-    let channel = Channel::start_on(region.into_home(), "").await;
-    let stranger = channel.client(None);
-    let status_of = async |path: &str| {
-        stranger.get(channel.url(&format!("/repository/targets/{path}"))).send().await.unwrap().status()
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let settings = format!("[server]\nlisten = ['127.0.0.1:{port}']\nnames = ['localhost']\n");
+    fs::write(region.home().join("channel.toml"), settings).unwrap();
+    let _serving = Serving::as_configured(&region);
+    let stranger = client(&region.home(), None);
+    let ask = |path: &str| {
+        let url = format!("https://localhost:{port}/repository/{path}");
+        block_on(async { stranger.get(url).send().await.unwrap() })
     };
-    let descriptor = stranger.get(channel.url("/repository/targets/rescue/rescue.json")).send().await.unwrap();
-    assert_eq!(descriptor.headers()["cache-control"], "no-cache");
-    assert_eq!(status_of(&place).await, StatusCode::OK);
-    for closed in [format!("os/{other}.sund-1.3.0.raucb"), "rescue/other.json".to_owned(), "rescue/../os/x".to_owned()]
+    assert_eq!(ask("targets/rescue/rescue.json").headers()["cache-control"], "no-cache");
+    let place = proposed["rescue"]["bundle"]["path"].as_str().unwrap();
+    assert_eq!(ask(&format!("targets/{place}")).status(), StatusCode::OK);
+    let status = region.must(&["status"]);
+    let other = status["targets"]["os/sund-1.3.0.raucb"]["sha256"].as_str().unwrap();
+    for closed in
+        [&format!("targets/os/{other}.sund-1.3.0.raucb"), "targets/rescue/other.json", "metadata/timestamp.json"]
     {
-        assert_eq!(status_of(&closed).await, StatusCode::UNAUTHORIZED, "{closed}");
+        assert_eq!(ask(closed).status(), StatusCode::UNAUTHORIZED, "{closed}");
     }
-    let metadata = stranger.get(channel.url("/repository/metadata/timestamp.json")).send().await.unwrap();
-    assert_eq!(metadata.status(), StatusCode::UNAUTHORIZED);
 
     let directory = tempfile::tempdir().unwrap();
-    let (authority, port) = (channel.home.path().join("ca/ca.pem"), channel.address.port());
-    let rescue = async |minimum: u64| {
-        let (directory, authority, persons) = (directory.path().to_owned(), authority.clone(), persons.clone());
-        tokio::task::spawn_blocking(move || rescued(&directory, &authority, port, &persons, minimum)).await.unwrap()
-    };
-    let output = rescue(1).await;
+    let (authority, persons) = (region.home().join("ca/ca.pem"), persons(&region));
+    let rescue = |minimum: u64| rescued(directory.path(), &authority, port, &persons, minimum);
+    let output = rescue(1);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&told["version"], &told["length"]), (&json!(1), &json!(BUNDLE.len())));
     assert_eq!(fs::read_to_string(directory.path().join("bundle")).unwrap(), BUNDLE);
     // A box whose minimum has gone up takes no older one.
-    let output = rescue(2).await;
+    let output = rescue(2);
     assert_eq!(output.status.code(), Some(65), "{}", said(&output));
-    channel.stop().await;
+    // Nor is there one where the system was withdrawn.
+    region.must(&["withdraw", "os/sund-1.2.0.raucb", "--reason", "does not start"]);
+    region.publish("os-4", &TWO);
+    let output = rescue(1);
+    assert_eq!(output.status.code(), Some(69), "{}", said(&output));
+    assert_eq!(ask(&format!("targets/{place}")).status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]

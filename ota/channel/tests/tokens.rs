@@ -1,4 +1,5 @@
-//! Approvers whose keys live in tokens, by PKCS #11: SoftHSM stands for the token, OpenSC's tool for whoever sets it up.
+//! Approvers whose keys live in tokens, by PKCS #11: SoftHSM stands for the token, OpenSC's tool for whoever sets it
+//! up.
 use crate::region::{Ended, Region, TWO, text};
 use serde_json::Value;
 use std::fs;

@@ -22,7 +22,8 @@ pub(super) struct Named {
 pub(super) struct Sign {
     /// Name of a proposal, or the directory of a copied one.
     proposal: String,
-    /// The private key: a file, or a key in a token (`pkcs11:token=LABEL;object=LABEL?module-path=FILE&pin-source=file:FILE`).
+    /// The private key: a file, or a key in a token
+    /// (`pkcs11:token=LABEL;object=LABEL?module-path=FILE&pin-source=file:FILE`).
     #[arg(long, required_unless_present = "public_key")]
     pub(super) key: Option<KeyPlace>,
     /// Where the signature file goes; into the proposal otherwise.

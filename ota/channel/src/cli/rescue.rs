@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use sund_ota::fault::{Blame, Fault};
 
-/// A recovery bundle by its name in the channel's home, or a directory that was copied to this machine; nothing where that is no such
-/// proposal.
+/// A recovery bundle by its name in the channel's home, or a directory that was copied to this machine; nothing where
+/// that is no such proposal.
 pub(super) fn find(home: &Path, named: &str) -> Result<Option<Offer>, Fault> {
     let copied = Path::new(named);
     if Offer::is_at(copied) {

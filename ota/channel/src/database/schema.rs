@@ -88,8 +88,8 @@ CREATE TABLE act (
 ) STRICT;
 ";
 
-/// Silence hides whether a box has begun: that is kept apart. Of actions from before nobody knows; such a box is asked to leave
-/// it, which costs a box that never began one more poll.
+/// Silence hides whether a box has begun: that is kept apart. Of actions from before nobody knows; such a box is asked
+/// to leave it, which costs a box that never began one more poll.
 const TAKEN: &str = "
 ALTER TABLE action ADD COLUMN taken INTEGER NOT NULL DEFAULT 0;
 UPDATE action SET taken = 1 WHERE status NOT IN ('scheduled', 'offered');

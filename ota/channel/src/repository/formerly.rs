@@ -1,5 +1,5 @@
-//! What was ever listed. A name that has once meant some bytes never means others, also after it was withdrawn: a state, a
-//! report of a box or a ledger that names it would else mean something that it never saw.
+//! What was ever listed. A name that has once meant some bytes never means others, also after it was withdrawn: a
+//! state, a report of a box or a ledger that names it would else mean something that it never saw.
 use super::home::Home;
 use super::published::{Published, role_file};
 use super::store::sha256_of;
@@ -7,8 +7,8 @@ use sund_ota::fault::{Blame, Fault};
 use tough::TargetName;
 use tough::schema::{Signed, Target, Targets};
 
-/// Refuses other bytes under a name that some published version of its role has listed. Every version of a role stays in the
-/// repository (TUF 6.2), so the list needs no keeping.
+/// Refuses other bytes under a name that some published version of its role has listed. Every version of a role stays
+/// in the repository (TUF 6.2), so the list needs no keeping.
 pub fn check(home: &Home, published: &Published, role: &str, name: &TargetName, new: &Target) -> Result<(), Fault> {
     let newest = published.roles.get(role).map_or(0, |signed| signed.signed.version.get());
     for version in (1..=newest).rev() {

@@ -1,5 +1,5 @@
-//! What a proposal says is published, held to its signatures: the difference that a person reads before signing is told against
-//! it. Whoever has the server could otherwise hide what is new by calling it old.
+//! What a proposal says is published, held to its signatures: the difference that a person reads before signing is told
+//! against it. Whoever has the server could otherwise hide what is new by calling it old.
 //!
 //! An approver's machine keeps the newest root that it has seen, beside the key. What does not come from that root by
 //! rotations that its own persons have signed is another region's, or a thief's.
@@ -99,8 +99,8 @@ fn root_of(directory: &Path, version: usize) -> PathBuf {
     directory.join("roots").join(format!("{version}.json"))
 }
 
-/// Where the root is kept that a key has signed under: beside its file. What is known of a key in a token lies with the person's own
-/// state (XDG Base Directory), under the key's identifier.
+/// Where the root is kept that a key has signed under: beside its file. What is known of a key in a token lies with the
+/// person's own state (XDG Base Directory), under the key's identifier.
 pub fn kept_root(key: &KeyPlace, signer: &dyn Signer) -> Result<PathBuf, Fault> {
     match key {
         KeyPlace::File(path) => Ok(beside(path)),

@@ -1,8 +1,8 @@
 //! Keys: who can sign, whose a public key is, and whether a signature holds.
 //!
-//! A [`Signer`] is the one place through which a signature is made here: by a key in a file, or in a token that is asked for it
-//! (`token`). Where a token has no module of PKCS #11, its own tool signs the message that `sign --write-messages` writes, and the
-//! signature is handed in like any other.
+//! A [`Signer`] is the one place through which a signature is made here: by a key in a file, or in a token that is
+//! asked for it (`token`). Where a token has no module of PKCS #11, its own tool signs the message that `sign
+//! --write-messages` writes, and the signature is handed in like any other.
 use super::files;
 use super::limits::MAX_KEY;
 use super::token::{SCHEME, TokenSigner, TokenUri};

@@ -31,7 +31,8 @@ pub struct Mirrored {
     pub fetched: usize,
     /// Targets that were there already.
     pub kept: usize,
-    /// Whether the origin has a recovery bundle; its descriptor is copied as it is, since `sund-rescue` proves it by itself.
+    /// Whether the origin has a recovery bundle; its descriptor is copied as it is, since `sund-rescue` proves it by
+    /// itself.
     pub rescue: bool,
 }
 
@@ -72,7 +73,8 @@ async fn rescue(origin: &Origin<'_>, directory: &Path) -> Result<bool, Fault> {
 struct Staging(PathBuf);
 
 struct Staged {
-    /// Roles, versions and bytes, in the order in which they are to be shown: the timestamp after what it names, roots last.
+    /// Roles, versions and bytes, in the order in which they are to be shown: the timestamp after what it names, roots
+    /// last.
     files: Vec<(String, u64, Vec<u8>)>,
     targets: BTreeMap<String, Target>,
     timestamp: u64,

@@ -1,7 +1,8 @@
-//! The signed repository at the centre: what is published, what is proposed, who has to sign it, and how it becomes visible.
+//! The signed repository at the centre: what is published, what is proposed, who has to sign it, and how it becomes
+//! visible.
 //!
-//! `edit → proposal → signatures → published`. Nothing here can sign for the region: the keys at the server are those of
-//! `timestamp` and `snapshot` alone.
+//! `edit → proposal → signatures → published`. Nothing here can sign for the region: the keys at the server are those
+//! of `timestamp` and `snapshot` alone.
 mod approve;
 pub mod bundle;
 mod ceremony;

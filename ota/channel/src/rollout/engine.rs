@@ -107,8 +107,8 @@ impl Rollout {
         .map(drop)
     }
 
-    /// Offers a wave. Where rollouts overlap the newest started one has its way: it takes a box over from older ones, and a box
-    /// that a newer one has reached is left to that.
+    /// Offers a wave. Where rollouts overlap the newest started one has its way: it takes a box over from older ones,
+    /// and a box that a newer one has reached is left to that.
     fn begin(&self, c: &Connection, wave: usize, at: i64) -> rusqlite::Result<()> {
         let wave = wave as i64;
         c.execute("UPDATE wave SET begun_at = ?3 WHERE rollout = ?1 AND position = ?2", params![self.id, wave, at])?;

@@ -1,4 +1,5 @@
-//! What people order: make, approve, start, pause, resume, stop, retry. Each is one transaction and one line in the acts.
+//! What people order: make, approve, start, pause, resume, stop, retry. Each is one transaction and one line in the
+//! acts.
 use super::filter::{Attributes, Filter};
 use super::maintenance;
 use super::plan::{self, Candidate};
@@ -173,7 +174,8 @@ fn start(c: &Connection, id: i64, name: &str) -> rusqlite::Result<()> {
     set(c, id, Status::Running, None)
 }
 
-/// The boxes that may be reached: enrolled, and not blocked. What an operator said of a box counts before what it says itself.
+/// The boxes that may be reached: enrolled, and not blocked. What an operator said of a box counts before what it says
+/// itself.
 fn fleet(c: &Connection) -> rusqlite::Result<Vec<Candidate>> {
     let rows = "SELECT id, name, attributes, reported FROM device
                 WHERE blocked = 0 AND (token IS NOT NULL OR certificate_until IS NOT NULL)";
@@ -197,8 +199,8 @@ fn accept_failures(c: &Connection, id: i64) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// Takes back what boxes have not finished: a box that has begun is asked, also one that is silent since, and one that has not
-/// never sees it.
+/// Takes back what boxes have not finished: a box that has begun is asked, also one that is silent since, and one that
+/// has not never sees it.
 fn take_back(c: &Connection, id: i64, why: &str) -> rusqlite::Result<()> {
     c.execute(
         "UPDATE action SET status = CASE WHEN taken THEN 'canceling' ELSE 'canceled' END, reason = ?2, changed_at = ?3
@@ -208,8 +210,8 @@ fn take_back(c: &Connection, id: i64, why: &str) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-/// A failed action stays as it was, for the record, and a new one waits in its place; its wave begins again, by the same rules. A
-/// silent one has not ended: its box goes on with it once it is back, and has its hours anew.
+/// A failed action stays as it was, for the record, and a new one waits in its place; its wave begins again, by the
+/// same rules. A silent one has not ended: its box goes on with it once it is back, and has its hours anew.
 fn retry(c: &Connection, id: i64) -> rusqlite::Result<()> {
     c.execute(
         "UPDATE wave SET accepted = 0, begun_at = CASE WHEN EXISTS (SELECT 1 FROM action a WHERE a.rollout = wave.rollout

@@ -75,7 +75,8 @@ pub struct Config {
     pub approval: bool,
     /// Whether the repository is served to anybody; else to enrolled boxes alone.
     pub open_repository: bool,
-    /// Whether `rescue.json` and the bundle that it names are served to anybody: a box that cannot start has no certificate.
+    /// Whether `rescue.json` and the bundle that it names are served to anybody: a box that cannot start has no
+    /// certificate.
     pub open_rescue: bool,
     /// Certificate chain and key, PEM files; without them the channel's own authority makes one.
     pub identity: Option<(PathBuf, PathBuf)>,

@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// TLS with a certificate chain and key (PEM); asks for a client certificate of the channel's authority, and serves callers
-/// without one too: browsers, boxes that enrol, boxes with a target token.
+/// TLS with a certificate chain and key (PEM); asks for a client certificate of the channel's authority, and serves
+/// callers without one too: browsers, boxes that enrol, boxes with a target token.
 pub(super) fn tls(chain: &[u8], key: &[u8], authority: &Authority) -> Result<Arc<ServerConfig>, Fault> {
     let refuse = |why: &dyn std::fmt::Display| {
         Fault::new(

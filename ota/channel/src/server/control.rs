@@ -1,7 +1,8 @@
-//! The local socket beside the database, by which `sund-channel rollout`, `enrol` and `fleet` reach the server that runs.
+//! The local socket beside the database, by which `sund-channel rollout`, `enrol` and `fleet` reach the server that
+//! runs.
 //!
-//! One connection carries one request, a line of JSON, and one answer. Who may connect is decided by the mode of the socket
-//! (0600): the server's user and root. What is ordered is written down with the caller's user number.
+//! One connection carries one request, a line of JSON, and one answer. Who may connect is decided by the mode of the
+//! socket (0600): the server's user and root. What is ordered is written down with the caller's user number.
 use super::Server;
 use super::exhausted::Exhausted;
 use crate::database::now;

@@ -74,8 +74,8 @@ pub(super) async fn base(
     Ok(Json(Base { config: PollConfig { polling: Polling { sleep } }, links }).into_response())
 }
 
-/// `HH:MM:SS`, a tenth more or less than configured, always the same for one device: boxes that were switched on together
-/// drift apart.
+/// `HH:MM:SS`, a tenth more or less than configured, always the same for one device: boxes that were switched on
+/// together drift apart.
 fn sleep(seconds: u32, name: &str) -> String {
     let drawn = digest(&SHA256, name.as_bytes());
     let drawn = u32::from(u16::from_be_bytes([drawn.as_ref()[0], drawn.as_ref()[1]]));
@@ -302,8 +302,8 @@ impl Action {
         })
     }
 
-    /// What a device has to do next: leave something, else go on with the oldest that it has begun or may begin. A rollout that
-    /// is paused lets nobody begin.
+    /// What a device has to do next: leave something, else go on with the oldest that it has begun or may begin. A
+    /// rollout that is paused lets nobody begin.
     pub fn next(c: &Connection, device: i64) -> rusqlite::Result<Option<Self>> {
         c.prepare_cached(&format!(
             "{ACTION} WHERE a.device = ?1 AND (a.status IN ('canceling', 'taken') OR (a.status = 'silent' AND a.taken)

@@ -1,5 +1,5 @@
-//! What an accept loop does when the system gives it no socket (EMFILE, ENFILE, ENOMEM): the connection stays in the backlog and
-//! `accept` fails again at once, so that a loop without a pause takes a whole processor and fills the log.
+//! What an accept loop does when the system gives it no socket (EMFILE, ENFILE, ENOMEM): the connection stays in the
+//! backlog and `accept` fails again at once, so that a loop without a pause takes a whole processor and fills the log.
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ impl Exhausted {
                 Err(error) => {
                     if self.told.is_none_or(|told| told.elapsed() >= SILENCE) {
                         self.told = Some(Instant::now());
-                        tracing::warn!(listener = self.listener, %error, "no connection can be taken; tried again until one can");
+                        tracing::warn!(listener = self.listener, %error, "no connection can be taken; tried until one can");
                     }
                     tokio::time::sleep(self.pause).await;
                     self.pause = (self.pause * 2).min(LONGEST);

@@ -1,4 +1,5 @@
-//! `sund-channel serve`: one process for devices (DDI, enrolment, the signed repository) and for people (the fleet page).
+//! `sund-channel serve`: one process for devices (DDI, enrolment, the signed repository) and for people (the fleet
+//! page).
 pub mod config;
 mod connections;
 pub mod control;

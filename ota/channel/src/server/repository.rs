@@ -47,8 +47,8 @@ pub(super) async fn file(
     Ok(response)
 }
 
-/// What a box of which no slot starts has to fetch: it has no certificate then. That is the signed descriptor and the one bundle that it
-/// names, and no other target.
+/// What a box of which no slot starts has to fetch: it has no certificate then. That is the signed descriptor and the
+/// one bundle that it names, and no other target.
 async fn is_of_the_rescue(server: &Server, inner: &str) -> bool {
     if !server.config.open_rescue || !inner.starts_with("targets/") {
         return false;

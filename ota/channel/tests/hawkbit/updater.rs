@@ -1,5 +1,5 @@
-//! Our own updater as one of hawkBit's devices: it knows a token and two addresses, hawkBit for the word and a plain web server for all that is
-//! signed. Its agent is played, as in the updater's own tests.
+//! Our own updater as one of hawkBit's devices: it knows a token and two addresses, hawkBit for the word and a plain
+//! web server for all that is signed. Its agent is played, as in the updater's own tests.
 use super::server::{Server, until};
 use super::whole_path::{SOON, roll_out, rollout_is, switch};
 use crate::copies::serve;

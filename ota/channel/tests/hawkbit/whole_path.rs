@@ -1,4 +1,5 @@
-//! From a signed state to boxes that say how it went, through a real hawkBit; what came over the wire is kept as goldens.
+//! From a signed state to boxes that say how it went, through a real hawkBit; what came over the wire is kept as
+//! goldens.
 use super::device::Device;
 use super::region::Region;
 use super::server::{Server, until};

@@ -185,8 +185,8 @@ pub fn offered(home: &Home) -> Result<Option<Payload>, Fault> {
     serde_json::from_slice(&payload).map(Some).map_err(|_| damaged())
 }
 
-/// Takes back what boxes are offered where its operating system is listed no more: it was withdrawn. So it does with what cannot be
-/// read, which no box would take. Gives whether it did.
+/// Takes back what boxes are offered where its operating system is listed no more: it was withdrawn. So it does with
+/// what cannot be read, which no box would take. Gives whether it did.
 pub fn forget_unlisted(home: &Home) -> Result<bool, Fault> {
     match offered(home) {
         Ok(None) => return Ok(false),

@@ -1,8 +1,8 @@
 //! The recovery bundle: what `sund-rescue` fetches from the initramfs when neither slot of a box starts.
 //!
-//! It is no release of its own. `rescue.json` names an operating system that the role `os` lists, where it lies in the store
-//! already, and the persons of that role sign it: what a box is rescued with is what the region has approved. No key at the
-//! server signs it, and `sund-rescue` looks at nothing but these signatures. README.md has the format.
+//! It is no release of its own. `rescue.json` names an operating system that the role `os` lists, where it lies in the
+//! store already, and the persons of that role sign it: what a box is rescued with is what the region has approved. No
+//! key at the server signs it, and `sund-rescue` looks at nothing but these signatures. README.md has the format.
 mod approve;
 
 pub use approve::{approve, forget_unlisted, offered};
@@ -87,8 +87,8 @@ pub struct RescueSignature {
     pub sig: String,
 }
 
-/// Proposes the recovery bundle: an operating system that is listed. Without `version` it is the one after the last, or the
-/// same where the same bundle is only signed for longer.
+/// Proposes the recovery bundle: an operating system that is listed. Without `version` it is the one after the last, or
+/// the same where the same bundle is only signed for longer.
 pub fn propose(home: &Home, os: &str, version: Option<u64>, lifetime_days: i64) -> Result<Offer, Fault> {
     let _lock = home.lock()?;
     check_name("version", os)?;

@@ -1,5 +1,5 @@
-//! A key in a token (PKCS #11): it signs there and is never read. The module that speaks to the token is opened when a key in it is
-//! named, and not before: nothing of it is needed to build this program or to run it with keys in files.
+//! A key in a token (PKCS #11): it signs there and is never read. The module that speaks to the token is opened when a
+//! key in it is named, and not before: nothing of it is needed to build this program or to run it with keys in files.
 //!
 //! Ed25519 (CKM_EDDSA) and ECDSA on P-256 (CKM_ECDSA over a digest that is made here).
 mod uri;
