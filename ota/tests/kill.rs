@@ -34,7 +34,7 @@ fn has_not_begun(appliance: &Appliance) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_instants_each_action_ends_once_and_well() {
-    let kills: u32 = std::env::var("SUND_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let kills = kills();
     let mut appliance = Appliance::new().await;
     appliance.channel.told().pause = Some(Duration::from_millis(10));
     for n in 0..kills.div_ceil(KILLS_PER_ACTION) {
@@ -70,7 +70,12 @@ async fn finish(appliance: &Appliance, id: &str, name: &str) {
     assert!(matches!(last.step, Step::Ended { .. }) && last.id == id);
 }
 
-fn random_below(most: Duration) -> Duration {
+/// How often a test at random instants kills.
+pub fn kills() -> u32 {
+    std::env::var("SUND_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+}
+
+pub fn random_below(most: Duration) -> Duration {
     let mut random = [0; 4];
     aws_lc_rs::rand::fill(&mut random).expect("randomness");
     most.mul_f64(f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX))

@@ -18,6 +18,7 @@ mod momentary;
 mod not_taken;
 mod power_cuts;
 mod rauc;
+mod rauc_itself;
 mod region;
 mod repository;
 mod shapes;

@@ -298,16 +298,22 @@ impl System {
 
     /// A state with an operating system.
     pub fn state_with(&mut self, name: &str, version: &str) -> Descriptor {
-        let target = format!("os/sund-{version}.raucb");
-        let mut os: Value = self.appliance.region.approve("os", &target, format!("a bundle of {version}").as_bytes());
-        self.appliance.region.custom.insert(target, json!({"manifest_sha256": MANIFEST}));
-        os["version"] = json!(version);
-        os["manifest_sha256"] = json!(MANIFEST);
-        self.appliance.state(name, name.as_bytes(), json!({"os": os}))
+        state_with(&mut self.appliance, name, version)
     }
 }
 
-fn bus(directory: &Path) -> (Child, String) {
+/// A state with an operating system; published.
+pub fn state_with(appliance: &mut Appliance, name: &str, version: &str) -> Descriptor {
+    let target = format!("os/sund-{version}.raucb");
+    let mut os: Value = appliance.region.approve("os", &target, format!("a bundle of {version}").as_bytes());
+    appliance.region.custom.insert(target, json!({"manifest_sha256": MANIFEST}));
+    os["version"] = json!(version);
+    os["manifest_sha256"] = json!(MANIFEST);
+    appliance.state(name, name.as_bytes(), json!({"os": os}))
+}
+
+/// A private bus, and its address.
+pub fn bus(directory: &Path) -> (Child, String) {
     let mut bus = Command::new("dbus-daemon")
         .args(["--session", "--nofork", "--print-address"])
         .arg(format!("--address=unix:path={}/bus", directory.display()))
