@@ -1,6 +1,6 @@
 //! What the channel is told of this box (`configData`).
 use super::Machine;
-use super::record::state_name;
+use super::record::{Action, Origin, Step, state_name};
 use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
@@ -45,6 +45,9 @@ impl Machine {
             // The name by which some servers (gooseBit) look up what a box has.
             data.insert("sw_version".to_owned(), good.version.clone());
         }
+        if let Some(stick) = self.record.last.as_ref().and_then(told_of_stick) {
+            data.insert("stick".to_owned(), stick);
+        }
         match self.agent.status().await {
             Ok(status) => {
                 data.insert("agent".to_owned(), status.version);
@@ -66,4 +69,12 @@ impl Machine {
         }
         data
     }
+}
+
+/// How what came on a stick ended: no action of the channel says it.
+fn told_of_stick(last: &Action) -> Option<String> {
+    let Step::Ended { outcome } = &last.step else { return None };
+    let end = outcome.fault.as_ref().map_or("active", |fault| fault.code.as_ref());
+    let at = jiff::Timestamp::from_second(outcome.at).map_or_else(|_| String::new(), |at| at.to_string());
+    (last.origin == Origin::Stick).then(|| format!("{}: {end} {at}", last.state().unwrap_or("no state")))
 }

@@ -102,7 +102,7 @@ async fn install_unbounded(config: &Config, image: &Image) -> Result<(), Fault> 
         Credentials::Certificate { .. } | Credentials::Token(_) | Credentials::Nobody => {}
     }
     args.extend(owned.iter().map(|(key, path)| (*key, Variant::from(path.as_str()))));
-    installer.install_bundle(source.as_str(), args).await.map_err(|error| refused(&error.to_string()))?;
+    installer.install_bundle(&image.source(), args).await.map_err(|error| refused(&error.to_string()))?;
     let signal = completed.next().await.ok_or_else(|| {
         Fault::new("os-service-away", Blame::Box, "RAUC ended while it installed; it is asked again".to_owned())
     })?;
