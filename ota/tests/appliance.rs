@@ -36,6 +36,7 @@ impl Appliance {
         let text = format!(
             r#"id = "{BOX}"
 directory = "{path}/updater"
+status = "{path}/run/status.json"
 confirm = true
 [server]
 url = "http://127.0.0.1:{port}"

@@ -289,6 +289,7 @@ impl Machine {
 
     async fn idle(&mut self, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
         self.pace.say("idle");
+        self.note_now();
         match self.leave_unproven().await {
             Ok(()) => Ok(Next::Wait(heeded.err())),
             Err(Halt::Superseded | Halt::Withdrawn | Halt::Stick) => Ok(Next::Again),
