@@ -162,11 +162,11 @@ fn children(daemon: &Daemon) -> Vec<Pid> {
 }
 
 /// The worker of a daemon, once that of golden cases has gone.
-async fn one_worker(daemon: &Daemon) -> Vec<Pid> {
+pub async fn one_worker(daemon: &Daemon) -> Vec<Pid> {
     until("one worker is there", || Some(children(daemon)).filter(|workers| workers.len() == 1)).await
 }
 
-fn signals(processes: &[Pid], signal: Signal) {
+pub fn signals(processes: &[Pid], signal: Signal) {
     for process in processes {
         kill_process(*process, signal).unwrap();
     }

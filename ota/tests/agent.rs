@@ -134,6 +134,10 @@ impl Agent {
                 serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
             }
+            Request::Committed => {
+                serving.changes.push("committed".to_owned());
+                Answer::Committed { format: 2 }
+            }
             Request::Resume { package } => {
                 serving.suspended.retain(|suspended| *suspended != package);
                 Answer::Suspended { package, off: false }

@@ -38,6 +38,9 @@ pub enum Request {
         /// Name of the package.
         package: String,
     },
+    /// What runs now has held, its operating system too, and the box does not go back behind it: files may be written as an older
+    /// agent does not read them.
+    Committed,
 }
 
 /// A state to try.
@@ -87,6 +90,11 @@ pub enum Answer {
         package: String,
         /// Whether it is off now.
         off: bool,
+    },
+    /// It is known that the system stays.
+    Committed {
+        /// The format in which the spool is written from now on.
+        format: u32,
     },
     /// Not done.
     Refused(Fault),

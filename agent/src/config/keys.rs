@@ -58,7 +58,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("log", &["filter", "format"]),
-    ("channel", &["socket", "directory", "updater_user"]),
+    ("channel", &["socket", "directory", "updater_user", "updater_status"]),
 ];
 
 /// The keys of a section.

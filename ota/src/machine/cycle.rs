@@ -196,6 +196,9 @@ impl Machine {
             record.unproven.clear();
         }
         self.keep(record).map_err(DdiError::Fault)?;
+        if outcome.end == End::Active {
+            self.tell_committed().await;
+        }
         let code = outcome.fault.as_ref().map(|fault| fault.code.to_string());
         let reason = outcome.fault.as_ref().map(|fault| fault.reason.clone());
         tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), end = ?outcome.end, code, reason, "the action ended");

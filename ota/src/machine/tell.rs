@@ -31,6 +31,15 @@ impl Machine {
         }
     }
 
+    /// Tells the agent that what runs has held and that its system stays, so that it may write what an older one does not read. It does
+    /// not where it is not told: the next state that holds tells it again.
+    pub(super) async fn tell_committed(&self) {
+        match self.agent.committed().await {
+            Ok(format) => tracing::info!(format, "the agent knows that the system stays"),
+            Err(error) => tracing::warn!(%error, "the agent was not told that the system stays"),
+        }
+    }
+
     async fn attributes(&self) -> BTreeMap<String, String> {
         let mut data = self.config.attributes.clone();
         if let Some(zone) = self.config.zone.iana_name() {
