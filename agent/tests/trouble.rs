@@ -112,7 +112,7 @@ async fn a_spool_of_a_newer_format_is_refused_and_left_as_it_is() {
     let segment = node.folder.path().join("spool/segment-000000000001.log");
     let mut bytes = std::fs::read(&segment).unwrap();
     bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
-    bytes[44..50].copy_from_slice(b"7.12.0");
+    bytes[44..68].copy_from_slice(b"7.12.0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
     std::fs::write(&segment, &bytes).unwrap();
     let fault = Agent::start(config(node.folder.path())).await.err().expect("refused");
     assert_eq!(fault.code, "spool-unknown-format");

@@ -23,6 +23,8 @@ pub struct Serving {
     pub reverts: Vec<Option<String>>,
     /// What changes the box, in the order in which it was asked for.
     pub changes: Vec<String>,
+    /// Times that it was told that the system stays.
+    pub commits: u32,
     /// It goes back to nothing.
     pub refuses_reverts: bool,
     /// Nothing can be suspended.
@@ -135,7 +137,7 @@ impl Agent {
                 Answer::Suspended { package, off: true }
             }
             Request::Committed => {
-                serving.changes.push("committed".to_owned());
+                serving.commits += 1;
                 Answer::Committed { format: 2 }
             }
             Request::Resume { package } => {

@@ -202,6 +202,7 @@ async fn a_state_on_a_stick_that_does_not_hold_is_taken_back() {
     assert_eq!(code, Some(1));
     assert!(words.contains("taken back: north-2 did not hold") && words.contains("[watch-missed]"), "{words}");
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"));
+    assert_eq!(appliance.agent.serving().commits, 1, "what was taken back commits nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

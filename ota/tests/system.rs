@@ -219,6 +219,7 @@ async fn a_system_on_a_stick_is_hashed_whole_before_rauc_gets_the_file() {
     std::fs::remove_file(stick).expect("the stick");
     assert_eq!(system.appliance.once().await, Some(0));
     assert_eq!(system.slots().marks, [("good".to_owned(), "booted".to_owned())]);
+    assert_eq!(system.appliance.agent.serving().commits, 1);
     assert_eq!(system.appliance.agent.serving().state.as_deref(), Some("north-2"));
     let store = std::fs::read_dir(directory.join("updater/store")).expect("the store").flatten();
     let left = store.filter(|entry| entry.path().extension().is_some_and(|it| it == "raucb")).count();

@@ -116,7 +116,7 @@ fn an_older_agent_refuses_what_it_cannot_read_says_who_can_and_touches_nothing()
         let mut bytes = machine.files()[name].clone();
         bytes[8] = 3;
         if name != "format" {
-            bytes[44..50].copy_from_slice(b"9.10.1");
+            bytes[44..68].copy_from_slice(b"9.10.1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         }
         machine.overwrite(name, &bytes);
         let before = machine.files();

@@ -80,7 +80,7 @@ impl Inbox {
         Archive::open(stick).await?;
         let (inbox, stick) = (self.clone(), stick.to_owned());
         let placed = tokio::task::spawn_blocking(move || inbox.place_blocking(&stick, refusal)).await;
-        placed.map_err(|error| Fault::new("disk-failed", Blame::Updater, error.to_string()))?
+        placed.map_err(|error| Fault::new("disk-failed", Blame::Box, error.to_string()))?
     }
 
     fn place_blocking(&self, stick: &Path, refusal: Option<Fault>) -> Result<Placed, Fault> {

@@ -131,6 +131,7 @@ impl Machine {
                     let kilobytes = |bytes: u64| u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
                     let done = kilobytes(arrived.load(Ordering::Relaxed).min(all));
                     self.pace.progress(Some(Progress { cnt: done, of: Some(kilobytes(all)) }));
+                    self.note_now();
                 }
             }
         }
