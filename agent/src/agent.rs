@@ -77,6 +77,10 @@ impl Agent {
 
         say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
         say_what_is_lost(&audit, spool.usage().damaged)?;
+        // Where no updater looks after the box, nobody takes its system back.
+        if channel.is_none() {
+            spool.commit_format()?;
+        }
         say_what_cannot_serve(&audit, lost)?;
         let gpus = gpus(&mut config.worker);
         let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
@@ -107,6 +111,7 @@ impl Agent {
         let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
         services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
         let mut restarts = None;
+        let updater_status = channel.as_ref().map(|(_, settings)| settings.updater_status.clone());
         if let Some((socket, settings)) = channel {
             let desk = Desk::new(settings, record, config.fixed, trials, Arc::clone(&pipeline), gate.clone(), node);
             restarts = Some(desk.restarts());
@@ -126,6 +131,7 @@ impl Agent {
                 login: settings.login,
                 allowed_hosts: settings.allowed_hosts,
                 audit: Some(Arc::clone(&audit)),
+                updater_status,
             };
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
             watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));

@@ -378,6 +378,10 @@ pub mod console {
     pub const EVENT_HEARTBEAT: Duration = Duration::from_secs(15);
     /// Time that open connections get to end when the agent stops.
     pub const DRAIN_TIME: Duration = Duration::from_secs(5);
+    /// The updater's status file in bytes; a longer one is something else.
+    pub const MAX_UPDATER_STATUS: u64 = 256 * 1024;
+    /// Seconds by which the updater may be late before its status counts as old: it may be starting.
+    pub const UPDATER_LATE: i64 = 300;
     /// Studies in a status; a page with every study of a year would be no use and would not load.
     pub const MAX_STUDIES_SHOWN: usize = 200;
     /// Failed logins from one address in `LOGIN_WINDOW` before it has to wait (guessing passwords).

@@ -216,6 +216,17 @@ impl Pipeline {
         self.recorder.audit(event);
     }
 
+    /// What runs stays: the spool is written in the newest format from now on. That format.
+    pub(crate) fn commit_format(&self) -> Result<u32, Fault> {
+        if self.spool.commit_format()? {
+            tracing::info!(
+                format = self.spool.format().0,
+                "the system stays: the spool goes over to its newest format"
+            );
+        }
+        Ok(self.spool.format().0)
+    }
+
     /// Says where the DICOM node listens, for the console.
     pub fn listens_on(&self, address: &str) {
         address.clone_into(&mut self.address.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

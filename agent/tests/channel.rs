@@ -2,7 +2,7 @@
 //! is suspended at once. Real processes, real packages; the worker is stopped where a job is to be caught under way.
 mod access;
 mod cohort;
-mod fixture;
+pub mod fixture;
 mod missed;
 mod protocol;
 mod restart;

@@ -9,8 +9,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use sund_agent::audit;
+use sund_agent::console::updater::{Seen, look};
 use sund_agent::console::{ConsoleOptions, Login, User, hash_password, serve, tls_from_pem};
 use sund_agent::fault::Fault;
 use sund_agent::limits::console::{MAX_FAILURES_PER_ADDRESS, MAX_HEAD};
@@ -23,6 +24,21 @@ use tokio::task::JoinHandle;
 
 const PASSWORD: &str = "rødgrød med fløde";
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// An updater that has nothing to do, and nothing to complain of.
+fn idle() -> String {
+    let mut status: serde_json::Value = serde_json::from_slice(UPDATER).unwrap();
+    for key in ["action", "stopped"] {
+        status[key] = serde_json::Value::Null;
+    }
+    for key in ["suspended", "suspended_by_region"] {
+        status[key] = if key == "suspended" { serde_json::json!([]) } else { serde_json::json!({}) };
+    }
+    status["last"]["end"] = "active".into();
+    status["last"]["fault"] = serde_json::Value::Null;
+    status["now"]["poll"]["trouble"] = serde_json::Value::Null;
+    status.to_string()
+}
 
 /// A console on a port of its own.
 struct Console {
@@ -128,6 +144,7 @@ fn guarded_with(max_file: u64) -> Guarded {
         login: Some(Login::new(users, Some(TOKEN.into())).unwrap()),
         allowed_hosts: vec!["sund.region.example".into()],
         audit: Some(Arc::new(log.unwrap())),
+        updater_status: None,
     };
     Guarded { console: console(options), trust: Arc::new(trust), dir }
 }
@@ -398,9 +415,74 @@ fn a_certificate_that_cannot_serve_is_named() {
     assert_eq!(fault.code, "console-user");
 }
 
+const UPDATER: &[u8] = include_bytes!("goldens/updater-status.json");
+
+#[test]
+fn what_the_updater_says_is_read_as_the_golden_file_has_it_on_both_sides() {
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ota/tests/goldens/updater-status.json");
+    assert_eq!(std::fs::read(theirs).unwrap(), UPDATER);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("status.json");
+    std::fs::write(&path, UPDATER).unwrap();
+    let Seen::Known { status } = look(&path, SystemTime::now()) else { panic!("it is new") };
+    let (action, last) = (status.action.as_ref().unwrap(), status.last.as_ref().unwrap());
+    assert_eq!((action.origin.as_str(), action.step.as_str()), ("stick", "verified"));
+    assert_eq!(
+        (last.end.as_deref(), last.fault.as_ref().unwrap().code.as_str()),
+        (Some("rolled-back"), "watch-missed")
+    );
+    assert_eq!(status.now.waits.as_ref().unwrap().code, "rollouts-stopped");
+    // Nothing of what the page shows is left out: read and written again, it says the same.
+    let mut golden: serde_json::Value = serde_json::from_slice(UPDATER).unwrap();
+    golden.as_object_mut().unwrap().remove("tenant");
+    for fault in ["/last/fault", "/now/waits"] {
+        golden.pointer_mut(fault).unwrap().as_object_mut().unwrap().remove("blame");
+    }
+    assert_eq!(serde_json::to_value(&*status).unwrap(), golden);
+}
+
+#[test]
+fn an_updater_that_says_nothing_nonsense_or_nothing_new_is_told_as_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("status.json");
+    let options = ConsoleOptions { updater_status: Some(path.clone()), ..Default::default() };
+    let told = || serde_json::to_value(look(&path, SystemTime::now())).unwrap();
+    assert!(told()["standing"] == "absent" && told()["why"].as_str().unwrap().contains("systemctl"), "{}", told());
+    let asked = console(options);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&asked.get("/api/v1/updater").body).unwrap(), told());
+    let none = console(ConsoleOptions::default());
+    assert_eq!(none.get("/api/v1/updater").text(), "{\"standing\":\"none\"}");
+
+    let newer = String::from_utf8(UPDATER.to_vec()).unwrap().replace("\"format\": 1", "\"format\": 2");
+    let long = [UPDATER, &vec![b' '; 300 * 1024]].concat();
+    for (bytes, why) in [
+        (&UPDATER[..UPDATER.len() / 2], "is no status"),
+        (b"", "is no status"),
+        (b"[]", "format 0"),
+        (&long, "more than"),
+        (newer.as_bytes(), "format 2"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        assert!(told()["standing"] == "damaged" && told()["why"].as_str().unwrap().contains(why), "{why}: {}", told());
+    }
+    // A newer updater may say more.
+    let more = String::from_utf8(UPDATER.to_vec()).unwrap().replacen('{', "{\"news\": [1],", 1);
+    std::fs::write(&path, more).unwrap();
+    assert_eq!(told()["standing"], "known");
+    let yesterday = SystemTime::now() - Duration::from_hours(24);
+    std::fs::File::options().append(true).open(&path).unwrap().set_modified(yesterday).unwrap();
+    assert!(told()["standing"] == "old" && told()["status"]["id"] == "box-17", "{}", told());
+    // What is no file holds nothing up.
+    std::fs::remove_file(&path).unwrap();
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success() && told()["why"].as_str().unwrap().contains("is no file"));
+}
+
 #[test]
 fn people_can_use_the_page_in_a_browser() {
-    let mut plain = console(ConsoleOptions::default());
+    let box_dir = tempfile::tempdir().unwrap();
+    let updater = box_dir.path().join("status.json");
+    let mut plain = console(ConsoleOptions { updater_status: Some(updater.clone()), ..Default::default() });
     plain.source.change(|status| *status = fixture::empty());
     let mut guarded = guarded();
     let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
@@ -422,7 +504,12 @@ fn people_can_use_the_page_in_a_browser() {
             "NEXT receiving" => plain.source.change(|status| *status = first_study("receiving")),
             "NEXT running" => plain.source.change(|status| *status = first_study("running")),
             "NEXT delivered" => plain.source.change(|status| *status = first_study("delivered")),
-            "NEXT all" => plain.source.change(|status| *status = full()),
+            "NEXT all" => {
+                std::fs::write(&updater, UPDATER).unwrap();
+                plain.source.change(|status| *status = full());
+            }
+            "NEXT idle" => std::fs::write(&updater, idle()).unwrap(),
+            "NEXT damaged" => std::fs::write(&updater, b"{").unwrap(),
             "NEXT full" => plain.source.change(|status| status.spool.accepting = false),
             "NEXT draining" => plain.source.change(|status| status.draining = true),
             "NEXT stop" => plain.stop().unwrap(),

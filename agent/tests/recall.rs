@@ -1,6 +1,7 @@
 //! From the withdrawal of a package to the rejected object in other people's archives: what waits never goes, what has gone is
 //! rejected there by a note, once, whatever happens in between.
 use crate::association::peers::{Server, free_port, http};
+use crate::channel::fixture::{one_worker, signals};
 use crate::crash::configuration_to;
 use crate::hospital::{Archive, Held, Node, codes, destination, frame, new_uid, until};
 use crate::patient::write;
@@ -299,6 +300,52 @@ async fn a_corrected_name_neither_brings_back_what_was_recalled_nor_stops_the_no
     until("nothing waits", || (node.destination("archive").waiting == 0).then_some(())).await;
     assert_eq!((archive.count(), held.iter().filter(|held| is_note(held)).count()), (5, 2));
     assert!(held.iter().all(|held| !held.says("Second^Name")), "nothing was made again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn jobs_that_wait_or_run_at_a_recall_end_as_failed_and_what_a_worker_still_makes_is_not_sent() {
+    let archive = Archive::open().await;
+    let section = section("archive", "PACS", &archive.address, true);
+    let site = Site::new(&configuration_to(&["archive"], &section));
+    let daemon = serve(&site);
+    until("the model is active", || (site.status()["models"][0]["state"] == "active").then_some(())).await;
+    let workers = one_worker(&daemon).await;
+    signals(&workers, Signal::STOP);
+    let recalled_studies = [receives(&site).await, receives(&site).await];
+    let queue = || site.status()["queue"].as_array().unwrap().clone();
+    until("one job runs and one waits", || {
+        let states: Vec<String> = queue().iter().map(|job| job["state"].as_str().unwrap().to_owned()).collect();
+        (states.len() == 2 && states.contains(&"running".to_owned())).then_some(())
+    })
+    .await;
+    let dry = recalled(&site, &["text-detection", "--dry-run"]);
+    assert_eq!((&dry["open_jobs"], &dry["cancelled_jobs"]), (&2.into(), &0.into()));
+    let report = recalled(&site, &["text-detection", "--reason", REASON]);
+    assert_eq!((&report["open_jobs"], &report["cancelled_jobs"]), (&0.into(), &2.into()));
+    assert!(report["studies"].as_array().unwrap().is_empty(), "they have made nothing: {report}");
+    for study in site.status()["studies"].as_array().unwrap() {
+        let timeline = study["timeline"].to_string();
+        assert!(study["state"] == "failed" && timeline.contains("package-recalled"), "{study}");
+        assert!(timeline.contains(REASON), "{timeline}");
+    }
+    let audit = site.audit();
+    assert!(audit.matches("package-recalled").count() >= 2 && audit.contains("recall-ordered"), "{audit}");
+
+    // The worker goes on with what it had; the model still serves, so that a study that comes now has its results.
+    signals(&workers, Signal::CONT);
+    let later = receives(&site).await;
+    archive.holds(4).await;
+    until("all is recorded", || (counts(&site, "archive") == [0, 4, 0]).then_some(())).await;
+    let (of_later, of_recalled): (Vec<Held>, Vec<Held>) =
+        archive.held().into_iter().partition(|held| held.arrival.study == later);
+    assert_eq!((of_later.len(), of_recalled.len()), (2, 2));
+    // That they failed is reported, and nothing else goes.
+    for (held, study) in of_recalled.iter().zip(&recalled_studies) {
+        assert!(held.arrival.study == *study && held.says("package-recalled") && held.says(REASON));
+    }
+    let again = recalled(&site, &["text-detection", "--reason", REASON]);
+    assert_eq!((&again["total"]["sent"], &again["cancelled_jobs"]), (&2.into(), &2.into()));
+    assert_eq!(again["studies"].as_array().unwrap().len(), 1, "{again}");
 }
 
 /// As a cut between the order and its first study leaves it.

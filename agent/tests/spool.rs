@@ -1,6 +1,7 @@
 //! Durable before success: what was acknowledged survives, what was erased does not.
 mod cuts;
 mod damage;
+mod formats;
 mod model;
 mod power;
 mod turns;
@@ -346,7 +347,8 @@ fn the_ledger_and_live_values_survive_while_everything_around_them_is_reclaimed(
 
 #[test]
 fn a_file_of_an_unknown_format_is_refused_and_every_file_left_as_it_is() {
-    for (name, at) in [("segment-000000000001.log", 8), ("keys", 8), ("master.key", 8), ("keys", 0)] {
+    for (name, at, known) in [("segment-000000000001.log", 8, 2), ("keys", 8, 1), ("master.key", 8, 1), ("keys", 0, 1)]
+    {
         let machine = Machine::new();
         drop(Spool::open_with(machine.mount(), options()).unwrap());
         let mut content = machine.files()[name].clone();
@@ -355,7 +357,7 @@ fn a_file_of_an_unknown_format_is_refused_and_every_file_left_as_it_is() {
         let before = machine.files();
         let error = Spool::open_with(machine.mount(), options()).unwrap_err();
         let found = if at == 0 { 0 } else { 9 };
-        assert_eq!(error, SpoolError::UnknownFormat { file: name.into(), found, known: 1 });
+        assert_eq!(error, SpoolError::UnknownFormat { file: name.into(), found, known, by: None });
         assert_eq!(machine.files(), before, "{name}");
     }
 }

@@ -1,4 +1,5 @@
 //! `updater.toml`: as typed, then the checked one that the program uses. All of it is checked before the first request.
+use crate::bundle::inbox::Inbox;
 use crate::window::Window;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -59,6 +60,8 @@ pub struct Config {
     pub os: Option<Os>,
     /// Bounds of the watch after activation.
     pub watch: Watch,
+    /// Where a running updater writes its status for others on this box; nothing where its directory is missing.
+    pub status: PathBuf,
 }
 
 /// Who a box is to the server.
@@ -140,6 +143,8 @@ struct Raw {
     os: Option<RawOs>,
     #[serde(default)]
     watch: RawWatch,
+    #[serde(default = "status")]
+    status: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -232,6 +237,9 @@ fn tenant() -> String {
 fn directory() -> PathBuf {
     "/var/lib/sund-updater".into()
 }
+fn status() -> PathBuf {
+    "/run/sund-updater/status.json".into()
+}
 fn release() -> PathBuf {
     "/etc/os-release".into()
 }
@@ -274,6 +282,11 @@ impl Config {
         self.directory.join("now.json")
     }
 
+    /// Where a bundle from a stick waits.
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(self.directory.join("inbox"))
+    }
+
     /// Directory of the payloads.
     pub fn store(&self) -> PathBuf {
         self.directory.join("store")
@@ -298,8 +311,8 @@ fn check(raw: Raw) -> Result<Config, String> {
     {
         return Err(format!("`attributes` has at most {MAX_ATTRIBUTES} keys and values of 1 to {MAX_ATTRIBUTE} bytes"));
     }
-    if !raw.directory.is_absolute() || !raw.agent.socket.is_absolute() {
-        return Err("`directory` and `agent.socket` are absolute paths".to_owned());
+    if ![&raw.directory, &raw.agent.socket, &raw.status].iter().all(|path| path.is_absolute()) {
+        return Err("`directory`, `status` and `agent.socket` are absolute paths".to_owned());
     }
     if raw.poll.min_seconds == 0 || raw.poll.min_seconds > raw.poll.max_seconds || raw.poll.max_seconds > 86_400 {
         return Err("`poll`: 1 <= min_seconds <= max_seconds <= 86400".to_owned());
@@ -354,6 +367,7 @@ fn check(raw: Raw) -> Result<Config, String> {
             jobs: raw.watch.jobs,
             longest: Duration::from_secs(raw.watch.longest_seconds),
         },
+        status: raw.status,
     })
 }
 

@@ -48,6 +48,8 @@ pub mod transfer {
 
 /// A bundle on a USB stick, which anybody may have written.
 pub mod bundle {
+    /// A bundle in bytes: what one stick brings.
+    pub const MAX_BUNDLE: u64 = 64 * 1024 * 1024 * 1024;
     /// Files in a bundle.
     pub const MAX_FILES: usize = 4096;
     /// Length of a file's name: what a ustar header holds.

@@ -3,8 +3,9 @@ use crate::config::{Config, Credentials};
 use crate::ddi::Progress;
 use crate::fault::Fault;
 use crate::identity;
-use crate::machine::record::{Action, Record, Step, state_name};
+use crate::machine::record::{Action, Origin, Record, Step, state_name};
 use crate::rauc;
+use crate::trust;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,6 +20,8 @@ pub struct Now {
     pub poll: Option<Poll>,
     /// Of a download, in kilobytes.
     pub progress: Option<Progress>,
+    /// Why the action in hand waits, where it does.
+    pub waits: Option<Fault>,
 }
 
 /// A poll. Times are seconds since 1970.
@@ -49,6 +52,8 @@ pub struct Status {
     pub tenant: String,
     /// Until when the certificate is good, in seconds since 1970.
     pub certificate_until: Option<i64>,
+    /// Until when the metadata that the box has seen is good, by role, in seconds since 1970.
+    pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
     pub os: Option<String>,
     /// Name of the state that the box last found good.
@@ -74,8 +79,10 @@ pub struct Status {
 /// An action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionStatus {
-    /// Its number at the server.
+    /// Its number at the server; of one from a stick, the name of its bundle.
     pub id: String,
+    /// Who brought it: `channel` or `stick`.
+    pub origin: Origin,
     /// Name of the desired state.
     pub state: Option<String>,
     /// How far it is: `candidate`, `verified`, `rebooting`, `installed`, `tested`, `active`, `rolling-back`, `ended`.
@@ -97,29 +104,35 @@ impl Status {
     pub fn read(config: &Config) -> Result<Self, Fault> {
         let record = Record::read(&config.record_file())?;
         let now = std::fs::read(config.now_file()).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(Self::of(config, &record, now.unwrap_or_default()))
+    }
+
+    /// What is known of a box, by its record and by what its updater does now.
+    pub fn of(config: &Config, record: &Record, now: Now) -> Self {
         let certificate = match &config.credentials {
             Credentials::Certificate { certificate, .. } => identity::validity(certificate).ok(),
             Credentials::Token(_) | Credentials::Nobody => None,
         };
         let good = record.good.first();
-        Ok(Self {
+        Self {
             format: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             id: config.id.clone(),
             server: config.server.to_string(),
             tenant: config.tenant.clone(),
             certificate_until: certificate.map(|validity| validity.until),
+            metadata_until: trust::expiries(&config.tuf()),
             os: config.os.as_ref().and_then(|os| rauc::running(os).ok()).map(|running| running.version),
             state: good.map(|good| state_name(&good.descriptor).to_owned()),
             since: good.map(|good| good.since),
             kept: record.good.iter().skip(1).map(|good| state_name(&good.descriptor).to_owned()).collect(),
-            suspended: record.suspended,
-            stopped: record.switches.stopped,
-            suspended_by_region: record.switches.applied,
+            suspended: record.suspended.clone(),
+            stopped: record.switches.stopped.clone(),
+            suspended_by_region: record.switches.applied.clone(),
             action: record.action.as_ref().map(ActionStatus::of),
             last: record.last.as_ref().map(ActionStatus::of),
-            now: now.unwrap_or_default(),
-        })
+            now,
+        }
     }
 
     /// For people.
@@ -132,6 +145,9 @@ impl Status {
         line("box", &format!("{} (tenant {}) at {}", self.id, self.tenant, self.server));
         if let Some(until) = self.certificate_until {
             line("certificate", &format!("good until {}", time(until)));
+        }
+        for (role, until) in &self.metadata_until {
+            line("metadata", &format!("{role} is good until {}", time(*until)));
         }
         if let Some(os) = &self.os {
             line("system", os);
@@ -173,9 +189,11 @@ impl Status {
 }
 
 impl ActionStatus {
-    fn of(action: &Action) -> Self {
+    /// What is known of it.
+    pub fn of(action: &Action) -> Self {
         let mut status = Self {
             id: action.id.clone(),
+            origin: action.origin,
             state: action.state().map(str::to_owned),
             step: action.step.name().to_owned(),
             end: None,
@@ -202,7 +220,11 @@ impl ActionStatus {
         let state = self.state.as_deref().unwrap_or("no state");
         let end = self.end.map_or_else(|| self.step.clone(), |end| format!("{end:?}").to_lowercase());
         let why = self.fault.as_ref().map_or_else(String::new, |fault| format!(": {fault}"));
-        format!("action {} ({state}): {end}{why}", self.id)
+        let what = match self.origin {
+            Origin::Channel => "action",
+            Origin::Stick => "bundle",
+        };
+        format!("{what} {} ({state}): {end}{why}", self.id)
     }
 }
 

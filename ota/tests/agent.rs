@@ -27,6 +27,8 @@ pub struct Serving {
     pub reverts: Vec<Option<String>>,
     /// What changes the box, in the order in which it was asked for.
     pub changes: Vec<String>,
+    /// Times that it was told that the system stays.
+    pub commits: u32,
     /// It goes back to nothing.
     pub refuses_reverts: bool,
     /// Nothing can be suspended.
@@ -159,6 +161,10 @@ impl Agent {
                 serving.changes.push(format!("suspend {package}"));
                 serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
+            }
+            Request::Committed => {
+                serving.commits += 1;
+                Answer::Committed { format: 2 }
             }
             Request::Resume { package } => {
                 serving.suspended.retain(|suspended| *suspended != package);

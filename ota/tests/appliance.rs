@@ -36,6 +36,7 @@ impl Appliance {
         let text = format!(
             r#"id = "{BOX}"
 directory = "{path}/updater"
+status = "{path}/run/status.json"
 confirm = true
 [server]
 url = "http://127.0.0.1:{port}"
@@ -78,7 +79,7 @@ every_seconds = 1
         self.channel.serve(self.region.publish());
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sund-updater"));
         command.arg("--config").arg(self.configuration()).args(arguments);
         command.envs(self.environment.iter().cloned());

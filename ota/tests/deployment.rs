@@ -25,6 +25,7 @@ async fn what_the_region_signed_is_fetched_tried_served_watched_and_reported_onc
         assert!(!action.feedback.iter().any(|feedback| never(&feedback)));
     });
     assert_eq!(appliance.record().good.len(), 1);
+    assert_eq!(appliance.agent.serving().commits, 1, "the agent knows that the system stays");
     {
         let attributes = &appliance.channel.told().attributes;
         assert_eq!((attributes["state"].as_str(), attributes["site"].as_str()), ("north-1", "odense"));

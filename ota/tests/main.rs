@@ -24,6 +24,7 @@ mod repository;
 mod shapes;
 mod signed_documents;
 mod status;
+mod stick;
 mod switches;
 mod system;
 mod threats;

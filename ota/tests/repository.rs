@@ -38,8 +38,12 @@ pub struct Region {
     pub expires: String,
 }
 
-const ROLES: [(&str, &str); 4] =
-    [("os", "os/*"), ("config", "config/*"), ("models/vendor", "models/vendor/*"), ("state", "state/*")];
+const ROLES: [(&str, &[&str]); 4] = [
+    ("os", &["os/*"]),
+    ("config", &["config/*"]),
+    ("models/vendor", &["models/vendor/*"]),
+    ("state", &["state/*", "state/bundles/*"]),
+];
 
 impl Region {
     pub fn new() -> Self {
@@ -68,6 +72,19 @@ impl Region {
         let target = format!("state/{name}.json");
         self.approve("state", &target, &bytes);
         Descriptor { format: 1, target, sha256: sha256(&bytes), length: bytes.len() as u64 }
+    }
+
+    /// Signs the terms of a bundle for a state, and all else as the next version: the files of that bundle, by their names in it.
+    pub fn bundle(&mut self, state: &Descriptor, expires: &str) -> BTreeMap<String, Vec<u8>> {
+        let Descriptor { target, sha256, length, .. } = state;
+        let pin = json!({"target": target, "sha256": sha256, "length": length});
+        let terms = serde_json::to_vec(&json!({"format": 1, "state": pin, "expires": expires})).expect("JSON");
+        let mut pointer = self.approve("state", &target.replace("state/", "state/bundles/"), &terms);
+        pointer["format"] = json!(1);
+        let names = |(name, bytes): (String, Vec<u8>)| (name.replace("%2F", "/"), bytes);
+        let mut files: BTreeMap<String, Vec<u8>> = self.publish().into_iter().map(names).collect();
+        files.insert("bundle.json".to_owned(), serde_json::to_vec(&pointer).expect("JSON"));
+        files
     }
 
     /// Takes a target back.
@@ -125,8 +142,8 @@ impl Region {
             add(role, sign(&signed, &self.persons));
         }
         let keyids = self.persons.iter().map(|signer| signer.id.clone()).collect::<Vec<_>>();
-        let roles = ROLES.iter().map(|(name, path)| {
-            json!({"name": name, "keyids": keyids, "threshold": 2, "terminating": true, "paths": [path]})
+        let roles = ROLES.iter().map(|(name, paths)| {
+            json!({"name": name, "keyids": keyids, "threshold": 2, "terminating": true, "paths": paths})
         });
         let keys = self.persons.iter().map(|signer| (signer.id.clone(), signer.key.clone()));
         let mut signed = head("targets");

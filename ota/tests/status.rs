@@ -1,8 +1,12 @@
 //! What people and scripts see of the updater.
 use super::appliance::Appliance;
 use serde_json::{Value, json};
+use std::path::Path;
 use sund_ota::config::Config;
-use sund_ota::status::Status;
+use sund_ota::ddi::Progress;
+use sund_ota::fault::{Blame, Fault};
+use sund_ota::machine::record::{End, Origin};
+use sund_ota::status::{ActionStatus, Now, Poll, Status};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_configuration_is_refused_with_its_line_before_anything_is_asked() {
@@ -11,7 +15,7 @@ async fn a_wrong_configuration_is_refused_with_its_line_before_anything_is_asked
     let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
     let port = appliance.channel.address.port();
     for (altered, words) in [
-        (text.replace("confirm = true", "confrim = true"), "line 3"),
+        (text.replace("confirm = true", "confrim = true"), "line 4"),
         (text.replace(&format!("url = \"http://127.0.0.1:{port}\""), "url = \"http://channel.example\""), "https"),
         (text.replace("min_seconds = 1", "min_seconds = 0"), "min_seconds"),
         (text.replace("id = \"box-1\"", "id = \"../box\""), "`id`"),
@@ -68,6 +72,83 @@ async fn the_status_says_all_that_the_updater_knows() {
 
     let words = String::from_utf8_lossy(&appliance.updater(&["status"]).await.stdout).into_owned();
     assert!(words.contains("north-1, good since") && words.contains("action 2 (north-2): refused"), "{words}");
+}
+
+/// What the agent's console reads; the same file lies among its own goldens.
+#[test]
+fn the_status_file_is_frozen_with_all_that_it_can_say() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/updater-status.json");
+    let fault = |code: &'static str, reason: &str| Fault::new(code, Blame::Region, reason);
+    let action = |id: &str, origin: Origin, state: &str, step: &str| ActionStatus {
+        id: id.to_owned(),
+        origin,
+        state: Some(state.to_owned()),
+        step: step.to_owned(),
+        end: None,
+        since: 1_795_000_000,
+        ended: None,
+        fault: None,
+        details: vec!["brain-extraction: golden-cases held: 2 of 2 cases (1204 ms)".to_owned()],
+    };
+    let last = ActionStatus {
+        end: Some(End::RolledBack),
+        ended: Some(1_795_000_900),
+        fault: Some(fault("watch-missed", "`brain-extraction`: 4 of 10 jobs failed, 40 % where 10 % may")),
+        ..action("41", Origin::Channel, "north-2026-11-1", "ended")
+    };
+    let map = |pairs: &[(&str, i64)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
+    let status = Status {
+        format: 1,
+        version: "0.1.0".to_owned(),
+        id: "box-17".to_owned(),
+        server: "https://channel.region.example/".to_owned(),
+        tenant: "DEFAULT".to_owned(),
+        certificate_until: Some(1_826_000_000),
+        metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
+        os: Some("2026.11".to_owned()),
+        state: Some("north-2026-10-3".to_owned()),
+        since: Some(1_794_000_000),
+        kept: vec!["north-2026-10-2".to_owned()],
+        suspended: vec!["old-model".to_owned()],
+        stopped: Some("since 2026-11-29T17:00:00Z: results of the wrong patient".to_owned()),
+        suspended_by_region: [("bone-age".to_owned(), "drift at three sites".to_owned())].into(),
+        action: Some(action("stick-1795984094924", Origin::Stick, "north-2026-11-2", "verified")),
+        last: Some(last),
+        now: Now {
+            doing: "verified".to_owned(),
+            poll: Some(Poll {
+                at: 1_795_001_000,
+                next: 1_795_001_300,
+                interval_seconds: 300,
+                trouble: Some("the server is away".to_owned()),
+            }),
+            progress: Some(Progress { cnt: 512, of: Some(2048) }),
+            waits: Some(fault("rollouts-stopped", "the region has stopped all rollouts")),
+        },
+    };
+    let found = format!("{:#}\n", serde_json::to_value(&status).expect("JSON"));
+    if std::env::var_os("SUND_WRITE_GOLDENS").is_some() {
+        std::fs::write(&golden, &found).expect("the golden file");
+    }
+    assert_eq!(found, std::fs::read_to_string(&golden).expect("the golden file"));
+    assert_eq!(serde_json::from_str::<Status>(&found).expect("it is read as it is written"), status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_knows_is_written_for_others_on_the_box_where_there_is_a_place_for_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    let file = appliance.directory.path().join("run/status.json");
+    assert!(!file.exists());
+    std::fs::create_dir(appliance.directory.path().join("run")).expect("a directory");
+    assert_eq!(appliance.once().await, Some(0));
+    let written: Status = serde_json::from_slice(&std::fs::read(&file).expect("the status")).expect("JSON");
+    assert_eq!((written.state.as_deref(), written.now.doing.as_str()), (Some("north-1"), "idle"));
+    assert!(written.now.poll.is_some());
+    assert_eq!(std::fs::metadata(&file).expect("the status").permissions().mode() & 0o777, 0o640);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,74 @@ use std::time::Duration;
 use sund_ota::ddi::Finished;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_system_on_a_stick_is_hashed_whole_before_rauc_gets_the_file() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    let files = system.appliance.region.bundle(&descriptor, "2050-01-01T00:00:00Z");
+    system.appliance.channel.told().is_away = true;
+    let directory = system.appliance.directory.path().to_owned();
+
+    let mut altered = files.clone();
+    altered.iter_mut().filter(|(name, _)| name.contains("targets/os/")).for_each(|(_, bytes)| bytes[3] ^= 1);
+    let stick = super::stick::write(&directory, &altered);
+    let output = system.appliance.updater(&["install", stick.to_str().expect("UTF-8")]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("[target-altered]"));
+    assert!(system.slots().installs.is_empty(), "RAUC was not asked");
+
+    let stick = super::stick::write(&directory, &files);
+    let output = system.appliance.updater(&["install", stick.to_str().expect("UTF-8")]).await;
+    assert_eq!(output.status.code(), Some(75), "the box restarts");
+    let words = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(words.contains("the new system is in the other slot") && words.contains("the box restarts"), "{words}");
+    {
+        let slots = system.slots();
+        let [(source, args)] = &slots.installs[..] else { panic!("{:?}", slots.installs) };
+        let file = PathBuf::from(source);
+        assert!(file.starts_with(directory.join("updater/store")) && file.extension().is_some_and(|it| it == "raucb"));
+        assert_eq!(std::fs::read(file).expect("the bundle"), b"a bundle");
+        assert!(args["require-manifest-hash"].contains(MANIFEST), "{args:?}");
+        assert!(!args.keys().any(|key| key.starts_with("tls") || key.starts_with("http")), "{args:?}");
+    }
+    // In the new slot the service goes on, without the stick.
+    std::fs::remove_file(stick).expect("the stick");
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().marks, [("good".to_owned(), "booted".to_owned())]);
+    assert_eq!(system.appliance.agent.serving().commits, 1);
+    assert_eq!(system.appliance.agent.serving().state.as_deref(), Some("north-2"));
+    let store = std::fs::read_dir(directory.join("updater/store")).expect("the store").flatten();
+    let left = store.filter(|entry| entry.path().extension().is_some_and(|it| it == "raucb")).count();
+    assert_eq!(left, 0, "the bundle is not kept once it is installed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_on_trial_whose_stick_has_run_out_or_is_gone_is_given_up() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    let files = system.appliance.region.bundle(&descriptor, "2050-01-01T00:00:00Z");
+    system.appliance.channel.told().is_away = true;
+    let stick = super::stick::write(system.appliance.directory.path(), &files);
+    let output = system.appliance.updater(&["install", stick.to_str().expect("UTF-8")]).await;
+    assert_eq!(output.status.code(), Some(75));
+    let inbox = system.appliance.directory.path().join("updater/inbox");
+    for entry in std::fs::read_dir(inbox).expect("the inbox").flatten() {
+        std::fs::remove_file(entry.path()).expect("the bundle");
+    }
+    // The slot is given up and the box restarts; then it is over, and the next stick can come.
+    for _ in 0..3 {
+        system.appliance.once().await;
+    }
+    let runs = {
+        let slots = system.slots();
+        slots.versions[slots.booted].clone()
+    };
+    assert_eq!(runs, "1.0");
+    let record = system.appliance.record();
+    assert_eq!(record.action, None);
+    assert!(system.appliance.agent.serving().activations.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_system_is_streamed_by_its_manifests_hash_started_tried_and_then_committed() {
     let mut system = System::new("").await;
     let descriptor = system.state();

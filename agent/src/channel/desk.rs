@@ -116,6 +116,7 @@ impl Desk {
                 let done = self.pipeline.suspend(&package, &reason, BY);
                 ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
             }
+            Request::Committed => ("commit", self.pipeline.commit_format().map(|format| Answer::Committed { format })),
             Request::Resume { package } => {
                 let done = self.pipeline.resume(&package, BY);
                 ("resume", done.map(|()| Answer::Suspended { package, off: false }))

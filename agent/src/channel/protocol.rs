@@ -47,6 +47,9 @@ pub enum Request {
         /// Name of the package.
         package: String,
     },
+    /// What runs now has held, its operating system too, and the box does not go back behind it: files may be written as an older
+    /// agent does not read them.
+    Committed,
 }
 
 /// A state to try.
@@ -98,6 +101,11 @@ pub enum Answer {
         package: String,
         /// Whether it is off now.
         off: bool,
+    },
+    /// It is known that the system stays.
+    Committed {
+        /// The format in which the spool is written from now on.
+        format: u32,
     },
     /// Not done.
     Refused(Fault),

@@ -95,9 +95,18 @@ fn lines(report: &Report) -> Vec<String> {
             "{named} still serves, and what it makes is sent. Switch it off: {command}; then recall again."
         ));
     }
+    if report.cancelled_jobs > 0 {
+        let jobs = counted(report.cancelled_jobs, "job was", "jobs were");
+        lines.push(format!("{jobs} ended before they made anything: see the timelines of their studies."));
+    }
     if report.open_jobs > 0 {
         let jobs = counted(report.open_jobs, "job is", "jobs are");
-        lines.push(format!("{jobs} not ended: results of them are still to come. Recall again when they have ended."));
+        let what = if report.reason.is_some() {
+            "came since, or could not be recorded: recall again"
+        } else {
+            "would be cancelled"
+        };
+        lines.push(format!("{jobs} open, and {what}."));
     }
     lines
         .push("Studies that were erased here are not among these: the audit log has what was sent of them.".to_owned());

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 /// Who the system's users are, one in a line.
 const USERS: &str = "/etc/passwd";
+/// Where the updater's unit has it write its status.
+const UPDATER_STATUS: &str = "/run/sund-updater/status.json";
 
 /// How the updater reaches the agent. Always the box's own: a state that could change it could cut itself off from its repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Channel {
     pub socket: PathBuf,
     /// Where the agent keeps what serves.
     pub directory: PathBuf,
+    /// Where the updater writes its status, for the console.
+    pub updater_status: PathBuf,
     /// The updater's user, beside root and the agent's own.
     pub updater: Option<u32>,
     /// The box's own configuration.
@@ -83,9 +87,11 @@ pub(super) fn channel(root: &Section<'_, '_>, own: &Path, spool: &Path) -> Optio
         );
     }
     let own = std::path::absolute(own).unwrap_or_else(|_| own.to_owned());
+    let updater_status = section.path("updater_status").unwrap_or_else(|| UPDATER_STATUS.into());
     Some(Channel {
         socket: section.path("socket")?,
         directory: directory?,
+        updater_status,
         updater,
         own,
         spool: spool.to_owned(),

@@ -58,7 +58,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("log", &["filter", "format"]),
-    ("channel", &["socket", "directory", "updater_user", "acceptance"]),
+    ("channel", &["socket", "directory", "updater_user", "updater_status", "acceptance"]),
 ];
 
 /// The keys of a section.

@@ -9,6 +9,7 @@ mod login;
 mod server;
 mod sessions;
 mod tls;
+pub mod updater;
 
 pub use login::{Login, User, hash_password};
 pub use server::serve;
@@ -17,6 +18,7 @@ pub use tls::tls_from_pem;
 use crate::audit::Log;
 use crate::status::Status;
 use bytes::Bytes;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -58,6 +60,8 @@ pub struct ConsoleOptions {
     pub allowed_hosts: Vec<String>,
     /// Where logins are recorded; a login that cannot be recorded is refused.
     pub audit: Option<Arc<Log>>,
+    /// The status file of the updater, where this box has one.
+    pub updater_status: Option<PathBuf>,
 }
 
 /// Path of the preview picture of a result, for `ResultStatus::preview`.

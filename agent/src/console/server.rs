@@ -1,6 +1,6 @@
 //! Sockets to routes: who may be served where, connections within their limits, and the drain at the end.
 use super::login::Door;
-use super::{ConsoleOptions, StatusSource, api, assets, guard, login};
+use super::{ConsoleOptions, StatusSource, api, assets, guard, login, updater};
 use crate::audit::Log;
 use crate::fault::{Blame, Fault};
 use crate::limits::console::{
@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,6 +37,7 @@ pub(super) struct Server {
     pub shutdown: watch::Receiver<bool>,
     pub streams: Arc<Semaphore>,
     pub snapshot: Mutex<Option<(u64, Bytes)>>,
+    pub updater_status: Option<PathBuf>,
     hosts: Vec<String>,
 }
 
@@ -77,6 +79,7 @@ pub async fn serve(
         shutdown: shutdown.clone(),
         streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
         snapshot: Mutex::new(None),
+        updater_status: options.updater_status,
         hosts: options.allowed_hosts.iter().map(|host| guard::name(host)).collect(),
     });
     let door = Arc::new(Connections {
@@ -127,6 +130,7 @@ fn routes(server: Arc<Server>) -> Router {
         .route("/logout", post(login::logout))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/events", get(api::events))
+        .route("/api/v1/updater", get(updater::updater))
         .route("/api/v1/session", get(api::session))
         .route("/api/v1/studies/{id}/preview/{picture}", get(api::preview))
         .route("/metrics", get(api::metrics))

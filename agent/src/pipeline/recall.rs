@@ -1,5 +1,5 @@
-//! ledger → recall: what a package has made is taken back. What waits is cancelled, and a destination that has results gets a note
-//! that rejects them, where it takes such notes.
+//! ledger → recall: what a package has made is taken back. Its jobs that have not ended do so now, and visibly; what waits is
+//! cancelled, and a destination that has results gets a note that rejects them, where it takes such notes.
 //!
 //! The order is durable before anything is done, and each study is done in one step: a cut leaves studies that are done and
 //! studies that the next start does.
@@ -11,9 +11,10 @@ use crate::console::StatusSource as _;
 use crate::counted::counted;
 use crate::deliver::queue::{Delivery, DeliveryState, InRecall};
 use crate::deliver::record::{LedgerEntry, LedgerEvent};
-use crate::fault::Fault;
+use crate::fault::{Blame, Fault};
 use crate::inference::PackageRef;
-use crate::job::Job;
+use crate::job::{Job, JobState};
+use crate::outcome::Outcome;
 use crate::privacy::Private;
 use crate::recall::{Order, PackageRecalled, Reason, Report, Which};
 use crate::results::{Rejected, RejectionContext, rejection_note};
@@ -22,12 +23,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::SystemTime;
 
+/// Code of the end of a job that a recall ended.
+const PACKAGE_RECALLED: &str = "package-recalled";
+
 /// What packages have made, as the ledger has it.
 struct Made {
     packages: BTreeSet<PackageRecalled>,
     /// Jobs that have ended, by study.
     studies: BTreeMap<String, BTreeSet<u64>>,
     open_jobs: u64,
+    /// Jobs that a recall ended before they made anything.
+    cancelled_jobs: u64,
     /// Destinations of the configuration, and those that something was queued for.
     destinations: BTreeSet<String>,
 }
@@ -43,7 +49,7 @@ struct Done {
 impl Pipeline {
     /// Recalls what a package has made; without a reason it only tells what it would find.
     pub fn recall(&self, package: &Which, reason: Option<&Reason>) -> Result<Report, Fault> {
-        let made = self.made_by(package)?;
+        let mut made = self.made_by(package)?;
         let models = self.snapshot().models;
         self.check_known(package, &made, &models)?;
         let faults = match reason {
@@ -52,7 +58,9 @@ impl Pipeline {
                 let order = Order::now(package.clone(), reason.clone());
                 let (package, reason) = (package.to_string(), reason.to_string());
                 self.recorder.audit_first(audit::Event::RecallOrdered { package, reason })?;
-                self.carry_out(order, &made)?
+                let (found, faults) = self.carry_out(order)?;
+                made = found;
+                faults
             }
         };
         self.recall_report(package, reason, &made, &faults, &models)
@@ -67,8 +75,7 @@ impl Pipeline {
         };
         for order in orders {
             let package = order.package.to_string();
-            let done = self.made_by(&order.package).and_then(|made| self.carry_out(order, &made));
-            match done.map(|faults| faults.into_values().next()) {
+            match self.carry_out(order).map(|(_, faults)| faults.into_values().next()) {
                 Ok(None) => tracing::info!(package, "a recall that was cut off is done"),
                 Ok(Some(fault)) | Err(fault) => {
                     tracing::error!(package, code = %fault.code, reason = %fault.reason, "a recall is not done; order it again");
@@ -80,8 +87,12 @@ impl Pipeline {
     /// What a package has made. The names of packages are those of the jobs, their results those of the ledger.
     fn made_by(&self, package: &Which) -> Result<Made, Fault> {
         let (mut packages, mut open_jobs) = (BTreeSet::new(), 0);
+        let mut cancelled_jobs = BTreeSet::new();
         for job in self.spool.scan::<Job>(Table::Jobs, "")?.into_iter().filter(|job| package.means(&job.package)) {
             open_jobs += u64::from(job.is_open());
+            if was_cancelled(&job) {
+                cancelled_jobs.insert(job.id);
+            }
             let PackageRef { name, version, digest, .. } = job.package;
             packages.insert(PackageRecalled { name, version, digest });
         }
@@ -89,7 +100,8 @@ impl Pipeline {
         let mut studies: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
         for entry in self.spool.scan::<LedgerEntry>(Table::Ledger, "")? {
             let is_end = matches!(entry.event, LedgerEvent::Ended { .. });
-            if is_end && digests.contains(entry.package.as_str()) {
+            // That a job was cancelled is told as its outcome; the package has made nothing of it.
+            if is_end && digests.contains(entry.package.as_str()) && !cancelled_jobs.contains(&entry.job) {
                 studies.entry(entry.study).or_default().insert(entry.job);
             }
         }
@@ -97,13 +109,16 @@ impl Pipeline {
         let mut destinations: BTreeSet<String> =
             queued.filter_map(|key| key.rsplit_once('/').map(|(destination, _)| destination.to_owned())).collect();
         destinations.extend(self.serving_set().destinations.iter().map(|destination| destination.name.clone()));
-        Ok(Made { packages, studies, open_jobs, destinations })
+        let cancelled_jobs = cancelled_jobs.len() as u64;
+        Ok(Made { packages, studies, open_jobs, cancelled_jobs, destinations })
     }
 
-    /// Does what an order says, study by study; why not all of it could be done, by study.
-    fn carry_out(&self, order: Order, made: &Made) -> Result<BTreeMap<String, Fault>, Fault> {
+    /// Does what an order says, study by study; what the package had made, and why not all of it could be done, by study.
+    fn carry_out(&self, order: Order) -> Result<(Made, BTreeMap<String, Fault>), Fault> {
         self.keep_order(&order)?;
-        let mut faults = BTreeMap::new();
+        let mut faults = self.cancel_open(&order)?;
+        // Only now: a job that ended meanwhile has results.
+        let made = self.made_by(&order.package)?;
         for (study, jobs) in &made.studies {
             if let Err(fault) = self.recall_study(&order, study, jobs, &made.destinations) {
                 tracing::error!(code = %fault.code, reason = %fault.reason, "a study's results could not be recalled");
@@ -115,6 +130,23 @@ impl Pipeline {
         }
         self.recorder.changed();
         self.deliveries.notify_waiters();
+        Ok((made, faults))
+    }
+
+    /// Ends the jobs of the package that were open when the order was given, whether they wait or run: what a worker still answers for
+    /// one of them finds it ended. Jobs that come later are those of a model that nobody has switched off.
+    fn cancel_open(&self, order: &Order) -> Result<BTreeMap<String, Fault>, Fault> {
+        let set = self.serving_set();
+        let is_meant = |job: &Job| job.is_open() && job.created <= order.at && order.package.means(&job.package);
+        let mut faults = BTreeMap::new();
+        for job in self.spool.scan::<Job>(Table::Jobs, "")?.into_iter().filter(is_meant) {
+            let reason = format!("{} was recalled before the job ended: {}", order.package, order.reason);
+            let recalled = Fault::new(PACKAGE_RECALLED, Blame::Package, reason);
+            if let Err(fault) = self.conclude(&set, &job, Outcome::Failed, Err(recalled)) {
+                tracing::error!(job = job.id, code = %fault.code, reason = %fault.reason, "a job could not be cancelled");
+                faults.insert(job.study, fault);
+            }
+        }
         Ok(faults)
     }
 
@@ -305,6 +337,11 @@ impl Pipeline {
         }
         Ok(deliveries)
     }
+}
+
+/// True where a recall ended a job.
+fn was_cancelled(job: &Job) -> bool {
+    matches!(&job.state, JobState::Ended { fault: Some(fault), .. } if fault.code == PACKAGE_RECALLED)
 }
 
 /// True where the destination has a result, or may have it, and no note rejects it there.

@@ -23,8 +23,11 @@ pub struct Report {
     pub total: Counts,
     /// Rejection notes, over all destinations.
     pub notes: u64,
-    /// Jobs of these packages that have not ended: their results will be made, and sent.
+    /// Jobs of these packages that have not ended: a recall ends them, and those that are there after it came later.
     pub open_jobs: u64,
+    /// Jobs of these packages that a recall ended before they made anything.
+    #[serde(default)]
+    pub cancelled_jobs: u64,
     /// Models of these packages that still serve.
     pub still_on: Vec<StillOn>,
 }

@@ -12,6 +12,7 @@ use super::{SpoolError, Table};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -364,7 +365,8 @@ impl Shared {
             }
             writer.offset = writer.segment.size;
         }
-        let next = Segment::begin(&*self.io, &name, &*file, writer.segment.number + 1, writer.sequence, &self.master)
+        let (number, format) = (writer.segment.number + 1, self.format.load(Ordering::Relaxed));
+        let next = Segment::begin(&*self.io, &name, &*file, number, writer.sequence, format, &self.master)
             .inspect_err(|error| self.failed(error))?;
         write(&self.state).add_segment(next.clone());
         *writer = Writer::at_start(next, true);

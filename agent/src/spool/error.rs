@@ -18,14 +18,16 @@ pub enum SpoolError {
         holder: String,
     },
     /// A file was written by a format that this version does not know; nothing was touched.
-    #[error("{file} has format version {found}, this agent reads version {known}")]
+    #[error("{file} has format version {found}{}, this agent reads up to version {known}", written_by(by.as_deref()))]
     UnknownFormat {
         /// Name of the file in the spool directory.
         file: String,
         /// Version that it states; 0 where it is no file of a spool at all.
         found: u32,
-        /// Version that is read here.
+        /// Newest version that is read here.
         known: u32,
+        /// Version of the agent that wrote it, where it says so: that one, or a newer one, reads it.
+        by: Option<String>,
     },
     /// The log is there, the master key is not; nothing was touched.
     #[error("the spool has data but no master key in {0}; bring the key back or start with an empty directory")]
@@ -98,6 +100,10 @@ impl SpoolError {
         // The category alone: the text of the error may quote what the value says.
         Self::Value(format!("{:?} at byte {}", error.classify(), error.column()))
     }
+}
+
+fn written_by(agent: Option<&str>) -> String {
+    agent.map_or_else(String::new, |agent| format!(" and was written by Sund {agent}: start that version again"))
 }
 
 impl From<SpoolError> for Fault {

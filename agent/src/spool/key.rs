@@ -89,7 +89,8 @@ impl MasterKey {
         if let Some(key) = digits(bytes.trim_ascii()) {
             return Ok(Self(key));
         }
-        let unknown = |found| SpoolError::UnknownFormat { file: file.to_owned(), found, known: Self::VERSION };
+        let unknown =
+            |found| SpoolError::UnknownFormat { file: file.to_owned(), found, known: Self::VERSION, by: None };
         let (magic, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| unknown(0))?;
         let (version, key) = rest.split_first_chunk::<4>().ok_or_else(|| unknown(0))?;
         match (magic == &Self::MAGIC, u32::from_le_bytes(*version)) {

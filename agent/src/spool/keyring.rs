@@ -72,7 +72,7 @@ impl Keyring {
         }
         let file = io.open(KEYS).map_err(&read)?;
         let mut head = [0; 12];
-        let unknown = |found| SpoolError::UnknownFormat { file: KEYS.to_owned(), found, known: VERSION };
+        let unknown = |found| SpoolError::UnknownFormat { file: KEYS.to_owned(), found, known: VERSION, by: None };
         if file.length().map_err(&read)? < SLOT as u64 {
             return Err(unknown(0));
         }

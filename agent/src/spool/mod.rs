@@ -10,6 +10,7 @@ mod buffer;
 mod commit;
 mod disk;
 mod error;
+mod format;
 mod frame;
 mod grant;
 mod incoming;
@@ -40,6 +41,7 @@ use shared::{Shared, read, write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 /// How a spool is laid out and how much it may take.
@@ -310,6 +312,24 @@ impl Spool {
     /// What it takes and holds.
     pub fn usage(&self) -> Usage {
         self.0.usage()
+    }
+
+    /// The format that is written, and the newest one that could be.
+    pub fn format(&self) -> (u32, u32) {
+        (self.0.format.load(Ordering::Relaxed), *format::READS.end())
+    }
+
+    /// The system that runs stays: from the next segment on the newest format is written, which an older agent may not read. Durable
+    /// on return; true where that is new.
+    pub fn commit_format(&self) -> Result<bool, SpoolError> {
+        self.0.running()?;
+        let _writer = self.0.turn();
+        let (written, newest) = self.format();
+        if written < newest {
+            format::write(&*self.0.io, newest).inspect_err(|error| self.0.failed(error))?;
+            self.0.format.store(newest, Ordering::Relaxed);
+        }
+        Ok(written < newest)
     }
 
     /// Writes what is queued and takes no more; the directory is free when the last handle is dropped.

@@ -1,6 +1,7 @@
 //! Opens a spool: checks every file's format before anything is touched, then rebuilds the state from the log alone.
 use super::buffer::{BLOCK, Pool, blocks};
 use super::commit::Writer;
+use super::format;
 use super::frame::{CHUNK, Claim, Entry, Extent, SEALED_CHUNK, chunk_nonce};
 use super::io::{SpoolIo, is_unreadable};
 use super::key::{MasterKey, TAG};
@@ -13,6 +14,7 @@ use super::{SpoolError, SpoolOptions};
 use crate::limits::spool::PART;
 use ring::hmac;
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -30,6 +32,7 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     let names = io.list().map_err(SpoolError::disk("list the spool directory"))?;
 
     // Formats first: an unknown one leaves every file as it is.
+    let format = format::read(&*io, &names)?;
     let key_file = Keyring::check(&*io, &names)?;
     let mut files = Vec::new();
     for name in &names {
@@ -69,7 +72,7 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     } else {
         let file =
             io.create(NEXT, options.segment_bytes, true).map_err(SpoolError::disk("create the first segment"))?;
-        let segment = Segment::begin(&*io, NEXT, &*file, 1, 1, &master)?;
+        let segment = Segment::begin(&*io, NEXT, &*file, 1, 1, format, &master)?;
         state.add_segment(segment.clone());
         Writer::at_start(segment, false)
     };
@@ -88,6 +91,7 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
         payloads: Pool::new(blocks(part_chunks * SEALED_CHUNK)),
         stopped: watch::channel(None).0,
         part_chunks,
+        format: AtomicU32::new(format),
         options,
         io,
     };

@@ -10,6 +10,7 @@ use super::state::State;
 use super::{Lack, SpoolOptions, Usage};
 use ring::hmac;
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) payloads: Arc<Pool>,
     /// Chunks of one part of an instance.
     pub(super) part_chunks: usize,
+    /// The format of the segments that are begun. Changed with the writer in hand.
+    pub(super) format: AtomicU32,
     /// Last, so that the lock on the directory outlives everything that writes.
     pub(super) io: Arc<dyn SpoolIo>,
 }

@@ -104,6 +104,7 @@ def live_without_reload():
     shoot("empty-light-1280")
     change("receiving", "the first study", lambda: text(".study-name") == "Sørensen, Åse Ægidia")
     assert text(".study-state .chip") == "Receiving"
+    until("the updater is silent", lambda: "systemctl status sund-updater" in text("#updater"))
     css(".study-name").send_keys(Keys.ENTER)  # opened and focused: an update must disturb neither
     change("running", "the running step", lambda: text(".track [aria-current] .track-word") == "Running")
     assert "brain" in text("#queue")
@@ -124,6 +125,7 @@ def hostile_names_stay_text():
 def looks():
     change("all", "all studies", lambda: js("return document.querySelectorAll('.study').length") == 7)
     hostile_names_stay_text()
+    until("the updater", lambda: "Waits" in text("#updater"))
     js("document.activeElement.blur()")
     for name in ["light", "dark"]:
         scheme(name)
@@ -202,6 +204,28 @@ def finding_a_study():
     assert "Sørensen" not in driver.current_url and "?" not in driver.current_url
 
 
+def the_updater():
+    driver.get(PLAIN)
+    until("the updater", lambda: "Waits" in text("#updater [data-key=action]"))
+    action, last, head = (text(f"#updater [data-key={key}]") for key in ["action", "last", "head"])
+    assert "north-2026-11-2" in action and "from a stick" in action and "rollouts-stopped" in action, action
+    assert "Taken back" in last and "watch-missed" in last, last
+    assert "north-2026-10-3" in head and "Channel away" in head, head
+    assert "All rollouts are stopped" in text("#updater [data-key=stopped]")
+    rest = text("#updater [data-key=rest]")
+    assert "bone-age is off" in rest and "drift at three sites" in rest and "timestamp until" in rest, rest
+    js("document.querySelector('#updates').scrollIntoView()")
+    shoot("updater-light-1280", whole=False)
+    scheme("dark")
+    shoot("updater-dark-1280", whole=False)
+    scheme("light")
+    change("idle", "an updater at rest", lambda: "In touch" in text("#updater") and js("return !document.querySelector('#updater [data-key=action]')"))
+    assert "Held" in text("#updater [data-key=last]")
+    shoot("updater-idle-light-1280", whole=False)
+    change("damaged", "a damaged status", lambda: "Unreadable" in text("#updater") and "is no status" in text("#updater"))
+    shoot("updater-damaged-light-1280", whole=False)
+
+
 def states_of_the_node():
     change("full", "the full spool", lambda: text("#band-word") == "Full")
     assert driver.title.startswith("Full")
@@ -242,7 +266,7 @@ try:
     size(*DESK)
     scheme("light")
     seen = []
-    for step in [live_without_reload, looks, keyboard_alone, finding_a_study, states_of_the_node, login_over_tls]:
+    for step in [live_without_reload, looks, keyboard_alone, finding_a_study, the_updater, states_of_the_node, login_over_tls]:
         step()
         seen += requests()
         print(f"ok {step.__name__}", flush=True)

@@ -100,6 +100,14 @@ impl Agent {
         self.ask_suspended(&Request::Resume { package: package.to_owned() }).await
     }
 
+    /// Says that the system that runs stays. The format in which the agent's spool is written from now on.
+    pub async fn committed(&self) -> Result<u32, AgentError> {
+        match self.ask(&Request::Committed).await? {
+            Answer::Committed { format } => Ok(format),
+            _ => Err(AgentError::Other),
+        }
+    }
+
     async fn ask_trial(&self, request: &Request) -> Result<Trial, AgentError> {
         match self.ask(request).await? {
             Answer::Trial(trial) => Ok(trial),

@@ -2,6 +2,7 @@
 //! own layout, and holds by the same signatures; only how long it may be used is said by terms of its own, which the role
 //! `state` signs, as no timestamp reaches such a box.
 mod archive;
+pub mod inbox;
 
 pub use archive::{Archive, Writer};
 

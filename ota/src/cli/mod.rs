@@ -1,5 +1,6 @@
 //! The command line of `sund-updater`.
 mod enrol;
+mod install;
 mod run;
 mod status;
 
@@ -31,6 +32,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Brings this box to the state in a bundle on a stick, without a network.
+    Install {
+        /// The bundle, as `sund-channel bundle` writes it.
+        file: PathBuf,
+        /// Says the end as JSON, and no steps.
+        #[arg(long)]
+        json: bool,
+    },
     /// Checks the configuration.
     CheckConfig,
     /// Gets this box's certificate with a one-time code.
@@ -58,6 +67,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Status { json } => status::status(&config, json),
         Command::Run => in_runtime(run::run(config)),
         Command::Once => in_runtime(run::once(config)),
+        Command::Install { file, json } => in_runtime(install::install(config, &file, json)),
         Command::Enrol { code, server } => in_runtime(enrol::enrol(config, code, server)),
     }
 }

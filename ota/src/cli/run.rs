@@ -8,7 +8,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Polls without a pause between them, against a server that always has one thing more.
-const MAX_AT_ONCE: u32 = 8;
+pub(super) const MAX_AT_ONCE: u32 = 8;
 
 /// Polls until it is told to end. Wherever it is stopped, the next start goes on from there.
 pub(super) async fn run(config: Config) -> Exit {
@@ -47,7 +47,10 @@ async fn poll_on(machine: &mut Machine) {
             }
         }
         at_once = 0;
-        tokio::time::sleep_until(machine.next_poll()).await;
+        tokio::select! {
+            () = tokio::time::sleep_until(machine.next_poll()) => {}
+            () = machine.stick_arrives() => {}
+        }
     }
 }
 

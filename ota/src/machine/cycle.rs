@@ -1,10 +1,10 @@
 //! One poll and all that follows from it.
-use super::record::{Action, End, Good, KEPT_STATES, Outcome, Record, Step};
+use super::record::{Action, End, Good, KEPT_STATES, Origin, Outcome, Record, Step};
 use super::switches::Look;
 use super::when::When;
 use super::{ACTIVE, Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
-use crate::ddi::{Execution, Finished};
+use crate::ddi::{Execution, Feedback, Finished};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::identity;
@@ -31,6 +31,7 @@ impl Machine {
 
     /// Polls, and does what the channel wants, to its end.
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
+        self.take_up_stick().await?;
         self.renew().await;
         let polled = self.poll().await;
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
@@ -39,7 +40,9 @@ impl Machine {
         let left = match Box::pin(self.leave_withdrawn(&trusted)).await {
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),
             // What is not left now is left at the next poll.
-            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Rebooting) => Ok(()),
+            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Stick | Halt::Rebooting) => {
+                Ok(())
+            }
         };
         if let Err(fault) = &left {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
@@ -52,6 +55,7 @@ impl Machine {
         };
         self.os_trouble = system.err();
         let next = match polled {
+            _ if self.is_from_stick() => Box::pin(self.work_on_stick()).await,
             Ok(polled) => {
                 let troubles = heeded.and(left).and(self.os_trouble.clone().map_or(Ok(()), Err));
                 Box::pin(self.heed(&polled, troubles)).await
@@ -72,6 +76,9 @@ impl Machine {
 
     async fn heed(&mut self, polled: &Polled, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
         self.tell_attributes(polled).await;
+        if let Some(next) = self.tell_untold(polled).await? {
+            return Ok(next);
+        }
         if let Some(link) = polled.confirmation.as_ref().filter(|_| self.config.confirm) {
             self.ddi.confirm(link).await?;
             return Ok(Next::Again);
@@ -123,6 +130,7 @@ impl Machine {
             let version = version.chars().take(MAX_VERSION).collect();
             let mut action = Action {
                 id: link.id.clone(),
+                origin: Origin::Channel,
                 descriptor,
                 since: super::now(),
                 version,
@@ -146,7 +154,7 @@ impl Machine {
     }
 
     /// Works on the action in hand, to its end or to where it has to wait.
-    async fn work(&mut self) -> Result<Next, DdiError> {
+    pub(super) async fn work(&mut self) -> Result<Next, DdiError> {
         let mut result = match self.step() {
             Step::RollingBack { .. } => self.roll_back().await,
             _ => self.converge().await,
@@ -176,7 +184,7 @@ impl Machine {
                 self.drop_action("the channel has another action").await?;
                 Ok(Next::Again)
             }
-            Err(Halt::Withdrawn) => Ok(Next::Again),
+            Err(Halt::Withdrawn | Halt::Stick) => Ok(Next::Again),
             Err(Halt::Rebooting) => {
                 self.tell_step("the box restarts").await;
                 Ok(Next::Wait(None))
@@ -198,6 +206,9 @@ impl Machine {
             record.unproven.clear();
         }
         self.keep(record).map_err(DdiError::Fault)?;
+        if outcome.end == End::Active {
+            self.tell_committed().await;
+        }
         let code = outcome.fault.as_ref().map(|fault| fault.code.to_string());
         let reason = outcome.fault.as_ref().map(|fault| fault.reason.clone());
         tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), end = ?outcome.end, code, reason, "the action ended");
@@ -205,12 +216,15 @@ impl Machine {
     }
 
     /// Active | RolledBack → Reported.
-    async fn report(&mut self, outcome: &Outcome) -> Result<Next, DdiError> {
-        // The code first: a server may cut the line.
-        let reason = outcome.fault.iter().map(|fault| format!("{}: {}", fault.code, fault.reason));
-        let lines = reason.chain(outcome.details.iter().cloned()).collect();
-        let closed = feedback(Execution::Closed, outcome.finished(), None, lines);
-        match self.ddi.feedback(self.action_id(), &closed).await {
+    pub(super) async fn report(&mut self, outcome: &Outcome) -> Result<Next, DdiError> {
+        if self.is_from_stick() {
+            // The channel hears of it by the attributes.
+            let id = self.action_id().to_owned();
+            self.put_away().and_then(|()| self.config.inbox().remove(&id)).map_err(DdiError::Fault)?;
+            self.tell_attributes(&Polled::default()).await;
+            return Ok(Next::Wait(outcome.fault.clone()));
+        }
+        match self.ddi.feedback(self.action_id(), &closed(outcome)).await {
             // Gone: it was told before, or it no longer matters.
             Ok(()) | Err(DdiError::Gone) => {}
             Err(error) => return Err(error),
@@ -282,10 +296,11 @@ impl Machine {
 
     async fn idle(&mut self, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
         self.pace.say(&self.os_trouble.as_ref().map_or_else(|| "idle".to_owned(), Fault::to_string));
+        self.note_now();
         match self.leave_unproven().await {
             Ok(()) if self.wait_to_leave_system().await => Ok(Next::Again),
             Ok(()) => Ok(Next::Wait(heeded.err())),
-            Err(Halt::Superseded | Halt::Withdrawn) => Ok(Next::Again),
+            Err(Halt::Superseded | Halt::Withdrawn | Halt::Stick) => Ok(Next::Again),
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Ok(Next::Wait(Some(fault))),
             Err(Halt::Stopped(_) | Halt::Rebooting) => Ok(Next::Wait(None)),
         }
@@ -314,6 +329,14 @@ impl Machine {
     pub fn config(&self) -> &Arc<crate::config::Config> {
         &self.config
     }
+}
+
+/// How an action ended, as the channel is told.
+pub(super) fn closed(outcome: &Outcome) -> Feedback {
+    // The code first: a server may cut the line.
+    let reason = outcome.fault.iter().map(|fault| format!("{}: {}", fault.code, fault.reason));
+    let lines = reason.chain(outcome.details.iter().cloned()).collect();
+    feedback(Execution::Closed, outcome.finished(), None, lines)
 }
 
 fn is_same(last: &Action, action: &Action) -> bool {

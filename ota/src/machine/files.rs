@@ -27,6 +27,11 @@ impl Held {
     pub fn path(&self) -> &Path {
         self.path.get()
     }
+
+    /// The same, with the proof.
+    pub fn file(&self) -> &Verified<PathBuf> {
+        &self.path
+    }
 }
 
 /// Payloads of a state that lie in the store, with their endings. The operating system is none of them: RAUC streams it.
@@ -45,10 +50,10 @@ fn place(store: &Path, pin: &Pin, ending: &str) -> PathBuf {
     store.join(format!("{}.{ending}", pin.sha256))
 }
 
-/// Bytes of a state's payloads that have yet to come, by the lengths of what lies there.
-pub fn missing(store: &Path, state: &DesiredState) -> u64 {
+/// Bytes of payloads that have yet to come, by the lengths of what lies there.
+pub fn missing<'a>(store: &Path, payloads: impl Iterator<Item = (&'a Pin, &'static str)>) -> u64 {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let left = payloads(state).map(|(pin, ending)| {
+    let left = payloads.map(|(pin, ending)| {
         let path = place(store, pin, ending);
         let here = length(&path).max(length(&path.with_extension("part")));
         pin.length.saturating_sub(here)
@@ -107,8 +112,9 @@ pub fn knows(record: &Record, serves: Option<&str>) -> bool {
 }
 
 /// Removes what no state that held, none that serves and none in hand needs. Only where the agent serves nothing else: see [`knows`].
-pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState) {
-    let mut needed: BTreeSet<&str> = payloads(in_hand).map(|(pin, _)| pin.sha256.as_str()).collect();
+pub fn clean(store: &Path, record: &Record, in_hand: &DesiredState, system: Option<(&Pin, &'static str)>) {
+    let in_hand = payloads(in_hand).chain(system);
+    let mut needed: BTreeSet<&str> = in_hand.map(|(pin, _)| pin.sha256.as_str()).collect();
     needed.extend(record.action.iter().filter_map(|action| Some(action.descriptor.as_ref()?.sha256.as_str())));
     needed.extend(record.unproven.iter().map(String::as_str));
     needed.extend(record.good.iter().flat_map(|good| good.files.iter().map(String::as_str)));

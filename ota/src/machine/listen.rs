@@ -4,7 +4,7 @@ use crate::ddi::client::{DdiError, Polled, feedback};
 use crate::ddi::{Execution, Finished, Progress};
 use crate::fault::Fault;
 use crate::machine::record::persist;
-use crate::status::{Now, Poll};
+use crate::status::{Now, Poll, Status};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -55,7 +55,10 @@ impl Pace {
     }
 
     pub(super) fn say(&self, doing: &str) {
-        self.with(|state| doing.clone_into(&mut state.now.doing));
+        self.with(|state| {
+            doing.clone_into(&mut state.now.doing);
+            state.now.waits = None;
+        });
     }
 
     pub(super) fn progress(&self, progress: Option<Progress>) {
@@ -136,7 +139,10 @@ impl Machine {
     async fn listen(&self, can_stop: bool) -> Halt {
         let can_stop = can_stop && !self.is_os_started();
         loop {
-            tokio::time::sleep_until(self.pace.next()).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(self.pace.next()) => {}
+                halt = self.left_for_stick() => return halt,
+            }
             let polled = self.poll().await;
             // What is not heeded now is tried again with the next poll.
             let look = self.look().await;
@@ -146,7 +152,9 @@ impl Machine {
                 return halt;
             }
             let Ok(polled) = polled else { continue };
-            self.tell_progress().await;
+            if !self.is_from_stick() {
+                self.tell_progress().await;
+            }
             if let Some(link) = &polled.cancel {
                 match self.ddi.stops(link).await {
                     Ok(stops) if stops == self.action_id() && can_stop => return Halt::Stopped(link.clone()),
@@ -156,7 +164,8 @@ impl Machine {
                 }
             }
             // A system on trial is brought to its end first: half of it can't be left.
-            if polled.deployment.is_some_and(|link| link.id != self.action_id()) && !self.is_os_started() {
+            let is_other = polled.deployment.is_some_and(|link| link.id != self.action_id());
+            if is_other && !self.is_os_started() && !self.is_from_stick() {
                 return Halt::Superseded;
             }
         }
@@ -186,13 +195,18 @@ impl Machine {
     pub(super) async fn tell_step(&self, line: &str) {
         let progress = Progress { cnt: u32::from(self.step().rank()), of: Some(u32::from(super::ACTIVE) + 1) };
         let proceeding = feedback(Execution::Proceeding, Finished::None, Some(progress), vec![line.to_owned()]);
-        self.log(self.ddi.feedback(self.action_id(), &proceeding).await);
+        // The channel knows nothing of what came on a stick.
+        if !self.is_from_stick() {
+            self.log(self.ddi.feedback(self.action_id(), &proceeding).await);
+        }
         self.note(None);
     }
 
     /// Tells the channel why the action waits, where it was not told that already: servers keep a bounded number of lines.
     pub(super) async fn tell_wait(&self, fault: &Fault) {
         self.pace.say(&fault.to_string());
+        self.pace.with(|state| state.now.waits = Some(fault.clone()));
+        self.note_now();
         let is_new =
             self.pace.with(|state| std::mem::replace(&mut state.waits_for, fault.code.to_string()) != fault.code);
         if is_new {
@@ -206,9 +220,9 @@ impl Machine {
         }
     }
 
-    /// Writes what the box does now, for `status`.
+    /// Writes that the box was polled for, and what it does now.
     pub(super) fn note(&self, trouble: Option<String>) {
-        let now = self.pace.with(|state| {
+        self.pace.with(|state| {
             let next = state.next.saturating_duration_since(Instant::now()).as_secs();
             state.now.poll = Some(Poll {
                 at: super::now(),
@@ -216,12 +230,24 @@ impl Machine {
                 interval_seconds: state.interval.as_secs(),
                 trouble,
             });
+        });
+        self.note_now();
+    }
+
+    /// Writes what the box does now: for `status`, and for others on this box.
+    pub(super) fn note_now(&self) {
+        let now = self.pace.with(|state| {
             state.now.progress.clone_from(&state.progress);
             state.now.clone()
         });
-        let written = serde_json::to_vec(&now).map(|bytes| persist(&self.config.now_file(), &bytes, 0o640));
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "what the box does now was not written");
+        let is_wanted = self.config.status.parent().is_some_and(std::path::Path::is_dir);
+        let status = is_wanted.then(|| serde_json::to_vec(&Status::of(&self.config, &self.record, now.clone())));
+        let files = [(self.config.now_file(), Some(serde_json::to_vec(&now))), (self.config.status.clone(), status)];
+        for (path, bytes) in files {
+            let Some(Ok(bytes)) = bytes else { continue };
+            if let Err(error) = persist(&path, &bytes, 0o640) {
+                tracing::warn!(%error, "what the box does now was not written");
+            }
         }
     }
 }

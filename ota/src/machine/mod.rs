@@ -9,6 +9,7 @@ mod leave;
 mod listen;
 pub mod record;
 mod rollback;
+mod stick;
 mod switches;
 mod system;
 mod tell;
@@ -75,6 +76,8 @@ pub enum Halt {
     Superseded,
     /// The region has withdrawn what serves meanwhile: that is left first.
     Withdrawn,
+    /// A person has brought another state on a stick: that is taken up first.
+    Stick,
     /// The box restarts.
     Rebooting,
 }
@@ -118,6 +121,7 @@ impl Machine {
         for directory in [&config.directory, &config.store(), &config.tuf()] {
             durable::directory(directory, 0o750)?;
         }
+        config.inbox().make()?;
         let lock = std::fs::File::create(config.directory.join("lock")).map_err(disk)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             let reason = format!("another updater works in {}: stop it first", config.directory.display());

@@ -23,6 +23,9 @@ pub struct Record {
     pub action: Option<Action>,
     /// The last action that was reported.
     pub last: Option<Action>,
+    /// An action of the channel that ended, was not told yet, and had to be put aside for a stick.
+    #[serde(default)]
+    pub untold: Option<Action>,
     /// States that held on this box, the newest first.
     pub good: Vec<Good>,
     /// Hashes of the payloads of a state that serves and was not watched to its end: a newer action took its place.
@@ -66,11 +69,14 @@ pub struct Suspended {
     pub reason: String,
 }
 
-/// An action of the channel.
+/// An action: a state that the box is to come to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
-    /// Its number at the server.
+    /// Its number at the server; of one from a stick, the name of its bundle.
     pub id: String,
+    /// Who brought it.
+    #[serde(default)]
+    pub origin: Origin,
     /// What it names; absent: it named nothing that can be read.
     pub descriptor: Option<Descriptor>,
     /// When it was taken up, in seconds since 1970.
@@ -106,6 +112,15 @@ pub struct Back {
     /// Why RAUC did not take what was to be written: it is not tried again and again.
     #[serde(default)]
     pub refused: Option<Fault>,
+/// Who brings an action.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The channel, which is told how it goes.
+    #[default]
+    Channel,
+    /// A person with a stick.
+    Stick,
 }
 
 /// An operating system on trial.
@@ -270,6 +285,15 @@ impl Action {
     pub fn state(&self) -> Option<&str> {
         self.descriptor.as_ref().map(state_name)
     }
+
+    /// Whether it has changed the box and is not over: it comes to its end before anything else is begun.
+    pub fn is_under_way(&self) -> bool {
+        match self.step {
+            Step::Ended { .. } => false,
+            Step::Active { .. } | Step::RollingBack { .. } => true,
+            _ => self.os.is_some(),
+        }
+    }
 }
 
 /// Name of the state that a descriptor names.
@@ -284,6 +308,7 @@ impl Default for Record {
             format: 1,
             action: None,
             last: None,
+            untold: None,
             good: Vec::new(),
             unproven: Vec::new(),
             suspended: Vec::new(),

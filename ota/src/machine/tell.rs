@@ -1,6 +1,6 @@
 //! What the channel is told of this box (`configData`).
 use super::Machine;
-use super::record::state_name;
+use super::record::{Action, Origin, Step, state_name};
 use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
@@ -31,6 +31,15 @@ impl Machine {
         }
     }
 
+    /// Tells the agent that what runs has held and that its system stays, so that it may write what an older one does not read. It does
+    /// not where it is not told: the next state that holds tells it again.
+    pub(super) async fn tell_committed(&self) {
+        match self.agent.committed().await {
+            Ok(format) => tracing::info!(format, "the agent knows that the system stays"),
+            Err(error) => tracing::warn!(%error, "the agent was not told that the system stays"),
+        }
+    }
+
     async fn attributes(&self) -> BTreeMap<String, String> {
         let mut data = self.config.attributes.clone();
         if let Some(zone) = self.config.zone.iana_name() {
@@ -47,6 +56,9 @@ impl Machine {
             data.insert("good".to_owned(), state_name(&good.descriptor).to_owned());
             // The name by which some servers (gooseBit) look up what a box has.
             data.insert("sw_version".to_owned(), good.version.clone());
+        }
+        if let Some(stick) = self.record.last.as_ref().and_then(told_of_stick) {
+            data.insert("stick".to_owned(), stick);
         }
         match self.agent.status().await {
             Ok(status) => {
@@ -72,4 +84,12 @@ impl Machine {
         }
         data
     }
+}
+
+/// How what came on a stick ended: no action of the channel says it.
+fn told_of_stick(last: &Action) -> Option<String> {
+    let Step::Ended { outcome } = &last.step else { return None };
+    let end = outcome.fault.as_ref().map_or("active", |fault| fault.code.as_ref());
+    let at = jiff::Timestamp::from_second(outcome.at).map_or_else(|_| String::new(), |at| at.to_string());
+    (last.origin == Origin::Stick).then(|| format!("{}: {end} {at}", last.state().unwrap_or("no state")))
 }

@@ -7,8 +7,9 @@ use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::limits::transfer::MIRROR_PATIENCE;
 use crate::machine::record::Step;
-use crate::state::Pin;
-use crate::trust::{Source, Transport, Trusted};
+use crate::rauc;
+use crate::state::{DesiredState, Pin};
+use crate::trust::{Source, Trusted};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What trust says where a target is not listed by its role, or not under that hash.
@@ -40,9 +41,9 @@ impl Machine {
 
     async fn verify_now(&mut self, candidate: &Candidate) -> Result<Verified, Halt> {
         self.heed_download()?;
-        let transport = self.http.transport(&self.config);
-        let arrived = transport.arrived();
-        let trusted = self.guard(self.trusted_by(transport)).await?.map_err(|fault| self.judge(fault))?;
+        let opened = self.guard(self.repository(&candidate.descriptor)).await?;
+        let trusted = opened.map_err(|fault| self.judge(fault))?;
+        let arrived = trusted.arrived();
         // What can't be learned now stands as it was.
         let _ = Box::pin(self.learn(&trusted)).await;
         if !self.is_begun() {
@@ -50,16 +51,17 @@ impl Machine {
         }
         let state = self.guard(trusted.state(&candidate.descriptor)).await?.map_err(|fault| self.judge(fault))?;
         let image = state.get().os.as_ref().map(|os| trusted.image(os)).transpose();
-        let image = image.map_err(|fault| self.judge(fault))?;
+        let mut image = image.map_err(|fault| self.judge(fault))?;
 
         let store = self.config.store();
+        let system = self.system_on_stick(state.get());
         // Nothing is removed that the agent may read: while it does not answer, nothing at all.
         if let Ok(status) = self.agent.status().await
             && files::knows(&self.record, status.state.as_deref())
         {
-            files::clean(&store, &self.record, state.get());
+            files::clean(&store, &self.record, state.get(), system);
         }
-        let missing = files::missing(&store, state.get());
+        let missing = files::missing(&store, files::payloads(state.get()).chain(system));
         files::check_space(&store, missing).map_err(|fault| self.judge(fault))?;
         let mut held = Vec::new();
         arrived.store(0, Ordering::Relaxed);
@@ -67,6 +69,11 @@ impl Machine {
         for (pin, ending) in std::iter::once((&document, ending)).chain(files::payloads(state.get())) {
             let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
             held.push(fetched.map_err(|fault| self.judge(fault))?);
+        }
+        if let (Some((pin, ending)), Some(os)) = (system, &state.get().os) {
+            let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
+            let file = fetched.and_then(|held| trusted.image_in(os, held.file()));
+            image = Some(file.map_err(|fault| self.judge(fault))?);
         }
         self.pace.progress(None);
         let files: Vec<String> = held.iter().map(|held| held.pin().sha256.clone()).collect();
@@ -96,23 +103,32 @@ impl Machine {
 
     /// The repository's metadata, as it is now.
     pub(super) async fn trusted(&self) -> Result<Trusted, Fault> {
-        self.trusted_by(self.http.transport(&self.config)).await
-    }
-
-    async fn trusted_by(&self, transport: Transport) -> Result<Trusted, Fault> {
-        let root = std::fs::read(&self.config.root).map_err(|error| {
-            let reason = format!("{}: {error}: provision the box with the region's root", self.config.root.display());
-            Fault::new("root-missing", Blame::Configuration, reason)
-        })?;
         let source = Source {
             metadata: self.config.metadata.clone(),
             targets: self.config.targets.clone(),
-            root,
+            root: self.root()?,
             datastore: self.config.tuf(),
         };
         let _one_at_a_time = self.metadata.lock().await;
         // Boxed: the largest of all futures here.
-        Box::pin(Trusted::load(&source, transport)).await
+        Box::pin(Trusted::load(&source, self.http.transport(&self.config))).await
+    }
+
+    /// The root that this box was provisioned with.
+    pub(super) fn root(&self) -> Result<Vec<u8>, Fault> {
+        std::fs::read(&self.config.root).map_err(|error| {
+            let reason = format!("{}: {error}: provision the box with the region's root", self.config.root.display());
+            Fault::new("root-missing", Blame::Configuration, reason)
+        })
+    }
+
+    /// The operating system of a state on a stick, where it has yet to be installed: RAUC gets a file that was hashed whole, as nothing
+    /// can be streamed.
+    fn system_on_stick<'a>(&self, state: &'a DesiredState) -> Option<(&'a Pin, &'static str)> {
+        let (os, config) = (state.os.as_ref()?, self.config.os.as_ref()?);
+        let is_installed = self.record.action.as_ref().is_some_and(|action| action.os.is_some())
+            || rauc::running(config).is_ok_and(|running| running.version == os.version);
+        (self.is_from_stick() && !is_installed).then_some((&os.bundle, "raucb"))
     }
 
     /// One payload, while it is counted what comes.
@@ -133,6 +149,7 @@ impl Machine {
                     let kilobytes = |bytes: u64| u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
                     let done = kilobytes(arrived.load(Ordering::Relaxed).min(all));
                     self.pace.progress(Some(Progress { cnt: done, of: Some(kilobytes(all)) }));
+                    self.note_now();
                 }
             }
         }
@@ -140,15 +157,18 @@ impl Machine {
 
     /// What a fault of verification means, by how far the action is.
     pub(super) fn judge(&self, fault: Fault) -> Halt {
+        // Nothing passes for a bundle: it does not come back by itself, and a system on trial whose bundle is over or gone is given up.
+        let is_from_stick = self.is_from_stick();
         // Expiry stops updates for as long as it lasts, and never what runs.
-        if MOMENTARY.contains(&fault.code.as_ref()) || fault.updates_stopped_since.is_some() {
+        let passes = MOMENTARY.contains(&fault.code.as_ref()) || fault.updates_stopped_since.is_some();
+        if passes && !is_from_stick {
             return Halt::Later(fault);
         }
         if fault.code == "target-not-approved" && self.mirror_may_be_behind() {
             return Halt::Later(fault);
         }
         // What serves, or is tried, is no worse for that; a state that the region no longer lists is another matter.
-        let goes_on = self.step().rank() >= ACTIVE || self.is_begun() && fault.blame == Blame::Box;
+        let goes_on = self.step().rank() >= ACTIVE || self.is_begun() && fault.blame == Blame::Box && !is_from_stick;
         if goes_on && !NOT_APPROVED.contains(&fault.code.as_ref()) {
             return Halt::Later(fault);
         }

@@ -125,7 +125,7 @@ async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault>
         Credentials::Certificate { .. } | Credentials::Token(_) | Credentials::Nobody => {}
     }
     args.extend(owned.iter().map(|(key, path)| (*key, Variant::from(path.as_str()))));
-    installer.install_bundle(source.as_str(), args).await.map_err(|error| refused(&error.to_string()))?;
+    installer.install_bundle(&image.source(), args).await.map_err(|error| refused(&error.to_string()))?;
     let ended = || Fault::new("os-service-away", Blame::Box, "RAUC ended while it installed; it is asked again");
     let mut looks_idle = false;
     let signal = loop {

@@ -12,6 +12,7 @@ mod store;
 mod transport;
 mod workflow;
 
+pub use seen::expiries;
 pub use transport::{Pace, Transport};
 
 use crate::descriptor::Descriptor;
@@ -24,6 +25,8 @@ use seen::Seen;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use store::Store;
 use tough::TargetName;
 use tough::schema::{Delegations, Target, Targets};
@@ -104,9 +107,22 @@ impl Served {
 }
 
 impl Image {
-    /// Asks the store for the bundle's length, before RAUC streams it. Its blocks are the manifest's business.
+    /// What RAUC is to read: an address to stream from, or the path of a file on this box.
+    pub fn source(&self) -> String {
+        match self.url.to_file_path() {
+            Ok(path) if self.url.scheme() == "file" => path.display().to_string(),
+            _ => self.url.to_string(),
+        }
+    }
+
+    /// Asks the store for the bundle's length, before RAUC streams it. Its blocks are the manifest's business. A file of a stick was
+    /// hashed whole.
     pub async fn served(&self, transport: &Transport) -> Result<Served, Fault> {
-        audited(self.url.path(), store::length(transport, &self.url).await.and_then(|length| self.of_length(length)))
+        let length = match self.url.to_file_path() {
+            Ok(path) if self.url.scheme() == "file" => Ok(std::fs::metadata(path).map(|file| file.len()).ok()),
+            _ => store::length(transport, &self.url).await,
+        };
+        audited(self.url.path(), length.and_then(|length| self.of_length(length)))
     }
 
     fn of_length(&self, length: Option<u64>) -> Result<Served, Fault> {
@@ -223,6 +239,18 @@ impl Trusted {
         };
         let url = self.store.address(&os.bundle.target, &os.bundle.sha256)?;
         Ok(Verified(Image { url, length: os.bundle.length, manifest_sha256: manifest_sha256.to_owned() }))
+    }
+
+    /// The same of a bundle on a stick, whose file was fetched whole: RAUC gets a file of which length and hash were checked.
+    pub fn image_in(&self, os: &Os, file: &Verified<PathBuf>) -> Result<Verified<Image>, Fault> {
+        let Verified(mut image) = self.image(os)?;
+        image.url = Url::from_file_path(file.get()).map_err(|()| not_approved(&os.bundle))?;
+        Ok(Verified(image))
+    }
+
+    /// How many bytes have come from the repository, for who shows progress.
+    pub(crate) fn arrived(&self) -> Arc<AtomicU64> {
+        self.store.transport.arrived()
     }
 
     /// When updates stop, if the channel shows nothing newer until then.

@@ -5,6 +5,7 @@ use crate::fault::{Blame, Fault};
 use crate::limits::metadata;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -67,6 +68,17 @@ impl Seen {
         check_build(now)?;
         Ok(now)
     }
+}
+
+/// Until when the metadata that a box has seen is good, by role, in seconds since 1970: for people, who renew it in time.
+pub fn expiries(directory: &Path) -> BTreeMap<String, i64> {
+    let Ok(Seen { root, timestamp, snapshot, .. }) = Seen::open(directory) else { return BTreeMap::new() };
+    let until = |text: String| -> Option<i64> {
+        let metadata: serde_json::Value = serde_json::from_str(&text).ok()?;
+        Some(metadata["signed"]["expires"].as_str()?.parse::<Timestamp>().ok()?.as_second())
+    };
+    let roles = [("root", root), ("snapshot", snapshot), ("timestamp", timestamp)];
+    roles.into_iter().filter_map(|(role, text)| Some((role.to_owned(), until(text?)?))).collect()
 }
 
 /// What was kept is not what was kept: without it old metadata would not be known as old.

@@ -2,6 +2,7 @@
 import { bytes, count, el, keyed, mark, person, say, tick, word } from "./page.js";
 import { inProgress, needsAttention, studyItem } from "./study.js";
 import { drawDestinations, drawModels, drawQueue } from "./panels.js";
+import { drawUpdater } from "./updater.js";
 
 const $ = (id) => document.getElementById(id);
 const FILTERS = [
@@ -199,6 +200,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+/** The updater writes a file of its own, of which no event tells. */
+async function updater() {
+  if (document.hidden || lost) return;
+  const response = await fetch("/api/v1/updater", { headers: { accept: "application/json" } });
+  if (response.ok) drawUpdater($("updates"), $("updater"), await response.json());
+}
+
 async function session() {
   const { user } = await (await fetch("/api/v1/session")).json();
   $("logout").hidden = !user;
@@ -207,6 +215,8 @@ async function session() {
 
 drawTheme();
 setInterval(tick, 5000);
+setInterval(() => updater().catch(() => {}), 2000);
+updater().catch(() => {});
 session().catch(() => {});
 refresh();
 listen();

@@ -67,6 +67,7 @@ impl Pipeline {
             total: Counts::default(),
             notes: 0,
             open_jobs: made.open_jobs,
+            cancelled_jobs: made.cancelled_jobs,
             still_on: still_on.collect(),
         };
         Ok(report.summed())
