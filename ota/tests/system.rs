@@ -27,6 +27,7 @@ async fn a_system_on_a_stick_is_hashed_whole_before_rauc_gets_the_file() {
     assert_eq!(output.status.code(), Some(75), "the box restarts");
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(words.contains("the new system is in the other slot") && words.contains("the box restarts"), "{words}");
+    assert!(words.contains("systemctl start sund-updater"), "{words}");
     {
         let slots = system.slots();
         let [(source, args)] = &slots.installs[..] else { panic!("{:?}", slots.installs) };

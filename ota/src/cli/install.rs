@@ -32,13 +32,14 @@ pub(super) async fn install(config: Config, file: &Path, json: bool) -> Exit {
         Err(fault) => return failed(&fault),
     };
     let id = placed.waiting.id.clone();
-    let mut teller = Teller { config: config.clone(), id, json, told: 0, last: String::new() };
+    let mut teller = Teller { config: config.clone(), id, json, is_alone: false, told: 0, last: String::new() };
     teller.say(&format!("{} is in the updater's inbox, as {}", file.display(), teller.id));
     match Machine::load(config) {
         // The service has the directory: it takes the bundle up by itself.
         Err(fault) if fault.code == "already-running" => teller.follow(false).await,
         Err(fault) => failed(&fault),
         Ok(mut machine) => {
+            teller.is_alone = true;
             let worked = {
                 let mut work = std::pin::pin!(work(&mut machine));
                 loop {
@@ -74,6 +75,8 @@ struct Teller {
     config: Config,
     id: String,
     json: bool,
+    /// No updater runs beside this one.
+    is_alone: bool,
     /// Steps that were said, by their ranks.
     told: u8,
     last: String,
@@ -199,7 +202,11 @@ impl Teller {
             (None, Some(Step::Rebooting)) => self.say("waits: the box restarts into the new system as soon as it may"),
             (None, _) => self.say("waits"),
         }
-        self.say("the updater goes on by itself, also without the stick: `sund-updater status` tells how far it is");
+        self.say(if self.is_alone {
+            "it goes on once the updater runs, also without the stick: systemctl start sund-updater"
+        } else {
+            "the updater goes on by itself, also without the stick: `sund-updater status` tells how far it is"
+        });
         Exit::Later
     }
 
