@@ -53,7 +53,10 @@ impl Machine {
             return Err(Halt::Later(Fault::new("os-fell-back", Blame::Box, reason)));
         }
         match self.leads_to(&back) {
-            Ok(To::Stay) => return self.keep_back(None),
+            Ok(To::Stay) => {
+                self.unmark_next().await?;
+                return self.keep_back(None);
+            }
             Ok(To::Other) => {}
             Ok(To::Bundle(os)) => {
                 let trusted = trusted.as_ref().map_err(|fault| Halt::Later(fault.clone()))?;
@@ -62,6 +65,12 @@ impl Machine {
             Err(fault) => return Err(Halt::Later(fault)),
         }
         self.restart_back(&config, &running).await
+    }
+
+    /// Where the other slot was to be started to leave a system, it is not any more.
+    pub(super) async fn unmark_next(&self) -> Result<(), Halt> {
+        let is_marked = self.record.back.as_ref().is_some_and(|back| back.boot.is_some());
+        if is_marked { rauc::keep_running_slot().await.map_err(Halt::Later) } else { Ok(()) }
     }
 
     /// Looks until the next poll is due whether the restart that leaves a system can be now, and says so.
@@ -117,7 +126,7 @@ impl Machine {
 
     fn leads_to(&self, back: &Back) -> Result<To, Fault> {
         let next = self.record.good.first().map(|good| &good.descriptor);
-        let next = next.and_then(|descriptor| files::state_before(&self.config.store(), descriptor).ok());
+        let next = next.map(|descriptor| files::state_before(&self.config.store(), descriptor)).transpose()?;
         let other = self.record.system.as_ref().and_then(|system| system.other.as_ref());
         match (next.and_then(|state| state.get().os.clone()), other) {
             (Some(os), _) if os.version == back.from => Ok(To::Stay),

@@ -72,6 +72,7 @@ impl Machine {
             Some(trial) => trial.engine_class.clone(),
             None => self.agent_up().await?.engine_class,
         };
+        self.unmark_next().await?;
         // Before RAUC touches the slot: from here on whatever starts from it is on trial.
         let trial = OsTrial {
             version: version.to_owned(),
