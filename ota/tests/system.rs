@@ -3,6 +3,7 @@ use super::conversation::{Running, until};
 use super::rauc::{MANIFEST, System};
 use super::windows::around;
 use serde_json::json;
+use std::path::PathBuf;
 use std::time::Duration;
 use sund_ota::ddi::Finished;
 

@@ -9,6 +9,7 @@ use crate::machine::Machine;
 use crate::machine::cycle::Next;
 use crate::machine::record::{Action, End, Record, Step};
 use crate::status::{ActionStatus, Now};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -168,7 +169,7 @@ impl Teller {
     fn tell_end(&mut self, action: &Action) -> Exit {
         let Step::Ended { outcome } = &action.step else { return Exit::Failed };
         if outcome.end == End::Active {
-            self.steps(action, &Step::Active { since: outcome.at, findings: Vec::new() });
+            self.steps(action, &Step::Active { since: outcome.at, findings: Vec::new(), before: BTreeMap::new() });
         }
         self.data(action);
         let state = action.state().unwrap_or("no state");

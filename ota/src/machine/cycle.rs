@@ -51,7 +51,7 @@ impl Machine {
         let system = match Box::pin(self.leave_system(&trusted)).await {
             Err(Halt::Rebooting) => return Ok(Next::Wait(None)),
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => met.and(Err(fault)),
-            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn) => met,
+            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Stick) => met,
         };
         self.os_trouble = system.err();
         let next = match polled {

@@ -1,6 +1,7 @@
 //! The payloads on this box: `store/<sha256>` with an ending that says what it is. A file is believed after it was hashed in this very
 //! process, never because it lies there.
-use super::record::{Record, state_name};
+use super::record::Record;
+use crate::agent::StateId;
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::limits::transfer::DISK_RESERVE;
@@ -104,8 +105,8 @@ fn fits(missing: u64, free: u64) -> bool {
 
 /// Whether the files of what the agent serves are known here. Where the record was begun anew they are not, and the agent has them all
 /// the same.
-pub fn knows(record: &Record, serves: Option<&str>) -> bool {
-    let named = |descriptor: &Descriptor| Some(state_name(descriptor)) == serves;
+pub fn knows(record: &Record, serves: Option<&StateId>) -> bool {
+    let named = |descriptor: &Descriptor| serves.is_some_and(|serves| serves.may_be(&StateId::from(descriptor)));
     let in_hand = record.action.iter().filter(|action| !action.files.is_empty());
     let in_hand = in_hand.filter_map(|action| action.descriptor.as_ref());
     serves.is_none() || in_hand.chain(record.good.iter().map(|good| &good.descriptor)).any(named)

@@ -112,6 +112,8 @@ pub struct Back {
     /// Why RAUC did not take what was to be written: it is not tried again and again.
     #[serde(default)]
     pub refused: Option<Fault>,
+}
+
 /// Who brings an action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

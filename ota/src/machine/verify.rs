@@ -57,7 +57,7 @@ impl Machine {
         let system = self.system_on_stick(state.get());
         // Nothing is removed that the agent may read: while it does not answer, nothing at all.
         if let Ok(status) = self.agent.status().await
-            && files::knows(&self.record, status.state.as_deref())
+            && files::knows(&self.record, status.state.as_ref())
         {
             files::clean(&store, &self.record, state.get(), system);
         }
