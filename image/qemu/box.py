@@ -1,4 +1,5 @@
 """One box: its disk, its firmware's variables and its TPM outlive each machine that is started with them."""
+import base64
 import json
 import os
 import select
@@ -59,8 +60,7 @@ class Box:
         self.folder = Path(folder)
         self.ports = ports
         self.credentials = credentials
-        self.machine = None
-        self.tpm = None
+        self.machine = self.tpm = self.qmp = None
         self.boots = 0
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -75,6 +75,10 @@ class Box:
     @property
     def log(self):
         return self.folder / "serial.log"
+
+    @property
+    def journal(self):
+        return self.folder / "journal.log"
 
     def start(self):
         """A cold start."""
@@ -101,9 +105,10 @@ class Box:
             "-device", "virtio-net-pci,netdev=management,addr=4,romfile=",
             "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
+            "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
             "-qmp", f"unix:{sockets['qmp']},server=on,wait=off"]
-        for name in self.credentials:
-            command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
+        for name, value in self.credentials.items():
+            command += credential(name, value, self.folder / "credentials" / name)
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         await_file(sockets["qmp"], self.machine)
@@ -145,7 +150,7 @@ class Box:
 
     def power_off(self, patience=120):
         """Presses the button; pulls the plug where that does not help."""
-        if self.machine and self.machine.poll() is None:
+        if self.machine and self.machine.poll() is None and self.qmp:
             self.qmp.command("system_powerdown")
             if not wait(self.machine, patience):
                 self.machine.kill()
@@ -154,11 +159,17 @@ class Box:
     def end(self):
         for process in (self.machine, self.tpm):
             if process and process.poll() is None:
-                if not wait(process, 10):
-                    process.terminate()
+                process.terminate()
             if process:
                 process.wait()
-        self.machine = self.tpm = None
+        self.machine = self.tpm = self.qmp = None
+
+
+def credential(name, value, file):
+    """systemd.system-credentials(7): fw_cfg takes what is large, SMBIOS strings what has a long name."""
+    if len(value) > 1024:
+        return ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={file}"]
+    return ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={base64.b64encode(value).decode()}"]
 
 
 def wait(process, seconds):

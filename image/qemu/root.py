@@ -11,6 +11,7 @@ from .store import REPOSITORY, SOURCE, STORE, Failed, run
 
 BLOCK = 4096
 SLOT = 512 << 20
+PROGRAMS = ("sund", "sund-updater")
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
@@ -21,16 +22,20 @@ def epoch():
     return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct"))
 
 
+def built(name):
+    """A release build of this repository."""
+    path = REPOSITORY / "target/release" / name
+    if not path.is_file():
+        raise Failed(f"{path} is not there: cargo build --release -p sund-agent, then with -p sund-ota -p sund-channel")
+    return path
+
+
 def programs():
-    """The release builds of this repository, without their symbols."""
-    built = Path(os.environ.get("SUND_TWIN_PROGRAMS", REPOSITORY / "target/release"))
-    for name in ("sund", "sund-updater", "sund-channel"):
-        if not (built / name).is_file():
-            raise Failed(f"{built / name} is not there: cargo build --release -p sund-agent -p sund-ota -p sund-channel")
+    """What runs in the box, without its symbols."""
     def make(folder):
-        for name in ("sund", "sund-updater"):
-            run("strip", "-o", folder / name, built / name)
-    return store.made("programs", [built / "sund", built / "sund-updater"], make)
+        for name in PROGRAMS:
+            run("strip", "-o", folder / name, built(name))
+    return store.made("programs", [built(name).resolve() for name in PROGRAMS], make)
 
 
 def image(version):
@@ -90,7 +95,7 @@ def install(tree, version):
             if path.suffix in (".service", ".socket"):
                 shutil.copy(path, units)
     shutil.copy(REPOSITORY / "agent/units/sund.sysusers", tree / "usr/lib/sysusers.d/sund.conf")
-    for name in ("sund", "sund-updater"):
+    for name in PROGRAMS:
         shutil.copy(programs() / name, tree / "usr/bin" / name)
     share = tree / "usr/share/sund"
     share.mkdir()

@@ -1,4 +1,5 @@
 """What was built is kept under target/image, under the digest of all that it was made of; what is newer takes its place."""
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,6 +15,13 @@ STORE = REPOSITORY / "target" / "image"
 
 class Failed(Exception):
     """Ends the command with a sentence that says what to do."""
+
+
+def alone():
+    """Waits until no other command builds here; holds until this one ends."""
+    STORE.mkdir(parents=True, exist_ok=True)
+    lock = os.open(STORE / "lock", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def digest(*inputs):
@@ -54,10 +62,10 @@ def made(name, inputs, make):
 
 
 def run(*command, **options):
-    """Runs a command; its output is shown only where it fails."""
+    """Runs a command; the end of its output is shown where it fails."""
     command = [str(word) for word in command]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if ended.returncode:
-        sys.stderr.write(ended.stdout)
+        sys.stderr.write(ended.stdout[-4000:])
         raise Failed(f"{' '.join(command[:6])} ... ended with {ended.returncode}")
     return ended.stdout
