@@ -1,5 +1,4 @@
 """One box: its disk, its firmware's variables and its TPM outlive each machine that is started with them."""
-import base64
 import json
 import os
 import select
@@ -107,8 +106,9 @@ class Box:
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
             "-qmp", f"unix:{sockets['qmp']},server=on,wait=off"]
-        for name, value in self.credentials.items():
-            command += credential(name, value, self.folder / "credentials" / name)
+        # systemd.system-credentials(7).
+        for name in self.credentials:
+            command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         await_file(sockets["qmp"], self.machine)
@@ -117,32 +117,25 @@ class Box:
     def said(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def await_line(self, text, after=0, patience=PATIENCE):
-        """Waits until the serial console has said `text` behind position `after`; gives the position behind it."""
+    def await_journal(self, *words):
+        """Waits until a line of the journal has all of these words."""
         def look():
-            found = self.said().find(text, after)
-            return found + len(text) if found >= 0 else None
-        return self.until(f"the console says `{text}`", look, patience)
+            lines = self.journal.read_text(errors="replace").splitlines()
+            return next((line for line in lines if all(word in line for word in words)), None)
+        return self.until(f"the journal says {' '.join(words)}", look)
 
     def until(self, what, look, patience=PATIENCE):
         """Looks until there is something to be seen, as long as the machine runs."""
         end = time.monotonic() + patience
-        while (seen := look()) is None:
-            if self.machine.poll() is not None:
-                seen = look()
-                if seen is not None:
-                    return seen
+        while True:
+            ended = self.machine.poll() is not None
+            if (seen := look()) is not None:
+                return seen
+            if ended and self.machine.poll() is not None:
                 raise Failed(f"the machine ended before {what}: see {self.log}")
             if time.monotonic() > end:
                 raise Failed(f"not within {patience} s: {what}: see {self.log}")
             wait(self.machine, 0.25)
-        return seen
-
-    def await_end(self, patience=PATIENCE):
-        """Waits until the machine restarts itself, which ends it here."""
-        if not wait(self.machine, patience):
-            raise Failed(f"the machine has not restarted within {patience} s: see {self.log}")
-        self.end()
 
     def cut_power(self):
         self.machine.kill()
@@ -163,13 +156,6 @@ class Box:
             if process:
                 process.wait()
         self.machine = self.tpm = self.qmp = None
-
-
-def credential(name, value, file):
-    """systemd.system-credentials(7): fw_cfg takes what is large, SMBIOS strings what has a long name."""
-    if len(value) > 1024:
-        return ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={file}"]
-    return ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={base64.b64encode(value).decode()}"]
 
 
 def wait(process, seconds):

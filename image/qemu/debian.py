@@ -67,4 +67,4 @@ def inside(chroot, *command, **options):
     script = ('mount --bind "$1" "$3/work"; mount --bind -o ro "$2" "$3/image"; mount -t proc proc "$3/proc"; '
               'mount --rbind /dev "$3/dev"; root=$3; shift 3; exec chroot "$root" "$@"')
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "TZ": "UTC", **options.pop("env", {})}
-    return run("unshare", "--mount", "sh", "-ec", script, "sh", STORE, SOURCE, root, *command, env=environment, **options)
+    return run("unshare", "--mount", "sh", "-ec", script, "sh", STORE, SOURCE, root, *command, env=environment, told=command, **options)

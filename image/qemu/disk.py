@@ -87,16 +87,15 @@ def firmware_tool():
     return store.made("firmware-tools", [wanted], make) / "bin/virt-fw-vars"
 
 
-def bundle(version, key="release", name=None, manifest="manifest.raucm"):
-    """A RAUC bundle of this version, signed by `key`; `bundle.raucb` and `manifest_sha256`."""
-    name = name or f"bundle-{version}"
+def bundle(version, key="release"):
+    """`bundle.raucb` of this version, signed by `key`, and what RAUC tells of it in `info.json`."""
     parts = {"esp.img": boot.esp(version) / "esp.img", "root.img": root.image(version) / "root.img"}
-    inputs = [SOURCE / "rauc" / manifest, key, keys.folder() / f"{key}.pem", Path(__file__), version,
+    inputs = [SOURCE / "rauc/manifest.raucm", keys.folder() / f"{key}.pem", Path(__file__), version,
               *((part.parent.parent / f"{part.parent.name}.of").read_text() for part in parts.values())]
     def make(folder):
         content = folder / "content"
         content.mkdir()
-        (content / "manifest.raucm").write_text((SOURCE / "rauc" / manifest).read_text().replace("@VERSION@", version))
+        (content / "manifest.raucm").write_text((SOURCE / "rauc/manifest.raucm").read_text().replace("@VERSION@", version))
         for part, source in parts.items():
             os.link(source, content / part)
         at = f"/work/{folder.name}"
@@ -105,4 +104,4 @@ def bundle(version, key="release", name=None, manifest="manifest.raucm"):
                       f"{at}/bundle.raucb")
         (folder / "info.json").write_text(told)
         shutil.rmtree(content)
-    return store.made(name, inputs, make)
+    return store.made(f"bundle-{version}-{key}", inputs, make)

@@ -15,7 +15,8 @@ STUDY = MODEL / "golden/ultrasound/frame.dcm"
 class Hospital:
     """Everything in one folder. Use it with `with`: it ends what it started."""
 
-    def __init__(self, name, version, health=600):
+    def __init__(self, name, version, bundle=None, health=600):
+        self.bundle = bundle
         self.folder = STORE / "boxes" / name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)

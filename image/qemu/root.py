@@ -11,10 +11,19 @@ from .store import REPOSITORY, SOURCE, STORE, Failed, run
 
 BLOCK = 4096
 SLOT = 512 << 20
+# The appliance, and what the twin alone has.
+OVERLAYS = (SOURCE / "root", SOURCE / "qemu/guest")
+VARIANTS = SOURCE / "qemu/variants"
 PROGRAMS = ("sund", "sund-updater")
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
+
+
+def overlays(version):
+    """Whose files lie over Debian's; `1.1.0-NAME` is a release with a fault of that name."""
+    _, _, variant = version.partition("-")
+    return [*OVERLAYS, *([VARIANTS / variant] if variant else [])]
 
 
 def epoch():
@@ -40,7 +49,7 @@ def programs():
 
 def image(version):
     """`root.img` and, for the command line, `verity`."""
-    inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release.pem", SOURCE / "root", SOURCE / "programs.txt",
+    inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release.pem", *overlays(version), SOURCE / "programs.txt",
               SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), version, epoch()]
     inputs[0] = (STORE / "base.of").read_text()
     inputs[1] = (STORE / "kernel.of").read_text()
@@ -88,7 +97,8 @@ def prune(tree):
 def install(tree, version):
     kernel = debian.kernel()
     shutil.copytree(kernel / "usr/lib/modules", tree / "usr/lib/modules", symlinks=True, dirs_exist_ok=True)
-    shutil.copytree(SOURCE / "root", tree, dirs_exist_ok=True, symlinks=True)
+    for overlay in overlays(version):
+        shutil.copytree(overlay, tree, dirs_exist_ok=True, symlinks=True)
     units = tree / "usr/lib/systemd/system"
     for source in ("agent/units", "ota/units"):
         for path in sorted((REPOSITORY / source).glob("*")):
@@ -113,5 +123,7 @@ def install(tree, version):
         if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o6000:
             path.chmod(path.stat().st_mode & 0o1777)
     # Files of this repository have the mode of a checkout, whatever the umask of who made it.
-    for path in (SOURCE / "root").rglob("*"):
-        os.chmod(tree / path.relative_to(SOURCE / "root"), 0o755 if path.is_dir() else 0o644)
+    for overlay in overlays(version):
+        for path in overlay.rglob("*"):
+            if not path.is_symlink():
+                os.chmod(tree / path.relative_to(overlay), 0o755 if path.is_dir() else 0o644)

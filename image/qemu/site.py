@@ -88,16 +88,6 @@ every_seconds = 1
 health_seconds = {health}
 """
 
-# Sends the journal to a second console, where the tests read what the box did.
-JOURNAL = """[Unit]
-DefaultDependencies=no
-After=systemd-journald.socket
-[Service]
-ExecStart=/usr/bin/journalctl --follow --lines=all --output=short-monotonic --no-hostname
-StandardOutput=file:/dev/hvc0
-"""
-
-
 class Site:
     """The configuration of one box, for its region and its archive."""
 
@@ -131,8 +121,4 @@ class Site:
             *((f"keys/{name}.key", "0600 sund sund", secrets.token_hex(32).encode()) for name in ("uid", "audit")),
         ]
         lines = [f"f~ /etc/sund/{name} {mode} - {base64.b64encode(content).decode()}\n" for name, mode, content in files]
-        return {
-            "tmpfiles.extra": "".join(lines).encode(),
-            "systemd.extra-unit.twin-journal.service": JOURNAL.encode(),
-            "systemd.unit-dropin.sysinit.target": b"[Unit]\nWants=twin-journal.service\n",
-        }
+        return {"tmpfiles.extra": "".join(lines).encode()}

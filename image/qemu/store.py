@@ -61,11 +61,11 @@ def made(name, inputs, make):
     return folder
 
 
-def run(*command, **options):
+def run(*command, told=None, **options):
     """Runs a command; the end of its output is shown where it fails."""
     command = [str(word) for word in command]
     ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if ended.returncode:
         sys.stderr.write(ended.stdout[-4000:])
-        raise Failed(f"{' '.join(command[:6])} ... ended with {ended.returncode}")
+        raise Failed(f"{' '.join(told or command)} ended with {ended.returncode}")
     return ended.stdout
