@@ -100,7 +100,7 @@ def bundle(version, key="release"):
             os.link(source, content / part)
         at = f"/work/{folder.name}"
         inside("tools", "rauc", "bundle", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
-        told = inside("tools", "rauc", "info", f"--keyring=/work/keys/{key}.pem", "--output-format=json-2", "-C", "keyring:check-purpose=codesign",
+        told = inside("tools", "rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--output-format=json-2", "-C", "keyring:check-purpose=codesign",
                       f"{at}/bundle.raucb")
         (folder / "info.json").write_text(told)
         shutil.rmtree(content)

@@ -13,9 +13,10 @@ def folder():
         to.chmod(0o700)
         for name in PLATFORM:
             certificate(to, name, f"Sund twin {name}")
-        # CA and signer in one: RAUC asks for the purpose.
-        certificate(to, "release", "Sund twin releases", "extendedKeyUsage=codeSigning")
-        certificate(to, "stranger", "Somebody else", "extendedKeyUsage=codeSigning")
+        for name, whose in (("release", "Sund twin"), ("stranger", "Somebody else's")):
+            certificate(to, f"{name}-ca", f"{whose} releases")
+            certificate(to, name, f"{whose} release signer", "basicConstraints=critical,CA:false", "keyUsage=critical,digitalSignature",
+                        "extendedKeyUsage=critical,codeSigning", by=f"{name}-ca")
         run("openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", to / "pcr.pem")
         run("openssl", "pkey", "-in", to / "pcr.pem", "-pubout", "-out", to / "pcr.pub")
         (to / "owner").write_text("7375d000-6e64-4d2e-8c1a-000000000001\n")
@@ -23,7 +24,8 @@ def folder():
     return to
 
 
-def certificate(to, name, subject, *extensions):
+def certificate(to, name, subject, *extensions, by=None):
     more = [word for extension in extensions for word in ("-addext", extension)]
-    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", f"/CN={subject}/", *more,
+    signer = ["-CA", to / f"{by}.pem", "-CAkey", to / f"{by}.key"] if by else []
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", f"/CN={subject}/", *signer, *more,
         "-keyout", to / f"{name}.key", "-out", to / f"{name}.pem")

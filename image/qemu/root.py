@@ -49,7 +49,7 @@ def programs():
 
 def image(version):
     """`root.img` and, for the command line, `verity`."""
-    inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release.pem", *overlays(version), SOURCE / "programs.txt",
+    inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release-ca.pem", *overlays(version), SOURCE / "programs.txt",
               SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), version, epoch()]
     inputs[0] = (STORE / "base.of").read_text()
     inputs[1] = (STORE / "kernel.of").read_text()
@@ -109,7 +109,7 @@ def install(tree, version):
         shutil.copy(programs() / name, tree / "usr/bin" / name)
     share = tree / "usr/share/sund"
     share.mkdir()
-    shutil.copy(keys.folder() / "release.pem", share / "release-ca.pem")
+    shutil.copy(keys.folder() / "release-ca.pem", share / "release-ca.pem")
     release = tree / "usr/lib/os-release"
     release.write_text(f'NAME="Sund"\nID=sund\nID_LIKE=debian\nPRETTY_NAME="Sund {version}"\nIMAGE_ID=sund\nIMAGE_VERSION={version}\n'
                        f'VERSION_ID={version}\n')
