@@ -81,7 +81,7 @@ class Region:
             told = json.loads((bundle / "info.json").read_text())
             file = self.folder / f"sund-{os_version}.raucb"
             os.link(bundle / "bundle.raucb", file)
-            proposed = self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["hash"])
+            proposed = self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["manifest-hash"])
             more = ["--with", proposed["proposal"]]
             state["os"] = {"target": proposed["target"]["target"]}
         file = self.folder / f"{name}.json"
