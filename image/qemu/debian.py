@@ -7,6 +7,9 @@ from . import store
 from .store import SOURCE, STORE, Failed, run
 
 SUITE = "trixie"
+# Trixie's RAUC (1.13) does not know `require-manifest-hash`; this is the one of the production image.
+NEWER = "forky"
+FROM_NEWER = ("rauc", "rauc-service", "libnl-3-200", "libnl-genl-3-200")
 UNUSED = ["man", "doc", "locale", "info", "lintian", "bug"]
 
 
@@ -25,18 +28,19 @@ def names(file):
 
 def bootstrap(folder, variant, packages):
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED]
-    run("mmdebstrap", "--mode=root", f"--variant={variant}", *excluded, "--aptopt=Apt::Install-Recommends \"false\"",
-        f"--include={','.join(packages)}", SUITE, folder, mirror())
+    pins = f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\nPackage: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n"
+    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}", *excluded, "--aptopt=Apt::Install-Recommends \"false\"",
+        f"--include={','.join(packages)}", SUITE, folder, *(f"deb {mirror()} {suite} main" for suite in (SUITE, NEWER)))
 
 
 def tools():
     """A chroot with the tools that make the image."""
-    return store.made("tools", [SOURCE / "tools.txt", SUITE], lambda to: bootstrap(to, "apt", names("tools.txt")))
+    return store.made("tools", [SOURCE / "tools.txt", SUITE, NEWER], lambda to: bootstrap(to, "apt", names("tools.txt")))
 
 
 def base():
     """The packages of the root, unpacked and configured."""
-    return store.made("base", [SOURCE / "packages.txt", SUITE], lambda to: bootstrap(to, "minbase", names("packages.txt")))
+    return store.made("base", [SOURCE / "packages.txt", SUITE, NEWER], lambda to: bootstrap(to, "minbase", names("packages.txt")))
 
 
 def kernel():

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import debian, keys, store
+from . import debian, keys, store, surface
 from .debian import inside
 from .store import REPOSITORY, SOURCE, STORE, Failed, run
 
@@ -57,15 +57,15 @@ def image(version):
 
 
 def make(folder, version):
-    tree = STORE / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
+    tree = folder / "tree"
     run("cp", "-a", STORE / "base", tree)
     prune(tree)
     install(tree, version)
-    inside("tools", "systemd-sysusers", "--root=/work/tree")
-    inside("tools", "systemctl", "--root=/work/tree", "preset-all")
+    inside("tools", "systemd-sysusers", f"--root=/work/{folder.name}/tree")
+    inside("tools", "systemctl", f"--root=/work/{folder.name}/tree", "preset-all")
+    (folder / "surface.txt").write_text("\n".join(surface.lines(tree, f"/work/{folder.name}/tree")) + "\n")
     released = folder.name
-    inside("tools", "mkfs.erofs", "-zlz4hc", f"-T{epoch()}", f"-U{UUID}", "-x-1", f"/work/{released}/root.img", "/work/tree")
+    inside("tools", "mkfs.erofs", "-zlz4hc", f"-T{epoch()}", f"-U{UUID}", "-x-1", f"/work/{released}/root.img", f"/work/{released}/tree")
     image = folder / "root.img"
     size = image.stat().st_size
     padded = -(-size // BLOCK) * BLOCK

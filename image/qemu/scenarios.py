@@ -3,7 +3,7 @@ import random
 import time
 import traceback
 
-from . import disk
+from . import disk, root, surface
 from .box import wait
 from .hospital import Hospital
 from .store import Failed
@@ -125,9 +125,14 @@ def power_cut():
         answers(hospital)
 
 
-ALL = {"good-update": good_update, "failed-health": failed_health, "power-cut": power_cut, "stranger": stranger, "watchdog": watchdog,
+def attack_surface():
+    """What can be attacked is what `surface.txt` lists, and our units are closed."""
+    surface.check(root.image(FIRST))
+
+
+ALL = {"attack-surface": attack_surface, "good-update": good_update, "failed-health": failed_health, "power-cut": power_cut, "stranger": stranger, "watchdog": watchdog,
        "panic": panic}
-CONTINUOUS = ["good-update", "failed-health", "power-cut", "stranger", "watchdog"]
+CONTINUOUS = ["attack-surface", "good-update", "failed-health", "power-cut", "stranger", "watchdog"]
 
 
 def run(names):
