@@ -52,6 +52,7 @@ class Qmp:
         raise Failed(f"QEMU ended before it answered {name}")
 
 
+# Each program has a session of its own: Ctrl-C is for `twin` alone, which ends them in order.
 class Box:
     """Files of a box in a folder of its own, made of a build; `start` gives it a machine."""
 
@@ -86,7 +87,7 @@ class Box:
         for path in sockets.values():
             path.unlink(missing_ok=True)
         self.tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder / 'tpm'}", "--ctrl",
-                                     f"type=unixio,path={sockets['tpm']}", "--terminate"], stdout=subprocess.DEVNULL)
+                                     f"type=unixio,path={sockets['tpm']}", "--terminate"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         await_file(sockets["tpm"], self.tpm)
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
@@ -110,7 +111,7 @@ class Box:
         for name in self.credentials:
             command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
         with (self.folder / "qemu.log").open("ab") as log:
-            self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         await_file(sockets["qmp"], self.machine)
         self.qmp = Qmp(sockets["qmp"])
 

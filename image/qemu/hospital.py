@@ -28,7 +28,7 @@ class Hospital:
         site = Site(self.folder, self.region, pacs)
         self.region.serve()
         self.archive = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.archive_folder, str(pacs)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         code = self.region.enrolment_code("twin")
         self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console}, site.credentials(code, health))
 

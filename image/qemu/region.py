@@ -90,7 +90,7 @@ class Region:
 
     def serve(self):
         with (self.folder / "channel.log").open("ab") as log:
-            self.server = subprocess.Popen([root.built("sund-channel"), "--home", self.home, "serve"], stdout=log, stderr=log)
+            self.server = subprocess.Popen([root.built("sund-channel"), "--home", self.home, "serve"], stdout=log, stderr=log, start_new_session=True)
         await_file(self.home / "channel.sock", self.server)
 
     def stop(self):

@@ -19,15 +19,15 @@ def lines(tree, inside_tools):
     for path in tree.rglob("*"):
         at = f"/{path.relative_to(tree)}"
         mode = path.lstat().st_mode
+        if path.parent in (tree / "usr/bin", tree / "usr/sbin"):
+            found.append(f"program {path.name}")
         if stat.S_ISLNK(mode):
             if path.parent.suffix in (".wants", ".requires"):
                 found.append(f"unit {path.parent.name} {path.name}")
         elif mode & 0o6000 and stat.S_ISREG(mode):
             found.append(f"setuid {at}")
-        elif mode & 0o002:
+        elif mode & 0o002 and not mode & 0o1000:
             found.append(f"writable {at}")
-        elif path.parent in (tree / "usr/bin", tree / "usr/sbin"):
-            found.append(f"program {path.name}")
         elif path.parent == tree / "usr/share/dbus-1/system-services":
             found.append(f"bus {path.name}")
     return sorted(set(found))
