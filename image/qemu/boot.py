@@ -1,0 +1,79 @@
+"""What the firmware starts: kernel, initrd and command line in one signed file, on the file system of an ESP."""
+import shutil
+from pathlib import Path
+
+from . import debian, keys, root, store
+from .debian import inside
+from .store import SOURCE, STORE, run
+
+COMMAND_LINE = ("ro console=ttyS0 panic=5 oops=panic lockdown=integrity lsm=landlock,lockdown,yama,apparmor,bpf "
+                "init_on_alloc=1 slab_nomerge module.sig_enforce=1 systemd.gpt_auto=0 systemd.machine_id=firmware")
+ESP = 96 << 20
+
+
+def initrd():
+    """`initrd.cpio.zst`: busybox, dmsetup and a few kernel modules."""
+    def make(folder):
+        tree = folder / "tree"
+        for name in ("bin", "dev", "proc", "sys", "root", "lib64", "run"):
+            (tree / name).mkdir(parents=True)
+        tools = STORE / "tools"
+        shutil.copy(tools / "usr/bin/busybox", tree / "bin/busybox")
+        shutil.copy(SOURCE / "initrd/init", tree / "init")
+        (tree / "init").chmod(0o755)
+        shutil.copy(tools / "usr/sbin/dmsetup", tree / "bin/dmsetup")
+        for line in inside("tools", "ldd", "/usr/sbin/dmsetup").splitlines():
+            library = next((word for word in line.split() if word.startswith("/")), None)
+            if library:
+                target = tree / library.lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(tools / library.lstrip("/"), target)
+        modules(tree)
+        run("find", tree, "-exec", "touch", "-h", "-d", f"@{root.epoch()}", "{}", "+")
+        inside("tools", "sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"
+               f" | zstd -q -19 -o ../initrd.cpio.zst")
+        shutil.rmtree(tree)
+    of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), root.epoch()]
+    return store.made("initrd", of, make)
+
+
+def modules(tree):
+    kernel = debian.kernel()
+    release = debian.release(kernel)
+    wanted = debian.names("initrd/modules.txt")
+    told = inside("tools", "modprobe", "-d", "/work/kernel/usr", "-S", release, "--show-depends", "-a", *wanted)
+    to = tree / "lib/modules" / release
+    to.mkdir(parents=True)
+    order = []
+    for line in told.splitlines():
+        if line.startswith("insmod"):
+            source = Path(line.split()[1].replace("/work", str(STORE)))
+            if source.name not in order:
+                shutil.copy(source, to / source.name)
+                order.append(source.name)
+    (tree / "modules").write_text("".join(f"/lib/modules/{release}/{name}\n" for name in order))
+
+
+def esp(version, verity=None):
+    """`esp.img`: the file system of an ESP with the signed file for this version's root."""
+    root_image = root.image(version)
+    verity = verity or (root_image / "verity").read_text()
+    inputs = [initrd(), verity, COMMAND_LINE, (STORE / "kernel.of").read_text(), keys.folder() / "db.pem", keys.folder() / "pcr.pem", Path(__file__)]
+    def make(folder):
+        kernel = debian.kernel()
+        release = debian.release(kernel)
+        inside("tools", "ukify", "build", f"--linux=/work/kernel/boot/vmlinuz-{release}", "--initrd=/work/initrd/initrd.cpio.zst",
+               f"--cmdline={COMMAND_LINE} sund.verity={verity}", f"--uname={release}",
+               f"--os-release=ID=sund\nVERSION_ID={version}\nPRETTY_NAME=\"Sund {version}\"\n",
+               "--secureboot-private-key=/work/keys/db.key", "--secureboot-certificate=/work/keys/db.pem",
+               "--pcr-private-key=/work/keys/pcr.pem", "--pcr-public-key=/work/keys/pcr.pub", "--phases=enter-initrd",
+               f"--output=/work/{folder.name}/sund.efi", env={"SOURCE_DATE_EPOCH": str(root.epoch())})
+        at = f"/work/{folder.name}"
+        inside("tools", "sh", "-ec", f"""
+            truncate -s {ESP} {at}/esp.img
+            mkfs.vfat --invariant -F 32 -n SUND -i 53756e64 {at}/esp.img
+            touch -d @{root.epoch()} {at}/sund.efi
+            export SOURCE_DATE_EPOCH={root.epoch()}
+            mmd -i {at}/esp.img ::EFI ::EFI/sund
+            mcopy -m -i {at}/esp.img {at}/sund.efi ::EFI/sund/sund.efi""")
+    return store.made(f"esp-{version}", inputs, make)

@@ -1,0 +1,181 @@
+"""One box: its disk, its firmware's variables and its TPM outlive each machine that is started with them."""
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from . import disk
+from .store import STORE, Failed, run
+
+MEMORY = "2048M"
+# The firmware and the kernel have said something within this time, however busy this machine is.
+PATIENCE = 900
+# A box is known by this; systemd takes it for the machine's id.
+UUID = "5a6d0100-7375-4e64-8000-000000000100"
+
+
+class Qmp:
+    """QEMU's control socket: commands and events, one JSON object a line."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(path))
+        self.pending = b""
+        self.events = []
+        self.receive()
+        self.command("qmp_capabilities")
+
+    def receive(self, timeout=60):
+        while b"\n" not in self.pending:
+            if not select.select([self.socket], [], [], timeout)[0]:
+                return None
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self.pending += data
+        line, self.pending = self.pending.split(b"\n", 1)
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        self.socket.sendall(json.dumps({"execute": name, "arguments": arguments}).encode())
+        while (answer := self.receive()) is not None:
+            if "event" in answer:
+                self.events.append(answer)
+            elif "error" in answer:
+                raise Failed(f"QEMU does not {name}: {answer['error']['desc']}")
+            else:
+                return answer["return"]
+        raise Failed(f"QEMU ended before it answered {name}")
+
+
+# Each program has a session of its own: Ctrl-C is for `twin` alone, which ends them in order.
+class Box:
+    """Files of a box in a folder of its own, made of a build; `start` gives it a machine."""
+
+    def __init__(self, folder, version, ports, credentials):
+        self.folder = Path(folder)
+        self.ports = ports
+        self.credentials = credentials
+        self.machine = self.tpm = self.qmp = None
+        self.boots = 0
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        (self.folder / "tpm").mkdir()
+        (self.folder / "credentials").mkdir(mode=0o700)
+        backing = disk.disk(version) / "disk.raw"
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, self.folder / "disk.qcow2")
+        shutil.copy(disk.variables(version) / "vars.fd", self.folder / "vars.fd")
+        for name, value in credentials.items():
+            (self.folder / "credentials" / name).write_bytes(value)
+
+    @property
+    def log(self):
+        return self.folder / "serial.log"
+
+    @property
+    def journal(self):
+        return self.folder / "journal.log"
+
+    def start(self):
+        """A cold start."""
+        self.boots += 1
+        sockets = {name: self.folder / f"{name}.sock" for name in ("tpm", "qmp")}
+        for path in sockets.values():
+            path.unlink(missing_ok=True)
+        self.tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder / 'tpm'}", "--ctrl",
+                                     f"type=unixio,path={sockets['tpm']}", "--terminate"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        await_file(sockets["tpm"], self.tpm)
+        command = [
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+            "-machine", "q35,smm=on", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-cx16", "-smp", "2", "-m", MEMORY, "-uuid", UUID,
+            "-global", "driver=cfi.pflash01,property=secure,value=on",
+            "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
+            "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
+            "-chardev", f"socket,id=tpm,path={sockets['tpm']}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm",
+            "-drive", f"if=none,id=disk,format=qcow2,cache=writeback,discard=unmap,file={self.folder / 'disk.qcow2'}",
+            "-device", "virtio-blk-pci,drive=disk,addr=2", "-device", "virtio-rng-pci,addr=5",
+            "-netdev", f"user,id=clinical,net=10.0.2.0/24,hostfwd=tcp:127.0.0.1:{self.ports['dicom']}-:11112",
+            "-device", "virtio-net-pci,netdev=clinical,addr=3,romfile=",
+            "-netdev", f"user,id=management,net=10.0.3.0/24,host=10.0.3.2,dns=10.0.3.3,dhcpstart=10.0.3.15,"
+                       f"hostfwd=tcp:127.0.0.1:{self.ports['console']}-:8443",
+            "-device", "virtio-net-pci,netdev=management,addr=4,romfile=",
+            "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
+            "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
+            "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
+            "-qmp", f"unix:{sockets['qmp']},server=on,wait=off"]
+        # systemd.system-credentials(7).
+        for name in self.credentials:
+            command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
+        with (self.folder / "qemu.log").open("ab") as log:
+            self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        await_file(sockets["qmp"], self.machine)
+        self.qmp = Qmp(sockets["qmp"])
+
+    def said(self):
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def await_journal(self, *words):
+        """Waits until a line of the journal has all of these words."""
+        def look():
+            lines = self.journal.read_text(errors="replace").splitlines()
+            return next((line for line in lines if all(word in line for word in words)), None)
+        return self.until(f"the journal says {' '.join(words)}", look)
+
+    def until(self, what, look, patience=PATIENCE):
+        """Looks until there is something to be seen, as long as the machine runs."""
+        end = time.monotonic() + patience
+        while True:
+            ended = self.machine.poll() is not None
+            if (seen := look()) is not None:
+                return seen
+            if ended and self.machine.poll() is not None:
+                raise Failed(f"the machine ended before {what}: see {self.log}")
+            if time.monotonic() > end:
+                raise Failed(f"not within {patience} s: {what}: see {self.log}")
+            wait(self.machine, 0.25)
+
+    def cut_power(self):
+        self.machine.kill()
+        self.end()
+
+    def power_off(self, patience=120):
+        """Presses the button; pulls the plug where that does not help."""
+        if self.machine and self.machine.poll() is None and self.qmp:
+            self.qmp.command("system_powerdown")
+            if not wait(self.machine, patience):
+                self.machine.kill()
+        self.end()
+
+    def end(self):
+        for process in (self.machine, self.tpm):
+            if process and process.poll() is None:
+                process.terminate()
+            if process:
+                process.wait()
+        self.machine = self.tpm = self.qmp = None
+
+
+def wait(process, seconds):
+    try:
+        process.wait(seconds)
+        return True
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def await_file(path, process, patience=60):
+    end = time.monotonic() + patience
+    while not path.exists():
+        if process.poll() is not None or time.monotonic() > end:
+            raise Failed(f"{process.args[0]} does not start: it ended with {process.poll()}")
+        wait(process, 0.05)
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

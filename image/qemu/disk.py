@@ -1,0 +1,107 @@
+"""The disk of a new box and the firmware's variables that belong to it; RAUC bundles."""
+import json
+import os
+import shutil
+import struct
+import uuid
+from pathlib import Path
+
+from . import boot, keys, root, store
+from .debian import inside
+from .store import SOURCE, STORE, Failed, run
+
+SIZE = 8 << 30
+FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+EMPTY_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+EFI_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
+PATH = "\\EFI\\sund\\sund.efi"
+COMPLETE = 7  # EFI_VARIABLE_NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS
+
+
+def disk(version):
+    """`disk.raw`: slot A with this version, slot B empty; the data partition is made by the box."""
+    parts = {"10-esp-a": boot.esp(version) / "esp.img", "30-root-a": root.image(version) / "root.img"}
+    inputs = [SOURCE / "root/usr/lib/repart.d", Path(__file__), *((part.parent.parent / f"{part.parent.name}.of").read_text() for part in parts.values())]
+    def make(folder):
+        definitions = folder / "repart.d"
+        shutil.copytree(SOURCE / "root/usr/lib/repart.d", definitions)
+        (definitions / "50-data.conf").unlink()
+        for name, source in parts.items():
+            filled = definitions / f"{name}.conf.d"
+            filled.mkdir()
+            (filled / "content.conf").write_text(f"[Partition]\nCopyBlocks=/work/{source.relative_to(STORE)}\n")
+        inside("tools", "systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--seed=5a6d0000-7375-4e64-8000-000000000000",
+               "--size=1300M", f"--definitions=/work/{folder.name}/repart.d", f"/work/{folder.name}/disk.raw",
+               env={"SOURCE_DATE_EPOCH": str(root.epoch())})
+        shutil.rmtree(definitions)
+        os.truncate(folder / "disk.raw", SIZE)
+    return store.made(f"disk-{version}", inputs, make)
+
+
+def partitions(image):
+    """UEFI 5.3.3: number, type, UUID, first and last block of each entry of the table."""
+    with image.open("rb") as file:
+        file.seek(512)
+        header = file.read(92)
+        if header[:8] != b"EFI PART":
+            raise Failed(f"{image} has no partition table")
+        first, count, size = struct.unpack_from("<QII", header, 72)
+        file.seek(first * 512)
+        for number in range(1, count + 1):
+            entry = file.read(size)
+            start, end = struct.unpack_from("<QQ", entry, 32)
+            if start:
+                yield number, uuid.UUID(bytes_le=entry[16:32]), start, end, entry[56:128].decode("utf-16-le").rstrip("\0")
+
+
+def load_option(label, number, part, start, end):
+    """UEFI 3.1.3, 10.3.5.1 and 10.3.5.4: an EFI_LOAD_OPTION for a file on a partition that is known by its UUID."""
+    drive = struct.pack("<BBHIQQ16sBB", 4, 1, 42, number, start, end - start + 1, part.bytes_le, 2, 2)
+    name = (PATH + "\0").encode("utf-16-le")
+    path = drive + struct.pack("<BBH", 4, 4, 4 + len(name)) + name + struct.pack("<BBH", 0x7F, 0xFF, 4)
+    return struct.pack("<IH", 1, len(path)) + (label + "\0").encode("utf-16-le") + path
+
+
+def variables(version):
+    """`vars.fd`: own keys enrolled, Secure Boot on, one boot entry for each slot."""
+    image = disk(version) / "disk.raw"
+    to_keys = keys.folder()
+    inputs = [(STORE / f"disk-{version}.of").read_text(), EMPTY_VARIABLES, Path(__file__), *(to_keys / f"{name}.pem" for name in keys.PLATFORM)]
+    def make(folder):
+        found = {label: (number, part, start, end) for number, part, start, end, label in partitions(image)}
+        entries = [("Boot0001", load_option("sund-a", *found["esp-a"])), ("Boot0002", load_option("sund-b", *found["esp-b"])),
+                   ("BootOrder", struct.pack("<HH", 1, 2))]
+        told = {"version": 2, "variables": [{"name": name, "guid": EFI_GLOBAL, "attr": COMPLETE, "data": data.hex()} for name, data in entries]}
+        (folder / "boot.json").write_text(json.dumps(told))
+        owner = (to_keys / "owner").read_text().strip()
+        run(firmware_tool(), "-i", EMPTY_VARIABLES, "-o", folder / "vars.fd", "--set-pk", owner, to_keys / "PK.pem", "--add-kek", owner,
+            to_keys / "KEK.pem", "--add-db", owner, to_keys / "db.pem", "--sb", "--set-json", folder / "boot.json")
+    return store.made(f"variables-{version}", inputs, make)
+
+
+def firmware_tool():
+    wanted = SOURCE / "requirements.txt"
+    def make(folder):
+        run("python3", "-m", "venv", folder)
+        run(folder / "bin/pip", "install", "-q", "-r", wanted)
+    return store.made("firmware-tools", [wanted], make) / "bin/virt-fw-vars"
+
+
+def bundle(version, key="release"):
+    """`bundle.raucb` of this version, signed by `key`, and what RAUC tells of it in `info.json`."""
+    parts = {"esp.img": boot.esp(version) / "esp.img", "root.img": root.image(version) / "root.img"}
+    inputs = [SOURCE / "rauc/manifest.raucm", keys.folder() / f"{key}.pem", Path(__file__), version,
+              *((part.parent.parent / f"{part.parent.name}.of").read_text() for part in parts.values())]
+    def make(folder):
+        content = folder / "content"
+        content.mkdir()
+        (content / "manifest.raucm").write_text((SOURCE / "rauc/manifest.raucm").read_text().replace("@VERSION@", version))
+        for part, source in parts.items():
+            os.link(source, content / part)
+        at = f"/work/{folder.name}"
+        inside("tools", "rauc", "bundle", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
+        told = inside("tools", "rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
+                      f"{at}/bundle.raucb")
+        (folder / "info.json").write_text(told[told.index("{"):])
+        shutil.rmtree(content)
+    return store.made(f"bundle-{version}-{key}", inputs, make)

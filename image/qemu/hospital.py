@@ -1,0 +1,77 @@
+"""A box with all that is around it: the region's channel, an archive, and the machine's own user as the modality."""
+import shutil
+import ssl
+import subprocess
+import urllib.request
+
+from .box import Box, free_port, wait
+from .region import MODEL, Region
+from .site import PASSWORD, Site
+from .store import STORE, Failed
+
+STUDY = MODEL / "golden/ultrasound/frame.dcm"
+
+
+class Hospital:
+    """Everything in one folder. Use it with `with`: it ends what it started."""
+
+    def __init__(self, name, version, bundle=None, health=600):
+        self.bundle = bundle
+        self.folder = STORE / "boxes" / name
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        channel, pacs, dicom, console = (free_port() for _ in range(4))
+        self.archive_folder = self.folder / "archive"
+        self.archive_folder.mkdir()
+        self.region = Region(self.folder / "region", channel)
+        self.pacs = pacs
+        site = Site(self.folder, self.region, pacs)
+        self.region.serve()
+        self.archive = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.archive_folder, str(pacs)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        code = self.region.enrolment_code("twin")
+        self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console}, site.credentials(code, health))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.box.power_off()
+        self.region.stop()
+        self.archive.terminate()
+        self.archive.wait()
+
+    def rolls_out(self, state):
+        """Brings a state to the box; ends when the box has said how that went."""
+        self.region.roll_out(state, state)
+        return self.box.until(f"the box has ended {state}", lambda: self.region.ended(state))
+
+    def echoes(self):
+        """Whether a C-ECHO is answered."""
+        command = ["echoscu", "-to", "3", "-aet", "ECHOSCU", "-aec", "SUND", "127.0.0.1", str(self.box.ports["dicom"])]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    def await_echo(self):
+        self.box.until("a C-ECHO is answered", lambda: True if self.echoes() else None)
+
+    def sends(self):
+        """A real image, as a study of its own, to the box."""
+        image = self.folder / "image.dcm"
+        shutil.copy(STUDY, image)
+        subprocess.run(["dcmodify", "-nb", "-gst", "-gse", "-gin", image], check=True)
+        command = ["storescu", "-aet", "STORESCU", "-aec", "SUND", "127.0.0.1", str(self.box.ports["dicom"]), image]
+        sent = subprocess.run(command, capture_output=True, text=True)
+        if sent.returncode:
+            raise Failed(f"the box does not take an image: {sent.stderr}")
+
+    def results(self):
+        return len(list(self.archive_folder.iterdir()))
+
+    def await_result(self, before=0):
+        self.box.until("a result is in the archive", lambda: True if self.results() > before else None)
+
+    def console_answers(self):
+        """The console shows its login."""
+        context = ssl.create_default_context(cafile=str(self.region.folder / "console.pem"))
+        with urllib.request.urlopen(f"https://127.0.0.1:{self.box.ports['console']}/", context=context, timeout=10) as answer:
+            return answer.status == 200

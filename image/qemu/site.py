@@ -1,0 +1,124 @@
+"""What a box is provisioned with. The twin gets it as systemd credentials over fw_cfg, which a box of iron does not take."""
+import base64
+import secrets
+import subprocess
+
+from . import root
+from .region import ADDRESS
+from .store import run
+
+PASSWORD = "sund"
+# The host, as a box sees it on its clinical network.
+CLINICAL = "10.0.2.2"
+CALLERS = ("MODALITY", "PACS", "ECHOSCU", "STORESCU", "DCMSEND", "PYNETDICOM")
+
+NODE = """[node]
+ae_title = "SUND"
+listen = "0.0.0.0:11112"
+[node.plain_dicom_exception]
+reason = "The twin is tried from the machine that it runs on"
+approved_by = "who started it"
+until = 2099-12-31
+{callers}[console]
+listen = "0.0.0.0:8443"
+allowed_hosts = ["localhost", "127.0.0.1"]
+[console.tls]
+certificate = "/etc/sund/tls/console.pem"
+key = "/etc/sund/tls/console.key"
+[[console.users]]
+name = "{user}"
+password_hash = "{password}"
+[spool]
+directory = "/var/lib/sund/spool"
+quota = "2GiB"
+[study]
+quiet = "5s"
+complete_on_association_end = true
+[identity]
+uid_key_file = "/etc/sund/keys/uid.key"
+[audit]
+directory = "/var/lib/sund/audit"
+key_file = "/etc/sund/keys/audit.key"
+[worker]
+launcher = "systemd"
+socket = "/run/sund/worker.sock"
+memory_limit = "1GiB"
+[[vendors]]
+name = "{vendor}"
+key = "/etc/sund/vendor.pem"
+"""
+
+ROUTES = """[[destinations]]
+name = "pacs"
+ae_title = "PACS"
+address = "{clinical}:{pacs}"
+[[routes]]
+name = "text"
+models = ["text-detection"]
+mode = "shadow"
+destinations = ["pacs"]
+"""
+
+CHANNEL = """[channel]
+socket = "/run/sund-agent/channel.sock"
+directory = "/var/lib/sund/channel"
+updater_user = "root"
+"""
+
+UPDATER = """id = "twin"
+directory = "/var/lib/sund-updater"
+confirm = true
+[server]
+url = "{url}"
+ca = "/etc/sund/channel-ca.pem"
+certificate = "/etc/sund/updater/box.pem"
+key = "/etc/sund/updater/box.key"
+[repository]
+metadata = "{url}/repository/metadata"
+targets = "{url}/repository/targets"
+root = "/etc/sund/root.json"
+[poll]
+min_seconds = 2
+max_seconds = 10
+[agent]
+socket = "/run/sund-agent/channel.sock"
+[watch]
+every_seconds = 1
+[os]
+health_seconds = {health}
+"""
+
+class Site:
+    """The configuration of one box, for its region and its archive."""
+
+    def __init__(self, folder, region, pacs):
+        self.region = region
+        node = self.node()
+        published = folder / "twin.toml"
+        published.write_text(node + ROUTES.format(clinical=CLINICAL, pacs=pacs))
+        region.publish_configuration(published)
+        self.own = node + CHANNEL
+
+    def node(self):
+        callers = "".join(f'[[callers]]\nae_title = "{name}"\naddress = "{CLINICAL}"\n' for name in CALLERS)
+        told = subprocess.run([root.built("sund"), "hash-password"], input=PASSWORD + "\n", capture_output=True, text=True, check=True)
+        return NODE.format(callers=callers, user="twin", password=told.stdout.strip(), vendor=self.region.vendor)
+
+    def credentials(self, code, health=600):
+        """Files by name; `tmpfiles.extra` places those of the box."""
+        tls = self.region.folder
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650", "-subj", "/CN=twin",
+            "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", tls / "console.key", "-out", tls / "console.pem")
+        files = [
+            ("sund.toml", "0640 root sund", self.own.encode()),
+            ("updater.toml", "0644 root root", UPDATER.format(url=self.region.url, health=health).encode()),
+            ("enrol.env", "0600 root root", f"SUND_ENROLMENT_CODE={code}\n".encode()),
+            ("channel-ca.pem", "0644 root root", (self.region.home / "ca/ca.pem").read_bytes()),
+            ("root.json", "0644 root root", (self.region.home / "repository/metadata/1.root.json").read_bytes()),
+            ("vendor.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),
+            ("tls/console.pem", "0644 sund sund", (tls / "console.pem").read_bytes()),
+            ("tls/console.key", "0600 sund sund", (tls / "console.key").read_bytes()),
+            *((f"keys/{name}.key", "0600 sund sund", secrets.token_hex(32).encode()) for name in ("uid", "audit")),
+        ]
+        lines = [f"f~ /etc/sund/{name} {mode} - {base64.b64encode(content).decode()}\n" for name, mode, content in files]
+        return {"tmpfiles.extra": "".join(lines).encode()}
