@@ -1,11 +1,11 @@
 # What NVIDIA alone may hand out. The integrator downloads the archives under NVIDIA's licence into NVIDIA_DOWNLOADS and states what
 # they got: the SHA-256 of each, and the MD5 of the licence that they accepted. As long as nothing is stated, or another archive
 # lies there, the recipe fails and says so.
+SECTION ?= "libs"
 LICENSE = "NVIDIA"
 NO_GENERIC_LICENSE[NVIDIA] = "LICENSE"
 LICENSE_FLAGS = "commercial"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=${NVIDIA_LICENSE_MD5}"
-SECTION ?= "libs"
 
 NVIDIA_DOWNLOADS ??= "${TOPDIR}/nvidia"
 # Names of the archives, their SHA-256 in the same order, and the MD5 of the first one's licence.

@@ -1,4 +1,4 @@
-FILESEXTRAPATHS:prepend := "${THISDIR}/files:"
+FILESEXTRAPATHS:prepend:sund-x86-64 := "${THISDIR}/files:"
 
 COMPATIBLE_MACHINE:sund-x86-64 = "^sund-x86-64$"
 KMACHINE:sund-x86-64 = "common-pc-64"

@@ -2,7 +2,8 @@ SUMMARY = "CUDA's compiler"
 DESCRIPTION = "Compiles the kernels ahead of time, on the machine that builds. It is no part of the image."
 HOMEPAGE = "https://developer.nvidia.com/cuda-toolkit"
 
-inherit nvidia_archive native
+inherit nvidia_archive
+inherit_defer native
 
 NVIDIA_ARCHIVES = " \
     cuda_nvcc-linux-x86_64-${PV}-archive.tar.xz \
