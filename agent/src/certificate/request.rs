@@ -8,9 +8,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// A key without a certificate, kept beside the one that serves until its certificate comes.
+/// The request for a key without a certificate, which is kept beside the one that serves until its certificate comes.
 pub struct Pending {
-    key: KeyPair,
     request: CertificateSigningRequest,
 }
 
@@ -23,10 +22,6 @@ impl Pending {
     /// The request, DER.
     pub fn der(&self) -> &[u8] {
         self.request.der()
-    }
-
-    pub(super) fn key(&self) -> &KeyPair {
-        &self.key
     }
 }
 
@@ -59,7 +54,7 @@ pub fn pending(settings: &Settings, current: Option<&Leaf>) -> Result<Pending, F
         }
     };
     let request = params.serialize_request(&key).map_err(|error| unmade(&error))?;
-    Ok(Pending { key, request })
+    Ok(Pending { request })
 }
 
 /// The key that is to come, where one was made.
