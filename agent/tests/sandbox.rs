@@ -20,19 +20,21 @@ fn a_daemon_can_touch_nothing_but_its_own_files_and_start_nothing_but_its_worker
     let config = config::check(&site.config()).unwrap();
     let places = Places::of(&config, &site.config());
     let denied = |done: std::io::Result<()>| done.unwrap_err().kind() == ErrorKind::PermissionDenied;
+    let (file, folder) = (site.config(), site.folder(""));
+    let at = |name: &str| folder.join(name);
     std::thread::scope(|scope| {
         let bound = scope.spawn(|| {
             assert_eq!(confine(&places).unwrap(), Held::Whole);
             // Its own.
-            assert!(fs::read(site.config()).is_ok() && fs::read(site.folder("uid.key")).is_ok());
-            fs::write(site.folder("spool/probe"), "written").unwrap();
-            fs::rename(site.folder("spool/probe"), site.folder("spool/probe-2")).unwrap();
-            fs::write(site.folder("audit/probe"), "written").unwrap();
+            assert!(fs::read(&file).is_ok() && fs::read(at("uid.key")).is_ok());
+            fs::write(at("spool/probe"), "written").unwrap();
+            fs::rename(at("spool/probe"), at("spool/probe-2")).unwrap();
+            fs::write(at("audit/probe"), "written").unwrap();
             assert!(fs::read("/etc/passwd").is_ok() && fs::read("/proc/self/status").is_ok());
             fs::write("/dev/null", "nothing").unwrap();
             // Not its own.
-            assert!(denied(fs::read(&secret).map(drop)) && denied(fs::read(site.folder("way-out")).map(drop)));
-            assert!(denied(fs::write(site.config(), "other")) && denied(fs::write(site.folder("new"), "")));
+            assert!(denied(fs::read(&secret).map(drop)) && denied(fs::read(at("way-out")).map(drop)));
+            assert!(denied(fs::write(&file, "other")) && denied(fs::write(at("new"), "")));
             assert!(denied(fs::write("/etc/sund-probe", "")) && denied(fs::remove_file(&secret)));
             assert!(denied(fs::read_dir("/root").map(drop)) && denied(fs::create_dir("/var/tmp/sund-probe")));
             // Its worker is this program; no other starts, nor does what it has written itself.
