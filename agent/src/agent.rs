@@ -146,12 +146,8 @@ impl Agent {
         if let Some(collector) = config.forward {
             let told = Arc::clone(&pipeline);
             let source = forward::Source { dir: config.audit.dir, keep: config.audit_keep, heads: audit.heads() };
-            services.spawn(forward::forward(
-                collector,
-                source,
-                move |status| told.forward_is(status),
-                stop.subscribe(),
-            ));
+            let tell = move |status| told.forward_is(status);
+            services.spawn(endless(forward::forward(collector, source, tell, stop.subscribe())));
         }
         if let Some(gpus) = gpus {
             let stopped = stop.subscribe();

@@ -60,6 +60,10 @@ impl Places {
         places.read.extend(config.named.iter().map(|path| if path.is_dir() { path.clone() } else { folder(path) }));
         places.write.extend([config.spool.directory.clone(), config.audit.dir.clone()]);
         places.write.extend(config.certificate.iter().map(|certificate| folder(&certificate.file)));
+        let engines = &config.worker.engines;
+        let libraries = engines.onnxruntime.iter().chain(engines.libraries.iter().map(|(_, path)| path));
+        places.read.extend(libraries.map(|path| folder(path)));
+        places.read.extend(std::env::var_os("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths));
         if let Some(channel) = &config.channel {
             places.read.extend([PathBuf::from(UPDATER), folder(&channel.updater_status)]);
             places.write.extend([channel.directory.clone(), folder(&channel.socket)]);

@@ -144,9 +144,11 @@ async fn a_collector_that_is_killed_again_and_again_loses_nothing_and_gets_it_in
     };
     tokio::join!(calling, killing);
     let _rsyslog = collector.starts();
-    until("all is collected", || (blocking("waiting") == 0).then_some(())).await;
-    assert!(blocking("collected") >= 420);
     let json = |text: &str| text[text.find('{').unwrap()..].to_owned();
+    let last = || collector.lines().last().map(|text| json(text));
+    until("all is collected", || (last().as_deref() == site.audit().lines().last()).then_some(())).await;
+    until("it is told", || (blocking("waiting") == 0).then_some(())).await;
+    assert!(blocking("collected") >= 420);
     tokio::task::block_in_place(|| assert_whole(&site, &collector.lines(), json));
     assert!(
         collector.lines().iter().all(|line| line.starts_with("<8") && line.contains(" sund - SUND-AUDIT-1 [origin "))

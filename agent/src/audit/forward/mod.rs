@@ -68,13 +68,32 @@ pub struct Source {
     pub heads: watch::Receiver<Option<u64>>,
 }
 
-/// Forwards until `stop`; `tell` is told how it stands.
+/// Forwards until `stop`; `tell` is told how it stands. A log that cannot be read is told too, and tried again: it ends no service.
 pub async fn forward(
     collector: Collector,
     source: Source,
     tell: impl Fn(ForwardStatus),
     mut stop: watch::Receiver<bool>,
-) -> Result<(), Fault> {
+) {
+    loop {
+        let mut stopping = stop.clone();
+        let ended = tokio::select! {
+            ended = run(&collector, &source, &tell) => ended,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        if let Err(fault) = ended {
+            tracing::error!(code = %fault.code, reason = %fault.reason, "the audit log is not collected; it waits");
+            tell(status(&collector, *source.heads.borrow(), None, Some(fault)));
+        }
+        tokio::select! {
+            () = sleep(LONGEST_PAUSE) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Whatever it is stopped at: what is not known to be collected is sent again.
+async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatus)) -> Result<(), Fault> {
     let mut heads = source.heads.clone();
     let (mut tail, mut collected) = {
         let dir = source.dir.clone();
@@ -87,11 +106,13 @@ pub async fn forward(
     let mut pause = FIRST_PAUSE;
     let mut prunes = Instant::now();
     loop {
+        // Before the log is read: what comes after wakes.
+        heads.borrow_and_update();
         let batch;
         (tail, batch) = blocking(move || tail.next()).await?;
         let mut trouble = None;
         if let Some(batch) = &batch {
-            match send(&collector, batch).await {
+            match send(collector, batch).await {
                 Ok(()) => {
                     let (cursor, dir) = (batch.last.clone(), source.dir.clone());
                     let kept = cursor.clone();
@@ -100,7 +121,7 @@ pub async fn forward(
                 }
                 Err(error) => {
                     tail.rewind(batch);
-                    trouble = Some(said(&collector, &error));
+                    trouble = Some(said(collector, &error));
                 }
             }
         }
@@ -111,26 +132,20 @@ pub async fn forward(
                 blocking(move || prune::prune(&dir, &cursor, keep)).await?;
             }
         }
-        let head = *heads.borrow_and_update();
-        tell(status(&collector, head, collected.as_ref(), trouble.clone()));
-        let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
-        let until = match (trouble, &batch) {
+        let head = *source.heads.borrow();
+        tell(status(collector, head, collected.as_ref(), trouble.clone()));
+        match (trouble, batch) {
             (Some(trouble), _) => {
                 tracing::warn!(code = %trouble.code, reason = %trouble.reason, "the audit log is not collected; it waits");
-                let wait = pause;
+                sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
-                tokio::select! { () = sleep(wait) => false, () = stopped => true }
             }
             // A busy node opens no connection for each event.
-            (None, Some(_)) => tokio::select! { () = sleep(GATHER) => false, () = stopped => true },
+            (None, Some(_)) => sleep(GATHER).await,
             (None, None) => tokio::select! {
-                changed = heads.changed() => changed.is_err(),
-                () = sleep_until(prunes) => false,
-                () = stopped => true,
+                changed = heads.changed() => if changed.is_err() { return Ok(()) },
+                () = sleep_until(prunes) => {}
             },
-        };
-        if until {
-            return Ok(());
         }
     }
 }
