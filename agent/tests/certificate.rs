@@ -273,3 +273,39 @@ async fn from_two_thirds_of_its_life_on_it_is_renewed_by_itself_and_a_server_tha
     assert_eq!(shown, first);
     assert!(region.site.audit().matches("certificate-taken").count() >= 2, "{}", region.site.audit());
 }
+
+/// GlobalSign's EST server, another people's reading of RFC 7030: `SUND_TEST_EST` names its program.
+#[test]
+fn globalsigns_server_enrols_and_reenrols() {
+    let program = std::env::var("SUND_TEST_EST").expect("SUND_TEST_EST: estserver of github.com/globalsign/est");
+    let region = Region::new("");
+    let key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &region.ca).unwrap();
+    fs::write(region.site.folder("server.pem"), server.pem()).unwrap();
+    fs::write(region.site.folder("server.key"), key.serialize_pem()).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = |name: &str| region.site.folder(name).display().to_string();
+    let settings = serde_json::json!({
+        "mock_ca": { "certificates": at("ca.pem"), "private_key": at("ca.key") },
+        "tls": {
+            "listen_address": format!("127.0.0.1:{port}"), "certificates": at("server.pem"),
+            "private_key": at("server.key"), "client_cas": [at("ca.pem")],
+        },
+        "allowed_hosts": ["localhost", format!("localhost:{port}")], "rate_limit": 100, "timeout": 30,
+    });
+    fs::write(region.site.folder("est.json"), settings.to_string()).unwrap();
+    let log = fs::File::create(region.site.folder("est.log")).unwrap();
+    let mut command = Command::new(program);
+    command.args(["-config", &at("est.json")]).stdout(log.try_clone().unwrap()).stderr(log);
+    let _est = Est { child: command.spawn().unwrap(), url: String::new() };
+    region.asks_at(&format!("https://localhost:{port}"));
+    let begun = std::time::Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", fs::read_to_string(at("est.log")).unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(done(&region.sund(&["certificate", "enrol", "--user", "box"], "once")).starts_with("enrolled: localhost"));
+    let first = fs::read(region.site.folder("tls/clinical.pem")).unwrap();
+    assert!(done(&region.sund(&["certificate", "enrol"], "")).starts_with("enrolled: localhost"));
+    assert_ne!(fs::read(region.site.folder("tls/clinical.pem")).unwrap(), first);
+}
