@@ -29,6 +29,7 @@ mod switches;
 mod system;
 mod threats;
 mod torn;
+mod tpm;
 mod watch;
 mod web;
 mod windows;

@@ -1,7 +1,9 @@
 //! The command line of `sund-updater`.
 mod enrol;
 mod install;
+mod provision;
 mod run;
+mod screen;
 mod status;
 
 use crate::config::Config;
@@ -51,10 +53,20 @@ enum Command {
         #[arg(long)]
         server: Option<url::Url>,
     },
+    /// Makes this box its region's, by a signed file from a stick.
+    Provision(provision::Arguments),
+    /// Shows how this box stands, on a text console, and takes its one-time code there.
+    Screen(screen::Arguments),
 }
 
 /// Runs a command line to its end.
 pub fn main(cli: Cli) -> Exit {
+    // These two are for a box that has no configuration yet.
+    let command = match cli.command {
+        Command::Provision(arguments) => return in_runtime(provision::provision(arguments)),
+        Command::Screen(arguments) => return in_runtime(screen::screen(cli.config, arguments)),
+        command => command,
+    };
     let config = match Config::read(&cli.config) {
         Ok(config) => config,
         Err(reason) => {
@@ -62,13 +74,14 @@ pub fn main(cli: Cli) -> Exit {
             return Exit::Usage;
         }
     };
-    match cli.command {
+    match command {
         Command::CheckConfig => Exit::Done,
         Command::Status { json } => status::status(&config, json),
         Command::Run => in_runtime(run::run(config)),
         Command::Once => in_runtime(run::once(config)),
         Command::Install { file, json } => in_runtime(install::install(config, &file, json)),
         Command::Enrol { code, server } => in_runtime(enrol::enrol(config, code, server)),
+        Command::Provision(_) | Command::Screen(_) => Exit::Usage,
     }
 }
 
