@@ -61,27 +61,26 @@ enum Command {
 
 /// Runs a command line to its end.
 pub fn main(cli: Cli) -> Exit {
-    // These two are for a box that has no configuration yet.
-    let command = match cli.command {
-        Command::Provision(arguments) => return in_runtime(provision::provision(arguments)),
-        Command::Screen(arguments) => return in_runtime(screen::screen(cli.config, arguments)),
-        command => command,
-    };
-    let config = match Config::read(&cli.config) {
-        Ok(config) => config,
+    let Cli { config: path, command } = cli;
+    let configured = |run: &dyn Fn(Config) -> Exit| match Config::read(&path) {
+        Ok(config) => run(config),
         Err(reason) => {
             eprintln!("{reason}");
-            return Exit::Usage;
+            Exit::Usage
         }
     };
     match command {
-        Command::CheckConfig => Exit::Done,
-        Command::Status { json } => status::status(&config, json),
-        Command::Run => in_runtime(run::run(config)),
-        Command::Once => in_runtime(run::once(config)),
-        Command::Install { file, json } => in_runtime(install::install(config, &file, json)),
-        Command::Enrol { code, server } => in_runtime(enrol::enrol(config, code, server)),
-        Command::Provision(_) | Command::Screen(_) => Exit::Usage,
+        Command::CheckConfig => configured(&|_| Exit::Done),
+        Command::Status { json } => configured(&|config| status::status(&config, json)),
+        Command::Run => configured(&|config| in_runtime(run::run(config))),
+        Command::Once => configured(&|config| in_runtime(run::once(config))),
+        Command::Install { file, json } => configured(&|config| in_runtime(install::install(config, &file, json))),
+        Command::Enrol { code, server } => {
+            configured(&|config| in_runtime(enrol::enrol(config, code.clone(), server.clone())))
+        }
+        // These two are for a box that may have no configuration yet.
+        Command::Provision(arguments) => in_runtime(provision::provision(arguments)),
+        Command::Screen(arguments) => in_runtime(screen::screen(path, arguments)),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::screen::code::Typing;
 use crate::screen::facts::{Sources, gather, standing};
 use crate::screen::{Stage, draw};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -83,7 +84,7 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
                 let Stage::NeedsCode { .. } = stage else { continue };
                 for byte in &keys[..read] {
                     if let Some(code) = typing.key(*byte, Instant::now()) {
-                        said = "The channel is asked ...".to_owned();
+                        said = String::from("The channel is asked ...");
                         picture.stage = Stage::NeedsCode { typed: code.clone(), said: said.clone() };
                         paint(&draw(&picture))?;
                         said = enrol(config.as_ref(), &code, &mut typing).await;
@@ -92,7 +93,7 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
                         break;
                     }
                     if typing.is_closed(Instant::now()) {
-                        said = "Too many wrong codes: nothing is taken for 15 minutes.".to_owned();
+                        said = String::from("Too many wrong codes: nothing is taken for 15 minutes.");
                     }
                 }
             }
@@ -121,7 +122,8 @@ fn paint(picture: &str) -> std::io::Result<()> {
     // Cursor hidden, and home.
     let mut text = "\x1b[?25l\x1b[H".to_owned();
     for (n, line) in picture.lines().enumerate() {
-        text.push_str(&format!("\x1b[{};1H{line}\x1b[K", n + 1));
+        // Into memory: nothing can fail.
+        let _ = write!(text, "\x1b[{};1H{line}\x1b[K", n + 1);
     }
     text.push_str("\x1b[J");
     out.write_all(text.as_bytes())?;

@@ -60,9 +60,15 @@ fn updater(document: &Document) -> Result<String, String> {
 fn addresses(addresses: Option<&Addresses>) -> Vec<u8> {
     let Some(addresses) = addresses else { return b"# Addresses come by DHCP.\n".to_vec() };
     let mut text = format!("[Network]\nDHCP=no\nAddress={}\n", addresses.address);
-    // Into memory: nothing can fail.
-    addresses.gateway.iter().for_each(|gateway| drop(writeln!(text, "Gateway={gateway}")));
-    addresses.dns.iter().for_each(|server| drop(writeln!(text, "DNS={server}")));
+    let named = addresses
+        .gateway
+        .iter()
+        .map(|gateway| ("Gateway", gateway))
+        .chain(addresses.dns.iter().map(|dns| ("DNS", dns)));
+    for (key, address) in named {
+        // Into memory: nothing can fail.
+        let _ = writeln!(text, "{key}={address}");
+    }
     text.into_bytes()
 }
 

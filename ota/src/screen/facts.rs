@@ -83,12 +83,10 @@ async fn ask_agent(config: &Config, picture: &mut Picture) {
         Ok(Ok(status)) => {
             let serving = status.models.iter().filter(|model| model.standing == "active").count();
             let answers = if status.node_answers { "answers" } else { "DOES NOT ANSWER DICOM" };
-            picture.agent = format!(
-                "{} {answers}, {serving} models ({}), {} studies in work",
-                status.version, status.engine_class, status.running
-            );
+            let (class, running) = (&status.engine_class, status.running);
+            picture.agent = format!("{} {answers}; models: {serving} ({class}), studies: {running}", status.version);
         }
-        _ => picture.agent = "DOES NOT ANSWER".to_owned(),
+        _ => "DOES NOT ANSWER".clone_into(&mut picture.agent),
     }
 }
 

@@ -62,47 +62,19 @@ pub enum Stage {
 
 /// Draws it.
 pub fn draw(picture: &Picture) -> String {
-    let mut lines = vec![head(picture), "─".repeat(COLUMNS)];
-    let mut left = Vec::new();
-    let mut fact = |name: &str, value: &str| {
-        let value = plain(value);
-        for (n, line) in wrapped(&value, LEFT - NAME - 1).into_iter().take(MAX_LINES).enumerate() {
-            left.push(format!("{:NAME$}{line}", if n == 0 { name } else { "" }));
-        }
-    };
-    for (name, addresses) in &picture.networks {
-        fact(name, if addresses.is_empty() { "no address".to_owned() } else { addresses.join(" ") }.as_str());
-    }
-    picture.versions.iter().for_each(|(name, version)| fact(name, version));
-    fact("DICOM", picture.node.as_deref().unwrap_or("not configured"));
-    fact("agent", &picture.agent);
-    fact("channel", &picture.channel);
-    fact("update", &picture.update);
-    left.push(String::new());
-    match &picture.stage {
-        Stage::New => {
-            fact_lines(&mut left, "This box is nobody's yet. Put in the stick of its region (label SUND).");
-        }
-        Stage::Unusable(reason) => fact_lines(&mut left, reason),
-        Stage::NeedsCode { typed, said } => {
-            fact_lines(&mut left, "This box has no certificate yet. Type its one-time code, then Enter:");
-            left.push(format!("> {typed}_"));
-            fact_lines(&mut left, said);
-        }
-        Stage::Enrolled => {}
-    }
     let code = match (&picture.id, &picture.fingerprint) {
         (Some(id), Some(fingerprint)) => {
-            left.push("console's certificate (SHA-256):".to_owned());
-            for half in [fingerprint.get(..32), fingerprint.get(32..64)].into_iter().flatten() {
-                let groups: Vec<&str> = (0..8).filter_map(|n| half.get(n * 4..n * 4 + 4)).collect();
-                left.push(groups.join(" "));
-            }
             let text = format!("SUND:{}:{}", id.to_ascii_uppercase(), fingerprint.to_ascii_uppercase());
             qr::lines(&text, ROWS - HEAD, COLUMNS - LEFT - 1)
         }
         _ => Vec::new(),
     };
+    // What somebody in front of it has to do is never pushed off the screen.
+    let asked = asked(picture);
+    let mut left = facts(picture);
+    left.truncate((ROWS - HEAD).saturating_sub(asked.len()));
+    left.extend(asked);
+    let mut lines = vec![head(picture), "─".repeat(COLUMNS)];
     for n in 0..ROWS - HEAD {
         let said = left.get(n).map(|line| cut(line, LEFT)).unwrap_or_default();
         let line = format!("{said:LEFT$} {}", code.get(n).map_or("", String::as_str));
@@ -111,15 +83,58 @@ pub fn draw(picture: &Picture) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Names and what is known of them.
+fn facts(picture: &Picture) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut fact = |name: &str, value: &str| {
+        let name = cut(&plain(name), NAME - 1);
+        for (n, line) in wrapped(&plain(value), LEFT - NAME - 1).iter().take(MAX_LINES).enumerate() {
+            lines.push(format!("{:NAME$}{line}", if n == 0 { name.as_str() } else { "" }));
+        }
+    };
+    for (name, addresses) in &picture.networks {
+        fact(name, &addresses.join(" "));
+    }
+    picture.versions.iter().for_each(|(name, version)| fact(name, version));
+    fact("DICOM", picture.node.as_deref().unwrap_or("not configured"));
+    fact("agent", &picture.agent);
+    fact("channel", &picture.channel);
+    fact("update", &picture.update);
+    lines
+}
+
+/// What is to be done, and what is to be compared.
+fn asked(picture: &Picture) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut say = |text: &str| {
+        lines.extend(wrapped(&plain(text), LEFT - 1).into_iter().filter(|line| !line.is_empty()).take(2 * MAX_LINES));
+    };
+    match &picture.stage {
+        Stage::New => say("This box is nobody's yet. Put in the stick of its region (label SUND)."),
+        Stage::Unusable(reason) => say(reason),
+        Stage::NeedsCode { typed, said } => {
+            say("This box has no certificate yet. Type its one-time code, then Enter:");
+            say(&format!("> {typed}_"));
+            say(said);
+        }
+        Stage::Enrolled => {}
+    }
+    if let Some(fingerprint) = &picture.fingerprint {
+        say("console's certificate (SHA-256):");
+        for half in [fingerprint.get(..32), fingerprint.get(32..64)].into_iter().flatten() {
+            let groups: Vec<&str> = (0..8).filter_map(|n| half.get(n * 4..n * 4 + 4)).collect();
+            say(&groups.join(" "));
+        }
+    }
+    lines
+}
+
 fn head(picture: &Picture) -> String {
     let id = picture.id.as_ref().filter(|id| **id != picture.host).map(|id| format!(" ({id})")).unwrap_or_default();
     let head = format!(" Sund   {}{id}", picture.host);
     let variant = picture.variant.as_deref().unwrap_or_default();
-    cut(&plain(&format!("{head}{variant:>width$}", width = COLUMNS.saturating_sub(head.chars().count() + 1))), COLUMNS)
-}
-
-fn fact_lines(left: &mut Vec<String>, text: &str) {
-    left.extend(wrapped(&plain(text), LEFT - 1).into_iter().take(2 * MAX_LINES));
+    let head = format!("{head}{variant:>width$}", width = COLUMNS.saturating_sub(head.chars().count() + 1));
+    cut(plain(&head).trim_end(), COLUMNS)
 }
 
 /// Nothing that a terminal would obey, whoever wrote it.

@@ -52,7 +52,9 @@ mod tests {
             let peer = std::thread::spawn(move || {
                 let mut command = [0; 3];
                 theirs.read_exact(&mut command).expect("a command");
-                pieces.iter().for_each(|piece| theirs.write_all(piece).expect("it is read"));
+                for piece in &pieces {
+                    theirs.write_all(piece).expect("it is read");
+                }
             });
             let answer = ask(&mut ours, &[1, 2, 3]).expect("an answer");
             drop(ours);
