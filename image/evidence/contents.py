@@ -1,0 +1,74 @@
+"""What is in a root: parts of others, programs of ours, and the digest of every program and library."""
+import hashlib
+import json
+from dataclasses import asdict
+
+from qemu import debian
+from qemu.store import STORE, Failed
+
+from . import crates, packages, policy
+from .parts import Part
+
+# What starts before the root is there, of the chroot of the tools: in the initrd, and systemd's stub before the kernel.
+BOOT = ("/usr/bin/busybox", "/usr/sbin/dmsetup", "/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
+MODULES = "usr/lib/modules"
+
+
+def read(tree, programs):
+    """`parts`, `ours` and `files` of a tree that has become a root; `programs` are the paths of ours by name."""
+    parts, ours = crates.parts(programs)
+    base, tools = STORE / "base", STORE / "tools"
+    found = {}
+    for fields in packages.installed(base):
+        present = any((tree / at).is_symlink() or (tree / at).is_file() for at in packages.files(base, fields))
+        add(found, packages.part(fields, licences(base, fields["Package"], present), present))
+    booted = started_first(tools)
+    for fields in packages.installed(tools):
+        if fields["Package"] in booted:
+            add(found, packages.part(fields, licences(tools, fields["Package"], True), True))
+    control = next(packages.stanzas((debian.kernel() / "control").read_text()))
+    add(found, packages.part(control, licences(debian.kernel(), control["Package"], True), True))
+    parts = sorted([*parts, *found.values()], key=lambda part: part.reference)
+    refused = policy.refused([*parts, *ours])
+    if refused:
+        raise Failed("; ".join(refused))
+    return {"parts": [asdict(part) for part in parts], "ours": [asdict(part) for part in ours], "files": list(files(tree, base)), "boot": sorted(booted)}
+
+
+def licences(root, package, present):
+    """Of a package of which nothing is left, nothing has to be kept."""
+    return packages.licences(root, package) if present else ()
+
+
+def add(found, part):
+    """A package that is in the initrd and in the root is one part."""
+    known = found.get(part.reference)
+    if not known or part.present:
+        found[part.reference] = part
+
+
+def started_first(tools):
+    """The packages of what is started before the root."""
+    owner = packages.owners(tools)
+    paths = [*BOOT, *debian.libraries(BOOT[1])]
+    return {name for name in (owner.get(path.lstrip("/")) or owner.get(f"usr{path}") for path in paths) if name}
+
+
+def files(tree, base):
+    """Every program and library, kernel modules apart: path, package and SHA-256."""
+    owner = packages.owners(base)
+    for path in sorted(tree.rglob("*")):
+        at = str(path.relative_to(tree))
+        if path.is_file() and not path.is_symlink() and not at.startswith(MODULES):
+            with path.open("rb") as file:
+                if file.read(4) == b"\x7fELF":
+                    file.seek(0)
+                    yield {"path": f"/{at}", "package": owner.get(at, ""), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def load(file):
+    """What `read` gave, from a file: (parts, ours, files, packages that start first)."""
+    told = json.loads(file.read_text())
+    parts, ours = ([Part(**{**part, "licences": tuple(part["licences"]), "programs": tuple(part["programs"])}) for part in told[name]]
+                   for name in ("parts", "ours"))
+    return parts, ours, told["files"], told["boot"]
