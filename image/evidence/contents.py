@@ -28,11 +28,12 @@ def read(tree, programs):
             add(found, packages.part(fields, licences(tools, fields["Package"], True), True))
     control = next(packages.stanzas((debian.kernel() / "control").read_text()))
     add(found, packages.part(control, licences(debian.kernel(), control["Package"], True), True))
+    listed = [*files(tree, base), *boot_files(tools, control["Package"])]
     parts = sorted([*parts, *found.values()], key=lambda part: part.reference)
     refused = policy.refused([*parts, *ours])
     if refused:
         raise Failed("; ".join(refused))
-    return {"parts": [asdict(part) for part in parts], "ours": [asdict(part) for part in ours], "files": list(files(tree, base)), "boot": sorted(booted)}
+    return {"parts": [asdict(part) for part in parts], "ours": [asdict(part) for part in ours], "files": listed, "boot": sorted(booted)}
 
 
 def licences(root, package, present):
@@ -49,13 +50,21 @@ def add(found, part):
 
 def started_first(tools):
     """The packages of what is started before the root."""
+    return {package for _, package in boot_owners(tools)}
+
+
+def boot_owners(tools):
+    """Path and package of each file that is taken from the tools."""
     owner = packages.owners(tools)
-    paths = [*BOOT, *debian.libraries(BOOT[1])]
-    return {name for name in (owner.get(path.lstrip("/")) or owner.get(f"usr{path}") for path in paths) if name}
+    for path in [*BOOT, *debian.libraries(BOOT[1])]:
+        at = path if path.startswith("/usr/") else f"/usr{path}"
+        if at.lstrip("/") not in owner:
+            raise Failed(f"{path} starts before the root, and is of no package")
+        yield at, owner[at.lstrip("/")]
 
 
 def files(tree, base):
-    """Every program and library, kernel modules apart: path, package and SHA-256."""
+    """Every program and library of a root, kernel modules apart: path, package and SHA-256."""
     owner = packages.owners(base)
     for path in sorted(tree.rglob("*")):
         at = str(path.relative_to(tree))
@@ -64,6 +73,15 @@ def files(tree, base):
                 if file.read(4) == b"\x7fELF":
                     file.seek(0)
                     yield {"path": f"/{at}", "package": owner.get(at, ""), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def boot_files(tools, kernel):
+    """What is in the signed file that the firmware starts, as `boot:PATH`."""
+    taken = [*((tools, path, package) for path, package in boot_owners(tools)),
+             (debian.kernel(), f"/boot/vmlinuz-{debian.release(debian.kernel())}", kernel)]
+    for root, path, package in taken:
+        with (root / path.lstrip("/")).open("rb") as file:
+            yield {"path": f"boot:{path}", "package": package, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def load(file):

@@ -20,7 +20,7 @@ def document(version, epoch, parts, ours, files, boot, artefacts):
     workspace = [part for part in ours if part.name in ("sund-agent", "sund-ota")]
     programs = [program(file, workspace) for file in owned.get("", []) if file["path"] in PROGRAMS]
     components = [*programs, *(file_component(file) for file in owned.get("", []) if file["path"] not in PROGRAMS),
-                  *(component(part, owned.get(part.name, []) if part.kind == "package" else [], part.name in boot) for part in [*parts, *ours])]
+                  *(component(part, owned.get(part.name, []) if part.kind != "crate" else [], part.name in boot) for part in [*parts, *ours])]
     linked = {f"file:{path}": sorted(part.reference for part in [*parts, *ours] if path.rsplit("/", 1)[1] in part.programs) for path in PROGRAMS}
     direct = sorted([*(one["bom-ref"] for one in programs), *(part.reference for part in parts if part.present and part.kind != "crate")])
     told = {
