@@ -15,6 +15,8 @@ SLOT = 512 << 20
 OVERLAYS = (SOURCE / "root", SOURCE / "qemu/guest")
 VARIANTS = SOURCE / "qemu/variants"
 PROGRAMS = ("sund", "sund-updater")
+SOURCES = ("image/root", "image/initrd", "image/*.txt", "image/qemu/guest", "image/qemu/variants",
+           "agent", "ota", "kernels", "Cargo.lock")
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
@@ -27,8 +29,8 @@ def overlays(version):
 
 
 def epoch():
-    """The time of the build is that of the sources: the box's clock never goes back behind it."""
-    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct"))
+    """The time of the build is that of the newest change of what goes into a box: its clock never goes back behind it."""
+    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
 
 
 def built(name):
@@ -50,7 +52,7 @@ def programs():
 def image(version):
     """`root.img` and, for the command line, `verity`."""
     inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release-ca.pem", *overlays(version), SOURCE / "programs.txt",
-              SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), version, epoch()]
+              SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), Path(surface.__file__), version, epoch()]
     inputs[0] = (STORE / "base.of").read_text()
     inputs[1] = (STORE / "kernel.of").read_text()
     return store.made(f"root-{version}", inputs, lambda folder: make(folder, version))
