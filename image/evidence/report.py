@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from qemu import boot, disk, root, store
-from qemu.store import STORE, run
+from qemu.store import STORE, Failed, run
 
 from . import contents, sbom, vulnerabilities
 
@@ -13,6 +13,8 @@ HERE = Path(__file__).parent
 
 def made(version, database=None):
     """The folder `evidence-VERSION`; `database` is a file or folder of OSV records."""
+    if database and not Path(database).exists():
+        raise Failed(f"{database} is not there: give a folder or a zip of OSV records, or leave the option out")
     image, esp = root.image(version), boot.esp(version)
     inputs = [HERE, (STORE / f"{image.name}.of").read_text(), (STORE / f"{esp.name}.of").read_text(), version, Path(database) if database else "no database"]
     return store.made(f"evidence-{version}", inputs, lambda folder: make(folder, version, database))

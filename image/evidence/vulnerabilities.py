@@ -139,6 +139,11 @@ def kind(record):
     return next((word for word in kinds if word), "vulnerability")
 
 
+def others(record):
+    """The names of the same, or of what it was made of, in other lists."""
+    return sorted({*record.get("aliases", []), *record.get("upstream", [])})
+
+
 def table(parts, database):
     """The report for people."""
     if database is None:
@@ -157,7 +162,7 @@ def table(parts, database):
     for title, rows in (("In the image", here), ("In packages of which no file is in the image", [one for one in found if not one[0].present])):
         if rows:
             cells = [("id", "also", "kind", "part", "version", "without it from")]
-            cells += [(record["id"], ", ".join(record.get("aliases", [])[:2]), kind(record), part.name, part.version, fix or "none yet")
+            cells += [(record["id"], ", ".join(others(record)), kind(record), part.name, part.version, fix or "none yet")
                       for part, record, fix in rows]
             widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
             lines += ["", f"{title}:", ""] + ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
@@ -175,8 +180,8 @@ def vex(parts, database):
 def statement(record, present, affected):
     told = {"bom-ref": f"{record['id']}{'' if present else '#absent'}", "id": record["id"],
             "source": {"name": "OSV", "url": f"https://osv.dev/vulnerability/{record['id']}"}}
-    if record.get("aliases"):
-        told["references"] = [{"id": alias, "source": {"name": "OSV", "url": f"https://osv.dev/vulnerability/{alias}"}} for alias in sorted(record["aliases"])]
+    if others(record):
+        told["references"] = [{"id": other, "source": {"name": "OSV", "url": f"https://osv.dev/vulnerability/{other}"}} for other in others(record)]
     ratings = [{"method": METHODS[one["type"]](one["score"]), "vector": one["score"]} for one in record.get("severity", []) if one["type"] in METHODS]
     if ratings:
         told["ratings"] = ratings

@@ -1,6 +1,6 @@
 """One box: its disk, its firmware's variables and its TPM outlive each machine that is started with them."""
 import json
-import os
+import re
 import select
 import shutil
 import socket
@@ -116,7 +116,8 @@ class Box:
         self.qmp = Qmp(sockets["qmp"])
 
     def said(self):
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        """The console without its colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace"))
 
     def await_journal(self, *words):
         """Waits until a line of the journal has all of these words."""

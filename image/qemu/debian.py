@@ -33,11 +33,13 @@ def names(file):
 
 def bootstrap(folder, variant, packages):
     paths = [*(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED), *(f"--dpkgopt=path-include=/usr/share/{name}" for name in KEPT)]
-    pins = f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\nPackage: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n"
-    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}", *paths, "--aptopt=Apt::Install-Recommends \"false\"",
-        f"--include={','.join(packages)}", SUITE, folder, f"deb {mirror()} {SUITE} main",
-        # A stable suite has no date after which a list of it no longer counts; for this one a mirror that is kept as it was is past it.
-        f"deb [check-valid-until=no] {mirror()} {NEWER} main", env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, umask=0o022)
+    pins = (f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\n"
+            f"Package: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n")
+    # Testing's list is valid for a week, and a mirror that stands still is older: its signature is what counts here.
+    sources = (f"deb {mirror()} {SUITE} main", f"deb [check-valid-until=no] {mirror()} {NEWER} main")
+    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}",
+        *paths, "--aptopt=Apt::Install-Recommends \"false\"", f"--include={','.join(packages)}", SUITE, folder, *sources,
+        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
 
 
 def tools():

@@ -22,6 +22,8 @@ VARIANTS = SOURCE / "qemu/variants"
 PROGRAMS = ("sund", "sund-updater")
 # What the pages of licences in the root are made by.
 LICENCES = ("contents.py", "crates.py", "licences.py", "licences.toml", "packages.py", "parts.py", "policy.py")
+SOURCES = ("image/root", "image/initrd", "image/*.txt", "image/evidence/licences.toml", "image/qemu/guest", "image/qemu/variants",
+           "agent", "ota", "kernels", "Cargo.lock")
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
@@ -34,8 +36,8 @@ def overlays(version):
 
 
 def epoch():
-    """The time of the build is that of the sources: the box's clock never goes back behind it."""
-    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct"))
+    """The time of the build is that of the newest change of what goes into a box: its clock never goes back behind it."""
+    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
 
 
 def built(name):
@@ -58,7 +60,7 @@ def image(version):
     """`root.img` and, for the command line, `verity`; `contents.json` and `licences`."""
     debian.tools()
     inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release-ca.pem", *overlays(version), SOURCE / "programs.txt",
-              SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), version, epoch()]
+              SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), Path(surface.__file__), version, epoch()]
     inputs[0] = (STORE / "base.of").read_text()
     inputs[1] = (STORE / "kernel.of").read_text()
     inputs += [(STORE / "tools.of").read_text(), *(SOURCE / "evidence" / name for name in LICENCES), REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
