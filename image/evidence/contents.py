@@ -28,9 +28,11 @@ def read(tree, programs):
             add(found, packages.part(fields, licences(tools, fields["Package"], True), True))
     control = next(packages.stanzas((debian.kernel() / "control").read_text()))
     add(found, packages.part(control, licences(debian.kernel(), control["Package"], True), True))
+    places = {f"/usr/bin/{name}" for name in programs}
     listed = [*files(tree, base), *boot_files(tools, control["Package"])]
     parts = sorted([*parts, *found.values()], key=lambda part: part.reference)
     refused = policy.refused([*parts, *ours])
+    refused += [f"{file['path']} is of no package and none of ours" for file in listed if not file["package"] and file["path"] not in places]
     if refused:
         raise Failed("; ".join(refused))
     return {"parts": [asdict(part) for part in parts], "ours": [asdict(part) for part in ours], "files": listed, "boot": sorted(booted)}

@@ -10,6 +10,8 @@ TABLE = SOURCE / "evidence/licences.toml"
 CRATES = REPOSITORY / ".deny.toml"
 # Debian's short forms (copyright format 1.0, 7.1): GPL-2+, LGPLv2.1, GPL-3.0-or-later.
 GNU = re.compile(r"(A?GPL|LGPL)(?:[-v]*(\d)(?:\.(\d))?)?(\+|-or-later|-only)?")
+# Without a version it is any.
+ANY = {"GPL": "GPL-1.0-or-later", "LGPL": "LGPL-2.0-or-later", "AGPL": "AGPL-1.0-or-later"}
 
 
 @cache
@@ -43,7 +45,8 @@ def debian_terms(line):
     """
     groups = []
     for group in re.split(r",\s*(?:and\s+)?", line.strip()):
-        words = [renamed(word) if word not in ("and", "or") else word.upper() for word in re.split(r"\s+(and|or)\s+", group.strip(), flags=re.I) if word]
+        split = [word for word in re.split(r"\s+(and|or)\s+", group.strip(), flags=re.I) if word]
+        words = [word.upper() if word.lower() in ("and", "or") else renamed(word) for word in split]
         if words:
             groups.append(" ".join(words))
     return [" AND ".join(f"({group})" if " OR " in group and len(groups) > 1 else group for group in groups)] if groups else []
@@ -55,8 +58,7 @@ def renamed(word):
     found = GNU.fullmatch(word)
     if found:
         family, major, minor, later = found[1], found[2], found[3] or "0", found[4]
-        # No version is any version.
-        name = f"{family}-{major}.{minor}-{'or-later' if later in ('+', '-or-later') else 'only'}" if major else f"{family}-{'2.0' if family == 'LGPL' else '1.0'}-or-later"
+        name = f"{family}-{major}.{minor}-{'or-later' if later in ('+', '-or-later') else 'only'}" if major else ANY[family]
     else:
         name = table()["names"].get(word, word)
     return f"{name} WITH {exception[0].replace(' ', '-')}" if exception else name
@@ -116,5 +118,10 @@ def used(part):
 
 def refused(parts):
     """A sentence for each licence of what is in the image that may not be there, or is not known."""
-    return [f"{part.name} {part.version}: {expression or 'no licence'} is not allowed by {'.deny.toml' if part.kind == 'crate' else 'image/evidence/licences.toml'}"
-            for part in parts if part.present for expression in part.licences or ("",) if not (expression and chosen(expression, allowed_of(part)))]
+    found = []
+    for part in parts:
+        for expression in part.licences or ("",) if part.present else ():
+            if not expression or not chosen(expression, allowed_of(part)):
+                by = ".deny.toml" if part.kind == "crate" else "image/evidence/licences.toml"
+                found.append(f"{part.name} {part.version}: {expression or 'no licence'} is not allowed by {by}")
+    return found

@@ -16,7 +16,8 @@ def made(version, database=None):
     if database and not Path(database).exists():
         raise Failed(f"{database} is not there: give a folder or a zip of OSV records, or leave the option out")
     image, esp = root.image(version), boot.esp(version)
-    inputs = [HERE, (STORE / f"{image.name}.of").read_text(), (STORE / f"{esp.name}.of").read_text(), version, Path(database) if database else "no database"]
+    made_of = [(STORE / f"{folder.name}.of").read_text() for folder in (image, esp)]
+    inputs = [HERE, *made_of, version, Path(database) if database else "no database"]
     return store.made(f"evidence-{version}", inputs, lambda folder: make(folder, version, database))
 
 

@@ -41,8 +41,9 @@ def build(version, place, environment):
     begun = time.monotonic()
     mask = environment.pop("umask")
     # cargo finds its crates by the home of who calls it.
-    home = {"CARGO_HOME": os.environ.get("CARGO_HOME", str(Path.home() / ".cargo")), "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))}
-    ended = subprocess.run([sys.executable, SOURCE / "twin", "root"], umask=mask, env={**os.environ, **home, **environment, "SUND_TWIN_STORE": str(place)})
+    home = {name: os.environ.get(name, str(Path.home() / folder)) for name, folder in (("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup"))}
+    ended = subprocess.run([sys.executable, SOURCE / "twin", "root"], umask=mask,
+                           env={**os.environ, **home, **environment, "SUND_TWIN_STORE": str(place)})
     if ended.returncode:
         raise Failed(f"the root is not built in {place}")
     print(f"built in {place}, in {time.monotonic() - begun:.0f} s", flush=True)
@@ -79,10 +80,10 @@ def compared(one, other):
             yield at, f"only in the {'first' if there[0] else 'second'}"
             continue
         states = [path.lstat() for path in pair]
-        for what in ("st_mode", "st_uid", "st_gid", "st_mtime_ns"):
-            values = [getattr(state, what) for state in states]
+        for what, form in (("mode", "o"), ("uid", "d"), ("gid", "d"), ("mtime_ns", "d")):
+            values = [getattr(state, f"st_{what}") for state in states]
             if values[0] != values[1]:
-                yield at, f"{what.removeprefix('st_')} {values[0]:{'o' if what == 'st_mode' else 'd'}} and {values[1]:{'o' if what == 'st_mode' else 'd'}}"
+                yield at, f"{what} {values[0]:{form}} and {values[1]:{form}}"
         if all(path.is_symlink() for path in pair):
             if os.readlink(pair[0]) != os.readlink(pair[1]):
                 yield at, f"to {os.readlink(pair[0])} and {os.readlink(pair[1])}"

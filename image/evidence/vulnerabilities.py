@@ -16,6 +16,7 @@ from . import versions
 MOST_RECORDS = 2_000_000
 LARGEST_RECORD = 16 << 20
 
+WHERE = "https://osv.dev/vulnerability/"
 ORDER = {"Debian": versions.debian, "crates.io": versions.semver}
 
 
@@ -85,14 +86,20 @@ def is_affected(version, affected, order):
     """The evaluation of the OSV schema: listed by name, or within a range of its ecosystem's order."""
     if version in affected.get("versions", []):
         return True
-    return any(within(version, events["events"], order) for events in affected.get("ranges", []) if events["type"] in ("SEMVER", "ECOSYSTEM"))
+    return any(within(version, events, order) for events in ordered(affected))
+
+
+def ordered(affected):
+    """The events of each range that goes by versions; one that goes by commits says nothing of a package."""
+    return [one["events"] for one in affected.get("ranges", []) if one["type"] in ("SEMVER", "ECOSYSTEM")]
 
 
 def within(version, events, order):
     at = order(version)
     inside = False
     # Of two events at one version the introduction counts last: better one finding too many.
-    for word, bound in sorted(((*event.items(),)[0] for event in events), key=lambda event: (*key_of(event[1], order), event[0] == "introduced")):
+    steps = [step for event in events for step in event.items()]
+    for word, bound in sorted(steps, key=lambda step: (*key_of(step[1], order), step[0] == "introduced")):
         _, key = key_of(bound, order)
         if word == "introduced" and (bound == "0" or at >= key):
             inside = True
@@ -108,8 +115,7 @@ def key_of(bound, order):
 
 def fixes(version, affected, order):
     """The first version above this one that is without it, or nothing."""
-    bounds = [event["fixed"] for events in affected.get("ranges", []) if events["type"] in ("SEMVER", "ECOSYSTEM") for event in events["events"]
-              if "fixed" in event]
+    bounds = [event["fixed"] for events in ordered(affected) for event in events if "fixed" in event]
     above = sorted((bound for bound in bounds if order(bound) > order(version)), key=order)
     return above[0] if above else ""
 
@@ -120,6 +126,9 @@ def findings(parts, database):
     for part in parts:
         order = ORDER[part.ecosystem.split(":")[0]]
         for record, affected in database.of(part.ecosystem, part.source):
+            if not affected.get("versions") and not ordered(affected):
+                unjudged.append(f"{record['id']}: {part.name} {part.version}, it names no versions")
+                continue
             try:
                 if is_affected(part.source_version, affected, order):
                     found.append((part, record, fixes(part.source_version, affected, order)))
@@ -157,8 +166,9 @@ def table(parts, database):
              f"Database: {database.path.name}, SHA-256 of its records {database.digest}, newest record {database.newest or 'none'}",
              *(f"  {name}: {count} records" for name, count in sorted(database.counts.items()))]
     if missing or unjudged:
-        lines += ["", "Not judged, and so not clean:", *(f"  {count} parts of {name}: the database has no record of it" for name, count in missing.items()),
-                  *(f"  {line}" for line in unjudged)]
+        lines += ["", "Not judged, and so not clean:"]
+        lines += [f"  {count} parts of {name}: the database has no record of it" for name, count in missing.items()]
+        lines += [f"  {line}" for line in unjudged]
     for title, rows in (("In the image", here), ("In packages of which no file is in the image", [one for one in found if not one[0].present])):
         if rows:
             cells = [("id", "also", "kind", "part", "version", "without it from")]
@@ -179,10 +189,11 @@ def vex(parts, database):
 
 def statement(record, present, affected):
     told = {"bom-ref": f"{record['id']}{'' if present else '#absent'}", "id": record["id"],
-            "source": {"name": "OSV", "url": f"https://osv.dev/vulnerability/{record['id']}"}}
+            "source": {"name": "OSV", "url": WHERE + record["id"]}}
     if others(record):
-        told["references"] = [{"id": other, "source": {"name": "OSV", "url": f"https://osv.dev/vulnerability/{other}"}} for other in others(record)]
-    ratings = [{"method": METHODS[one["type"]](one["score"]), "vector": one["score"]} for one in record.get("severity", []) if one["type"] in METHODS]
+        told["references"] = [{"id": other, "source": {"name": "OSV", "url": WHERE + other}} for other in others(record)]
+    known = [one for one in record.get("severity") or [] if one["type"] in METHODS]
+    ratings = [{"method": METHODS[one["type"]](one["score"]), "vector": one["score"]} for one in known]
     if ratings:
         told["ratings"] = ratings
     if record.get("summary"):
@@ -201,4 +212,6 @@ def statement(record, present, affected):
     return told
 
 
-METHODS = {"CVSS_V2": lambda _: "CVSSv2", "CVSS_V3": lambda vector: "CVSSv31" if vector.startswith("CVSS:3.1") else "CVSSv3", "CVSS_V4": lambda _: "CVSSv4"}
+# OSV's types of severity, and CycloneDX's name for each vector of it.
+METHODS = {"CVSS_V2": lambda _: "CVSSv2", "CVSS_V3": lambda vector: "CVSSv31" if vector.startswith("CVSS:3.1") else "CVSSv3",
+           "CVSS_V4": lambda _: "CVSSv4"}

@@ -22,7 +22,7 @@ def opened(parts, database=DATABASE):
 
 class Matching(unittest.TestCase):
     def test_a_crate_in_any_of_the_ranges_is_found_and_one_past_them_is_not(self):
-        for version, found in (("0.20.10", True), ("0.20.11", False), ("0.21.10", True), ("0.21.11", False), ("0.22.3", True), ("0.23.46", False)):
+        for version, found in (("0.20.9", True), ("0.21.10", True), ("0.21.11", False), ("0.22.3", True), ("0.22.4", False), ("0.23.4", True), ("0.23.46", False)):
             with self.subTest(version=version):
                 self.assertEqual(ids(crate("rustls", version)), ["RUSTSEC-2024-0336"] if found else [])
 
@@ -89,6 +89,13 @@ class Honesty(unittest.TestCase):
             told = vulnerabilities.table(parts, opened(parts, Path(folder)))
         self.assertIn("Not judged, and so not clean:", told)
         self.assertIn("RUSTSEC-2025-0009: ring 0.17.14", told)
+
+    def test_a_record_that_names_no_version_is_told_and_not_passed_over(self):
+        record = json.loads((DATABASE / "RUSTSEC-2025-0009.json").read_text())
+        record["affected"][0]["ranges"] = [{"type": "GIT", "repo": "https://example.org/ring", "events": [{"introduced": "0"}]}]
+        with folder_with(record) as folder:
+            parts = [crate("ring", "0.17.14")]
+            self.assertIn("RUSTSEC-2025-0009: ring 0.17.14, it names no versions", vulnerabilities.table(parts, opened(parts, Path(folder))))
 
     def test_a_file_that_is_no_database_ends_the_build(self):
         for name, content in (("all.zip", b"not a zip"), ("one.json", b"{}"), ("one.json", b"[")):
