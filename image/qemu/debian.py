@@ -28,9 +28,12 @@ def names(file):
 
 def bootstrap(folder, variant, packages):
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED]
-    pins = f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\nPackage: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n"
-    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}", *excluded, "--aptopt=Apt::Install-Recommends \"false\"",
-        f"--include={','.join(packages)}", SUITE, folder, *(f"deb {mirror()} {suite} main" for suite in (SUITE, NEWER)))
+    pins = (f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\n"
+            f"Package: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n")
+    # Testing's list is valid for a week, and a mirror that stands still is older: its signature is what counts here.
+    sources = (f"deb {mirror()} {SUITE} main", f"deb [check-valid-until=no] {mirror()} {NEWER} main")
+    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}",
+        *excluded, "--aptopt=Apt::Install-Recommends \"false\"", f"--include={','.join(packages)}", SUITE, folder, *sources)
 
 
 def tools():
