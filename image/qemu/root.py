@@ -40,12 +40,13 @@ def epoch():
     return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
 
 
-def built(name):
-    """A release build of this repository."""
-    path = REPOSITORY / "target/release" / name
-    if not path.is_file():
-        raise Failed(f"{path} is not there: cargo build --release -p sund-agent, then with -p sund-ota -p sund-channel")
-    return path
+def built(name, *profiles):
+    """The latest build of a program of this repository; what runs in a box is a release build."""
+    paths = [REPOSITORY / "target" / profile / name for profile in profiles or ("release",)]
+    found = [path for path in paths if path.is_file()]
+    if not found:
+        raise Failed(f"{paths[0]} is not there: cargo build --release -p sund-agent, then with -p sund-ota -p sund-channel")
+    return max(found, key=lambda path: path.stat().st_mtime)
 
 
 def programs():
