@@ -22,12 +22,10 @@ def initrd():
         shutil.copy(SOURCE / "initrd/init", tree / "init")
         (tree / "init").chmod(0o755)
         shutil.copy(tools / "usr/sbin/dmsetup", tree / "bin/dmsetup")
-        for line in inside("tools", "ldd", "/usr/sbin/dmsetup").splitlines():
-            library = next((word for word in line.split() if word.startswith("/")), None)
-            if library:
-                target = tree / library.lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(tools / library.lstrip("/"), target)
+        for library in debian.libraries("/usr/sbin/dmsetup"):
+            target = tree / library.lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tools / library.lstrip("/"), target)
         modules(tree)
         run("find", tree, "-exec", "touch", "-h", "-d", f"@{root.epoch()}", "{}", "+")
         inside("tools", "sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"

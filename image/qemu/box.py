@@ -119,10 +119,10 @@ class Box:
         """The console without its colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace"))
 
-    def await_journal(self, *words):
-        """Waits until a line of the journal has all of these words."""
+    def await_journal(self, *words, since=0):
+        """Waits until a line of the journal, from this byte on, has all of these words."""
         def look():
-            lines = self.journal.read_text(errors="replace").splitlines()
+            lines = self.journal.read_bytes()[since:].decode(errors="replace").splitlines()
             return next((line for line in lines if all(word in line for word in words)), None)
         return self.until(f"the journal says {' '.join(words)}", look)
 

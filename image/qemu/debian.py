@@ -1,4 +1,5 @@
 """Debian trixie from this machine's own mirror: the chroot of the tools, the packages of the root, the kernel."""
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,10 @@ SUITE = "trixie"
 NEWER = "forky"
 FROM_NEWER = ("rauc", "rauc-service", "libnl-3-200", "libnl-genl-3-200")
 UNUSED = ["man", "doc", "locale", "info", "lintian", "bug"]
+# What licences are read from (evidence/).
+KEPT = ["doc/*/copyright"]
+# Accounts that packages make have this day, and not that of the build: 2025-01-01.
+EPOCH = "1735689600"
 
 
 def mirror():
@@ -27,40 +32,51 @@ def names(file):
 
 
 def bootstrap(folder, variant, packages):
-    excluded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED]
-    pins = f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\nPackage: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n"
-    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}", *excluded, "--aptopt=Apt::Install-Recommends \"false\"",
-        f"--include={','.join(packages)}", SUITE, folder, *(f"deb {mirror()} {suite} main" for suite in (SUITE, NEWER)))
+    paths = [*(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in UNUSED), *(f"--dpkgopt=path-include=/usr/share/{name}" for name in KEPT)]
+    pins = (f"Package: *\\nPin: release n={NEWER}\\nPin-Priority: 1\\n\\n"
+            f"Package: {' '.join(FROM_NEWER)}\\nPin: release n={NEWER}\\nPin-Priority: 990\\n")
+    # Testing's list is valid for a week, and a mirror that stands still is older: its signature is what counts here.
+    sources = (f"deb {mirror()} {SUITE} main", f"deb [check-valid-until=no] {mirror()} {NEWER} main")
+    run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}",
+        *paths, "--aptopt=Apt::Install-Recommends \"false\"", f"--include={','.join(packages)}", SUITE, folder, *sources,
+        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
 
 
 def tools():
     """A chroot with the tools that make the image."""
-    return store.made("tools", [SOURCE / "tools.txt", SUITE, NEWER], lambda to: bootstrap(to, "apt", names("tools.txt")))
+    return store.made("tools", [SOURCE / "tools.txt", SUITE, NEWER, *KEPT], lambda to: bootstrap(to, "apt", names("tools.txt")))
 
 
 def base():
     """The packages of the root, unpacked and configured."""
-    return store.made("base", [SOURCE / "packages.txt", SUITE, NEWER], lambda to: bootstrap(to, "minbase", names("packages.txt")))
+    return store.made("base", [SOURCE / "packages.txt", SUITE, NEWER, *KEPT, EPOCH], lambda to: bootstrap(to, "minbase", names("packages.txt")))
 
 
 def kernel():
-    """Debian's kernel for virtual machines, unpacked: `boot/vmlinuz-*`, `usr/lib/modules/*`."""
+    """Debian's kernel for virtual machines, unpacked: `boot/vmlinuz-*`, `usr/lib/modules/*`; `control` tells its version."""
     def make(folder):
         inside("tools", "apt-get", "update", "-q")
         depends = inside("tools", "apt-cache", "depends", "linux-image-cloud-amd64")
         package = re.search(r"Depends: (linux-image-\S+)", depends)[1]
-        inside("tools", "sh", "-c", f"cd /work/kernel && apt-get download -q {package} && dpkg-deb -x linux-image*.deb . && rm *.deb")
+        inside("tools", "sh", "-c", f"cd /work/kernel && apt-get download -q {package} && dpkg-deb -x linux-image*.deb . && "
+               "dpkg-deb -f linux-image*.deb >control && rm *.deb")
         usr = folder / "usr/lib/modules"
         if not usr.is_dir():
             usr.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder / "lib/modules", usr)
         run("find", usr, "-name", "*.xz", "-exec", "xz", "-d", "{}", "+")
         inside("tools", "depmod", "-b", "/work/kernel/usr", release(folder))
-    return store.made("kernel", [SUITE, "linux-image-cloud-amd64"], make)
+    return store.made("kernel", [SUITE, "linux-image-cloud-amd64", "control"], make)
 
 
 def release(kernel_folder):
     return next((kernel_folder / "usr/lib/modules").iterdir()).name
+
+
+def libraries(program):
+    """The libraries that a program of the tools is linked with, as paths."""
+    told = inside("tools", "ldd", program)
+    return [path for path in (next((word for word in line.split() if word.startswith("/")), None) for line in told.splitlines()) if path]
 
 
 def inside(chroot, *command, **options):

@@ -74,17 +74,18 @@ def variables(version):
         told = {"version": 2, "variables": [{"name": name, "guid": EFI_GLOBAL, "attr": COMPLETE, "data": data.hex()} for name, data in entries]}
         (folder / "boot.json").write_text(json.dumps(told))
         owner = (to_keys / "owner").read_text().strip()
-        run(firmware_tool(), "-i", EMPTY_VARIABLES, "-o", folder / "vars.fd", "--set-pk", owner, to_keys / "PK.pem", "--add-kek", owner,
+        run(python_tools() / "virt-fw-vars", "-i", EMPTY_VARIABLES, "-o", folder / "vars.fd", "--set-pk", owner, to_keys / "PK.pem", "--add-kek", owner,
             to_keys / "KEK.pem", "--add-db", owner, to_keys / "db.pem", "--sb", "--set-json", folder / "boot.json")
     return store.made(f"variables-{version}", inputs, make)
 
 
-def firmware_tool():
+def python_tools():
+    """The programs of the Python packages that `requirements.txt` names."""
     wanted = SOURCE / "requirements.txt"
     def make(folder):
         run("python3", "-m", "venv", folder)
         run(folder / "bin/pip", "install", "-q", "-r", wanted)
-    return store.made("firmware-tools", [wanted], make) / "bin/virt-fw-vars"
+    return store.made("python-tools", [wanted], make) / "bin"
 
 
 def bundle(version, key="release"):

@@ -13,10 +13,10 @@ STUDY = MODEL / "golden/ultrasound/frame.dcm"
 
 
 class Hospital:
-    """Everything in one folder. Use it with `with`: it ends what it started."""
+    """Everything in one folder. Use it with `with`, or `close` it: it ends what it started."""
 
-    def __init__(self, name, version, bundle=None, health=600):
-        self.bundle = bundle
+    def __init__(self, name, version, health=180):
+        self.version = version
         self.folder = STORE / "boxes" / name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -36,6 +36,9 @@ class Hospital:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.box.power_off()
         self.region.stop()
         self.archive.terminate()

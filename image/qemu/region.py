@@ -17,6 +17,11 @@ MODEL = REPOSITORY / "agent/demo/models/text-detection"
 ADDRESS = "10.0.3.2"
 
 
+def channel():
+    """The program, of any build: it runs on this machine."""
+    return root.built("sund-channel", "release", "debug")
+
+
 class Region:
     """A channel in a folder of its own, which serves until `stop`."""
 
@@ -50,7 +55,7 @@ class Region:
 
     def command(self, *words):
         """What a command of the channel answers; 75 says that persons have still to sign."""
-        command = [str(root.built("sund-channel")), "--json", "--home", str(self.home), *map(str, words)]
+        command = [str(channel()), "--json", "--home", str(self.home), *map(str, words)]
         ended = subprocess.run(command, capture_output=True, text=True)
         if ended.returncode not in (0, 75):
             raise Failed(f"sund-channel {' '.join(map(str, words[:3]))}: {ended.stdout}{ended.stderr}")
@@ -79,7 +84,7 @@ class Region:
         more = []
         if bundle:
             told = json.loads((bundle / "info.json").read_text())
-            file = self.folder / f"sund-{os_version}.raucb"
+            file = self.folder / f"{name}-{os_version}.raucb"
             os.link(bundle / "bundle.raucb", file)
             proposed = self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["manifest-hash"])
             more = ["--with", proposed["proposal"]]
@@ -88,9 +93,19 @@ class Region:
         file.write_text(json.dumps(state))
         self.publish(self.command("publish", "state", file, *more)["proposal"], TWO)
 
+    def damage(self, name):
+        """A bit of each block of a bundle turns, where it is served."""
+        [file] = (self.home / "repository/targets/os").glob(f"*{name}-*.raucb")
+        content = bytearray(file.read_bytes())
+        for at in range(0, len(content) * 9 // 10, 4096):
+            content[at] ^= 1
+        damaged = file.with_suffix(".damaged")
+        damaged.write_bytes(content)
+        damaged.replace(file)
+
     def serve(self):
         with (self.folder / "channel.log").open("ab") as log:
-            self.server = subprocess.Popen([root.built("sund-channel"), "--home", self.home, "serve"], stdout=log, stderr=log, start_new_session=True)
+            self.server = subprocess.Popen([channel(), "--home", self.home, "serve"], stdout=log, stderr=log, start_new_session=True)
         await_file(self.home / "channel.sock", self.server)
 
     def stop(self):

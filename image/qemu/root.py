@@ -1,9 +1,12 @@
 """The root file system: Debian's packages without what a box does not need, and our files; an erofs with its hash tree."""
 import glob
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
+
+from evidence import contents, licences
 
 from . import debian, keys, store, surface
 from .debian import inside
@@ -11,10 +14,16 @@ from .store import REPOSITORY, SOURCE, STORE, Failed, run
 
 BLOCK = 4096
 SLOT = 512 << 20
+# With all that the twin has; what NVIDIA's drivers and engines add comes on top.
+LARGEST = 250_000_000
 # The appliance, and what the twin alone has.
 OVERLAYS = (SOURCE / "root", SOURCE / "qemu/guest")
 VARIANTS = SOURCE / "qemu/variants"
 PROGRAMS = ("sund", "sund-updater")
+# What the pages of licences in the root are made by.
+LICENCES = ("contents.py", "crates.py", "licences.py", "licences.toml", "packages.py", "parts.py", "policy.py")
+SOURCES = ("image/root", "image/initrd", "image/*.txt", "image/evidence/licences.toml", "image/qemu/guest", "image/qemu/variants",
+           "agent", "ota", "kernels", "Cargo.lock")
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
@@ -27,16 +36,17 @@ def overlays(version):
 
 
 def epoch():
-    """The time of the build is that of the sources: the box's clock never goes back behind it."""
-    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct"))
+    """The time of the build is that of the newest change of what goes into a box: its clock never goes back behind it."""
+    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
 
 
-def built(name):
-    """A release build of this repository."""
-    path = REPOSITORY / "target/release" / name
-    if not path.is_file():
-        raise Failed(f"{path} is not there: cargo build --release -p sund-agent, then with -p sund-ota -p sund-channel")
-    return path
+def built(name, *profiles):
+    """The latest build of a program of this repository; what runs in a box is a release build."""
+    paths = [REPOSITORY / "target" / profile / name for profile in profiles or ("release",)]
+    found = [path for path in paths if path.is_file()]
+    if not found:
+        raise Failed(f"{paths[0]} is not there: cargo build --release -p sund-agent, then with -p sund-ota -p sund-channel")
+    return max(found, key=lambda path: path.stat().st_mtime)
 
 
 def programs():
@@ -48,11 +58,13 @@ def programs():
 
 
 def image(version):
-    """`root.img` and, for the command line, `verity`."""
+    """`root.img` and, for the command line, `verity`; `contents.json` and `licences`."""
+    debian.tools()
     inputs = [debian.base(), debian.kernel(), programs(), keys.folder() / "release-ca.pem", *overlays(version), SOURCE / "programs.txt",
-              SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), version, epoch()]
+              SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__), Path(surface.__file__), version, epoch()]
     inputs[0] = (STORE / "base.of").read_text()
     inputs[1] = (STORE / "kernel.of").read_text()
+    inputs += [(STORE / "tools.of").read_text(), *(SOURCE / "evidence" / name for name in LICENCES), REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
     return store.made(f"root-{version}", inputs, lambda folder: make(folder, version))
 
 
@@ -61,7 +73,8 @@ def make(folder, version):
     run("cp", "-a", STORE / "base", tree)
     prune(tree)
     install(tree, version)
-    inside("tools", "systemd-sysusers", f"--root=/work/{folder.name}/tree")
+    evidence(folder, tree)
+    inside("tools", "systemd-sysusers", f"--root=/work/{folder.name}/tree", env={"SOURCE_DATE_EPOCH": str(epoch())})
     inside("tools", "systemctl", f"--root=/work/{folder.name}/tree", "preset-all")
     (folder / "surface.txt").write_text("\n".join(surface.lines(tree, f"/work/{folder.name}/tree")) + "\n")
     released = folder.name
@@ -73,10 +86,19 @@ def make(folder, version):
     told = inside("tools", "veritysetup", "format", "--no-superblock", f"--salt={SALT}", f"--hash-offset={padded}",
                   f"--data-blocks={padded // BLOCK}", f"/work/{released}/root.img", f"/work/{released}/root.img")
     root_hash = next(line.split()[-1] for line in told.splitlines() if line.startswith("Root hash:"))
-    if image.stat().st_size > SLOT:
-        raise Failed(f"the root has {image.stat().st_size >> 20} MB and its slot {SLOT >> 20}")
+    if image.stat().st_size > min(LARGEST, SLOT):
+        raise Failed(f"the root has {image.stat().st_size / 1e6:.0f} MB; {LARGEST / 1e6:.0f} are allowed, and its slot has {SLOT / 1e6:.0f}")
     (folder / "verity").write_text(f"{padded // 512},{padded // BLOCK},{padded // BLOCK},{root_hash},{SALT}")
     shutil.rmtree(tree)
+
+
+def evidence(folder, tree):
+    """What is in the tree, for the bill of materials; its licences, which go with the box."""
+    read = contents.read(tree, {name: programs() / name for name in PROGRAMS})
+    (folder / "contents.json").write_text(json.dumps(read, indent=1))
+    parts, ours, _, _ = contents.load(folder / "contents.json")
+    licences.write(folder / "licences", parts, ours)
+    shutil.copytree(folder / "licences", tree / "usr/share/sund/licences")
 
 
 def prune(tree):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "image"
-STORE = REPOSITORY / "target" / "image"
+# `reproduce` builds in other places.
+STORE = Path(os.environ.get("SUND_TWIN_STORE", REPOSITORY / "target" / "image"))
 
 
 class Failed(Exception):
