@@ -405,7 +405,7 @@ fn a_certificate_that_cannot_serve_is_named() {
     let other_key = dir.path().join("other.pem");
     std::fs::write(&other_key, other.signing_key.serialize_pem()).unwrap();
     for (cert, key, names) in
-        [(&dir.path().join("none.pem"), &key, "none.pem"), (&key, &key, "key.pem"), (&cert, &other_key, "do not fit")]
+        [(&dir.path().join("none.pem"), &key, "none.pem"), (&key, &key, "key.pem"), (&cert, &other_key, "does not fit")]
     {
         let fault = tls_from_pem(cert, key).unwrap_err();
         assert_eq!(fault.code, "console-certificate");

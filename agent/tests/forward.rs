@@ -128,8 +128,9 @@ async fn a_collector_that_is_killed_again_and_again_loses_nothing_and_gets_it_in
     }
     let trouble = || tokio::task::block_in_place(|| site.status()["forward"]["trouble"].as_str().map(str::to_owned));
     assert!(until("it is told", trouble).await.contains("[collector-away]"));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
     let calling = async {
-        for _ in 0..400 {
+        while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
             echo(&peer).await.unwrap();
         }
     };
@@ -141,6 +142,7 @@ async fn a_collector_that_is_killed_again_and_again_loses_nothing_and_gets_it_in
             tokio::time::sleep(Duration::from_millis(37 * round)).await;
             drop(rsyslog);
         }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     };
     tokio::join!(calling, killing);
     let _rsyslog = collector.starts();
@@ -148,7 +150,7 @@ async fn a_collector_that_is_killed_again_and_again_loses_nothing_and_gets_it_in
     let last = || collector.lines().last().map(|text| json(text));
     until("all is collected", || (last().as_deref() == site.audit().lines().last()).then_some(())).await;
     until("it is told", || (blocking("waiting") == 0).then_some(())).await;
-    assert!(blocking("collected") >= 420);
+    assert!(blocking("collected") > 100);
     tokio::task::block_in_place(|| assert_whole(&site, &collector.lines(), json));
     assert!(
         collector.lines().iter().all(|line| line.starts_with("<8") && line.contains(" sund - SUND-AUDIT-1 [origin "))
