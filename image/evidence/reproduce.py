@@ -66,7 +66,7 @@ def same(one, other):
 def extracted(image):
     tree = image.parent / "extracted"
     at = f"/work/{image.parent.relative_to(STORE)}"
-    inside("tools", "fsck.erofs", "--preserve", f"--extract={at}/extracted", f"{at}/{IMAGE}")
+    inside("fsck.erofs", "--preserve", f"--extract={at}/extracted", f"{at}/{IMAGE}")
     return tree
 
 

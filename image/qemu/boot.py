@@ -28,7 +28,7 @@ def initrd():
             shutil.copy(tools / library.lstrip("/"), target)
         modules(tree)
         run("find", tree, "-exec", "touch", "-h", "-d", f"@{root.epoch()}", "{}", "+")
-        inside("tools", "sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"
+        inside("sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"
                f" | zstd -q -19 -o ../initrd.cpio.zst")
         shutil.rmtree(tree)
     of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), root.epoch()]
@@ -39,7 +39,7 @@ def modules(tree):
     kernel = debian.kernel()
     release = debian.release(kernel)
     wanted = debian.names("initrd/modules.txt")
-    told = inside("tools", "modprobe", "-d", "/work/kernel/usr", "-S", release, "--show-depends", "-a", *wanted)
+    told = inside("modprobe", "-d", "/work/kernel/usr", "-S", release, "--show-depends", "-a", *wanted)
     to = tree / "lib/modules" / release
     to.mkdir(parents=True)
     order = []
@@ -60,14 +60,14 @@ def esp(version, verity=None):
     def make(folder):
         kernel = debian.kernel()
         release = debian.release(kernel)
-        inside("tools", "ukify", "build", f"--linux=/work/kernel/boot/vmlinuz-{release}", "--initrd=/work/initrd/initrd.cpio.zst",
+        inside("ukify", "build", f"--linux=/work/kernel/boot/vmlinuz-{release}", "--initrd=/work/initrd/initrd.cpio.zst",
                f"--cmdline={COMMAND_LINE} sund.verity={verity}", f"--uname={release}",
                f"--os-release=ID=sund\nVERSION_ID={version}\nPRETTY_NAME=\"Sund {version}\"\n",
                "--secureboot-private-key=/work/keys/db.key", "--secureboot-certificate=/work/keys/db.pem",
                "--pcr-private-key=/work/keys/pcr.pem", "--pcr-public-key=/work/keys/pcr.pub", "--phases=enter-initrd",
                f"--output=/work/{folder.name}/sund.efi", env={"SOURCE_DATE_EPOCH": str(root.epoch())})
         at = f"/work/{folder.name}"
-        inside("tools", "sh", "-ec", f"""
+        inside("sh", "-ec", f"""
             truncate -s {ESP} {at}/esp.img
             mkfs.vfat --invariant -F 32 -n SUND -i 53756e64 {at}/esp.img
             touch -d @{root.epoch()} {at}/sund.efi

@@ -55,17 +55,17 @@ def base():
 def kernel():
     """Debian's kernel for virtual machines, unpacked: `boot/vmlinuz-*`, `usr/lib/modules/*`; `control` tells its version."""
     def make(folder):
-        inside("tools", "apt-get", "update", "-q")
-        depends = inside("tools", "apt-cache", "depends", "linux-image-cloud-amd64")
+        inside("apt-get", "update", "-q")
+        depends = inside("apt-cache", "depends", "linux-image-cloud-amd64")
         package = re.search(r"Depends: (linux-image-\S+)", depends)[1]
-        inside("tools", "sh", "-c", f"cd /work/kernel && apt-get download -q {package} && dpkg-deb -x linux-image*.deb . && "
+        inside("sh", "-c", f"cd /work/kernel && apt-get download -q {package} && dpkg-deb -x linux-image*.deb . && "
                "dpkg-deb -f linux-image*.deb >control && rm *.deb")
         usr = folder / "usr/lib/modules"
         if not usr.is_dir():
             usr.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder / "lib/modules", usr)
         run("find", usr, "-name", "*.xz", "-exec", "xz", "-d", "{}", "+")
-        inside("tools", "depmod", "-b", "/work/kernel/usr", release(folder))
+        inside("depmod", "-b", "/work/kernel/usr", release(folder))
     return store.made("kernel", [SUITE, "linux-image-cloud-amd64", "control"], make)
 
 
@@ -75,13 +75,13 @@ def release(kernel_folder):
 
 def libraries(program):
     """The libraries that a program of the tools is linked with, as paths."""
-    told = inside("tools", "ldd", program)
+    told = inside("ldd", program)
     return [path for path in (next((word for word in line.split() if word.startswith("/")), None) for line in told.splitlines()) if path]
 
 
-def inside(chroot, *command, **options):
-    """Runs a command in a chroot of the store, which has the store at /work and image/ at /image."""
-    root = STORE / chroot
+def inside(*command, **options):
+    """Runs a command in the chroot of the tools, which has the store at /work and image/ at /image."""
+    root = tools()
     for name in ("work", "image"):
         (root / name).mkdir(exist_ok=True)
     script = ('mount --bind "$1" "$3/work"; mount --bind -o ro "$2" "$3/image"; mount -t proc proc "$3/proc"; '

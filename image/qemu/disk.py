@@ -30,7 +30,7 @@ def disk(version):
             filled = definitions / f"{name}.conf.d"
             filled.mkdir()
             (filled / "content.conf").write_text(f"[Partition]\nCopyBlocks=/work/{source.relative_to(STORE)}\n")
-        inside("tools", "systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--seed=5a6d0000-7375-4e64-8000-000000000000",
+        inside("systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--seed=5a6d0000-7375-4e64-8000-000000000000",
                "--size=1300M", f"--definitions=/work/{folder.name}/repart.d", f"/work/{folder.name}/disk.raw",
                env={"SOURCE_DATE_EPOCH": str(root.epoch())})
         shutil.rmtree(definitions)
@@ -100,8 +100,8 @@ def bundle(version, key="release"):
         for part, source in parts.items():
             os.link(source, content / part)
         at = f"/work/{folder.name}"
-        inside("tools", "rauc", "bundle", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
-        told = inside("tools", "rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
+        inside("rauc", "bundle", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
+        told = inside("rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
                       f"{at}/bundle.raucb")
         (folder / "info.json").write_text(told[told.index("{"):])
         shutil.rmtree(content)

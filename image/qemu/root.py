@@ -74,16 +74,16 @@ def make(folder, version):
     prune(tree)
     install(tree, version)
     evidence(folder, tree)
-    inside("tools", "systemd-sysusers", f"--root=/work/{folder.name}/tree", env={"SOURCE_DATE_EPOCH": str(epoch())})
-    inside("tools", "systemctl", f"--root=/work/{folder.name}/tree", "preset-all")
+    inside("systemd-sysusers", f"--root=/work/{folder.name}/tree", env={"SOURCE_DATE_EPOCH": str(epoch())})
+    inside("systemctl", f"--root=/work/{folder.name}/tree", "preset-all")
     (folder / "surface.txt").write_text("\n".join(surface.lines(tree, f"/work/{folder.name}/tree")) + "\n")
     released = folder.name
-    inside("tools", "mkfs.erofs", "-zlz4hc", f"-T{epoch()}", f"-U{UUID}", "-x-1", f"/work/{released}/root.img", f"/work/{released}/tree")
+    inside("mkfs.erofs", "-zlz4hc", f"-T{epoch()}", f"-U{UUID}", "-x-1", f"/work/{released}/root.img", f"/work/{released}/tree")
     image = folder / "root.img"
     size = image.stat().st_size
     padded = -(-size // BLOCK) * BLOCK
     os.truncate(image, padded)
-    told = inside("tools", "veritysetup", "format", "--no-superblock", f"--salt={SALT}", f"--hash-offset={padded}",
+    told = inside("veritysetup", "format", "--no-superblock", f"--salt={SALT}", f"--hash-offset={padded}",
                   f"--data-blocks={padded // BLOCK}", f"/work/{released}/root.img", f"/work/{released}/root.img")
     root_hash = next(line.split()[-1] for line in told.splitlines() if line.startswith("Root hash:"))
     if image.stat().st_size > min(LARGEST, SLOT):

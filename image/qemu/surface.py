@@ -14,7 +14,7 @@ def lines(tree, inside_tools):
     """Of a tree before it becomes an image; `inside_tools` is where the chroot of the tools has it."""
     found = []
     for unit in OURS:
-        told = inside("tools", "systemd-analyze", "security", "--offline=yes", f"--root={inside_tools}", "--no-pager", unit)
+        told = inside("systemd-analyze", "security", "--offline=yes", f"--root={inside_tools}", "--no-pager", unit)
         found.append(f"exposure {unit} {re.search(r'exposure level for .*: ([0-9.]+)', told)[1]}")
     for path in tree.rglob("*"):
         at = f"/{path.relative_to(tree)}"
