@@ -1,6 +1,7 @@
 //! A node that runs: what `sund serve` and the demonstration bring up and let down again.
 use crate::association::{self, Gate, Listener};
-use crate::audit;
+use crate::audit::{self, forward};
+use crate::certificate;
 use crate::channel::{Channel, Desk, Served, Trials};
 use crate::config::WorkerSettings;
 use crate::console::{self, ConsoleOptions, StatusSource};
@@ -137,6 +138,17 @@ impl Agent {
             watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
         }
         services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
+        if let Some(settings) = config.certificate {
+            let (told, said) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
+            let (tell, say) = (move |status| told.certificate_is(status), move |event| said.say(event));
+            services.spawn(endless(certificate::keep(settings, tell, say, stop.subscribe())));
+        }
+        if let Some(collector) = config.forward {
+            let told = Arc::clone(&pipeline);
+            let source = forward::Source { dir: config.audit.dir, keep: config.audit_keep, heads: audit.heads() };
+            let tell = move |status| told.forward_is(status);
+            services.spawn(endless(forward::forward(collector, source, tell, stop.subscribe())));
+        }
         if let Some(gpus) = gpus {
             let stopped = stop.subscribe();
             services.spawn_blocking(move || {

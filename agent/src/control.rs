@@ -25,6 +25,8 @@ use tokio::time::timeout;
 pub enum Request {
     /// The state, without what identifies patients.
     Status,
+    /// What /metrics tells.
+    Metrics,
     /// Erase a study by its Study Instance UID.
     Erase {
         /// Study Instance UID.
@@ -69,6 +71,11 @@ impl Request {
 pub enum Answer {
     /// The state.
     Status(Box<Status>),
+    /// What /metrics tells, in the text format of Prometheus.
+    Metrics {
+        /// That.
+        text: String,
+    },
     /// The study was erased: this many instances.
     Erased {
         /// Instances that went, results among them.
@@ -184,6 +191,8 @@ async fn converse(stream: UnixStream, pipeline: Arc<Pipeline>) -> io::Result<()>
 fn answer(pipeline: &Pipeline, request: Request) -> Answer {
     match request {
         Request::Status => Answer::Status(Box::new(pipeline.snapshot().without_patients())),
+        // Where there is no console nothing was recorded until now.
+        Request::Metrics => Answer::Metrics { text: crate::metrics::install().render() },
         Request::Erase { study } => match pipeline.erase(&study, "on demand") {
             Ok(instances) => Answer::Erased { instances },
             Err(fault) => Answer::Refused(pipeline.operation_refused("erase", Some(&study), fault)),

@@ -402,6 +402,70 @@ pub mod console {
     pub const SESSION_LIFE: Duration = Duration::from_hours(10);
 }
 
+/// The clinical certificate.
+pub mod certificate {
+    use std::time::Duration;
+
+    /// Longest file of certificates or of a key.
+    pub const MAX_FILE: u64 = 64 * 1024;
+    /// Most certificates in a chain, and in an answer of an EST server: each is verified.
+    pub const MAX_CHAIN: usize = 8;
+    /// Most names of a node.
+    pub const MAX_NAMES: usize = 16;
+    /// Longest answer of an EST server, head and body each.
+    pub const MAX_ANSWER: usize = 128 * 1024;
+    /// Longest text of such a server that is quoted, in characters.
+    pub const MAX_TEXT: usize = 200;
+    /// For one question to it, connection and answer.
+    pub const EST_TIME: Duration = Duration::from_secs(30);
+    /// Longest wait that it may ask for.
+    pub const MAX_RETRY: Duration = Duration::from_hours(24);
+    /// How often it is looked whether the certificate is another one, or has to be renewed.
+    pub const LOOK: Duration = Duration::from_secs(30);
+    /// After a renewal that failed, at first; doubled each time.
+    pub const FIRST_PAUSE: Duration = Duration::from_mins(1);
+    /// The same, at most.
+    pub const LONGEST_PAUSE: Duration = Duration::from_hours(6);
+    /// So long before its end a certificate is an alarm, unless the configuration says otherwise.
+    pub const ALARM: Duration = Duration::from_hours(21 * 24);
+    /// Longest one-time password that is read, in bytes.
+    pub const MAX_PASSWORD: u64 = 1024;
+}
+
+/// The collection of the audit log.
+pub mod forward {
+    use std::time::Duration;
+
+    /// Most events of one connection, and so of what may have to be sent twice.
+    pub const MAX_BATCH: usize = 500;
+    /// Most bytes of their lines.
+    pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
+    /// For one connection, from its beginning to its end in order.
+    pub const SEND_TIME: Duration = Duration::from_secs(60);
+    /// Between two connections: what happens meanwhile goes together.
+    pub const GATHER: Duration = Duration::from_millis(500);
+    /// After a connection that failed, at first; doubled each time.
+    pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+    /// The same, at most.
+    pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+    /// Most bytes that a collector may say; it has nothing to say.
+    pub const MAX_SAID: usize = 4096;
+    /// How often it is looked for files that were kept for their time.
+    pub const PRUNE: Duration = Duration::from_hours(1);
+    /// Longest file that says how far the collection has come.
+    pub const MAX_CURSOR: u64 = 4096;
+}
+
+/// The support bundle.
+pub mod support {
+    /// Last lines of the log that are looked at.
+    pub const MAX_LINES: usize = 2000;
+    /// Most bytes of a log's end that are read.
+    pub const MAX_LOG: u64 = 4 * 1024 * 1024;
+    /// Most kinds of events that are counted.
+    pub const MAX_KINDS: usize = 512;
+}
+
 /// The audit log.
 pub mod audit {
     /// Length at which a file is closed and the next one begun; a file is read whole when the log is opened.

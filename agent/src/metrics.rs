@@ -7,7 +7,7 @@ use crate::status::SpoolStatus;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Upper bounds of the buckets of every histogram, in seconds: from one synced write to a slow volume.
 const BUCKETS: [f64; 16] =
@@ -51,7 +51,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 30] = [
+pub const ALL: [Metric; 32] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -81,6 +81,8 @@ pub const ALL: [Metric; 30] = [
     metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
     metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md)."),
     metric("sund_audit_events_total", Kind::Counter, Unit::Count, &[], "Events in the audit log since the start."),
+    metric("sund_audit_waiting", Kind::Gauge, Unit::Count, &[], "Events that the collector of the audit log does not have yet; absent without one."),
+    metric("sund_certificate_ends_seconds", Kind::Gauge, Unit::Seconds, &[], "End of the clinical certificate, in seconds since 1970; absent without [certificate]."),
     metric("sund_console_logins_total", Kind::Counter, Unit::Count, &["result"], "Logins to the console: accepted, refused, throttled."),
 ];
 
@@ -283,6 +285,17 @@ pub fn audit_events(events: usize) {
     counter!("sund_audit_events_total").increment(events as u64);
 }
 
+/// So many events wait for the collector of the audit log.
+pub fn audit_waiting(events: u64) {
+    gauge!("sund_audit_waiting").set(events as f64);
+}
+
+/// When the clinical certificate ends.
+pub fn certificate_ends(at: SystemTime) {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    gauge!("sund_certificate_ends_seconds").set(seconds.as_secs_f64());
+}
+
 /// How a login to the console ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginResult {
@@ -340,6 +353,8 @@ mod tests {
         delivery_waiting("pacs", 3);
         refusal("volume-mixed-spacing");
         audit_events(1);
+        audit_waiting(1);
+        certificate_ends(SystemTime::now());
         login(LoginResult::Refused);
         let text = metrics.render();
         let mut shown: Vec<&str> =

@@ -54,6 +54,7 @@ use crate::infer::Engines;
 use crate::job::Job;
 use crate::results::UidKey;
 use crate::spool::{Spool, SpoolError, Table};
+use crate::status::{CertificateStatus, ForwardStatus};
 use crate::study::record::StudyRecord;
 use crate::worker::Bounds;
 use begun::Begun;
@@ -111,6 +112,8 @@ pub struct Pipeline {
     studies: Mutex<()>,
     started: SystemTime,
     address: Mutex<String>,
+    certificate: Mutex<Option<CertificateStatus>>,
+    forward: Mutex<Option<ForwardStatus>>,
     traffic: Traffic,
     refused: Refused,
     seen: Seen,
@@ -166,6 +169,8 @@ impl Pipeline {
             studies: Mutex::default(),
             started: SystemTime::now(),
             address: Mutex::default(),
+            certificate: Mutex::default(),
+            forward: Mutex::default(),
             traffic: Traffic::default(),
             refused: Refused::default(),
             seen: Seen::default(),
@@ -225,6 +230,16 @@ impl Pipeline {
             );
         }
         Ok(self.spool.format().0)
+    }
+
+    /// Says how the clinical certificate stands, for the console.
+    pub(crate) fn certificate_is(&self, status: CertificateStatus) {
+        *self.certificate.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(status);
+    }
+
+    /// Says how far the audit log is collected, for the console.
+    pub(crate) fn forward_is(&self, status: ForwardStatus) {
+        *self.forward.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(status);
     }
 
     /// Says where the DICOM node listens, for the console.

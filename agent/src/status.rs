@@ -24,6 +24,12 @@ pub struct Status {
     pub node: Node,
     /// Spool figures.
     pub spool: SpoolStatus,
+    /// The clinical certificate; absent where the configuration has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+    /// The collection of the audit log; absent where nobody collects it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<ForwardStatus>,
     /// Loaded models.
     pub models: Vec<ModelStatus>,
     /// Workers: one for each GPU that is named, else one.
@@ -80,6 +86,35 @@ pub struct SpoolStatus {
     pub lack: Option<Lack>,
     /// Places that did not read back when the agent started: what lay there is lost.
     pub damaged: u64,
+}
+
+/// The clinical certificate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// DNS names and addresses that it carries.
+    pub names: Vec<String>,
+    /// Its end; absent while there is none.
+    #[serde(default, with = "utc_or_none", skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<SystemTime>,
+    /// True where it is renewed by itself.
+    pub renews: bool,
+    /// True where its end is near, or there is none: a person has to see to it.
+    pub alarm: bool,
+    /// Why it cannot be read or renewed, while that lasts.
+    pub trouble: Option<String>,
+}
+
+/// The collection of the audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForwardStatus {
+    /// `host:port`.
+    pub collector: String,
+    /// Events that it has.
+    pub collected: u64,
+    /// Events that it does not have yet.
+    pub waiting: u64,
+    /// Why it does not get them, while that lasts.
+    pub trouble: Option<String>,
 }
 
 /// A loaded model.
@@ -239,6 +274,25 @@ pub struct ResultStatus {
     pub preview: Option<String>,
     /// `waiting`, `delivered`, `superseded`, `kept` (a shadow run), `held`, `dead`, by destination.
     pub delivery: Vec<(String, String)>,
+}
+
+/// The same, where there is one.
+mod utc_or_none {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::SystemTime;
+
+    pub fn serialize<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => super::utc::serialize(at, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+        #[derive(Deserialize)]
+        struct At(#[serde(with = "super::utc")] SystemTime);
+        Option::<At>::deserialize(deserializer).map(|at| at.map(|at| at.0))
+    }
 }
 
 /// Instants as RFC 3339 in UTC with milliseconds: `2026-11-23T13:05:57.120Z`.

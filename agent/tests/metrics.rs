@@ -5,8 +5,14 @@ use sund_agent::metrics::ALL;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Told only where something goes wrong, or somebody logs in.
-const RARE: [&str; 3] = ["sund_worker_restarts_total", "sund_refusals_total", "sund_console_logins_total"];
+/// Told only where something goes wrong, somebody logs in, or the configuration asks for it.
+const RARE: [&str; 5] = [
+    "sund_audit_waiting",
+    "sund_certificate_ends_seconds",
+    "sund_worker_restarts_total",
+    "sund_refusals_total",
+    "sund_console_logins_total",
+];
 
 pub async fn scraped(node: &Node) -> String {
     let address = node.agent().console().unwrap();

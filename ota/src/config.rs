@@ -1,5 +1,6 @@
 //! `updater.toml`: as typed, then the checked one that the program uses. All of it is checked before the first request.
 use crate::bundle::inbox::Inbox;
+use crate::tpm;
 use crate::window::Window;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -34,6 +35,8 @@ pub struct Config {
     pub id: String,
     /// The authority that has signed the server's certificate.
     pub ca: Option<PathBuf>,
+    /// The proxy on the way to the server and the repository.
+    pub proxy: Option<Url>,
     /// Who this box is to the server.
     pub credentials: Credentials,
     /// Base of the metadata, with a slash at its end.
@@ -71,13 +74,22 @@ pub enum Credentials {
     Certificate {
         /// The chain.
         certificate: PathBuf,
-        /// PKCS#8.
-        key: PathBuf,
+        /// Its key.
+        key: Key,
     },
     /// A file that holds the target token.
     Token(PathBuf),
     /// Nobody: a server on this very machine.
     Nobody,
+}
+
+/// Where the key of the certificate is.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// A file: PKCS#8, PEM.
+    File(PathBuf),
+    /// The TPM, which it never leaves.
+    Tpm(tpm::Place),
 }
 
 /// The agent.
@@ -153,8 +165,11 @@ struct RawServer {
     url: Url,
     ca: Option<PathBuf>,
     certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
+    key: Option<String>,
+    #[serde(default = "tpm_device")]
+    tpm: PathBuf,
     token: Option<PathBuf>,
+    proxy: Option<Url>,
 }
 
 #[derive(Deserialize)]
@@ -231,6 +246,9 @@ impl Default for RawWatch {
     }
 }
 
+fn tpm_device() -> PathBuf {
+    tpm::DEVICE.into()
+}
 fn tenant() -> String {
     "DEFAULT".to_owned()
 }
@@ -326,9 +344,12 @@ fn check(raw: Raw) -> Result<Config, String> {
     let named = raw.attributes.get(TIME_ZONE).map(|name| zone("attributes.timezone", name));
     let own_zone = named.unwrap_or_else(|| Ok(TimeZone::system()))?;
     let server = base("server.url", raw.server.url)?;
-    let RawServer { ca, certificate, key, token, .. } = raw.server;
+    let RawServer { ca, certificate, key, tpm, token, proxy, .. } = raw.server;
+    if proxy.as_ref().is_some_and(|proxy| !["http", "https"].contains(&proxy.scheme())) {
+        return Err("`server.proxy` is an address of http or https".to_owned());
+    }
     let credentials = match (certificate, key, token) {
-        (Some(certificate), Some(key), None) => Credentials::Certificate { certificate, key },
+        (Some(certificate), Some(key), None) => Credentials::Certificate { certificate, key: place_of_key(&key, tpm)? },
         (None, None, Some(token)) => Credentials::Token(token),
         (None, None, None) if is_loopback(&server) => Credentials::Nobody,
         _ => return Err("`server`: give `certificate` and `key`, or `token`".to_owned()),
@@ -343,6 +364,7 @@ fn check(raw: Raw) -> Result<Config, String> {
         tenant: raw.tenant,
         id: raw.id,
         ca,
+        proxy,
         credentials,
         metadata,
         targets,
@@ -369,6 +391,14 @@ fn check(raw: Raw) -> Result<Config, String> {
         },
         status: raw.status,
     })
+}
+
+fn place_of_key(key: &str, device: PathBuf) -> Result<Key, String> {
+    if !key.starts_with(tpm::SCHEME) {
+        return Ok(Key::File(key.into()));
+    }
+    let handle = key.parse().map_err(|reason| format!("`server.key`: {reason}"))?;
+    Ok(Key::Tpm(tpm::Place { device, handle }))
 }
 
 fn os(raw: RawOs, zone: &TimeZone) -> Result<Os, String> {

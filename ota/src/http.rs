@@ -1,6 +1,7 @@
 //! HTTP as the updater speaks it: one authority, no redirects, every answer bounded.
-use crate::config::{Config, Credentials};
+use crate::config::{Config, Credentials, Key};
 use crate::fault::{Blame, Fault};
+use crate::tpm::TpmKey;
 use crate::trust::Transport;
 use futures_util::StreamExt;
 use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
@@ -40,15 +41,19 @@ impl Http {
             value.set_sensitive(true);
             authorization = Some(value);
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls(config).map_err(refused)?)
+        let mut client = Client::builder()
+            .tls_backend_preconfigured(tls(config)?)
             // What answers is who was asked: a redirect elsewhere is an answer like another, and not followed.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
             .read_timeout(READ_TIME)
-            .user_agent(concat!("sund-updater/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| refused(error.to_string()))?;
+            .user_agent(concat!("sund-updater/", env!("CARGO_PKG_VERSION")));
+        if let Some(proxy) = &config.proxy {
+            // The proxy carries TLS from end to end; what is on this box it is not asked for.
+            let proxy = reqwest::Proxy::all(proxy.clone()).map_err(|error| refused(error.to_string()))?;
+            client = client.proxy(proxy.no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1")));
+        }
+        let client = client.build().map_err(|error| refused(error.to_string()))?;
         Ok(Self { client, server: config.server.clone(), authorization })
     }
 
@@ -109,26 +114,51 @@ pub fn reason(error: &reqwest::Error) -> String {
     text
 }
 
-fn tls(config: &Config) -> Result<rustls::ClientConfig, String> {
+/// What failed on this box while a connection was made, as its TPM, where it is that.
+pub fn own_fault(error: &reqwest::Error) -> Option<Fault> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        // An I/O error has its inner one not as a source.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::Other(other)) = tls {
+            return other.0.downcast_ref::<Fault>().cloned();
+        }
+        cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+fn tls(config: &Config) -> Result<rustls::ClientConfig, Fault> {
+    let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
     let mut roots = rustls::RootCertStore::empty();
     if let Some(ca) = &config.ca {
-        for certificate in certificates(ca)? {
-            roots.add(certificate).map_err(|error| format!("{}: {error}", ca.display()))?;
+        for certificate in certificates(ca).map_err(refused)? {
+            roots.add(certificate).map_err(|error| refused(format!("{}: {error}", ca.display())))?;
         }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .map_err(|error| refused(error.to_string()))?
         .with_root_certificates(roots);
-    match &config.credentials {
-        Credentials::Certificate { certificate, key } => {
-            let of_key = |error| format!("{}: {error}", key.display());
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| of_key(error.to_string()))?;
-            let chain = certificates(certificate)?;
-            builder.with_client_auth_cert(chain, private).map_err(|error| of_key(error.to_string()))
+    let (certificate, key) = match &config.credentials {
+        Credentials::Certificate { certificate, key } => (certificate, key),
+        Credentials::Token(_) | Credentials::Nobody => return Ok(builder.with_no_client_auth()),
+    };
+    let chain = certificates(certificate).map_err(refused)?;
+    match key {
+        Key::File(key) => {
+            let of_key = |error: &dyn std::fmt::Display| refused(format!("{}: {error}", key.display()));
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| of_key(&error))?;
+            builder.with_client_auth_cert(chain, private).map_err(|error| of_key(&error))
         }
-        Credentials::Token(_) | Credentials::Nobody => Ok(builder.with_no_client_auth()),
+        Key::Tpm(place) => {
+            let first = chain.first().ok_or_else(|| refused(format!("{} is empty", certificate.display())))?;
+            let key = Arc::new(TpmKey::of(place, first)?);
+            let own = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(chain, key));
+            Ok(builder.with_client_cert_resolver(Arc::new(own)))
+        }
     }
 }
 

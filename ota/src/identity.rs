@@ -1,13 +1,15 @@
 //! Who this box is to the channel: a key that never leaves it, and a certificate from the channel's own authority, by a one-time
 //! code at first and by the certificate itself from then on.
-use crate::config::{Config, Credentials};
+use crate::config::{Config, Credentials, Key};
 use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::http::{self, Http};
+use crate::tpm::TpmKey;
 use reqwest::Method;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -52,28 +54,65 @@ pub async fn enrol(config: &Config, server: &Url, code: &str) -> Result<Validity
         let reason = "`server.certificate` and `server.key` say where to put them: name both";
         return Err(Fault::new("enrol-no-place", Blame::Configuration, reason));
     };
+    let _one = one_at_a_time(certificate)?;
     recover(config)?;
+    match key {
+        Key::File(key) => enrol_with_file(config, server, code, certificate, key).await,
+        Key::Tpm(place) => {
+            // What has a certificate is not given up for one that may not come. A box without one begins with a key of its own.
+            let key = if certificate.exists() { TpmKey::there(place)? } else { TpmKey::make(place)? };
+            let enrol = Enrol { code, csr_pem: csr_by_tpm(&config.id, &key)? };
+            let issued = issue(&anonymous(config)?, server, "enrol", &enrol, key.public()).await?;
+            durable::replace(certificate, issued.as_bytes(), 0o644)?;
+            validity(certificate)
+        }
+    }
+}
+
+/// A code may come from a stick and from the screen at once.
+fn one_at_a_time(certificate: &Path) -> Result<std::fs::File, Fault> {
+    let path = certificate.with_extension("lock");
+    let lock = std::fs::File::create(&path)
+        .map_err(|error| Fault::new("disk-failed", Blame::Box, format!("{}: {error}", path.display())))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        let reason = "this box is being enrolled with another code: wait a minute, then look again";
+        Fault::new("enrol-under-way", Blame::Box, reason)
+    })?;
+    Ok(lock)
+}
+
+async fn enrol_with_file(
+    config: &Config,
+    server: &Url,
+    code: &str,
+    certificate: &Path,
+    key: &Path,
+) -> Result<Validity, Fault> {
     let pair = rcgen::KeyPair::generate().map_err(|error| failed(&error.to_string()))?;
     // Before the request: a code is not used up for a key that the disk does not take.
     durable::replace(&next(key), pair.serialize_pem().as_bytes(), 0o600)?;
     let enrol = Enrol { code, csr_pem: csr(&config.id, &pair)? };
-    // The box has no certificate yet, or one that no longer counts.
-    let http = Http::new(&Config { credentials: Credentials::Nobody, ..config.clone() })?;
-    let issued = issue(&http, server, "enrol", &enrol, &pair).await;
+    let issued = issue(&anonymous(config)?, server, "enrol", &enrol, pair.public_key_raw()).await;
     if issued.is_err() {
         // Nobody has a certificate for it.
         let _ = std::fs::remove_file(next(key));
     }
     durable::replace(&next(certificate), issued?.as_bytes(), 0o644)?;
-    recover(config)?;
+    recover_pair(certificate, key)?;
     validity(certificate)
+}
+
+/// The box has no certificate yet, or one that no longer counts.
+fn anonymous(config: &Config) -> Result<Http, Fault> {
+    Http::new(&Config { credentials: Credentials::Nobody, ..config.clone() })
 }
 
 /// Finishes an enrolment that a power cut has ended after the box had its new certificate. One that ended before counts for nothing.
 pub fn recover(config: &Config) -> Result<(), Fault> {
     match &config.credentials {
-        Credentials::Certificate { certificate, key } => recover_pair(certificate, key),
-        Credentials::Token(_) | Credentials::Nobody => Ok(()),
+        Credentials::Certificate { certificate, key: Key::File(key) } => recover_pair(certificate, key),
+        // The key is where it is: the certificate is all that is written.
+        Credentials::Certificate { key: Key::Tpm(_), .. } | Credentials::Token(_) | Credentials::Nobody => Ok(()),
     }
 }
 
@@ -81,7 +120,8 @@ fn recover_pair(certificate: &Path, key: &Path) -> Result<(), Fault> {
     let Ok(issued) = std::fs::read_to_string(next(certificate)) else { return Ok(()) };
     let is_of = |key: &Path| {
         let pem = std::fs::read_to_string(key).ok();
-        pem.and_then(|pem| rcgen::KeyPair::from_pem(&pem).ok()).is_some_and(|pair| is_for(&issued, &pair))
+        pem.and_then(|pem| rcgen::KeyPair::from_pem(&pem).ok())
+            .is_some_and(|pair| is_for(&issued, pair.public_key_raw()))
     };
     // The key first: where it has its name already, the certificate is all that is left.
     if is_of(&next(key)) {
@@ -103,10 +143,19 @@ pub async fn renew_if_due(config: &Config, http: &Http) -> Result<Option<Validit
     if !validity(certificate)?.is_due(jiff::Timestamp::now().as_second()) {
         return Ok(None);
     }
-    let pem = std::fs::read_to_string(key).map_err(|error| failed(&format!("{}: {error}", key.display())))?;
-    let pair = rcgen::KeyPair::from_pem(&pem).map_err(|error| failed(&format!("{}: {error}", key.display())))?;
-    let renew = Renew { csr_pem: csr(&config.id, &pair)? };
-    let issued = issue(http, &config.server, "enrol/renew", &renew, &pair).await?;
+    let (csr_pem, public) = match key {
+        Key::File(key) => {
+            let unreadable = |error: &dyn std::fmt::Display| failed(&format!("{}: {error}", key.display()));
+            let pem = std::fs::read_to_string(key).map_err(|error| unreadable(&error))?;
+            let pair = rcgen::KeyPair::from_pem(&pem).map_err(|error| unreadable(&error))?;
+            (csr(&config.id, &pair)?, pair.public_key_raw().to_vec())
+        }
+        Key::Tpm(place) => {
+            let key = TpmKey::there(place)?;
+            (csr_by_tpm(&config.id, &key)?, key.public().to_vec())
+        }
+    };
+    let issued = issue(http, &config.server, "enrol/renew", &Renew { csr_pem }, &public).await?;
     durable::replace(certificate, issued.as_bytes(), 0o644)?;
     validity(certificate).map(Some)
 }
@@ -123,16 +172,11 @@ pub fn validity(path: &Path) -> Result<Validity, Fault> {
 }
 
 /// A certificate for a key, PEM.
-async fn issue(
-    http: &Http,
-    server: &Url,
-    path: &str,
-    asked: &impl Serialize,
-    pair: &rcgen::KeyPair,
-) -> Result<String, Fault> {
+async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, public: &[u8]) -> Result<String, Fault> {
     let url = server.join(path).map_err(|error| failed(&error.to_string()))?;
     let response = http.request(Method::POST, url).json(asked).send().await.map_err(|error| {
-        Fault::new("channel-away", Blame::Channel, format!("the channel does not answer: {}", http::reason(&error)))
+        let away = || format!("the channel does not answer: {}", http::reason(&error));
+        http::own_fault(&error).unwrap_or_else(|| Fault::new("channel-away", Blame::Channel, away()))
     })?;
     let status = response.status();
     let body = http::body(response, MAX_ANSWER).await.map_err(|error| failed(&error.to_string()))?;
@@ -141,19 +185,51 @@ async fn issue(
         return Err(Fault::new("enrol-refused", Blame::Channel, reason));
     }
     let issued: Issued = serde_json::from_slice(&body).map_err(|error| failed(&error.to_string()))?;
-    if !is_for(&issued.certificate_pem, pair) {
+    if !is_for(&issued.certificate_pem, public) {
         return Err(failed("it is not for this box's key"));
     }
     Ok(issued.certificate_pem)
 }
 
-fn is_for(pem: &str, pair: &rcgen::KeyPair) -> bool {
+fn is_for(pem: &str, public: &[u8]) -> bool {
     let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
     let parsed = x509_parser::parse_x509_certificate(&certificate);
-    parsed.is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *pair.public_key_raw())
+    parsed.is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *public)
 }
 
-fn csr(id: &str, pair: &rcgen::KeyPair) -> Result<String, Fault> {
+/// A request that the TPM signs.
+fn csr_by_tpm(id: &str, key: &TpmKey) -> Result<String, Fault> {
+    let requester = Requester { key, fault: RefCell::default() };
+    let request = csr(id, &requester);
+    requester.fault.take().map_or(request, Err)
+}
+
+/// Remembers why the TPM has not signed: rcgen takes no reason.
+struct Requester<'a> {
+    key: &'a TpmKey,
+    fault: RefCell<Option<Fault>>,
+}
+
+impl rcgen::PublicKeyData for Requester<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        rcgen::PublicKeyData::der_bytes(self.key)
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        rcgen::PublicKeyData::algorithm(self.key)
+    }
+}
+
+impl rcgen::SigningKey for Requester<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.key.signature(message).map_err(|fault| {
+            self.fault.replace(Some(fault));
+            rcgen::Error::RemoteKeyError
+        })
+    }
+}
+
+fn csr(id: &str, pair: &impl rcgen::SigningKey) -> Result<String, Fault> {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, id);

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -14,18 +14,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// What it has to be streamed.
+pub const BUNDLE: &[u8] = b"hsqs and many bytes more";
+
 /// The server: its authority, and what it was asked.
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    ca_pem: String,
-    codes: Mutex<Vec<&'static str>>,
+    pub ca_pem: String,
+    pub codes: Mutex<Vec<&'static str>>,
     /// Whether who asked last had a certificate of this authority.
-    is_known: AtomicBool,
+    pub is_known: AtomicBool,
     issued: AtomicU32,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
@@ -75,7 +78,7 @@ impl axum::serve::Listener for Tls {
     }
 }
 
-async fn start(authority: &Arc<Authority>) -> u16 {
+pub async fn start(authority: &Arc<Authority>) -> u16 {
     use rustls_pki_types::pem::PemObject;
     let key = KeyPair::generate().expect("a key");
     let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
@@ -101,10 +104,28 @@ async fn start(authority: &Arc<Authority>) -> u16 {
     let router = Router::new()
         .route("/enrol", post(enrol))
         .route("/enrol/renew", post(renew))
+        .route("/bundle", get(bundle))
         .fallback(async || axum::Json(json!({"config": {"polling": {"sleep": "00:05:00"}}, "_links": {}})))
         .with_state(Arc::clone(authority));
     tokio::spawn(async move { axum::serve(tls, router).await });
     port
+}
+
+/// For boxes that it knows alone, whole or by a range.
+async fn bundle(State(authority): State<Arc<Authority>>, headers: axum::http::HeaderMap) -> Response {
+    if !authority.is_known.load(Ordering::Relaxed) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let range =
+        headers.get("range").and_then(|range| range.to_str().ok()).and_then(|range| range.strip_prefix("bytes="));
+    match range.and_then(|range| range.split_once('-')) {
+        Some((from, to)) => {
+            let (from, to): (usize, usize) = (from.parse().expect("a number"), to.parse().expect("a number"));
+            let of = format!("bytes {from}-{to}/{}", BUNDLE.len());
+            (StatusCode::PARTIAL_CONTENT, [("content-range", of)], &BUNDLE[from..=to]).into_response()
+        }
+        None => BUNDLE.into_response(),
+    }
 }
 
 async fn enrol(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {

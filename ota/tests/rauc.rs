@@ -92,6 +92,16 @@ fn slots(shared: &Shared) -> MutexGuard<'_, Slots> {
 
 struct Rauc(Shared);
 
+/// What a bundle holds, which says so in its text; one that is streamed, in its name too.
+fn version(source: &str) -> String {
+    let streamed = source.rsplit_once("sund-").and_then(|(_, name)| name.strip_suffix(".raucb"));
+    let version = streamed.map(str::to_owned).or_else(|| {
+        let text = std::fs::read_to_string(source).ok()?;
+        Some(text.strip_prefix("a bundle of ")?.to_owned())
+    });
+    version.expect("bundles say what they hold")
+}
+
 #[zbus::interface(name = "de.pengutronix.rauc.Installer")]
 impl Rauc {
     fn install_bundle(
@@ -125,8 +135,7 @@ impl Rauc {
                 }
                 let other = 1 - slots.booted;
                 if slots.refusal.is_empty() {
-                    let version = source.rsplit_once("sund-").and_then(|(_, name)| name.strip_suffix(".raucb"));
-                    version.expect("bundles are named by their version").clone_into(&mut slots.versions[other]);
+                    slots.versions[other] = version(&source);
                     if slots.activates {
                         slots.active = other;
                     }

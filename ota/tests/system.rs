@@ -34,14 +34,15 @@ async fn a_system_on_a_stick_is_hashed_whole_before_rauc_gets_the_file() {
         let [(source, args)] = &slots.installs[..] else { panic!("{:?}", slots.installs) };
         let file = PathBuf::from(source);
         assert!(file.starts_with(directory.join("updater/store")) && file.extension().is_some_and(|it| it == "raucb"));
-        assert_eq!(std::fs::read(file).expect("the bundle"), b"a bundle");
+        assert_eq!(std::fs::read(file).expect("the bundle"), b"a bundle of 2.0");
         assert!(args["require-manifest-hash"].contains(MANIFEST), "{args:?}");
         assert!(!args.keys().any(|key| key.starts_with("tls") || key.starts_with("http")), "{args:?}");
     }
     // In the new slot the service goes on, without the stick.
     std::fs::remove_file(stick).expect("the stick");
     assert_eq!(system.appliance.once().await, Some(0));
-    assert_eq!(system.slots().marks, [("good".to_owned(), "booted".to_owned())]);
+    let marks = [("active", "rootfs.1"), ("good", "booted")].map(|(state, slot)| (state.to_owned(), slot.to_owned()));
+    assert_eq!(system.slots().marks, marks);
     assert_eq!(system.appliance.agent.serving().commits, 1);
     assert_eq!(system.appliance.agent.serving().state.as_deref(), Some("north-2"));
     let store = std::fs::read_dir(directory.join("updater/store")).expect("the store").flatten();

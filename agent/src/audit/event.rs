@@ -345,6 +345,20 @@ pub enum Event {
         /// Who asked.
         by: &'static str,
     },
+    /// Another clinical certificate serves from now on, whoever has put it there.
+    CertificateTaken {
+        /// SHA-256 of it, hex.
+        digest: String,
+        /// Its names.
+        names: String,
+        /// Its end.
+        until: String,
+    },
+    /// The clinical certificate could not be read or renewed.
+    CertificateNotRenewed {
+        /// Why.
+        fault: Fault,
+    },
     /// Places in the spool do not read back: what lay there is lost.
     SpoolDamaged {
         /// How much.
@@ -377,6 +391,7 @@ impl Event {
             | Self::LoginRefused { fault, .. }
             | Self::PackageRefused { fault, .. }
             | Self::StateLost { fault, .. }
+            | Self::CertificateNotRenewed { fault }
             | Self::SpoolDamaged { fault } => Some(fault),
             _ => None,
         }

@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
+use tokio::sync::watch;
 
 /// How a log is opened.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ pub struct Options {
 
 /// An open log. Dropping it ends its thread after what waits is written.
 pub struct Log {
+    heads: watch::Sender<Option<u64>>,
     queue: Option<SyncSender<Waiting>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -49,11 +51,13 @@ impl Log {
             writer.write(&[(repair, SystemTime::now())])?;
         }
         let (queue, waiting) = sync_channel(MAX_WAITING);
+        let heads = watch::channel(writer.head.as_ref().map(|head| head.seq)).0;
+        let told = heads.clone();
         let thread = std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || writer.run(&waiting))
+            .spawn(move || writer.run(&waiting, &told))
             .map_err(|error| disk("start its thread for", &error))?;
-        Ok(Self { queue: Some(queue), thread: Mutex::new(Some(thread)) })
+        Ok(Self { heads, queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
     /// Appends `event` and returns when it is on stable storage; waits for the disk, so asynchronous code calls it
@@ -64,6 +68,11 @@ impl Log {
         let ended = || Fault::new("audit-ended", Blame::Sund, "The audit log has ended; nothing can go on unaudited.");
         self.queue.as_ref().ok_or_else(ended)?.send(waiting).map_err(|_| ended())?;
         answer.recv().map_err(|_| ended())?
+    }
+
+    /// Number of the last line, as it grows.
+    pub fn heads(&self) -> watch::Receiver<Option<u64>> {
+        self.heads.subscribe()
     }
 }
 
@@ -125,12 +134,13 @@ impl Writer {
     }
 
     /// Writes what waits, one sync for all of it, until the queue is closed.
-    fn run(mut self, queue: &Receiver<Waiting>) {
+    fn run(mut self, queue: &Receiver<Waiting>, told: &watch::Sender<Option<u64>>) {
         while let Ok(first) = queue.recv() {
             let mut waiting = vec![first];
             waiting.extend(queue.try_iter().take(MAX_WAITING));
             let (events, done): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| ((w.event, w.at), w.done)).unzip();
             let result = self.write(&events);
+            told.send_replace(self.head.as_ref().map(|head| head.seq));
             for (index, done) in done.into_iter().enumerate() {
                 let answer = match &result {
                     Ok(heads) => Ok(heads[index].clone()),
@@ -221,7 +231,7 @@ fn tail(dir: &Path) -> Result<(Option<Head>, Option<PathBuf>), Fault> {
     }
 }
 
-fn last_line(path: &Path) -> io::Result<Option<Head>> {
+pub(super) fn last_line(path: &Path) -> io::Result<Option<Head>> {
     let mut reader = BufReader::new(File::open(path)?);
     let (mut bytes, mut head) = (Vec::new(), None);
     while let Some(complete) = next_line(&mut reader, &mut bytes)? {

@@ -325,6 +325,14 @@ fn say(event: &Event) -> Says<'_> {
             .kind("110131", "Software Configuration")
             .of("package", clip(package))
             .of("by", *by),
+        Event::CertificateTaken { digest, names, until } => Says::new("certificate-taken", ALERT, "E")
+            .kind("110135", "Object Security Attributes Changed")
+            .of("sha-256", clip(digest))
+            .of("names", clip(names))
+            .of("until", clip(until)),
+        Event::CertificateNotRenewed { fault } => Says::new("certificate-not-renewed", ALERT, "E")
+            .kind("110135", "Object Security Attributes Changed")
+            .failed(MINOR, fault),
         Event::SpoolDamaged { fault } => {
             Says::new("spool-damaged", ALERT, "E").kind("110130", "Hardware Configuration").failed(SERIOUS, fault)
         }

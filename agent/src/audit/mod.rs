@@ -11,8 +11,10 @@
 //!
 //! Files are named after their first line, `audit-<seq>.jsonl`; the chain goes on from one to the next. [`Log::append`]
 //! returns when the line is on stable storage. Where that fails, the agent ends, so that nothing goes on unaudited; what it
-//! had begun is in the spool. Nothing here deletes a file.
+//! had begun is in the spool. Only what was collected ([`forward`]) and kept for its time is removed; where the chain begins then is
+//! kept beside it.
 mod event;
+pub mod forward;
 mod line;
 mod log;
 mod message;

@@ -44,7 +44,9 @@ pub(super) fn run(command: AuditCommand) -> Exit {
 }
 
 fn verify(dir: &Path) -> Result<Exit, Fault> {
-    let report = audit::verify(dir, &Anchors::default())
+    let start = audit::forward::start(dir)
+        .map_err(|error| Fault::new("audit-disk", Blame::Box, format!("{} cannot be read: {error}", dir.display())))?;
+    let report = audit::verify(dir, &Anchors { start, head: None })
         .map_err(|broken| Fault::new("audit-chain-broken", Blame::Box, broken.to_string()))?;
     let head = report.head.map_or("no line yet".to_owned(), |head| format!("the last is {}, {}", head.seq, head.hash));
     Ok(print(&format!(

@@ -1,11 +1,13 @@
 //! The command line of `sund`.
 mod audit;
+mod certificate;
 mod model;
 mod password;
 mod recall;
 mod route;
 mod serve;
 mod status;
+mod support;
 mod table;
 
 use crate::config;
@@ -110,6 +112,11 @@ enum Command {
     /// Checks and reads the audit log.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// The clinical certificate, which DICOM peers and browsers see: requested, installed, enrolled by EST.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
+    /// Writes one archive for those who help, with nothing of a patient's in it.
+    Support(support::SupportArguments),
     /// Makes, checks and runs model packages.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -174,6 +181,8 @@ pub fn run(arguments: Arguments) -> Exit {
         }
         Command::Resume { config, package } => on_runtime(status::suspend(&config.config, package, None)),
         Command::Audit(command) => audit::run(command),
+        Command::Certificate(command) => certificate::run(command),
+        Command::Support(arguments) => support::run(&arguments),
         Command::Model(command) => model::run(command),
         Command::Route(command) => route::run(command),
         Command::HashPassword => password::run(),

@@ -5,6 +5,7 @@ use crate::channel::Served;
 use crate::config::{self, LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
+use crate::sandbox::{Held, Places, confine};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -29,10 +30,22 @@ pub(super) fn run(path: &Path) -> Exit {
             return Exit::Usage;
         }
     };
+    let own = Places::of(&config, path);
     // What was activated by the channel, where it holds; its log is as it says.
     let served = Served::from(config);
     if let Err(error) = log(&served.config.log) {
         return fail(&Fault::new("log-unavailable", Blame::Sund, error.to_string()));
+    }
+    // Before there is another thread; all that follow are bound by it.
+    match confine(&own.and(Places::of(&served.config, path))) {
+        Ok(Held::Whole) => tracing::info!("the kernel holds this process to its files (Landlock)"),
+        Ok(Held::Part) => {
+            tracing::warn!("the kernel holds this process to its files as far as it knows how (Landlock)")
+        }
+        Ok(Held::Nothing) => tracing::warn!("the kernel does not hold this process to its files: it has no Landlock"),
+        Err(fault) => {
+            tracing::warn!(code = %fault.code, reason = %fault.reason, "this process is not held to its files")
+        }
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -89,6 +89,22 @@ fn table(status: &Status) -> String {
         let places = counted(status.spool.damaged, "place does", "places do");
         let _ = writeln!(text, "             damaged: {places} not read back; check the disk [spool-damaged]");
     }
+    if let Some(certificate) = &status.certificate {
+        let until = certificate.not_after.map_or("none yet".to_owned(), |at| {
+            format!("{}, until {}", certificate.names.join(" "), humantime::format_rfc3339_seconds(at))
+        });
+        let _ = writeln!(text, "certificate  {until}{}", if certificate.alarm { ": ALARM, see to it" } else { "" });
+        if let Some(trouble) = &certificate.trouble {
+            let _ = writeln!(text, "             {trouble}");
+        }
+    }
+    if let Some(forward) = &status.forward {
+        let counts = format!("{} events collected, {} waiting", forward.collected, forward.waiting);
+        let _ = writeln!(text, "audit        {} has it: {counts}", forward.collector);
+        if let Some(trouble) = &forward.trouble {
+            let _ = writeln!(text, "             {trouble}");
+        }
+    }
     for model in &status.models {
         let engine = model.engine.as_deref().unwrap_or("no engine");
         let _ =

@@ -62,6 +62,9 @@ impl Config {
             spool: SpoolOptions::in_directory(made("spool")?),
             retention: None,
             assembly: AssemblyRules { quiet: storage::DEFAULT_QUIET, complete_on_association_end: true },
+            audit_keep: None,
+            forward: None,
+            certificate: None,
             uid_key: UidKey::new(&random()?),
             packages: Vec::new(),
             floors: Floors::default(),
@@ -79,6 +82,7 @@ impl Config {
             log: LogSettings { filter: "warn".to_owned(), format: LogFormat::Text },
             channel: None,
             fixed: String::new(),
+            named: std::collections::BTreeSet::new(),
         })
     }
 }

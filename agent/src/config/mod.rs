@@ -3,11 +3,13 @@
 //!
 //! A [`Config`] is a proof: its keys were read, its packages opened, its directories can be written, its routes name
 //! what there is, and nothing stands open beyond what was said by name.
+mod certificate;
 mod channel;
 mod date;
 mod embedded;
 mod exposure;
 mod files;
+mod forward;
 mod keys;
 mod node;
 mod problem;
@@ -17,6 +19,7 @@ mod service;
 mod storage;
 mod value;
 
+pub use certificate::certificate_settings;
 pub use channel::{Channel, Deployment, RoutePlan};
 pub use keys::KEYS;
 pub use node::{Node, PlainDicom};
@@ -38,6 +41,7 @@ use crate::spool::SpoolOptions;
 use crate::study::assembly::AssemblyRules;
 use date::today;
 use reader::{Document, Section};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -64,6 +68,12 @@ pub struct Config {
     pub uid_key: UidKey,
     /// The audit log.
     pub audit: crate::audit::Options,
+    /// A file of it that was collected is removed after this time; `None`: never.
+    pub audit_keep: Retention,
+    /// Who collects it.
+    pub forward: Option<crate::audit::forward::Collector>,
+    /// The clinical certificate, where the agent looks after it.
+    pub certificate: Option<crate::certificate::Settings>,
     /// Model packages, opened and checked.
     pub packages: Vec<Package>,
     /// What golden cases must ask for.
@@ -80,6 +90,8 @@ pub struct Config {
     pub channel: Option<Channel>,
     /// What of it cannot change while the agent runs, as one text.
     pub fixed: String,
+    /// Files and directories that it names.
+    pub named: BTreeSet<PathBuf>,
 }
 
 impl Config {
@@ -111,6 +123,8 @@ impl fmt::Debug for Config {
             .field("retention", &self.retention)
             .field("assembly", &self.assembly)
             .field("audit", &self.audit.dir)
+            .field("forward", &self.forward)
+            .field("certificate", &self.certificate)
             .field("packages", &self.packages.iter().map(|package| &package.digest).collect::<Vec<_>>())
             .field("floors", &self.floors)
             .field("destinations", &self.destinations)
@@ -151,8 +165,11 @@ fn check_text(text: &str, folder: &Path, origin: &Origin<'_>) -> Result<Config, 
     let (document, table) = Document::parse(text, folder).map_err(|problem| vec![problem])?;
     let fixed = channel::fixed_part(text).map_err(|problem| vec![problem])?;
     let config = config(&Section::root(&document, &table), origin, today());
+    let named = document.named();
     match (config, document.into_problems()) {
-        (Some(config), problems) if problems.is_empty() => Ok(Config { digest: Some(sha256(text)), fixed, ..config }),
+        (Some(config), problems) if problems.is_empty() => {
+            Ok(Config { digest: Some(sha256(text)), fixed, named, ..config })
+        }
         (_, problems) => Err(problems),
     }
 }
@@ -225,6 +242,9 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
     let assembly = storage::study(root);
     let uid_key = storage::uid_key(root);
     let audit = storage::audit(root, node.as_ref().map_or("", |node| &node.ae_title));
+    let audit_keep = storage::audit_keep(root);
+    let forward = forward::forward(root);
+    let certificate = certificate::certificate(root);
     let vendors = routing::vendors(root);
     let (packages, plans) = match origin {
         Origin::Own(_) => (routing::packages(root, &vendors), None),
@@ -261,6 +281,9 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
         assembly,
         uid_key: uid_key?,
         audit: audit?,
+        audit_keep,
+        forward,
+        certificate,
         packages,
         floors,
         destinations,
@@ -269,5 +292,6 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
         log: log?,
         channel,
         fixed: String::new(),
+        named: BTreeSet::new(),
     })
 }

@@ -3,6 +3,7 @@ use super::files::{file, private_file};
 use super::reader::Section;
 use super::value::{AeTitle, Day};
 use crate::association::{Caller, Network};
+use crate::certificate::Live;
 use crate::limits::association::MAX_ASSOCIATIONS;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
@@ -132,7 +133,7 @@ pub(super) fn callers(root: &Section<'_, '_>) -> Vec<Caller> {
 
 /// PS3.15 B.9, BCP 195 profile: TLS 1.2 and 1.3; with `client_authorities` callers prove who they are.
 fn server_tls(section: &Section<'_, '_>) -> Option<Arc<rustls::ServerConfig>> {
-    let pair = certificate_and_key(section);
+    let pair = live_pair(section);
     let authorities = section.entry("client_authorities").map(|_| authorities(section, "client_authorities"));
     let builder = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().ok()?;
@@ -149,31 +150,28 @@ fn server_tls(section: &Section<'_, '_>) -> Option<Arc<rustls::ServerConfig>> {
             }
         }
     };
-    let (chain, key) = pair?;
-    match builder.with_single_cert(chain, key) {
-        Ok(config) => Some(Arc::new(config)),
+    Some(Arc::new(builder.with_cert_resolver(pair?)))
+}
+
+/// A certificate chain and its key, both PEM, or both in one file; read anew when they change.
+pub(super) fn live_pair(section: &Section<'_, '_>) -> Option<Arc<Live>> {
+    section.require::<std::path::PathBuf>("certificate");
+    section.require::<std::path::PathBuf>("key");
+    let certificate = file(section, "certificate").filter(|path| certificates(section, "certificate", path).is_some());
+    let key = private_file(section, "key").filter(|path| match PrivateKeyDer::from_pem_file(path) {
+        Ok(_) => true,
         Err(error) => {
-            section.complain("certificate", &format!("does not fit its key: {error}"), "");
+            section.complain("key", &format!("holds no private key: {error}"), "write it as PEM");
+            false
+        }
+    });
+    match Live::open(certificate?, key?) {
+        Ok(pair) => Some(pair),
+        Err(fault) => {
+            section.complain("certificate", &fault.reason, "");
             None
         }
     }
-}
-
-/// A certificate chain and its key, both PEM.
-pub(super) fn certificate_and_key(
-    section: &Section<'_, '_>,
-) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    section.require::<std::path::PathBuf>("certificate");
-    section.require::<std::path::PathBuf>("key");
-    let chain = file(section, "certificate").and_then(|path| certificates(section, "certificate", &path));
-    let key = private_file(section, "key").and_then(|path| match PrivateKeyDer::from_pem_file(&path) {
-        Ok(key) => Some(key),
-        Err(error) => {
-            section.complain("key", &format!("holds no private key: {error}"), "write it as PEM");
-            None
-        }
-    });
-    Some((chain?, key?))
 }
 
 /// Authorities whose certificates are trusted.

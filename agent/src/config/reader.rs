@@ -3,6 +3,7 @@ use super::problem::{Problem, meant, place};
 use super::value::{Complaint, Value};
 use crate::limits::config::MAX_ENTRIES;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -13,6 +14,8 @@ pub(super) struct Document<'i> {
     /// Relative paths in the file are relative to it.
     folder: PathBuf,
     problems: RefCell<Vec<Problem>>,
+    /// Files and directories that were named.
+    named: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'i> Document<'i> {
@@ -23,8 +26,14 @@ impl<'i> Document<'i> {
             let message = format!("is not TOML: {}", error.message());
             Problem { line, column, key: String::new(), message, help: String::new() }
         })?;
-        let document = Self { text, folder: folder.to_owned(), problems: RefCell::default() };
+        let document =
+            Self { text, folder: folder.to_owned(), problems: RefCell::default(), named: RefCell::default() };
         Ok((document, table.into_inner()))
+    }
+
+    /// Files and directories that were named, relative ones joined to the file's folder.
+    pub fn named(&self) -> BTreeSet<PathBuf> {
+        self.named.borrow().clone()
     }
 
     /// The problems, in the order of lines.
@@ -101,7 +110,9 @@ impl<'d, 'i> Section<'d, 'i> {
 
     /// A path, relative to the file.
     pub fn path(&self, key: &'static str) -> Option<PathBuf> {
-        self.value::<PathBuf>(key).map(|path| self.document.folder.join(path))
+        let path = self.document.folder.join(self.value::<PathBuf>(key)?);
+        self.document.named.borrow_mut().insert(path.clone());
+        Some(path)
     }
 
     /// A section below this one.

@@ -1,6 +1,6 @@
 //! Models, destinations, and the routes between them.
 use super::channel::RoutePlan;
-use super::node::{authorities, certificate_and_key};
+use super::node::{authorities, live_pair};
 use super::problem::meant;
 use super::reader::Section;
 use super::value::{AeTitle, HostPort, Name, Percent, Share, Time};
@@ -134,22 +134,12 @@ fn client_tls(section: &Section<'_, '_>) -> Option<(Arc<TlsConnector>, ServerNam
             None
         }
     });
-    let ours = (section.entry("certificate").is_some() || section.entry("key").is_some())
-        .then(|| certificate_and_key(section));
+    let ours = (section.entry("certificate").is_some() || section.entry("key").is_some()).then(|| live_pair(section));
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().ok()?.with_root_certificates(authorities?);
     let config = match ours {
         None => builder.with_no_client_auth(),
-        Some(pair) => {
-            let (chain, key) = pair?;
-            match builder.with_client_auth_cert(chain, key) {
-                Ok(config) => config,
-                Err(error) => {
-                    section.complain("certificate", &format!("does not fit its key: {error}"), "");
-                    return None;
-                }
-            }
-        }
+        Some(pair) => builder.with_client_cert_resolver(pair?),
     };
     Some((Arc::new(TlsConnector::from(Arc::new(config))), name?))
 }

@@ -87,6 +87,16 @@ pub(super) fn audit(root: &Section<'_, '_>, source: &str) -> Option<crate::audit
     Some(crate::audit::Options { dir: dir?, key, source: source.to_owned(), max_file: MAX_FILE })
 }
 
+/// Reads `[audit] keep`: nothing is removed that nobody has collected.
+pub(super) fn audit_keep(root: &Section<'_, '_>) -> Retention {
+    let section = root.section_quietly("audit", "audit")?;
+    let keep = section.value::<Time>("keep").map(|time| time.0)?;
+    if root.entry("forward").is_none() {
+        section.complain("keep", "has no use while nobody collects the log", "see [forward] in sund.example.toml");
+    }
+    Some(keep)
+}
+
 fn required<'d, 'i>(root: &Section<'d, 'i>, name: &'static str) -> Option<Section<'d, 'i>> {
     if root.entry(name).is_none() {
         root.complain(name, "is missing", &format!("see [{name}] in sund.example.toml"));

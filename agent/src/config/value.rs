@@ -1,5 +1,6 @@
 //! What single values look like: each type says what it takes, and what to write instead of what it does not take.
 use super::problem::meant;
+use crate::audit::forward::Format;
 use crate::outcome::Outcome;
 use crate::route::Mode;
 use std::net::SocketAddr;
@@ -334,6 +335,18 @@ impl Value for LogFormat {
 
     fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Complaint> {
         word::<Self, _>(value, &[("text", Self::Text), ("json", Self::Json)])
+    }
+}
+
+/// What the collector of the audit log gets.
+#[derive(Clone, Copy)]
+pub(super) struct ForwardFormat(pub Format);
+
+impl Value for ForwardFormat {
+    const EXAMPLE: &'static str = "write \"dicom\" or \"json\"";
+
+    fn read(value: &Spanned<DeValue<'_>>) -> Result<Self, Complaint> {
+        word::<Self, _>(value, &[("dicom", Self(Format::Dicom)), ("json", Self(Format::Json))])
     }
 }
 

@@ -52,6 +52,8 @@ impl StatusSource for Pipeline {
                 lack: usage.lack,
                 damaged: usage.damaged,
             },
+            certificate: self.certificate.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            forward: self.forward.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             models: self.model_status(&set, &jobs),
             workers: self.desks.all(),
             gpus_left: self.breakers.left(),

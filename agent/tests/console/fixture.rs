@@ -78,6 +78,8 @@ pub fn empty() -> Status {
         },
         models: models(),
         workers: vec![WorkerStatus { device: None, job: None }],
+        certificate: None,
+        forward: None,
         gpus_left: Vec::new(),
         destinations: vec![destination("PACS", None)],
         queue: Vec::new(),

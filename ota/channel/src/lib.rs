@@ -7,6 +7,7 @@ pub mod enrol;
 pub mod fleet;
 pub mod hawkbit;
 pub mod limits;
+pub mod provision;
 pub mod repository;
 pub mod rollout;
 pub mod server;

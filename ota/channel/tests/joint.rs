@@ -308,16 +308,16 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
     let mirrored = region.must(&known);
     assert!(mirrored["fetched"].as_u64().is_some_and(|fetched| fetched > 3), "{mirrored:#}");
 
-    // A third release comes on a stick: the channel is gone, and the approvers have signed how long the stick may be used.
-    hospital.publishes(3, &config, ("licence", "licence"));
+    // A fourth release comes on a stick: the channel is gone, and the approvers have signed how long the stick may be used.
+    hospital.publishes(4, &config, ("licence", "licence"));
     drop(server);
-    let stick = region.path("north-3.bundle");
-    let bundle = ["bundle", text(&stick), "--state", "north-3", "--lifetime", "30"];
+    let stick = region.path("north-4.bundle");
+    let bundle = ["bundle", text(&stick), "--state", "north-4", "--lifetime", "30"];
     let proposed = region.run(&bundle);
     assert_eq!(proposed.code, Some(75));
     region.publish(proposed.json["proposal"].as_str().unwrap(), &TWO);
     assert_eq!(region.run(&bundle).code, Some(0));
     let told = done(hospital.updater().args(["install", text(&stick)]));
-    assert!(told.contains("done: this box serves north-3") && told.contains("bright-squares 3.0.0"), "{told}");
+    assert!(told.contains("done: this box serves north-4") && told.contains("bright-squares 4.0.0"), "{told}");
     assert_eq!(hospital.status()["last"]["origin"], "stick");
 }

@@ -14,6 +14,7 @@ mod kills;
 mod page;
 mod people;
 mod power_cut;
+mod provision;
 mod publishing;
 mod region;
 mod renewal;

@@ -1,7 +1,9 @@
 //! The command line of `sund-updater`.
 mod enrol;
 mod install;
+mod provision;
 mod run;
+mod screen;
 mod status;
 
 use crate::config::Config;
@@ -51,24 +53,34 @@ enum Command {
         #[arg(long)]
         server: Option<url::Url>,
     },
+    /// Makes this box its region's, by a signed file from a stick.
+    Provision(provision::Arguments),
+    /// Shows how this box stands, on a text console, and takes its one-time code there.
+    Screen(screen::Arguments),
 }
 
 /// Runs a command line to its end.
 pub fn main(cli: Cli) -> Exit {
-    let config = match Config::read(&cli.config) {
-        Ok(config) => config,
+    let Cli { config: path, command } = cli;
+    let configured = |run: &dyn Fn(Config) -> Exit| match Config::read(&path) {
+        Ok(config) => run(config),
         Err(reason) => {
             eprintln!("{reason}");
-            return Exit::Usage;
+            Exit::Usage
         }
     };
-    match cli.command {
-        Command::CheckConfig => Exit::Done,
-        Command::Status { json } => status::status(&config, json),
-        Command::Run => in_runtime(run::run(config)),
-        Command::Once => in_runtime(run::once(config)),
-        Command::Install { file, json } => in_runtime(install::install(config, &file, json)),
-        Command::Enrol { code, server } => in_runtime(enrol::enrol(config, code, server)),
+    match command {
+        Command::CheckConfig => configured(&|_| Exit::Done),
+        Command::Status { json } => configured(&|config| status::status(&config, json)),
+        Command::Run => configured(&|config| in_runtime(run::run(config))),
+        Command::Once => configured(&|config| in_runtime(run::once(config))),
+        Command::Install { file, json } => configured(&|config| in_runtime(install::install(config, &file, json))),
+        Command::Enrol { code, server } => {
+            configured(&|config| in_runtime(enrol::enrol(config, code.clone(), server.clone())))
+        }
+        // These two are for a box that may have no configuration yet.
+        Command::Provision(arguments) => in_runtime(provision::provision(arguments)),
+        Command::Screen(arguments) => in_runtime(screen::screen(path, arguments)),
     }
 }
 

@@ -66,6 +66,8 @@ pub enum DdiError {
         reason: String,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
+        /// What of this box is the reason, where it is that.
+        own: Option<Fault>,
     },
     /// The action is not there, or over.
     #[error("the channel knows no such action, or it is over")]
@@ -78,6 +80,7 @@ pub enum DdiError {
 impl From<DdiError> for Fault {
     fn from(error: DdiError) -> Self {
         match error {
+            DdiError::Away { own: Some(fault), .. } => fault,
             DdiError::Away { .. } => Self::new("channel-away", Blame::Channel, error.to_string()),
             DdiError::Gone => Self::new("action-gone", Blame::Channel, error.to_string()),
             DdiError::Fault(fault) => fault,
@@ -203,8 +206,12 @@ impl Ddi {
     }
 
     async fn bytes(&self, request: reqwest::RequestBuilder, limit: u64) -> Call<Vec<u8>> {
-        let away = |reason: String| DdiError::Away { reason, retry_after: None };
-        let response = request.send().await.map_err(|error| away(http::reason(&error)))?;
+        let away = |reason: String| DdiError::Away { reason, retry_after: None, own: None };
+        let response = request.send().await.map_err(|error| DdiError::Away {
+            reason: http::reason(&error),
+            retry_after: None,
+            own: http::own_fault(&error),
+        })?;
         match response.status() {
             status if status.is_success() => http::body(response, limit).await.map_err(|error| match error {
                 BodyError::TooLong(_) => DdiError::Fault(answer_invalid(&error.to_string())),
@@ -215,6 +222,7 @@ impl Ddi {
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => Err(DdiError::Away {
                 reason: format!("the server answers {status}"),
                 retry_after: http::retry_after(&response),
+                own: None,
             }),
             status => Err(DdiError::Fault(answer_invalid(&format!("the server answers {status}")))),
         }

@@ -66,9 +66,7 @@ impl Machine {
         };
         match next {
             // What the channel was to be told, it is told at the next poll.
-            Err(DdiError::Away { reason, retry_after }) => {
-                Ok(Next::Wait(Some(DdiError::Away { reason, retry_after }.into())))
-            }
+            Err(away @ DdiError::Away { .. }) => Ok(Next::Wait(Some(away.into()))),
             Err(error) => Err(error.into()),
             Ok(next) => Ok(next),
         }

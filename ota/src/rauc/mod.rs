@@ -2,12 +2,15 @@
 //!
 //! A bundle is streamed by RAUC from the repository. What authenticates it is the hash of its manifest, which the region signed:
 //! verity then checks each block as it is read.
+pub mod relay;
 mod slots;
 
-use crate::config::{Config, Credentials, Os as OsConfig};
+use crate::config::{Config, Credentials, Key, Os as OsConfig};
 use crate::fault::{Blame, Fault};
+use crate::http::Http;
 use crate::trust::Served;
 use futures_util::StreamExt;
+use relay::Relay;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -104,14 +107,21 @@ async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault>
     // One that an earlier process of ours has begun: RAUC takes one at a time.
     until_idle(&installer).await?;
     let mut completed = installer.receive_completed().await.map_err(|error| away(&error))?;
+    let relay = match &config.credentials {
+        Credentials::Certificate { key: Key::Tpm(_), .. } if source.scheme() == "https" => {
+            Some(Relay::start(Http::new(config)?, source.clone()).await?)
+        }
+        _ => None,
+    };
+    let is_tls = source.scheme() == "https" && relay.is_none();
     let ca = config.ca.as_ref().map(|path| path.display().to_string());
     let mut args = HashMap::from([("require-manifest-hash", Variant::from(image.manifest_sha256.as_str()))]);
-    if let Some(ca) = ca.as_deref().filter(|_| source.scheme() == "https") {
+    if let Some(ca) = ca.as_deref().filter(|_| is_tls) {
         args.insert("tls-ca", Variant::from(ca));
     }
     let mut owned = Vec::new();
     match &config.credentials {
-        Credentials::Certificate { certificate, key } if source.scheme() == "https" => {
+        Credentials::Certificate { certificate, key: Key::File(key) } if source.scheme() == "https" => {
             owned.push(("tls-cert", certificate.display().to_string()));
             owned.push(("tls-key", key.display().to_string()));
         }
@@ -125,7 +135,8 @@ async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault>
         Credentials::Certificate { .. } | Credentials::Token(_) | Credentials::Nobody => {}
     }
     args.extend(owned.iter().map(|(key, path)| (*key, Variant::from(path.as_str()))));
-    installer.install_bundle(&image.source(), args).await.map_err(|error| refused(&error.to_string()))?;
+    let from = relay.as_ref().map_or_else(|| image.source(), |relay| relay.url.to_string());
+    installer.install_bundle(&from, args).await.map_err(|error| refused(&error.to_string()))?;
     let ended = || Fault::new("os-service-away", Blame::Box, "RAUC ended while it installed; it is asked again");
     let mut looks_idle = false;
     let signal = loop {

@@ -41,6 +41,8 @@ function drawBand() {
     : status.draining ? ["warn", "Draining", "Running jobs end; new associations are refused until the agent starts again."]
     : !status.spool.accepting ? ["bad", "Full", `${status.spool.lack === "disk" ? "The disk" : "The quota"} of the spool is full: C-STORE is answered A700 until studies go by retention, or there is more room.`]
     : status.spool.damaged ? ["warn", "Accepting", "Part of the spool does not read back, and what lay there is lost: have the disk checked."]
+    : status.certificate?.alarm ? ["warn", "Accepting", `The node's certificate ${status.certificate.not_after ? `ends on ${status.certificate.not_after.slice(0, 10)}` : "is missing"}${status.certificate.trouble ? `: ${status.certificate.trouble}` : ". See to a new one."}`]
+    : status.forward?.trouble ? ["warn", "Accepting", `The audit log is kept here and waits: ${status.forward.trouble}`]
     : ["good", "Accepting", "Studies are received and stored safely before they are confirmed."];
   mark($("band"), "data-tone", tone);
   say($("band-word"), state);

@@ -8,7 +8,7 @@ pub(super) const BLOCK: usize = 512;
 const MAX_LENGTH: u64 = 0o77_777_777_777;
 
 /// The one header that a member of this name and length has; `None` where there is none.
-pub(super) fn header(name: &str, length: u64) -> Option<[u8; BLOCK]> {
+pub(crate) fn header(name: &str, length: u64) -> Option<[u8; BLOCK]> {
     if name.is_empty() || name.len() > MAX_MEMBER_NAME || length > MAX_LENGTH {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn length(block: &[u8; BLOCK], name: &str) -> Option<u64> {
 }
 
 /// Bytes of zero behind a member's, up to the next block.
-pub(super) fn padding(length: u64) -> u64 {
+pub(crate) fn padding(length: u64) -> u64 {
     length.next_multiple_of(BLOCK as u64) - length
 }
 

@@ -1,7 +1,7 @@
 //! A packed model package: one file that is a POSIX ustar archive in one encoding alone, so that the same members are always
 //! the same bytes, and a reader finds nothing but what the list of members names (agent/MODELS.md, "The packed package").
 mod archive;
-mod header;
+pub(crate) mod header;
 #[cfg(test)]
 mod hostile;
 mod list;

@@ -5,6 +5,7 @@ mod fleet;
 mod hawkbit;
 mod keys;
 mod proposals;
+mod provision;
 mod publish;
 mod rescue;
 mod rollout;
@@ -101,6 +102,8 @@ enum Command {
     /// Makes boxes known to the channel.
     #[command(subcommand)]
     Enrol(enrol::Command),
+    /// Writes the signed file that makes a box its region's, for a stick.
+    Provision(provision::Provision),
     /// Reads a password from standard input and prints its hash for `channel.toml`.
     Password,
 }
@@ -183,6 +186,7 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Rollout(command) => rollout::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Fleet(arguments) => fleet::run(&directory, json, arguments).map(|()| Answer::printed()),
         Command::Enrol(command) => enrol::run(&directory, json, command).map(|()| Answer::printed()),
+        Command::Provision(it) => provision::run(&directory, &it),
         Command::Password => password(),
     }
 }

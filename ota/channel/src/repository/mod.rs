@@ -19,7 +19,7 @@ pub mod local;
 pub mod mirror;
 mod package;
 mod proposal;
-mod published;
+pub mod published;
 mod release;
 mod renew;
 pub mod rescue;

@@ -1,0 +1,63 @@
+//! Lines of the log as syslog messages (RFC 5424), each with its length before it (RFC 5425 4.3).
+use super::Format;
+use super::tail::Batch;
+use super::xml;
+use serde_json::Value;
+
+/// PS3.15 A.6: facility 10 (security, authorisation), severity 5 (notice), or 4 (warning) where something did not succeed.
+const NOTICE: u8 = 10 * 8 + 5;
+const WARNING: u8 = 10 * 8 + 4;
+/// RFC 5424 7.3.1: it begins anew above that.
+const MAX_SEQUENCE: u64 = 2_147_483_647;
+/// RFC 5424 6.4: a text in UTF-8 begins so.
+const BOM: &str = "\u{feff}";
+
+/// A batch, as it goes over the connection.
+pub(super) fn frames(batch: &Batch, format: Format) -> Vec<u8> {
+    let host = host();
+    let first = (batch.last.seq + 1).saturating_sub(batch.lines.len() as u64);
+    let mut frames = Vec::new();
+    for ((line, message), seq) in batch.lines.iter().zip(first..) {
+        let text = one(line, message, seq, &host, format);
+        frames.extend_from_slice(format!("{} ", text.len()).as_bytes());
+        frames.extend_from_slice(text.as_bytes());
+    }
+    frames
+}
+
+fn one(line: &[u8], message: &Value, seq: u64, host: &str, format: Format) -> String {
+    let event = &message["EventIdentification"];
+    let priority = if event["EventOutcomeIndicator"] == 0 { NOTICE } else { WARNING };
+    let at = event["EventDateTime"].as_str().unwrap_or("-");
+    let version = env!("CARGO_PKG_VERSION");
+    let sequence = seq % MAX_SEQUENCE + 1;
+    let data = format!("[origin software=\"sund\" swVersion=\"{version}\"][meta sequenceId=\"{sequence}\"]");
+    let (id, text) = match format {
+        Format::Dicom => ("DICOM+RFC3881", xml::document(message, line)),
+        Format::Json => ("SUND-AUDIT-1", String::from_utf8_lossy(line).into_owned()),
+    };
+    format!("<{priority}>1 {at} {host} sund - {id} {data} {BOM}{text}")
+}
+
+/// RFC 5424 6.2.4: at most 255 printable characters of ASCII, or none.
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
+    if name.is_empty() { "-".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_message_has_the_header_of_rfc_5424_and_what_failed_is_a_warning() {
+        let message = |outcome: u8| json!({ "EventIdentification": { "EventDateTime": "2026-11-23T13:05:57.120Z", "EventOutcomeIndicator": outcome } });
+        let text = one(b"{}", &message(0), 0, "box", Format::Json);
+        let head = "<85>1 2026-11-23T13:05:57.120Z box sund - SUND-AUDIT-1 [origin software=\"sund\"";
+        assert!(text.starts_with(head) && text.ends_with("[meta sequenceId=\"1\"] \u{feff}{}"), "{text}");
+        assert!(one(b"{}", &message(8), MAX_SEQUENCE, "box", Format::Json).starts_with("<84>1 "));
+        assert!(one(b"{}", &message(8), MAX_SEQUENCE, "box", Format::Json).contains("sequenceId=\"1\""));
+    }
+}

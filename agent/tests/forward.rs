@@ -1,0 +1,212 @@
+//! The audit log reaches a real rsyslog over TLS: whole and in order, also where that is killed again and again; and nobody else.
+use crate::hospital::until;
+use crate::serve::Site;
+use base64::Engine as _;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::Value;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use sund_agent::association::{Peer, echo};
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A collector's place: its port, its certificate, what it has collected. rsyslog comes and goes.
+struct Collector {
+    folder: PathBuf,
+    port: u16,
+    driver: &'static str,
+}
+
+impl Collector {
+    fn new(folder: &Path, driver: &'static str, authority: &CertifiedIssuer<'static, KeyPair>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, authority).unwrap();
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+        fs::write(folder.join("log.pem"), certificate.pem()).unwrap();
+        fs::write(folder.join("log.key"), key.serialize_pem()).unwrap();
+        // Free now; it is taken by each rsyslog in turn.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { folder: folder.to_owned(), port, driver }
+    }
+
+    /// rsyslog, which writes what it has read before it reads on.
+    fn starts(&self) -> Rsyslog {
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        let (driver, port) = (self.driver, self.port);
+        let text = format!(
+            "global(workDirectory=\"{}\" maxMessageSize=\"256k\" DefaultNetstreamDriver=\"{driver}\"\n\
+             DefaultNetstreamDriverCAFile=\"{}\" DefaultNetstreamDriverCertFile=\"{}\" DefaultNetstreamDriverKeyFile=\"{}\")\n\
+             main_queue(queue.type=\"Direct\")\n\
+             module(load=\"imtcp\" StreamDriver.Name=\"{driver}\" StreamDriver.Mode=\"1\" StreamDriver.AuthMode=\"anon\")\n\
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
+             template(name=\"raw\" type=\"list\") {{ property(name=\"rawmsg\") constant(value=\"\\n\") }}\n\
+             action(type=\"omfile\" file=\"{}\" template=\"raw\")\n",
+            self.folder.display(),
+            at("ca.pem"),
+            at("log.pem"),
+            at("log.key"),
+            at("collected"),
+        );
+        fs::write(self.folder.join("rsyslog.conf"), text).unwrap();
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("rsyslog.log")).unwrap();
+        let mut command = Command::new("/usr/sbin/rsyslogd");
+        command.args(["-n", "-f", &at("rsyslog.conf"), "-i", &at("rsyslog.pid")]);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("rsyslog, with its TLS drivers");
+        Rsyslog(child)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.join("collected")).unwrap_or_default();
+        // The last line may be one that a kill cut short.
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+    }
+
+    fn configuration(&self, more: &str) -> String {
+        let authorities = self.folder.join("ca.pem").display().to_string();
+        format!(
+            "[forward]\ncollector = \"localhost:{}\"\nserver_name = \"localhost\"\nauthorities = \"{authorities}\"\n{more}",
+            self.port
+        )
+    }
+}
+
+struct Rsyslog(Child);
+
+impl Drop for Rsyslog {
+    /// SIGKILL: it ends wherever it is.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn peer(site: &Site) -> Peer {
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None }
+}
+
+fn collected_by(site: &Site, what: &str) -> u64 {
+    site.status()["forward"][what].as_u64().unwrap_or(u64::MAX)
+}
+
+/// What was collected is the log: each line at least once, first times in order.
+fn assert_whole(site: &Site, lines: &[String], line: impl Fn(&str) -> String) {
+    let log = site.audit();
+    let mut log = log.lines();
+    let mut next = 0;
+    for text in lines {
+        let found = line(text);
+        let seq = serde_json::from_str::<Value>(&found).unwrap()["seq"].as_u64().unwrap();
+        assert!(seq <= next, "{seq} came before {next}");
+        if seq == next {
+            assert_eq!(Some(found.as_str()), log.next(), "as it stands in the log");
+            next += 1;
+        }
+    }
+    assert_eq!(log.next(), None, "all of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_collector_that_is_killed_again_and_again_loses_nothing_and_gets_it_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "gtls", &authority());
+    let site = Site::new(&collector.configuration("format = \"json\"\n"));
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    let peer = tokio::task::block_in_place(|| peer(&site));
+    let blocking = |what: &str| tokio::task::block_in_place(|| collected_by(&site, what));
+    // Nobody collects yet: the node answers all the same.
+    for _ in 0..20 {
+        echo(&peer).await.unwrap();
+    }
+    let trouble = || tokio::task::block_in_place(|| site.status()["forward"]["trouble"].as_str().map(str::to_owned));
+    assert!(until("it is told", trouble).await.contains("[collector-away]"));
+    let calling = async {
+        for _ in 0..400 {
+            echo(&peer).await.unwrap();
+        }
+    };
+    let killing = async {
+        for round in 0..8_u64 {
+            let before = collector.lines().len();
+            let rsyslog = collector.starts();
+            until("something comes", || (collector.lines().len() > before).then_some(())).await;
+            tokio::time::sleep(Duration::from_millis(37 * round)).await;
+            drop(rsyslog);
+        }
+    };
+    tokio::join!(calling, killing);
+    let _rsyslog = collector.starts();
+    let json = |text: &str| text[text.find('{').unwrap()..].to_owned();
+    let last = || collector.lines().last().map(|text| json(text));
+    until("all is collected", || (last().as_deref() == site.audit().lines().last()).then_some(())).await;
+    until("it is told", || (blocking("waiting") == 0).then_some(())).await;
+    assert!(blocking("collected") >= 420);
+    tokio::task::block_in_place(|| assert_whole(&site, &collector.lines(), json));
+    assert!(
+        collector.lines().iter().all(|line| line.starts_with("<8") && line.contains(" sund - SUND-AUDIT-1 [origin "))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_is_the_audit_message_of_ps3_15_and_a_restart_sends_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "ossl", &authority());
+    let site = Site::new(&collector.configuration(""));
+    let _rsyslog = collector.starts();
+    for _ in 0..2 {
+        let daemon = tokio::task::block_in_place(|| site.serve());
+        let peer = tokio::task::block_in_place(|| peer(&site));
+        echo(&peer).await.unwrap();
+        until("all is collected", || tokio::task::block_in_place(|| collected_by(&site, "waiting") == 0).then_some(()))
+            .await;
+        daemon.signal(rustix::process::Signal::TERM);
+        assert_eq!(tokio::task::block_in_place(|| daemon.exit_code()), Some(0));
+    }
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    let all = || site.audit().lines().count() == collector.lines().len();
+    until("all is collected, once", || all().then_some(())).await;
+    let line = |text: &str| {
+        let (_, behind) = text.split_once("type=\"json\" value=\"").unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(behind.split('"').next().unwrap()).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_whole(&site, &collector.lines(), line);
+    // Each is a document, as somebody else's parser sees it.
+    for text in collector.lines() {
+        let (head, document) = text.split_once("\u{feff}").unwrap();
+        assert!(head.contains(" DICOM+RFC3881 "), "{head}");
+        fs::write(folder.path().join("message.xml"), document).unwrap();
+        let script = "import sys, xml.etree.ElementTree as e; r = e.parse(sys.argv[1]).getroot(); \
+                      assert [c.tag for c in r][:1] == ['EventIdentification'] and r.tag == 'AuditMessage'";
+        let parsed = Command::new("python3").args(["-c", script]).arg(folder.path().join("message.xml")).output();
+        assert!(parsed.unwrap().status.success(), "{document}");
+    }
+    assert!(
+        collector
+            .lines()
+            .iter()
+            .any(|text| text.contains("csd-code=\"110126\"") && text.contains("UserID=\"MODALITY\""))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_collector_of_another_authority_gets_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "gtls", &authority());
+    let site = Site::new(&collector.configuration(""));
+    fs::write(collector.folder.join("ca.pem"), authority().pem()).unwrap();
+    let _rsyslog = collector.starts();
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    let told = || tokio::task::block_in_place(|| site.status()["forward"]["trouble"].as_str().map(str::to_owned));
+    until("it is told", || told().filter(|told| told.contains("[collector-tls]"))).await;
+    assert_eq!(tokio::task::block_in_place(|| collected_by(&site, "collected")), 0);
+    assert!(collector.lines().is_empty());
+}

@@ -1,0 +1,54 @@
+//! `provision`.
+use super::run::failed;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::provision::envelope::Keys;
+use crate::provision::{Applied, Provision, finish};
+use crate::rauc;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The signed file, or the directory (a stick) where it is `sund-provision.json`.
+    #[arg(required_unless_present = "finish")]
+    path: Option<PathBuf>,
+    /// The region's public keys.
+    #[arg(long, default_value = crate::provision::KEYS)]
+    keys: PathBuf,
+    /// Where the box keeps what it was provisioned with.
+    #[arg(long, default_value = crate::provision::SITE)]
+    site: PathBuf,
+    /// Restarts the box where it has become another one.
+    #[arg(long)]
+    restart: bool,
+    /// Only finishes what a power cut has ended.
+    #[arg(long, conflicts_with = "path")]
+    finish: bool,
+}
+
+pub(super) async fn provision(arguments: Arguments) -> Exit {
+    match provisioned(&arguments) {
+        Ok(Applied::Already) => Exit::Done,
+        Ok(Applied::Now) if arguments.restart => match rauc::reboot().await {
+            Ok(()) => Exit::Done,
+            Err(fault) => failed(&fault),
+        },
+        Ok(Applied::Now) => Exit::Done,
+        Err(fault) => failed(&fault),
+    }
+}
+
+fn provisioned(arguments: &Arguments) -> Result<Applied, Fault> {
+    let Some(path) = &arguments.path else {
+        return finish(&arguments.site).map(|done| if done { Applied::Now } else { Applied::Already });
+    };
+    let keys = Keys::read(&arguments.keys)?;
+    let provision = Provision::read(path, &keys, jiff::Timestamp::now())?;
+    let applied = provision.apply(&arguments.site)?;
+    let (name, region) = (&provision.document().name, &provision.document().region);
+    match applied {
+        Applied::Now => eprintln!("this box is {name} of {region} now"),
+        Applied::Already => eprintln!("this box is {name} of {region} already: nothing was changed"),
+    }
+    Ok(applied)
+}

@@ -1,0 +1,80 @@
+//! What a document becomes on a box: files with their names below `/etc/sund`. Each of them is written by every document, so that
+//! nothing of the one before is left.
+use super::document::{Addresses, Document};
+use serde_json::json;
+use std::fmt::Write as _;
+
+/// A file: its name, its mode, its content.
+pub(super) type File = (String, u32, Vec<u8>);
+
+/// All that follows from the document alone.
+pub(super) fn of(document: &Document) -> Result<Vec<File>, String> {
+    let network = &document.network;
+    let mut files = vec![
+        ("root.json".to_owned(), 0o644, document.root.clone().into_bytes()),
+        ("channel-ca.pem".to_owned(), 0o644, document.channel_ca.clone().into_bytes()),
+        ("sund.toml".to_owned(), 0o640, document.site.clone().into_bytes()),
+        ("updater.toml".to_owned(), 0o644, updater(document)?.into_bytes()),
+        ("network/50-clinical.network.d/10-site.conf".to_owned(), 0o644, addresses(network.clinical.as_ref())),
+        ("network/50-management.network.d/10-site.conf".to_owned(), 0o644, addresses(network.management.as_ref())),
+        ("chrony/site.sources".to_owned(), 0o644, time_servers(document)),
+    ];
+    if let Some(key) = &document.recovery_key {
+        files.push(("recovery.pem".to_owned(), 0o644, key.clone().into_bytes()));
+    }
+    for (name, key) in &document.vendors {
+        files.push((format!("vendors/{name}.pem"), 0o644, key.clone().into_bytes()));
+    }
+    Ok(files)
+}
+
+/// `updater.toml`.
+fn updater(document: &Document) -> Result<String, String> {
+    let base = document.server.as_str().trim_end_matches('/');
+    let mut server = json!({
+        "url": base,
+        "ca": "/etc/sund/channel-ca.pem",
+        "certificate": "/etc/sund/updater/box.pem",
+        "key": document.key.named(),
+    });
+    if let Some(proxy) = &document.network.proxy {
+        server["proxy"] = json!(proxy);
+    }
+    let configuration = json!({
+        "id": document.name,
+        "tenant": document.tenant,
+        "attributes": document.attributes,
+        "server": server,
+        "repository": {
+            "metadata": format!("{base}/repository/metadata"),
+            "targets": format!("{base}/repository/targets"),
+            "root": "/etc/sund/root.json",
+        },
+        "agent": { "socket": "/run/sund-agent/channel.sock" },
+        "os": {},
+    });
+    toml::to_string(&configuration).map_err(|error| error.to_string())
+}
+
+/// A drop-in of systemd-networkd.
+fn addresses(addresses: Option<&Addresses>) -> Vec<u8> {
+    let Some(addresses) = addresses else { return b"# Addresses come by DHCP.\n".to_vec() };
+    let mut text = format!("[Network]\nDHCP=no\nAddress={}\n", addresses.address);
+    let named = addresses
+        .gateway
+        .iter()
+        .map(|gateway| ("Gateway", gateway))
+        .chain(addresses.dns.iter().map(|dns| ("DNS", dns)));
+    for (key, address) in named {
+        // Into memory: nothing can fail.
+        let _ = writeln!(text, "{key}={address}");
+    }
+    text.into_bytes()
+}
+
+/// Sources of chrony.
+fn time_servers(document: &Document) -> Vec<u8> {
+    let lines = document.network.ntp.iter();
+    let lines = lines.map(|server| format!("server {} iburst{}\n", server.host, if server.nts { " nts" } else { "" }));
+    std::iter::once("# Time servers of the site.\n".to_owned()).chain(lines).collect::<String>().into_bytes()
+}

@@ -1,0 +1,169 @@
+//! Finds out what is shown. Everything may be missing: a screen that shows less is better than none.
+use super::picture::{Picture, Stage};
+use crate::agent::client::Agent;
+use crate::config::{Config, Credentials};
+use crate::ddi::Progress;
+use crate::hex::hex;
+use crate::status::Status;
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Files of other programs, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+/// How long the agent may take to say how it is.
+const AGENT_TIME: Duration = Duration::from_secs(2);
+/// Networks and their addresses, against a machine full of them.
+const MAX_NETWORKS: usize = 4;
+const MAX_ADDRESSES: usize = 3;
+
+/// Where it is found.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The updater's configuration.
+    pub config: PathBuf,
+    /// The agent's.
+    pub agent_config: PathBuf,
+    /// os-release.
+    pub release: PathBuf,
+}
+
+/// The box's configuration, and whether it is enrolled.
+pub fn standing(sources: &Sources) -> (Option<Config>, Stage) {
+    if !sources.config.exists() {
+        return (None, Stage::New);
+    }
+    match Config::read(&sources.config) {
+        Err(reason) => (None, Stage::Unusable(reason)),
+        Ok(config) => {
+            let has_none =
+                matches!(&config.credentials, Credentials::Certificate { certificate, .. } if !certificate.exists());
+            let code = || Stage::NeedsCode { typed: String::new(), said: String::new() };
+            (Some(config), if has_none { code() } else { Stage::Enrolled })
+        }
+    }
+}
+
+/// All of it.
+pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) -> Picture {
+    let node = read(&sources.agent_config).and_then(|text| text.parse::<toml::Table>().ok()).unwrap_or_default();
+    let release = read(&sources.release).unwrap_or_default();
+    let of_release = |key: &str| {
+        let lines = release.lines().filter_map(|line| line.split_once('='));
+        lines.filter(|(name, _)| *name == key).map(|(_, value)| value.trim().trim_matches('"').to_owned()).next_back()
+    };
+    let mut picture = Picture {
+        stage,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        variant: of_release("VARIANT").filter(|variant| !variant.is_empty()),
+        networks: networks(),
+        node: dicom(&node),
+        agent: "not asked".to_owned(),
+        channel: "not configured".to_owned(),
+        update: "none".to_owned(),
+        id: config.map(|config| config.id.clone()),
+        fingerprint: console(&node),
+        ..Picture::default()
+    };
+    let system = of_release("IMAGE_VERSION").or_else(|| of_release("VERSION_ID"));
+    picture.versions.extend(system.map(|version| ("system".to_owned(), version)));
+    picture.versions.push(("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+    if let Some(config) = config {
+        ask_agent(config, &mut picture).await;
+        ask_updater(config, &mut picture);
+    }
+    picture
+}
+
+async fn ask_agent(config: &Config, picture: &mut Picture) {
+    let agent = Agent::new(config.agent.socket.clone());
+    match tokio::time::timeout(AGENT_TIME, agent.status()).await {
+        Ok(Ok(status)) => {
+            let serving = status.models.iter().filter(|model| model.standing == "active").count();
+            let answers = if status.node_answers { "answers" } else { "DOES NOT ANSWER DICOM" };
+            let (class, running) = (&status.engine_class, status.running);
+            picture.agent = format!("{} {answers}; models: {serving} ({class}), studies: {running}", status.version);
+        }
+        _ => "DOES NOT ANSWER".clone_into(&mut picture.agent),
+    }
+}
+
+fn ask_updater(config: &Config, picture: &mut Picture) {
+    let server = config.server.host_str().unwrap_or_default();
+    let status = match Status::read(config) {
+        Ok(status) => status,
+        Err(fault) => {
+            picture.channel = fault.to_string();
+            return;
+        }
+    };
+    picture.channel = match &status.now.poll {
+        None => format!("{server}: not asked yet"),
+        Some(poll) => {
+            let time = jiff::Timestamp::from_second(poll.at).map(|time| time.to_zoned(config.zone.clone()));
+            let time = time.map(|time| time.strftime("%F %H:%M").to_string()).unwrap_or_default();
+            match &poll.trouble {
+                None => format!("{server}: well at {time}"),
+                Some(trouble) => format!("{server}: {trouble}"),
+            }
+        }
+    };
+    let state = status.state.as_deref().unwrap_or("own configuration");
+    picture.update = match (&status.action, &status.now.progress) {
+        (None, _) => format!("none; serves {state}"),
+        (Some(action), progress) => {
+            let to = action.state.as_deref().unwrap_or("no state");
+            let share = match progress {
+                Some(Progress { cnt, of: Some(of) }) if *of > 0 => format!(", {} %", cnt.saturating_mul(100) / of),
+                _ => String::new(),
+            };
+            let waits = status.now.waits.as_ref().map(|fault| format!(", waits: {}", fault.reason)).unwrap_or_default();
+            format!("to {to}: {}{share}{waits}", action.step)
+        }
+    };
+}
+
+/// Addresses by network; the loopback is none.
+fn networks() -> Vec<(String, Vec<String>)> {
+    let mut networks: Vec<(String, Vec<String>)> = Vec::new();
+    let mut found = if_addrs::get_if_addrs().unwrap_or_default();
+    found.sort_by(|a, b| (&a.name, a.ip()).cmp(&(&b.name, b.ip())));
+    for interface in found.iter().filter(|interface| !interface.is_loopback() && !interface.is_link_local()) {
+        let address = interface.ip().to_string();
+        match networks.last_mut() {
+            Some((name, addresses)) if *name == interface.name => {
+                if addresses.len() < MAX_ADDRESSES {
+                    addresses.push(address);
+                }
+            }
+            _ => networks.push((interface.name.clone(), vec![address])),
+        }
+    }
+    networks.truncate(MAX_NETWORKS);
+    networks
+}
+
+/// AE title and ports, as the agent's configuration has them.
+fn dicom(agent: &toml::Table) -> Option<String> {
+    let node = agent.get("node")?.as_table()?;
+    let title = node.get("ae_title")?.as_str()?;
+    let port = |value: Option<&toml::Value>| value?.as_str()?.rsplit_once(':').map(|(_, port)| port.to_owned());
+    let plain = port(node.get("listen")).map(|port| format!("port {port}"));
+    let tls = port(node.get("tls").and_then(|tls| tls.get("listen"))).map(|port| format!("TLS port {port}"));
+    let ports: Vec<String> = plain.into_iter().chain(tls).collect();
+    Some(format!("{title}, {}", if ports.is_empty() { "no port".to_owned() } else { ports.join(", ") }))
+}
+
+/// SHA-256 of the console's certificate.
+fn console(agent: &toml::Table) -> Option<String> {
+    let path = agent.get("console")?.get("tls")?.get("certificate")?.as_str()?;
+    let certificate = CertificateDer::from_pem_slice(read(Path::new(path))?.as_bytes()).ok()?;
+    Some(hex(digest(&SHA256, &certificate).as_ref()))
+}
+
+fn read(path: &Path) -> Option<String> {
+    let is_short = std::fs::metadata(path).is_ok_and(|file| file.len() <= MAX_FILE);
+    is_short.then(|| std::fs::read_to_string(path).ok()).flatten()
+}

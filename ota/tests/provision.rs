@@ -1,0 +1,284 @@
+//! A box becomes its region's by a signed file, once, and at any instant it is nobody's or all of it.
+use super::repository::Region;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use sund_ota::config::{Config, Credentials, Key};
+use sund_ota::provision::envelope::{self, Keys};
+use sund_ota::provision::{Applied, FILE, Provision, Provisioned, finish};
+
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// Who signs for a region.
+struct Signer {
+    pair: Ed25519KeyPair,
+    spki: Vec<u8>,
+}
+
+impl Signer {
+    fn new() -> Self {
+        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
+        let pair = Ed25519KeyPair::from_pkcs8(made.as_ref()).expect("a key");
+        let spki = [&SPKI[..], pair.public_key().as_ref()].concat();
+        Self { pair, spki }
+    }
+
+    fn pem(&self) -> String {
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&self.spki))
+    }
+
+    fn keys(&self) -> Keys {
+        Keys::of_pem(self.pem().as_bytes()).expect("keys")
+    }
+
+    fn sign(&self, document: &Value) -> Value {
+        let payload = document.to_string().into_bytes();
+        let sig = STANDARD.encode(self.pair.sign(&envelope::message(&payload)).as_ref());
+        json!({
+            "payload": STANDARD.encode(&payload),
+            "payloadType": envelope::PAYLOAD_TYPE,
+            "signatures": [{"keyid": envelope::key_id(&self.spki), "sig": sig}],
+        })
+    }
+
+    fn open(&self, document: &Value) -> Result<Provision, sund_ota::fault::Fault> {
+        Provision::open(self.sign(document).to_string().as_bytes(), &self.keys(), Timestamp::now())
+    }
+}
+
+fn document() -> Value {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let ca =
+        rcgen::CertificateParams::new(Vec::new()).expect("parameters").self_signed(&key).expect("a certificate").pem();
+    json!({
+        "format": 1, "region": "north", "box": "north-1", "tenant": "DEFAULT",
+        "created": "2026-01-01T00:00:00Z", "expires": "2100-01-01T00:00:00Z",
+        "server": "https://channel.north.example:8443", "code": "AB1CD-2EF3G-4HJ5K-6MN7P",
+        "root": String::from_utf8(Region::new().root()).expect("JSON"),
+        "channel_ca": ca, "recovery_key": key.public_key_pem(), "vendors": {"acme": key.public_key_pem()},
+        "attributes": {"site": "odense"},
+        "site": "[node]\nae_title = \"SUND\"\nlisten = \"0.0.0.0:11112\"\n[console.tls]\ncertificate = \"/etc/sund/tls/console.pem\"\n",
+        "network": {
+            "management": {"address": "10.20.0.5/24", "gateway": "10.20.0.1", "dns": ["10.20.0.2"]},
+            "proxy": "http://proxy.north.example:3128",
+            "ntp": [{"host": "time.north.example", "nts": true}],
+        },
+    })
+}
+
+/// All files below a directory, with what they hold.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    fn walk(top: &Path, at: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+        for entry in std::fs::read_dir(at).expect("a directory").flatten() {
+            if entry.path().is_dir() {
+                walk(top, &entry.path(), found);
+            } else {
+                let name = entry.path().strip_prefix(top).expect("below it").display().to_string();
+                found.push((name, std::fs::read(entry.path()).expect("a file")));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(directory, directory, &mut found);
+    found.sort();
+    found
+}
+
+fn updater(site: &Path, arguments: &[&str]) -> Output {
+    let keys = site.with_extension("pem");
+    let output = Command::new(env!("CARGO_BIN_EXE_sund-updater"))
+        .args(["provision", "--site", &site.display().to_string(), "--keys", &keys.display().to_string()])
+        .args(arguments)
+        .output()
+        .expect("sund-updater starts");
+    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn a_stick_makes_a_box_its_regions_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (site, stick) = (directory.path().join("site"), directory.path().join("stick"));
+    for path in [&site, &stick] {
+        std::fs::create_dir(path).expect("a directory");
+    }
+    let region = Signer::new();
+    std::fs::write(site.with_extension("pem"), region.pem()).expect("keys");
+    let stick_says = |signer: &Signer, document: &Value| {
+        std::fs::write(stick.join(FILE), signer.sign(document).to_string()).expect("a stick");
+        updater(&site, &[&stick.display().to_string()])
+    };
+    let first = document();
+    assert_eq!(stick_says(&Signer::new(), &first).status.code(), Some(1), "a stranger's stick");
+    assert!(files(&site).is_empty());
+
+    assert_eq!(stick_says(&region, &first).status.code(), Some(0));
+    let config = Config::read(&site.join("updater.toml")).expect("a configuration");
+    assert_eq!(config.id, "north-1");
+    assert_eq!(config.proxy.expect("a proxy").as_str(), "http://proxy.north.example:3128/");
+    let Credentials::Certificate { key: Key::Tpm(place), .. } = config.credentials else {
+        panic!("the key is in the TPM")
+    };
+    assert_eq!(place.handle.to_string(), "tpm:0x81010010");
+    let text = |name: &str| std::fs::read_to_string(site.join(name)).expect("a file");
+    assert_eq!(text("enrol.env"), "SUND_ENROLMENT_CODE=AB1CD-2EF3G-4HJ5K-6MN7P\n");
+    assert_eq!(text("chrony/site.sources"), "# Time servers of the site.\nserver time.north.example iburst nts\n");
+    let addresses = "[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\nDNS=10.20.0.2\n";
+    assert_eq!(text("network/50-management.network.d/10-site.conf"), addresses);
+    assert!(text("network/50-clinical.network.d/10-site.conf").contains("DHCP"));
+    assert_eq!(text("root.json"), first["root"].as_str().expect("a root"));
+    for name in ["keys/uid.key", "keys/audit.key", "tls/console.key", "enrol.env"] {
+        assert_eq!(std::fs::metadata(site.join(name)).expect("it is there").mode() & 0o777, 0o600, "{name}");
+    }
+    for name in ["tls/console.pem", "vendors/acme.pem", "recovery.pem", "channel-ca.pem", "sund.toml"] {
+        assert!(site.join(name).exists(), "{name}");
+    }
+    assert!(files(&site).iter().all(|(name, _)| !name.starts_with("provision.")), "nothing is left of the way");
+
+    // The same stick changes nothing; neither does one of another region, of another box, or an older one.
+    let before = files(&site);
+    assert_eq!(stick_says(&region, &first).status.code(), Some(0));
+    let changed = |key: &str, value: &str| {
+        let mut document = first.clone();
+        document[key] = json!(value);
+        document
+    };
+    for (document, code) in [
+        (changed("region", "south"), "provision-other-region"),
+        (changed("box", "north-2"), "provision-other-box"),
+        (changed("created", "2025-12-31T23:59:59Z"), "provision-older"),
+        (changed("server", "https://elsewhere.example"), "provision-older"),
+        (changed("expires", "2026-02-01T00:00:00Z"), "provision-expired"),
+    ] {
+        let output = stick_says(&region, &document);
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("[{code}]")), "{said}");
+    }
+    assert_eq!(files(&site), before);
+
+    // A newer one of its own region changes what it says, and leaves what is the box's.
+    std::fs::write(site.join("updater/box.pem"), "a certificate").expect("it is enrolled");
+    std::fs::remove_file(site.join("enrol.env")).expect("it was there");
+    let mut newer = changed("created", "2026-02-01T00:00:00Z");
+    newer["network"] = json!({});
+    assert_eq!(stick_says(&region, &newer).status.code(), Some(0));
+    assert!(!site.join("enrol.env").exists(), "a box that is enrolled is not enrolled again");
+    assert!(text("network/50-management.network.d/10-site.conf").contains("DHCP"));
+    let own = |files: &[(String, Vec<u8>)]| {
+        files
+            .iter()
+            .filter(|(name, _)| name.starts_with("keys/") || name.starts_with("tls/"))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(own(&files(&site)), own(&before));
+}
+
+#[test]
+fn a_file_that_is_altered_signed_by_nobody_or_says_what_no_box_can_be_is_refused() {
+    let region = Signer::new();
+    let refused = |bytes: &str| {
+        Provision::open(bytes.as_bytes(), &region.keys(), Timestamp::now())
+            .expect_err("it is refused")
+            .code
+            .into_owned()
+    };
+    let whole = region.sign(&document());
+    let mut altered = whole.clone();
+    altered["payload"] = json!(STANDARD.encode(document().to_string().replace("north-1", "north-2")));
+    assert_eq!(refused(&altered.to_string()), "provision-not-signed");
+    let mut unsigned = whole.clone();
+    unsigned["signatures"] = json!([]);
+    assert_eq!(refused(&unsigned.to_string()), "provision-not-signed");
+    let mut other = whole.clone();
+    other["payloadType"] = json!("application/vnd.sund.rescue+json");
+    assert_eq!(refused(&other.to_string()), "provision-invalid");
+    let text = whole.to_string();
+    assert_eq!(refused(&text[..text.len() / 2]), "provision-invalid");
+
+    for (pointer, value) in [
+        ("/format", json!(2)),
+        ("/box", json!("../../etc/passwd")),
+        ("/box", json!("")),
+        ("/server", json!("http://channel.north.example")),
+        ("/server", json!("https://user:secret@channel.north.example")),
+        ("/code", json!("A\nB=C")),
+        ("/code", json!("A".repeat(65))),
+        ("/root", json!("{}")),
+        ("/channel_ca", json!("no certificate")),
+        ("/recovery_key", json!("no key")),
+        ("/vendors", json!({"../acme": document()["recovery_key"]})),
+        ("/site", json!("this is = = no TOML")),
+        ("/network/management/address", json!("10.20.0.5")),
+        ("/network/management/address", json!("10.20.0.5/24\nDNS=1.1.1.1")),
+        ("/network/ntp/0/host", json!("time.example\ncmdallow all")),
+        ("/network/proxy", json!("file:///etc/shadow")),
+    ] {
+        let mut document = document();
+        *document.pointer_mut(pointer).expect("a place") = value.clone();
+        assert_eq!(region.open(&document).expect_err("it is refused").code, "provision-invalid", "{pointer} {value}");
+    }
+    let mut more = document();
+    more["run"] = json!("a command");
+    assert_eq!(region.open(&more).expect_err("it is refused").code, "provision-invalid");
+    // A root that too few persons have signed.
+    let mut root: Value = serde_json::from_str(document()["root"].as_str().expect("a root")).expect("JSON");
+    root["signatures"].as_array_mut().expect("signatures").truncate(1);
+    let mut unsigned = document();
+    unsigned["root"] = json!(root.to_string());
+    assert_eq!(region.open(&unsigned).expect_err("it is refused").code, "provision-invalid");
+}
+
+#[test]
+fn a_stick_of_a_strangers_making_fills_no_memory_and_leads_nowhere() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let region = Signer::new();
+    let read = || Provision::read(directory.path(), &region.keys(), Timestamp::now()).expect_err("it is refused").code;
+    assert_eq!(read(), "provision-unreadable", "an empty stick");
+    let file = directory.path().join(FILE);
+    std::fs::File::create(&file).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    assert_eq!(read(), "provision-invalid");
+    std::fs::remove_file(&file).expect("it is there");
+    std::os::unix::fs::symlink("/dev/zero", &file).expect("a link");
+    assert_eq!(read(), "provision-unreadable");
+}
+
+#[test]
+fn a_power_cut_leaves_a_box_that_is_nobodys_or_becomes_its_regions_at_the_next_start() {
+    let region = Signer::new();
+    let provision = region.open(&document()).expect("a document");
+    let whole = tempfile::tempdir().expect("a directory");
+    assert_eq!(provision.apply(whole.path()).expect("it is applied"), Applied::Now);
+    let whole = files(whole.path());
+
+    // Before it is valid: what was gathered counts for nothing, and is gathered anew.
+    let site = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(site.path().join("provision.next")).expect("a directory");
+    std::fs::write(site.path().join("provision.next/updater.toml"), "half of").expect("a file");
+    assert!(!finish(site.path()).expect("nothing is to be done"));
+    assert_eq!(Provisioned::read(site.path()).expect("none"), None);
+    assert_eq!(provision.apply(site.path()).expect("it is applied"), Applied::Now);
+    assert!(files(site.path()).iter().all(|(_, bytes)| bytes != b"half of"));
+
+    // Once it is valid, at each instant of the moves.
+    for moved in 0..whole.len() {
+        let site = tempfile::tempdir().expect("a directory");
+        let valid = site.path().join("provision.valid");
+        for (n, (name, bytes)) in whole.iter().enumerate() {
+            let path = if n < moved && name != "provisioned.json" { site.path().join(name) } else { valid.join(name) };
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+            std::fs::write(path, bytes).expect("a file");
+        }
+        assert_eq!(Provisioned::read(site.path()).expect("not yet"), None);
+        assert_eq!(updater(site.path(), &["--finish"]).status.code(), Some(0));
+        assert_eq!(files(site.path()), whole, "{moved}");
+        assert_eq!(provision.apply(site.path()).expect("it is"), Applied::Already);
+    }
+}
