@@ -4,6 +4,7 @@ import ssl
 import subprocess
 import urllib.request
 
+from . import disk
 from .box import Box, free_port, wait
 from .region import MODEL, Region
 from .site import PASSWORD, Site
@@ -17,6 +18,8 @@ class Hospital:
 
     def __init__(self, name, version, health=180):
         self.version = version
+        # Before anything is started that would have to be ended.
+        disk.variables(version)
         self.folder = STORE / "boxes" / name
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)

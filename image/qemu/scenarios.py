@@ -162,7 +162,7 @@ def channel_down(hospital):
 
 
 # In this order, so that one box lives through them: what goes back before what stays. After one that fails there is a new box.
-ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "failed-health": failed_health, "watchdog": watchdog,
+ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "watchdog": watchdog, "failed-health": failed_health,
        "panic": panic, "good-update": good_update, "power-cut": power_cut, "channel-down": channel_down}
 SURFACE = "attack-surface"
 NAMES = (SURFACE, *ALL)
