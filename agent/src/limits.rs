@@ -447,7 +447,7 @@ pub mod forward {
     /// After a connection that failed, at first; doubled each time.
     pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
     /// The same, at most.
-    pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+    pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
     /// Most bytes that a collector may say; it has nothing to say.
     pub const MAX_SAID: usize = 4096;
     /// How often it is looked for files that were kept for their time.
