@@ -159,7 +159,9 @@ fn a_certificate_is_installed_only_where_it_fits_key_names_chain_and_time() {
     let folder = |name: &str| region.site.folder(name);
     let install = |name: &str| region.sund(&["certificate", "install", folder(name).to_str().unwrap()], "");
     let request = done(&region.sund(&["certificate", "request"], ""));
-    assert_eq!(done(&region.sund(&["certificate", "request"], "")), request, "one key waits, and not two");
+    let key = fs::read(folder("tls/clinical.pem.next-key")).unwrap();
+    done(&region.sund(&["certificate", "request"], ""));
+    assert_eq!(fs::read(folder("tls/clinical.pem.next-key")).unwrap(), key, "one key waits, and not two");
     fs::write(folder("box.csr"), &request).unwrap();
     let mode = fs::metadata(folder("tls/clinical.pem.next-key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
