@@ -441,7 +441,7 @@ pub mod forward {
     /// Most bytes of their lines.
     pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
     /// For one connection, from its beginning to its end in order.
-    pub const SEND_TIME: Duration = Duration::from_secs(60);
+    pub const SEND_TIME: Duration = Duration::from_mins(1);
     /// Between two connections: what happens meanwhile goes together.
     pub const GATHER: Duration = Duration::from_millis(500);
     /// After a connection that failed, at first; doubled each time.
