@@ -139,15 +139,11 @@ impl Agent {
         }
         services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
         if let Some(settings) = config.certificate {
-            let (told, said) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
-            let (tell, say) = (move |status| told.certificate_is(status), move |event| said.say(event));
-            services.spawn(endless(certificate::keep(settings, tell, say, stop.subscribe())));
+            services.spawn(endless(look_after(settings, Arc::clone(&pipeline), stop.subscribe())));
         }
         if let Some(collector) = config.forward {
-            let told = Arc::clone(&pipeline);
             let source = forward::Source { dir: config.audit.dir, keep: config.audit_keep, heads: audit.heads() };
-            let tell = move |status| told.forward_is(status);
-            services.spawn(endless(forward::forward(collector, source, tell, stop.subscribe())));
+            services.spawn(endless(collect(collector, source, Arc::clone(&pipeline), stop.subscribe())));
         }
         if let Some(gpus) = gpus {
             let stopped = stop.subscribe();
@@ -258,6 +254,21 @@ async fn recorded(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) -> R
         fault = pipeline.unrecorded() => Err(fault),
         _ = stop.wait_for(|stop| *stop) => Ok(()),
     }
+}
+
+/// The clinical certificate, as status and audit trail are told of it.
+async fn look_after(settings: certificate::Settings, pipeline: Arc<Pipeline>, stop: watch::Receiver<bool>) {
+    certificate::keep(settings, |status| pipeline.certificate_is(status), |event| pipeline.say(event), stop).await;
+}
+
+/// The collection of the audit log, as status is told of it.
+async fn collect(
+    collector: forward::Collector,
+    source: forward::Source,
+    pipeline: Arc<Pipeline>,
+    stop: watch::Receiver<bool>,
+) {
+    forward::forward(collector, source, |status| pipeline.forward_is(status), stop).await;
 }
 
 async fn endless(service: impl Future<Output = ()>) -> Result<(), Fault> {

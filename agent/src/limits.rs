@@ -441,13 +441,13 @@ pub mod forward {
     /// Most bytes of their lines.
     pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
     /// For one connection, from its beginning to its end in order.
-    pub const SEND_TIME: Duration = Duration::from_secs(60);
+    pub const SEND_TIME: Duration = Duration::from_mins(1);
     /// Between two connections: what happens meanwhile goes together.
     pub const GATHER: Duration = Duration::from_millis(500);
     /// After a connection that failed, at first; doubled each time.
     pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
     /// The same, at most.
-    pub const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+    pub const LONGEST_PAUSE: Duration = Duration::from_secs(10);
     /// Most bytes that a collector may say; it has nothing to say.
     pub const MAX_SAID: usize = 4096;
     /// How often it is looked for files that were kept for their time.

@@ -277,6 +277,7 @@ pub struct ResultStatus {
 }
 
 /// The same, where there is one.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
 mod utc_or_none {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::SystemTime;

@@ -167,8 +167,10 @@ async fn it_is_the_audit_message_of_ps3_15_and_a_restart_sends_nothing_twice() {
         let daemon = tokio::task::block_in_place(|| site.serve());
         let peer = tokio::task::block_in_place(|| peer(&site));
         echo(&peer).await.unwrap();
-        until("all is collected", || tokio::task::block_in_place(|| collected_by(&site, "waiting") == 0).then_some(()))
-            .await;
+        // Nothing is under way then.
+        let is_told =
+            || tokio::task::block_in_place(|| collected_by(&site, "collected")) == site.audit().lines().count() as u64;
+        until("all is collected", || is_told().then_some(())).await;
         daemon.signal(rustix::process::Signal::TERM);
         assert_eq!(tokio::task::block_in_place(|| daemon.exit_code()), Some(0));
     }

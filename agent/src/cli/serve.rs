@@ -40,11 +40,11 @@ pub(super) fn run(path: &Path) -> Exit {
     match confine(&own.and(Places::of(&served.config, path))) {
         Ok(Held::Whole) => tracing::info!("the kernel holds this process to its files (Landlock)"),
         Ok(Held::Part) => {
-            tracing::warn!("the kernel holds this process to its files as far as it knows how (Landlock)")
+            tracing::warn!("the kernel holds this process to its files as far as it knows how (Landlock)");
         }
         Ok(Held::Nothing) => tracing::warn!("the kernel does not hold this process to its files: it has no Landlock"),
         Err(fault) => {
-            tracing::warn!(code = %fault.code, reason = %fault.reason, "this process is not held to its files")
+            tracing::warn!(code = %fault.code, reason = %fault.reason, "this process is not held to its files");
         }
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

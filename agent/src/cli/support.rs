@@ -45,7 +45,10 @@ async fn bundle(arguments: &SupportArguments) -> Result<PathBuf, Fault> {
     // Only where and how many: a problem quotes what is written there.
     let problems = match &checked {
         Ok(_) => "the configuration holds\n".to_owned(),
-        Err(problems) => problems.iter().map(|problem| format!("line {} does not hold\n", problem.line)).collect(),
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(|problem| problem.line.to_string()).collect();
+            format!("these lines do not hold: {}\n", lines.join(", "))
+        }
     };
     let (status, metrics) = match request(path, &Request::Status).await {
         Ok(Answer::Status(status)) => {
