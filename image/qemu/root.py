@@ -15,8 +15,8 @@ SLOT = 512 << 20
 OVERLAYS = (SOURCE / "root", SOURCE / "qemu/guest")
 VARIANTS = SOURCE / "qemu/variants"
 PROGRAMS = ("sund", "sund-updater")
-SOURCES = ("image/root", "image/initrd", "image/p*.txt", "image/absent.txt", "image/qemu/guest", "image/qemu/variants",
-           "agent", "ota", "kernels", "Cargo.lock")
+SOURCES = ("image/root", "image/initrd", "image/packages.txt", "image/programs.txt", "image/absent.txt", "image/qemu/guest",
+           "image/qemu/variants", "agent", "ota", "kernels", "Cargo.lock")
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
