@@ -93,9 +93,9 @@ class Region:
         file.write_text(json.dumps(state))
         self.publish(self.command("publish", "state", file, *more)["proposal"], TWO)
 
-    def damage(self, name):
+    def damage(self, version):
         """A bit of each block of a bundle turns, where it is served."""
-        [file] = (self.home / "repository/targets/os").glob(f"*{name}-*.raucb")
+        [file] = (self.home / "repository/targets/os").glob(f"*.sund-{version}.raucb")
         content = bytearray(file.read_bytes())
         for at in range(0, len(content) * 9 // 10, 4096):
             content[at] ^= 1

@@ -11,7 +11,8 @@ from .box import PATIENCE, wait
 from .hospital import Hospital
 from .store import Failed
 
-OLDER, FIRST, DAMAGED, SECOND, THIRD, FOURTH = "0.9.0", "1.0.0", "1.0.1", "1.1.0", "1.2.0", "1.3.0"
+# Each offer has a version of its own: a region lists one bundle for each.
+OLDER, FIRST, DAMAGED, STRANGE, SECOND, THIRD, FOURTH = "0.9.0", "1.0.0", "1.0.1", "1.0.2", "1.1.0", "1.2.0", "1.3.0"
 # Moments of the install at which the power goes, in seconds after RAUC began.
 CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
 
@@ -34,7 +35,7 @@ def offers(hospital, name, version, key="release", damaged=False):
     """Brings the box a state with an operating system."""
     hospital.region.publish_state(name, version, disk.bundle(version, key))
     if damaged:
-        hospital.region.damage(name)
+        hospital.region.damage(version)
     hospital.region.roll_out(name, name)
 
 
@@ -95,7 +96,7 @@ def refuses(hospital, name):
 
 def stranger(hospital):
     """A bundle that the region lists and somebody else has signed: RAUC refuses it."""
-    offers(hospital, "stranger", SECOND, "stranger")
+    offers(hospital, "stranger", STRANGE, "stranger")
     refuses(hospital, "stranger")
 
 
