@@ -47,6 +47,9 @@ pub struct Serving {
     pub jobs_come: u64,
     /// Jobs of every model, answered and failed.
     pub jobs: (u64, u64),
+    /// The node does not answer its own echo: at all, or while this state serves.
+    pub is_silent: bool,
+    pub silent_in: Option<String>,
     pub running: u32,
     pub engine_class: String,
 }
@@ -247,7 +250,7 @@ impl Serving {
             state: self.id(),
             engine_class: self.engine_class.clone(),
             running: self.running,
-            node_answers: true,
+            node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }
     }

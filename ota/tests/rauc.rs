@@ -45,6 +45,8 @@ pub struct Slots {
     operation: &'static str,
     /// How long RAUC writes.
     pub writes_for: Duration,
+    /// What the written system calls itself, where that is not what its bundle says.
+    pub calls_itself: Option<String>,
     /// Counts what ends a writing: it knows by that whether it is still the one.
     writes: u32,
     /// Why RAUC refuses every bundle; empty: it takes them.
@@ -135,7 +137,7 @@ impl Rauc {
                 }
                 let other = 1 - slots.booted;
                 if slots.refusal.is_empty() {
-                    slots.versions[other] = version(&source);
+                    slots.versions[other] = slots.calls_itself.clone().unwrap_or_else(|| version(&source));
                     if slots.activates {
                         slots.active = other;
                     }
@@ -254,6 +256,7 @@ impl System {
             activates: false,
             operation: "idle",
             writes_for: Duration::ZERO,
+            calls_itself: None,
             writes: 0,
             refusal: String::new(),
             installs: Vec::new(),

@@ -146,6 +146,41 @@ async fn a_system_that_the_boot_loader_gave_up_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_calls_itself_otherwise_than_the_region_said_is_given_up() {
+    let mut system = System::new("").await;
+    system.slots().calls_itself = Some("2.0.1".to_owned());
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().booted, 1);
+    assert_eq!(system.appliance.once().await, Some(0), "gives it up, and restarts");
+    assert_eq!(system.slots().booted, 0);
+    assert_eq!(system.appliance.once().await, Some(1));
+    assert!(!system.slots().marks.contains(&("good".to_owned(), "booted".to_owned())));
+    system.appliance.channel.action("1", |action| {
+        let words = action.last_words();
+        assert!(words.contains("os-version-differs") && words.contains("runs 1.0"), "{words}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_system_whose_node_does_not_answer_is_given_up() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(0));
+    system.appliance.agent.serving().is_silent = true;
+    assert_eq!(system.appliance.once().await, Some(0), "gives it up, and restarts");
+    assert_eq!(system.slots().booted, 0);
+    system.appliance.agent.serving().is_silent = false;
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("1", |action| {
+        let words = action.last_words();
+        assert!(words.contains("os-unhealthy") && words.contains("the DICOM node does not answer"), "{words}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn killed_at_each_step_of_a_new_system_it_ends_once_and_well() {
     let mut system = System::new("").await;
     let descriptor = system.state();

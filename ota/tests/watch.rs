@@ -19,16 +19,38 @@ async fn a_quiet_watch_counts_by_its_golden_cases_and_the_report_says_so() {
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(appliance.agent.serving().checks, 2, "at its beginning and at its end");
     let words = reported(&appliance, "1", Finished::Success);
-    assert!(words.contains("no study came in the watch; golden cases held"), "{words}");
+    assert!(words.contains("no study was answered in the watch; golden cases held"), "{words}");
     assert!(words.contains("at the end of the watch: brain: golden-cases held: volume of 1292 ml"), "{words}");
+}
 
-    // One that failed is no answer either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_answers_nothing_of_what_comes_is_taken_back_however_little_that_was() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
     appliance.agent.serving().jobs = (0, 2);
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
+    assert_eq!(appliance.once().await, Some(1));
+    let words = reported(&appliance, "2", Finished::Failure);
+    assert!(words.contains("watch-missed") && words.contains("answered none of 2 jobs"), "{words}");
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_after_which_the_node_does_not_answer_is_taken_back() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &descriptor);
     assert_eq!(appliance.once().await, Some(0));
-    let words = reported(&appliance, "2", Finished::Success);
-    assert!(words.contains("no job was answered in the watch and 2 failed; golden cases held"), "{words}");
+    appliance.agent.serving().silent_in = Some("north-2".to_owned());
+    let descriptor = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &descriptor);
+    assert_eq!(appliance.once().await, Some(1));
+    let words = reported(&appliance, "2", Finished::Failure);
+    assert!(words.contains("watch-missed") && words.contains("does not answer its own echo"), "{words}");
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Ends of a job that say nothing of its model.
+const NOBODYS: [&str; 2] = ["model-suspended", "job-superseded"];
+
 /// How a model does.
 pub(crate) struct ModelFigures {
     pub(crate) name: String,
@@ -20,7 +23,7 @@ pub(crate) struct ModelFigures {
     pub(crate) engine: Option<String>,
     /// Jobs that ended with an answer.
     pub(crate) answered: u64,
-    /// Jobs that failed, but for those that a suspension ended.
+    /// Jobs that failed or came too late, but for those that a suspension or a newer job ended.
     pub(crate) failed: u64,
     /// Median time of the steps of an answer.
     pub(crate) median: Option<Duration>,
@@ -74,7 +77,10 @@ impl Pipeline {
             for (outcome, fault, times) in ended {
                 match outcome {
                     Outcome::Finding | Outcome::NoFinding => took.push(times.iter().map(|time| time.took).sum()),
-                    Outcome::Failed if fault.as_ref().is_none_or(|fault| fault.code != "model-suspended") => {
+                    // Too late is no answer either, but where a newer job took its place.
+                    Outcome::Failed | Outcome::TooLate
+                        if fault.as_ref().is_none_or(|fault| !NOBODYS.contains(&fault.code.as_ref())) =>
+                    {
                         failed += 1;
                     }
                     _ => {}

@@ -91,3 +91,19 @@ async fn a_state_that_cannot_start_leaves_the_box_its_own_configuration_and_can_
     let _daemon = hospital.serve().await;
     assert_eq!(hospital.status()["state"], Value::Null);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_spool_is_written_as_before_until_the_updater_says_that_the_system_stays() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let format = hospital.site.folder("spool/format");
+    assert!(!format.exists(), "an agent before this one may have to read it");
+    for _ in 0..2 {
+        assert_eq!(hospital.ask(&json!("committed")), json!({ "committed": { "format": 2 } }));
+    }
+    assert!(fs::read(&format).unwrap().ends_with(&2_u32.to_le_bytes()));
+    drop(daemon);
+    let _daemon = hospital.serve().await;
+    hospital.sends().await;
+    hospital.archive.holds(2).await;
+}

@@ -15,7 +15,7 @@ impl Machine {
         let Some(config) = self.config.os.clone() else { return Ok(()) };
         let running = rauc::running(&config)?;
         match &self.record.system {
-            _ if self.is_in_hand(&running) => Ok(()),
+            _ if self.is_in_hand() => Ok(()),
             // The one that the box was provisioned with.
             None => self.take_on(running.version),
             Some(system) if system.version == running.version => Ok(()),
@@ -49,9 +49,9 @@ impl Machine {
         self.take_on(running.version)
     }
 
-    /// Whether it is the system of the action in hand, or the one that is to come back after it: their step looks after them.
-    fn is_in_hand(&self, running: &Running) -> bool {
-        self.os_trial().is_some_and(|trial| [&trial.version, &trial.before].contains(&&running.version))
+    /// Whether the action in hand has a system on trial: whatever runs then, its step looks after it.
+    fn is_in_hand(&self) -> bool {
+        self.os_trial().is_some()
     }
 
     /// The running system is the one that counts. What the other slot holds is not known.

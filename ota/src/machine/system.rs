@@ -46,6 +46,13 @@ impl Machine {
         let slot = match self.os_trial() {
             // The updater of that boot has told the boot loader to start it; a power cut before that leaves the slot written.
             Some(trial) if trial.slot == Slot::Marked && trial.boot != running.boot => {
+                if running.version != trial.before {
+                    let reason = format!(
+                        "the box was to start {version} and runs {}: publish the bundle under the version that it has",
+                        running.version
+                    );
+                    return Err(Halt::RollBack(Fault::new("os-version-differs", Blame::Region, reason)));
+                }
                 let reason = format!("the box was to start {version} and runs {} again", running.version);
                 return Err(Halt::RollBack(Fault::new("os-fell-back", Blame::Box, reason)));
             }

@@ -56,6 +56,10 @@ fn model_miss(model: &ModelStatus, watch: &Watch, is_over: bool) -> Option<Strin
         standing if is_over => return Some(format!("`{name}` is still `{standing}` at the end of the watch: {why}")),
         _ => {}
     }
+    // Too few to tell a share; but one that has answered nothing of what came has shown nothing else.
+    if is_over && model.answered == 0 && model.failed > 0 {
+        return Some(format!("`{name}` answered none of {} jobs that came in the watch", model.failed));
+    }
     let jobs = model.answered.saturating_add(model.failed);
     let share = model.failed as f64 / jobs.max(1) as f64;
     if jobs >= watch.min_jobs && share > watch.max_failed_share {
@@ -93,11 +97,9 @@ fn told(answered: u64, failed: u64, median_ms: Option<u64>) -> String {
 /// What a report says of a watch in which fewer jobs were answered than would tell something.
 pub(super) fn unanswered(status: &AgentStatus, wanted: u64) -> Option<String> {
     let answered: u64 = status.models.iter().map(|model| model.answered).sum();
-    let failed: u64 = status.models.iter().map(|model| model.failed).sum();
-    match (answered, failed) {
-        (0, 0) => Some("no study came in the watch; golden cases held".to_owned()),
-        (0, failed) => Some(format!("no job was answered in the watch and {failed} failed; golden cases held")),
-        (answered, _) if answered < wanted => {
+    match answered {
+        0 => Some("no study was answered in the watch; golden cases held".to_owned()),
+        answered if answered < wanted => {
             Some(format!("{answered} of the {wanted} jobs that were waited for came in the watch; golden cases held"))
         }
         _ => None,
