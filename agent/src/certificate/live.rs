@@ -40,10 +40,10 @@ impl Live {
         let seen = [&self.certificate, &self.key].map(stamp);
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if now.seen != seen {
-            now.seen = seen;
+            // One that can't be read now is tried again with the next connection.
             match pair(&self.certificate, &self.key) {
                 Ok(pair) => {
-                    now.pair = Arc::new(pair);
+                    (now.pair, now.seen) = (Arc::new(pair), seen);
                     tracing::info!(file = %self.certificate.display(), "another certificate serves from now on");
                 }
                 Err(fault) => {

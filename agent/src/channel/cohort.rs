@@ -106,24 +106,22 @@ fn agreements(
     };
     let run = async {
         let mut aside = Aside::open(models, seat, &scratch.0)?;
-        for study in &cohort.studies {
+        for (n, study) in (1..).zip(&cohort.studies) {
             let expected: Vec<&Expected> = study.expected.iter().filter(is_here).collect();
             if expected.is_empty() {
                 continue;
             }
-            let its_own = |fault: Fault| match fault.blame {
-                Blame::Peer | Blame::Study => unreadable(format!("`{}`: {}", study.folder, fault.reason)),
-                _ => fault,
-            };
-            let found = find(&folder.join(&study.folder), &mut |_, _| {})
-                .map_err(|fault| unreadable(format!("`{}`: {}", study.folder, fault.reason)))?;
+            // Names of folders and files may be a patient's, and what is said here reaches the region: the study's number says which.
+            let its_own =
+                |fault: Fault| unreadable(format!("study {n} of {FILE} cannot be read or asked ({})", fault.code));
+            let found = find(&folder.join(&study.folder), &mut |_, _| {}).map_err(its_own)?;
             let [uid] = found.studies()[..] else {
-                return Err(unreadable(format!("`{}` holds files of several studies", study.folder)));
+                return Err(unreadable(format!("study {n} of {FILE} has files of several studies")));
             };
             let answers = aside.ask(&found, uid).await.map_err(its_own)?;
             for expected in expected {
                 let agreement = agreements.entry(expected.model.clone()).or_default();
-                agreement.note(expected, &answers)?;
+                agreement.note(expected, &answers).map_err(its_own)?;
             }
         }
         Ok(())

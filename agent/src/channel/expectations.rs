@@ -56,7 +56,8 @@ pub(super) struct ExpectedValue {
     pub(super) tolerance: f64,
 }
 
-/// Why a cohort cannot be run: nothing is learned about the state, so that it does not serve.
+/// Why a cohort cannot be run: nothing is learned about the state, so that it does not serve. It reaches the region: no name of a folder or
+/// file is in it, and nothing that a site has written.
 pub(super) fn unreadable(why: impl std::fmt::Display) -> Fault {
     let reason =
         format!("the site's acceptance cohort cannot be run: {why}. Mend it, or take `[channel] acceptance` away");
@@ -69,15 +70,18 @@ impl Cohort {
         let path = folder.join(FILE);
         let mut text = String::new();
         let read = File::open(&path).and_then(|file| file.take(MAX_EXPECTATIONS + 1).read_to_string(&mut text));
-        read.map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+        read.map_err(|error| unreadable(format!("{FILE}: {}", error.kind())))?;
         if text.len() as u64 > MAX_EXPECTATIONS {
-            return Err(unreadable(format!("{} has more than {MAX_EXPECTATIONS} bytes", path.display())));
+            return Err(unreadable(format!("{FILE} has more than {MAX_EXPECTATIONS} bytes")));
         }
-        Self::parse(&text).map_err(|why| unreadable(format!("{}: {why}", path.display())))
+        Self::parse(&text).map_err(|why| unreadable(format!("{FILE}: {why}")))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let cohort: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let cohort: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            format!("line {line} is not what is expected there (agent/MODELS.md, section 5)")
+        })?;
         if cohort.format != FORMAT {
             return Err(format!("it is of format {}, {FORMAT} is known here", cohort.format));
         }
@@ -89,15 +93,15 @@ impl Cohort {
             return Err(format!("it has 1 to {MAX_STUDIES} studies"));
         }
         let mut folders = BTreeSet::new();
-        for study in &cohort.studies {
+        for (n, study) in (1..).zip(&cohort.studies) {
             let is_below = Path::new(&study.folder).components().all(|part| matches!(part, Component::Normal(_)));
             if study.folder.is_empty() || study.folder.len() > MAX_NAME || !is_below {
-                return Err(format!("`{}` is no folder below the cohort's", study.folder));
+                return Err(format!("the folder of study {n} is none below the cohort's"));
             }
             if !folders.insert(&study.folder) {
-                return Err(format!("`{}` stands twice", study.folder));
+                return Err(format!("the folder of study {n} stands twice"));
             }
-            study.check().map_err(|why| format!("`{}`: {why}", study.folder))?;
+            study.check().map_err(|why| format!("study {n}: {why}"))?;
         }
         Ok(cohort)
     }
@@ -112,15 +116,15 @@ impl ExpectedStudy {
         for Expected { model, measured, .. } in &self.expected {
             let is_name = |text: &String| (1..=MAX_NAME).contains(&text.len());
             if !is_name(model) || !models.insert(model) {
-                return Err(format!("`{model}` is no model's name, or stands twice"));
+                return Err("what it names as a model is none, or stands twice".to_owned());
             }
             let is_value = |one: &ExpectedValue| {
                 is_name(&one.what) && one.unit.len() <= MAX_NAME && one.value.is_finite() && one.tolerance >= 0.0
             };
             if measured.len() > MAX_OF_STUDY || !measured.iter().all(is_value) {
-                return Err(format!(
-                    "what is measured by `{model}` has a name, a value that is a number and a tolerance of at least 0"
-                ));
+                return Err(
+                    "what is measured has a name, a value that is a number and a tolerance of at least 0".to_owned()
+                );
             }
         }
         Ok(())
@@ -145,17 +149,18 @@ mod tests {
             ("format = 1", "format = 2", "format 2"),
             ("0.9", "1.1", "from 0 to 1"),
             ("0.9", "nan", "from 0 to 1"),
-            ("a/1", "../1", "no folder below"),
-            ("a/1", "/a", "no folder below"),
-            ("\"m\"", "\"\"", "no model's name"),
-            ("no-finding", "maybe", "unknown variant"),
+            ("a/1", "../1", "none below"),
+            ("a/1", "/a", "none below"),
+            ("\"m\"", "\"\"", "as a model is none"),
+            ("no-finding", "maybe", "line 7"),
             ("0.1 }", "-0.1 }", "tolerance"),
             ("1.5", "inf", "a number"),
-            ("outcome", "outcomes", "outcomes"),
+            ("outcome", "outcomes", "line "),
         ];
         for (from, to, told) in wrong {
             let refused = Cohort::parse(&HOLDS.replace(from, to)).unwrap_err();
             assert!(refused.contains(told), "{to}: {refused}");
+            assert!(!refused.contains("a/1") && !refused.contains("maybe"), "{refused}");
         }
         let twice = HOLDS.replace("format = 1\nleast_agreement = 0.9\n", "");
         assert!(Cohort::parse(&format!("{HOLDS}{twice}")).unwrap_err().contains("stands twice"));

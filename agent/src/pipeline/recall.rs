@@ -145,6 +145,8 @@ impl Pipeline {
             if let Err(fault) = self.conclude(&set, &job, Outcome::Failed, Err(recalled)) {
                 tracing::error!(job = job.id, code = %fault.code, reason = %fault.reason, "a job could not be cancelled");
                 faults.insert(job.study, fault);
+            } else {
+                self.let_go(&job.study);
             }
         }
         Ok(faults)

@@ -77,9 +77,12 @@ pub fn run_jobs(pipeline: &Arc<Pipeline>, seat: Seat) {
 
 impl Pipeline {
     fn run_job(&self, id: u64, seat: &Seat) -> Result<Turn, Fault> {
-        let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))?.filter(Job::is_open) else {
+        let Some(mut job) = self.spool.get::<Job>(Table::Jobs, &Job::key(id))? else { return Ok(Turn::Over) };
+        if !job.is_open() {
+            // A recall has ended it.
+            self.let_go(&job.study);
             return Ok(Turn::Over);
-        };
+        }
         let _study = self.span(&job.study).entered();
         // The job goes on with it to its end, whatever serves by then.
         let set = self.set_for(&job.study);
@@ -213,11 +216,16 @@ impl Pipeline {
         answer: Result<Inference, Fault>,
     ) -> Result<Turn, Fault> {
         self.conclude(set, job, outcome, answer)?;
-        let is_open = |other: &Arc<Job>| other.study == job.study && other.is_open();
-        if !self.seen.jobs.all(&self.spool).iter().any(is_open) {
-            self.begun.end(&job.study);
-        }
+        self.let_go(&job.study);
         Ok(Turn::Over)
+    }
+
+    /// A study of which no job is open is answered by what serves when it comes again.
+    pub(super) fn let_go(&self, study: &str) {
+        let is_open = |job: &Arc<Job>| job.study == study && job.is_open();
+        if !self.seen.jobs.all(&self.spool).iter().any(is_open) {
+            self.begun.end(study);
+        }
     }
 
     /// True where a job is to wait because no worker can be had; counted from the start where it is older than the agent.

@@ -87,12 +87,14 @@ async fn a_cohort_that_cannot_be_run_lets_no_state_serve() {
         let fault = &trial["standing"]["missed"];
         assert_eq!(fault["code"], "cohort-unreadable", "{trial}");
         assert!(fault["reason"].as_str().unwrap().contains(told), "{trial}");
+        assert!(!trial.to_string().contains("000"), "no folder is named: {trial}");
     };
     refused("cohort.toml").await;
     hospital.expects("0.9", MODEL, &[("0002", "outcome = \"finding\"")]);
     refused("of several studies").await;
     hospital.expects("0.9", MODEL, &[("0003", "outcome = \"finding\"")]);
-    refused("0003").await;
+    // By its number: a folder's name may be a patient's.
+    refused("study 1 of cohort.toml").await;
     // A cohort that asks about another model does not hold up this one.
     hospital.expects("0.9", "lung-nodules", &[("0001", "outcome = \"finding\"")]);
     let trial = hospital.tries(&hospital.offer("north-1", "5.0.0", "research")).await;

@@ -31,7 +31,12 @@ impl Machine {
 
     /// Polls, and does what the channel wants, to its end.
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
-        self.take_up_stick().await?;
+        let taken_up = self.take_up_stick().await;
+        // A disk that does not write keeps nobody from hearing the region; the stick is tried again with the next poll.
+        self.stick_fails = taken_up.is_err();
+        if let Err(fault) = taken_up {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a bundle could not be taken up");
+        }
         self.renew().await;
         let polled = self.poll().await;
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
@@ -205,7 +210,7 @@ impl Machine {
         }
         self.keep(record).map_err(DdiError::Fault)?;
         if outcome.end == End::Active {
-            self.tell_committed().await;
+            self.tell_committed().await.map_err(DdiError::Fault)?;
         }
         let code = outcome.fault.as_ref().map(|fault| fault.code.to_string());
         let reason = outcome.fault.as_ref().map(|fault| fault.reason.clone());

@@ -137,7 +137,8 @@ impl Machine {
             (None, Some(_)) => Ok(To::Other),
             (None, None) => {
                 let reason = format!(
-                    "{} came with a state that was withdrawn, and no system before it is on this box: deploy a state that names one",
+                    "{} came with a state that was withdrawn, and no system before it is here that reads what this one has written: deploy a state that \
+                     names another one",
                     back.from
                 );
                 Err(Fault::new("os-stays", Blame::Region, reason))

@@ -51,6 +51,8 @@ pub struct Machine {
     switches: Mutex<Switches>,
     /// When what serves was found to be withdrawn and could not be left.
     stays_since: Option<Instant>,
+    /// A bundle could not be taken up: not before the next poll.
+    stick_fails: bool,
     /// What is the matter with the operating system, where something is.
     os_trouble: Option<Fault>,
     /// The boot in which an unexpected system had its time to be healthy.
@@ -144,6 +146,7 @@ impl Machine {
             when: When::default(),
             switches,
             stays_since: None,
+            stick_fails: false,
             os_trouble: None,
             tried_boot: None,
             metadata: tokio::sync::Mutex::default(),

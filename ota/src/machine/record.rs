@@ -44,6 +44,14 @@ pub struct Record {
     /// The operating system that goes with its withdrawn state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<Back>,
+    /// The newest format that the agent of this box may have written its spool in.
+    #[serde(default = "first_format")]
+    pub spool_format: u32,
+}
+
+/// What every agent reads.
+fn first_format() -> u32 {
+    1
 }
 
 /// How the region's switches stood when they were last learned, and what was done by them here.
@@ -318,6 +326,7 @@ impl Default for Record {
             told: None,
             system: None,
             back: None,
+            spool_format: first_format(),
         }
     }
 }

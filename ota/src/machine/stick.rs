@@ -31,7 +31,7 @@ impl Machine {
 
     /// Returns once there is a bundle that can be taken up.
     pub async fn stick_arrives(&self) {
-        while self.stick().is_none() {
+        while self.stick_fails || self.stick().is_none() {
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -4,6 +4,7 @@ use super::record::{Action, Origin, Step, state_name};
 use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
+use crate::fault::Fault;
 use crate::hex::hex;
 use crate::rauc;
 use std::collections::BTreeMap;
@@ -31,13 +32,24 @@ impl Machine {
         }
     }
 
-    /// Tells the agent that what runs has held and that its system stays, so that it may write what an older one does not read. It does
-    /// not where it is not told: the next state that holds tells it again.
-    pub(super) async fn tell_committed(&self) {
-        match self.agent.committed().await {
-            Ok(format) => tracing::info!(format, "the agent knows that the system stays"),
-            Err(error) => tracing::warn!(%error, "the agent was not told that the system stays"),
+    /// Tells the agent that what runs has held and that its system stays, so that it may write what an older one does not read: the system
+    /// in the other slot is none to go back to then. It does not where it is not told: the next state that holds tells it again.
+    pub(super) async fn tell_committed(&mut self) -> Result<(), Fault> {
+        let format = match self.agent.committed().await {
+            Ok(format) => format,
+            Err(error) => {
+                tracing::warn!(%error, "the agent was not told that the system stays");
+                return Ok(());
+            }
+        };
+        tracing::info!(format, "the agent knows that the system stays");
+        if format <= self.record.spool_format {
+            return Ok(());
         }
+        let mut record = self.record.clone();
+        record.spool_format = format;
+        record.system.iter_mut().for_each(|system| system.other = None);
+        self.keep(record)
     }
 
     async fn attributes(&self) -> BTreeMap<String, String> {

@@ -6,7 +6,7 @@ use crate::ddi::Progress;
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::limits::transfer::MIRROR_PATIENCE;
-use crate::machine::record::Step;
+use crate::machine::record::{Slot, Step};
 use crate::rauc;
 use crate::state::{DesiredState, Pin};
 use crate::trust::{Source, Trusted};
@@ -126,7 +126,7 @@ impl Machine {
     /// can be streamed.
     fn system_on_stick<'a>(&self, state: &'a DesiredState) -> Option<(&'a Pin, &'static str)> {
         let (os, config) = (state.os.as_ref()?, self.config.os.as_ref()?);
-        let is_installed = self.record.action.as_ref().is_some_and(|action| action.os.is_some())
+        let is_installed = self.os_trial().is_some_and(|trial| trial.slot != Slot::Writing)
             || rauc::running(config).is_ok_and(|running| running.version == os.version);
         (self.is_from_stick() && !is_installed).then_some((&os.bundle, "raucb"))
     }

@@ -99,7 +99,10 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
         let dir = source.dir.clone();
         blocking(move || {
             let cursor = Cursor::read(&dir)?;
-            Ok((Tail::open(&dir, cursor.as_ref())?, cursor))
+            let tail = Tail::open(&dir, cursor.as_ref())?;
+            // Of another log nothing was collected, and nothing of it may be removed.
+            let cursor = cursor.filter(|cursor| tail.is_behind(cursor));
+            Ok((tail, cursor))
         })
         .await?
     };

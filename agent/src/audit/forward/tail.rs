@@ -59,6 +59,11 @@ impl Tail {
         Ok(tail)
     }
 
+    /// True where what comes next is what comes after the cursor: the log is the one that was collected.
+    pub fn is_behind(&self, cursor: &Cursor) -> bool {
+        self.at.next == cursor.seq + 1
+    }
+
     /// The next lines, as many as one batch takes; `None` where all is read.
     pub fn next(mut self) -> io::Result<(Self, Option<Batch>)> {
         let began = self.at.clone();

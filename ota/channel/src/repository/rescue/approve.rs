@@ -165,9 +165,13 @@ fn show(home: &Home, offer: &Offer, signatures: impl Iterator<Item = RescueSigna
         return Err(Fault::new("metadata-too-large", Blame::Region, reason));
     }
     files::write(&home.targets().join(PLACE), &bytes, 0o644)?;
-    let kept = home.published().join(offer.id());
-    if kept.exists() {
-        fs::remove_dir_all(&kept).map_err(|error| files::disk("removed", &kept, &error))?;
+    // Signed again for longer: what was signed before stays beside it.
+    let mut kept = home.published().join(offer.id());
+    for again in 2.. {
+        if !kept.exists() {
+            break;
+        }
+        kept = home.published().join(format!("{}.{again}", offer.id()));
     }
     let moved = fs::rename(&offer.directory, &kept).and_then(|()| files::sync_directory(&kept));
     moved.map_err(|error| files::disk("moved", &offer.directory, &error))

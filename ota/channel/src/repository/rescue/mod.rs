@@ -100,8 +100,7 @@ pub fn propose(home: &Home, os: &str, version: Option<u64>, lifetime_days: i64) 
     })?;
     let sha256 = store::sha256_of(listed);
     let bundle = Bundle { path: store::place(&target, &sha256), length: listed.length, sha256 };
-    let last = offered(home)?;
-    let version = next_version(last.as_ref(), &bundle, version)?;
+    let version = next_version(offered(home)?.as_ref(), highest(home)?, &bundle, version)?;
     let time = in_days(0)?;
     let path = store::path(home, &target, listed);
     let came = std::fs::metadata(&path).and_then(|about| about.modified());
@@ -122,14 +121,31 @@ pub fn propose(home: &Home, os: &str, version: Option<u64>, lifetime_days: i64) 
     Ok(Offer { directory, payload, bytes })
 }
 
-fn next_version(last: Option<&Payload>, bundle: &Bundle, wanted: Option<u64>) -> Result<u64, Fault> {
-    let Some(last) = last else { return Ok(wanted.unwrap_or(1)) };
-    let is_same = last.bundle == *bundle;
-    let version = wanted.unwrap_or(if is_same { last.version } else { last.version.saturating_add(1) });
-    if version > last.version || is_same && version == last.version {
+/// The highest version that was ever out, also of one that was withdrawn: who has its old envelope must not be believed again.
+fn highest(home: &Home) -> Result<u64, Fault> {
+    let published = home.published();
+    let entries = match std::fs::read_dir(&published) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(files::disk("read", &published, &error)),
+    };
+    let mut highest = 0;
+    for entry in entries {
+        let name = entry.map_err(|error| files::disk("read", &published, &error))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("rescue-")?.split('.').next()?.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+fn next_version(last: Option<&Payload>, highest: u64, bundle: &Bundle, wanted: Option<u64>) -> Result<u64, Fault> {
+    let highest = highest.max(last.map_or(0, |last| last.version));
+    let is_same = last.is_some_and(|last| last.bundle == *bundle && last.version == highest);
+    let version = wanted.unwrap_or(if is_same { highest } else { highest.saturating_add(1) });
+    if version > highest || is_same && version == highest {
         return Ok(version);
     }
-    let reason = format!("recovery version {} is out already: another bundle has a higher one", last.version);
+    let reason = format!("recovery version {highest} was out already: another bundle has a higher one");
     Err(Fault::new("version-there-already", Blame::Configuration, reason))
 }
 
@@ -224,5 +240,33 @@ pub fn spki(key: &Key) -> Option<Vec<u8>> {
     match key {
         Key::Ed25519 { keyval, .. } => Some([&ED25519_SPKI[..], keyval.public.as_ref()].concat()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_was_ever_out_is_never_given_to_another_bundle() {
+        let bundle = |sha256: &str| Bundle { path: "os/1.raucb".into(), length: 1, sha256: sha256.into() };
+        let out = |version| Payload {
+            format: 1,
+            version,
+            bundle: bundle("a"),
+            created: Timestamp::UNIX_EPOCH,
+            time: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::UNIX_EPOCH,
+        };
+        let next = |last: Option<Payload>, highest, sha256, wanted| {
+            next_version(last.as_ref(), highest, &bundle(sha256), wanted).map_err(|fault| fault.code.to_string())
+        };
+        assert_eq!(next(None, 0, "a", None), Ok(1));
+        // The same one is signed for longer.
+        assert_eq!(next(Some(out(5)), 5, "a", None), Ok(5));
+        assert_eq!(next(Some(out(5)), 5, "b", None), Ok(6));
+        // What was withdrawn is out all the same.
+        assert_eq!(next(None, 5, "a", None), Ok(6));
+        assert_eq!(next(None, 5, "a", Some(5)), Err("version-there-already".to_owned()));
     }
 }
