@@ -13,7 +13,7 @@ mod xml;
 pub use prune::start;
 
 use crate::fault::{Blame, Fault};
-use crate::limits::forward::{FIRST_PAUSE, GATHER, LONGEST_PAUSE, MAX_SAID, PRUNE, SEND_TIME};
+use crate::limits::forward::{FIRST_PAUSE, GATHER, LONGEST_PAUSE, MAX_BATCH, MAX_SAID, PRUNE, SEND_TIME};
 use crate::metrics;
 use crate::status::ForwardStatus;
 use cursor::Cursor;
@@ -136,13 +136,16 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
             }
         }
         let head = *source.heads.borrow();
-        tell(status(collector, head, collected.as_ref(), trouble.clone()));
+        let stands = status(collector, head, collected.as_ref(), trouble.clone());
+        let is_behind = stands.waiting >= MAX_BATCH as u64;
+        tell(stands);
         match (trouble, batch) {
             (Some(trouble), _) => {
                 tracing::warn!(code = %trouble.code, reason = %trouble.reason, "the audit log is not collected; it waits");
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+            (None, Some(_)) if is_behind => {}
             // A busy node opens no connection for each event.
             (None, Some(_)) => sleep(GATHER).await,
             (None, None) => tokio::select! {
