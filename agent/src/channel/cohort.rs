@@ -3,7 +3,7 @@
 //!
 //! They are patients' studies. What is told of them is counts: no result of theirs is sent, stands in the ledger or is a figure of the
 //! ward, and the spool that they are run in is removed behind it.
-use super::expectations::{Cohort, Expected, unreadable};
+use super::expectations::{Cohort, Expected, FILE, unreadable};
 use super::protocol::Finding;
 use super::trial::{Beside, finding};
 use crate::config::Channel;
