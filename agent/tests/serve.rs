@@ -118,7 +118,9 @@ impl Site {
 
     pub fn audit(&self) -> String {
         let files = fs::read_dir(self.folder.path().join("audit")).unwrap();
-        let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+        let files = files.map(|file| file.unwrap().path());
+        // Beside the log lies how far it was collected.
+        let mut paths: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|it| it == "jsonl")).collect();
         paths.sort();
         paths.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
     }

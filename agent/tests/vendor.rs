@@ -384,7 +384,7 @@ fn the_specification_names_every_key_and_step_and_its_example_is_the_packaged_mo
             assert!(text.contains(&format!("`{key}`")), "{key} of [{}] is not in MODELS.md", keys.section);
         }
     }
-    let example = text.split("```toml\n").find(|block| block.starts_with("# Model package")).unwrap();
+    let example = text.split("```toml\n").find(|block| block.starts_with("# Model package, ")).unwrap();
     let example = example.split("```").next().unwrap();
     assert_eq!(example, fs::read_to_string(Path::new(MODELS).join("brain-extraction/model.toml")).unwrap());
 }
