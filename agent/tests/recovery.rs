@@ -294,7 +294,7 @@ async fn a_gpu_that_is_lost_again_and_again_is_left_alone_until_golden_cases_hol
     until("it is used again", || node.status().gpus_left.is_empty().then_some(())).await;
     // On a slow machine its pause may have ended once before it was well.
     let tried = tasks();
-    assert!(!tried.is_empty() && tried.iter().all(|task| task == "gpu"), "its golden case: {tried:?}");
+    assert!(!tried.is_empty() && tried.iter().all(|task| *task == "gpu"), "its golden case: {tried:?}");
     assert_eq!(study(4).await, ["gpu"]);
     let reports = until("all four are reported", || Some(archive.reports()).filter(|all| all.len() == 4)).await;
     let by = |engine: &str| reports.iter().filter(|report| report.says(engine)).count();
