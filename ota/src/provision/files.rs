@@ -14,7 +14,8 @@ pub(super) fn of(document: &Document) -> Result<Vec<File>, String> {
         ("root.json".to_owned(), 0o644, document.root.clone().into_bytes()),
         ("channel-ca.pem".to_owned(), 0o644, document.channel_ca.clone().into_bytes()),
         ("sund.toml".to_owned(), 0o640, document.site.clone().into_bytes()),
-        ("updater.toml".to_owned(), 0o644, updater(document)?.into_bytes()),
+        // A proxy's address may carry a password.
+        ("updater.toml".to_owned(), 0o640, updater(document)?.into_bytes()),
         ("network/50-clinical.network.d/10-site.conf".to_owned(), 0o644, addresses(network.clinical.as_ref())),
         ("network/50-management.network.d/10-site.conf".to_owned(), 0o644, addresses(network.management.as_ref())),
         ("chrony/site.sources".to_owned(), 0o644, time_servers(document)),
