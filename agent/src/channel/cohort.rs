@@ -114,14 +114,19 @@ fn agreements(
             // Names of folders and files may be a patient's, and what is said here reaches the region: the study's number says which.
             let its_own =
                 |fault: Fault| unreadable(format!("study {n} of {FILE} cannot be read or asked ({})", fault.code));
+            // A worker that cannot be had is no fault of the cohort.
+            let whose = |fault: Fault| match fault.blame {
+                Blame::Peer | Blame::Study => its_own(fault),
+                _ => Fault { reason: format!("the acceptance cohort was cut off at study {n} of {FILE}"), ..fault },
+            };
             let found = find(&folder.join(&study.folder), &mut |_, _| {}).map_err(its_own)?;
             let [uid] = found.studies()[..] else {
                 return Err(unreadable(format!("study {n} of {FILE} has files of several studies")));
             };
-            let answers = aside.ask(&found, uid).await.map_err(its_own)?;
+            let answers = aside.ask(&found, uid).await.map_err(whose)?;
             for expected in expected {
                 let agreement = agreements.entry(expected.model.clone()).or_default();
-                agreement.note(expected, &answers).map_err(its_own)?;
+                agreement.note(expected, &answers).map_err(whose)?;
             }
         }
         Ok(())
