@@ -150,12 +150,17 @@ impl Ddi {
             Ok(text) => feedback(Execution::Closed, Finished::Success, None, vec![text.to_owned()]),
             Err(text) => feedback(Execution::Rejected, Finished::Failure, None, vec![text.to_owned()]),
         };
-        self.send(Method::POST, self.path(&["cancelAction", &link.id, "feedback"])?, &feedback).await
+        self.tell("cancelAction", &link.id, &feedback).await
     }
 
     /// Tells how an action goes.
     pub async fn feedback(&self, action: &str, feedback: &Feedback) -> Call<()> {
-        self.send(Method::POST, self.path(&["deploymentBase", action, "feedback"])?, feedback).await
+        self.tell("deploymentBase", action, feedback).await
+    }
+
+    async fn tell(&self, of: &str, action: &str, feedback: &Feedback) -> Call<()> {
+        let named = Feedback { id: Some(action.to_owned()), ..feedback.clone() };
+        self.send(Method::POST, self.path(&[of, action, "feedback"])?, &named).await
     }
 
     /// Tells what this box is.
@@ -240,7 +245,7 @@ pub fn feedback(
     let details = details.into_iter().take(MAX_DETAILS).map(short).collect();
     let result = FeedbackResult { finished, progress };
     let timestamp = Some(jiff::Timestamp::now().as_millisecond());
-    Feedback { timestamp, status: FeedbackStatus { execution, result, code: None, details } }
+    Feedback { id: None, timestamp, status: FeedbackStatus { execution, result, code: None, details } }
 }
 
 fn unknown_box(status: &str) -> DdiError {

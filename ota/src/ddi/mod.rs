@@ -156,6 +156,9 @@ pub struct StopId {
 /// `POST .../deploymentBase/{actionId}/feedback` and `POST .../cancelAction/{actionId}/feedback`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feedback {
+    /// The action again: hawkBit before 0.5 answers 404 where it is not said here too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<i64>,

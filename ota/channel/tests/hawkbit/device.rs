@@ -67,7 +67,8 @@ impl Device {
         let result = FeedbackResult { finished, progress: None };
         let details = details.iter().map(|line| (*line).to_owned()).collect();
         let status = FeedbackStatus { execution, result, code: None, details };
-        self.post(&format!("deploymentBase/{action}"), &Feedback { timestamp: None, status }).await
+        let body = Feedback { id: Some(action.to_owned()), timestamp: None, status };
+        self.post(&format!("deploymentBase/{action}"), &body).await
     }
 
     pub(super) async fn confirm(&self, action: &str, confirmation: &str) -> u16 {
@@ -80,8 +81,9 @@ impl Device {
         let (cancel, came) = self.follow::<Cancel>("cancelAction").await;
         let result = FeedbackResult { finished: Finished::Success, progress: None };
         let status = FeedbackStatus { execution: Execution::Closed, result, code: None, details: Vec::new() };
-        let body = Feedback { timestamp: None, status };
-        assert_eq!(self.post(&format!("cancelAction/{}", cancel.cancel_action.stop_id), &body).await, 200);
+        let stopped = cancel.cancel_action.stop_id;
+        let body = Feedback { id: Some(stopped.clone()), timestamp: None, status };
+        assert_eq!(self.post(&format!("cancelAction/{stopped}"), &body).await, 200);
         came
     }
 

@@ -14,38 +14,83 @@ const PUBLISHER: &str = "CREATE_SOFTWARE_MODULE_TYPE,READ_SOFTWARE_MODULE_TYPE,\
     CREATE_SOFTWARE_MODULE,READ_SOFTWARE_MODULE,UPDATE_SOFTWARE_MODULE,\
     CREATE_DISTRIBUTION_SET_TYPE,READ_DISTRIBUTION_SET_TYPE,CREATE_DISTRIBUTION_SET,READ_DISTRIBUTION_SET,UPDATE_DISTRIBUTION_SET,\
     CREATE_ROLLOUT,READ_ROLLOUT,UPDATE_ROLLOUT,HANDLE_ROLLOUT,READ_TARGET,UPDATE_TARGET";
+/// The same in the older one's words.
+const PUBLISHER_OF_CENTRAL: &str = "CREATE_REPOSITORY,READ_REPOSITORY,UPDATE_REPOSITORY,\
+    CREATE_ROLLOUT,READ_ROLLOUT,UPDATE_ROLLOUT,HANDLE_ROLLOUT,READ_TARGET,UPDATE_TARGET";
 /// Who approves, and no more.
-const APPROVER: &str = "READ_ROLLOUT,READ_DISTRIBUTION_SET,READ_TARGET,APPROVE_ROLLOUT";
+const APPROVER: &str = "READ_ROLLOUT,READ_DISTRIBUTION_SET,READ_REPOSITORY,READ_TARGET,APPROVE_ROLLOUT";
+
+/// Which hawkBit: `ota/README.md` says how to get either.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Version {
+    /// 1.0.4: `SUND_TEST_HAWKBIT` is the update server's jar.
+    Current,
+    /// 0.3.0M7, the newest of which Maven Central has every library: `SUND_TEST_HAWKBIT_CENTRAL` is a file with Java's arguments.
+    /// It knows neither confirmation by the box, nor `installedBase`, nor how to stop a rollout, and lets who publishes approve.
+    Central,
+}
+
+impl Version {
+    /// What Java is told of the program.
+    fn program(self) -> Vec<String> {
+        let variable = if self == Self::Current { "SUND_TEST_HAWKBIT" } else { "SUND_TEST_HAWKBIT_CENTRAL" };
+        let file = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} names a file: see ota/README.md"));
+        let file = Path::new(&file).canonicalize().unwrap_or_else(|error| panic!("{variable}, {file}: {error}"));
+        match self {
+            Self::Current => vec!["-jar".to_owned(), file.display().to_string()],
+            Self::Central => vec![format!("@{}", file.display())],
+        }
+    }
+
+    /// Its users: those of sund-channel, and in the older one also the administrator, whom the newer has by itself.
+    fn users(self) -> Vec<String> {
+        let publisher = if self == Self::Current { PUBLISHER } else { PUBLISHER_OF_CENTRAL };
+        let users = [("publisher", publisher), ("approver", APPROVER), ("admin", "ALL")];
+        let name = |n: usize, user: &str| match self {
+            Self::Current => format!("--hawkbit.security.user.{user}"),
+            Self::Central => format!("--hawkbit.server.im.users[{n}]"),
+        };
+        let known = if self == Self::Current { &users[..2] } else { &users[..] };
+        let mut arguments = Vec::new();
+        for (n, (user, permissions)) in known.iter().enumerate() {
+            let (name, password) = (name(n, user), password(user));
+            let of_it = |what: &str, value: &str| format!("{name}.{what}={value}");
+            if self == Self::Current {
+                arguments.push(of_it("tenant", "DEFAULT"));
+            } else {
+                arguments.push(of_it("username", user));
+            }
+            arguments.push(of_it("password", &format!("{{noop}}{password}")));
+            arguments.push(of_it("permissions", permissions));
+        }
+        arguments
+    }
+}
+
+fn password(user: &str) -> String {
+    if user == "admin" { "admin".to_owned() } else { format!("{user}'s password") }
+}
 
 pub(super) struct Server {
     child: Child,
     folder: TempDir,
+    pub(super) version: Version,
     pub(super) url: String,
     http: reqwest::Client,
 }
 
 impl Server {
-    pub(super) async fn start() -> Self {
-        let jar = std::env::var("SUND_TEST_HAWKBIT")
-            .expect("SUND_TEST_HAWKBIT names the jar of hawkBit's update server; see ota/README.md");
+    pub(super) async fn start(version: Version) -> Self {
         let folder = TempDir::new().expect("a folder");
-        let mut users = Vec::new();
-        for (user, permissions) in [("publisher", PUBLISHER), ("approver", APPROVER)] {
-            std::fs::write(folder.path().join(user), format!("{user}'s password\n")).expect("written");
-            for (what, value) in [
-                ("tenant", "DEFAULT"),
-                ("password", &format!("{{noop}}{user}'s password")),
-                ("permissions", permissions),
-            ] {
-                users.push(format!("--hawkbit.security.user.{user}.{what}={value}"));
-            }
+        for user in ["publisher", "approver"] {
+            std::fs::write(folder.path().join(user), format!("{}\n", password(user))).expect("written");
         }
         let mut child = Command::new("java")
-            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-jar"])
-            .arg(Path::new(&jar).canonicalize().expect("SUND_TEST_HAWKBIT names a file"))
+            .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(version.program())
             .args(["--server.address=127.0.0.1", "--server.port=0", "--spring.main.banner-mode=off"])
             .arg("--hawkbit.server.ddi.security.authentication.targettoken.enabled=true")
-            .args(users)
+            .args(version.users())
             .arg("--hawkbit.rollout.scheduler.fixedDelay=500")
             .current_dir(folder.path())
             .stdout(Stdio::piped())
@@ -54,9 +99,10 @@ impl Server {
         let port = port(child.stdout.take().expect("its log"));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
-        let server = Self { child, folder, url: format!("http://127.0.0.1:{port}/"), http };
-        until("hawkBit is healthy", STARTS, || async {
-            let answer = server.http.get(format!("{}actuator/health", server.url)).send().await.ok()?;
+        let server = Self { child, folder, version, url: format!("http://127.0.0.1:{port}/"), http };
+        until("hawkBit answers its operator", STARTS, || async {
+            let targets = server.http.get(format!("{}rest/v1/targets", server.url));
+            let answer = targets.basic_auth("admin", Some("admin")).send().await.ok()?;
             answer.status().is_success().then_some(())
         })
         .await;
@@ -105,6 +151,31 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Takes a rollout back; in the older version from its one box, whose operator cancels what it was told last.
+    pub(super) async fn stop(&self, rollout: &str, of: &str) {
+        if self.version == Version::Current {
+            self.channel(&["rollout", "stop", rollout]);
+        } else {
+            let action = self.last_action(of).await;
+            self.operator("DELETE", &format!("targets/{of}/actions/{}", action["id"]), None).await;
+        }
+    }
+
+    /// Whether the box has said that it left what was taken back.
+    pub(super) async fn has_stopped(&self, rollout: &str, of: &str) -> bool {
+        if self.version == Version::Current {
+            return self.channel(&["rollout", "status", rollout])["status"] == "stopped";
+        }
+        let action = self.last_action(of).await;
+        action["type"] == "cancel" && action["status"] == "finished"
+    }
+
+    async fn last_action(&self, of: &str) -> Value {
+        self.operator("GET", &format!("targets/{of}/actions?sort=ID:DESC&limit=1"), None).await["content"][0].take()
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -129,7 +200,9 @@ fn port(log: impl Read + Send + 'static) -> u16 {
     let (found, port) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if let Some((_, rest)) = line.split_once("Tomcat started on port ") {
+            let opened =
+                ["Tomcat started on port ", "Jetty started on port(s) "].iter().find_map(|said| line.split_once(said));
+            if let Some((_, rest)) = opened {
                 let port = rest.split(' ').next().and_then(|port| port.parse().ok());
                 let _ = found.send(port.expect("a port"));
             }

@@ -1,6 +1,6 @@
 //! Our own updater as one of hawkBit's devices: it knows a token and two addresses, hawkBit for the word and a plain
 //! web server for all that is signed. Its agent is played, as in the updater's own tests.
-use super::server::{Server, until};
+use super::server::{Server, Version, until};
 use super::whole_path::{SOON, roll_out, rollout_is, switch};
 use crate::copies::serve;
 use crate::region::{Region, TWO, text};
@@ -115,20 +115,26 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     assert_eq!(appliance.agent.serving().trials, 1);
 
     // What has to be confirmed it confirms, since it was told to, and not before.
-    switch(server, "user.confirmation.flow.enabled", true).await;
-    roll_out(server, "real-2", "box-2", BOX, &["--group", "all=100", "--confirm"]);
+    let asks = server.version == Version::Current;
+    if asks {
+        switch(server, "user.confirmation.flow.enabled", true).await;
+    }
+    let confirm: &[&str] = if asks { &["--confirm"] } else { &[] };
+    roll_out(server, "real-2", "box-2", BOX, &[&["--group", "all=100"], confirm].concat());
     appliance.serves("box-2").await;
     rollout_is(server, "real-2", "finished").await;
-    switch(server, "user.confirmation.flow.enabled", false).await;
+    if asks {
+        switch(server, "user.confirmation.flow.enabled", false).await;
+    }
 
     // While the region has stopped all rollouts the action waits. Stopped in hawkBit, it is left.
     signed(&appliance.region, &["stop-all", "--reason", "a test"]);
     roll_out(server, "real-3", "box-1", BOX, &["--group", "all=100"]);
     until("it waits for the region", SOON, || async { (appliance.once().await == Some(75)).then_some(()) }).await;
-    server.channel(&["rollout", "stop", "real-3"]);
+    server.stop("real-3", BOX).await;
     until("it has left it", SOON, || async {
         appliance.once().await;
-        (server.channel(&["rollout", "status", "real-3"])["status"] == "stopped").then_some(())
+        server.has_stopped("real-3", BOX).await.then_some(())
     })
     .await;
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("box-2"));
