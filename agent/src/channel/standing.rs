@@ -10,6 +10,7 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         state: pipeline.serving_set().state.clone(),
         engine_class: engine_class.to_owned(),
         running: pipeline.running(),
+        held_until: pipeline.held_until(),
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }
