@@ -17,9 +17,10 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
 }
 
 fn model(figures: ModelFigures) -> ModelStatus {
-    let ModelFigures { name, version, digest, standing, reason, engine, answered, failed, median } = figures;
+    let ModelFigures { name, version, digest, standing, reason, engine, answered, failed, not_applicable, median } =
+        figures;
     let (standing, median_ms) = (standing.to_owned(), median.map(|time| time.as_secs_f64() * 1e3));
-    ModelStatus { name, version, digest, standing, reason, engine, answered, failed, median_ms }
+    ModelStatus { name, version, digest, standing, reason, engine, answered, failed, not_applicable, median_ms }
 }
 
 /// How golden cases stand that are run again.

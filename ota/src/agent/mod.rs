@@ -203,6 +203,9 @@ pub struct ModelStatus {
     pub answered: u64,
     /// Jobs since it was activated that failed.
     pub failed: u64,
+    /// Jobs since it was activated on studies that are not what it is for: neither answered nor failed.
+    #[serde(default)]
+    pub not_applicable: u64,
     /// Median time of an answer, in milliseconds.
     pub median_ms: Option<f64>,
 }
