@@ -9,4 +9,5 @@ mod protocol;
 mod restart;
 mod serving;
 mod suspension;
+mod unit;
 mod watch;

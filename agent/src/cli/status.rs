@@ -99,8 +99,8 @@ fn table(status: &Status) -> String {
         }
     }
     if let Some(forward) = &status.forward {
-        let counts = format!("{} events collected, {} waiting", forward.collected, forward.waiting);
-        let _ = writeln!(text, "audit        {} has it: {counts}", forward.collector);
+        let counts = format!("{} events sent, {} waiting", forward.collected, forward.waiting);
+        let _ = writeln!(text, "audit        collected by {}: {counts}", forward.collector);
         if let Some(trouble) = &forward.trouble {
             let _ = writeln!(text, "             {trouble}");
         }

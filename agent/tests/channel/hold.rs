@@ -67,7 +67,7 @@ async fn while_jobs_are_held_those_that_run_end_none_begins_and_studies_are_take
     hospital.holds(3600);
     hospital.sends().await;
     hospital.waiting(1).await;
-    assert_eq!(hospital.holds(0), json!({ "until": null, "running": 0 }));
+    assert_eq!(hospital.holds(0)["until"], Value::Null);
     hospital.ended(3).await;
 
     let refused = hospital.ask(&json!({ "hold": { "seconds": 3601 } }));
