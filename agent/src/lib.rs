@@ -38,6 +38,7 @@ pub mod postprocess;
 pub mod preprocess;
 pub mod privacy;
 pub mod recall;
+mod refusals;
 pub mod results;
 pub mod route;
 pub mod sandbox;

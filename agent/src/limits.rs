@@ -184,7 +184,7 @@ pub mod worker {
     pub const MAX_DEVICES: usize = 56;
     /// Most studies at once on one GPU: each holds its samples and masks in the worker's memory, and a thread of the agent.
     pub const MAX_PLACES: usize = 4;
-    /// Longest code of a worker's refusal; it becomes a label of a metric.
+    /// Longest code of a worker's refusal; it stands in the audit trail and in reports.
     pub const MAX_CODE: usize = 64;
     /// Longest reason of a worker's refusal, in characters; it goes into reports, and must not fill them.
     pub const MAX_REASON: usize = 1024;
@@ -309,6 +309,11 @@ pub mod channel {
     /// Golden cases of what serves that are asked for again give way to jobs for so long, and not for longer: a box that is never idle
     /// is watched too.
     pub const CHECK_PATIENCE: Duration = Duration::from_mins(1);
+    /// Times that golden cases of what serves are tried while no worker is to be had, with pauses of 1, 2, 4 and 8 s: a unit that is
+    /// restarted is no miss of a model.
+    pub const MAX_CHECK_TRIES: u32 = 5;
+    /// Longest time for which jobs are held at once: an updater that forgets it keeps no study waiting for longer.
+    pub const MAX_HOLD: Duration = Duration::from_hours(1);
     /// After a connection that could not be taken, at first; doubled each time. The system may be out of descriptors.
     pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
     /// The same, at most.

@@ -3,6 +3,7 @@
 //! Labels carry names from the configuration and stable codes, never anything of a patient or a study: the values of a
 //! label are few and known, so that neither the exporter nor the monitoring system can be filled from outside.
 use crate::outcome::Outcome;
+use crate::refusals;
 use crate::status::SpoolStatus;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -79,7 +80,7 @@ pub const ALL: [Metric; 32] = [
     metric("sund_gpu_left", Kind::Gauge, Unit::Count, &["gpu"], "1 while a GPU that was lost again and again is left alone, and engines of the processor serve in its place."),
     metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead, held."),
     metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
-    metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md)."),
+    metric("sund_refusals_total", Kind::Counter, Unit::Count, &["code"], "Refusals and failures by their stable code (agent/REFUSALS.md); other: a worker has made one up."),
     metric("sund_audit_events_total", Kind::Counter, Unit::Count, &[], "Events in the audit log since the start."),
     metric("sund_audit_waiting", Kind::Gauge, Unit::Count, &[], "Events that the collector of the audit log does not have yet; absent without one."),
     metric("sund_certificate_ends_seconds", Kind::Gauge, Unit::Seconds, &[], "End of the clinical certificate, in seconds since 1970; absent without [certificate]."),
@@ -275,9 +276,10 @@ pub fn delivery_waiting(destination: &str, waiting: u64) {
     gauge!("sund_delivery_waiting", "destination" => destination.to_owned()).set(waiting as f64);
 }
 
-/// Something was refused or failed; `code` is the fault's stable code.
+/// Something was refused or failed; `code` is the fault's stable code. One that a worker made up counts as `other`: each label is kept for
+/// as long as the agent runs, and whoever collects metrics reads them.
 pub fn refusal(code: &str) {
-    counter!("sund_refusals_total", "code" => code.to_owned()).increment(1);
+    counter!("sund_refusals_total", "code" => refusals::known(code).unwrap_or("other")).increment(1);
 }
 
 /// So many more events are durable in the audit log.
@@ -378,10 +380,23 @@ mod tests {
     #[test]
     fn installing_twice_gives_the_same_metrics() {
         let (first, second) = (install(), install());
-        refusal("installed-twice");
+        refusal("spool-damaged");
         assert_eq!(
-            first.render().contains("code=\"installed-twice\""),
-            second.render().contains("code=\"installed-twice\"")
+            first.render().contains("code=\"spool-damaged\""),
+            second.render().contains("code=\"spool-damaged\"")
         );
+    }
+
+    #[test]
+    fn codes_that_are_not_ours_share_one_label_and_their_text_stays_here() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            (0..1000).for_each(|n| refusal(&format!("patient-19470823-{n}")));
+            refusal("spool-damaged");
+        });
+        let text = recorder.handle().render();
+        let told: Vec<&str> = text.lines().filter(|line| line.starts_with("sund_refusals_total{")).collect();
+        assert_eq!(told.len(), 2, "{text}");
+        assert!(told.contains(&"sund_refusals_total{code=\"other\"} 1000"), "{text}");
     }
 }

@@ -3,9 +3,11 @@
 mod access;
 mod cohort;
 pub mod fixture;
+mod hold;
 mod missed;
 mod protocol;
 mod restart;
 mod serving;
 mod suspension;
+mod unit;
 mod watch;

@@ -57,3 +57,11 @@ pub mod bundle {
     /// The terms of a bundle, in bytes.
     pub const MAX_TERMS: u64 = 16 * 1024;
 }
+
+/// What a new version may cost, where a box is told no bound of its own (`[watch] max_median_ms`).
+pub mod watch {
+    /// Median time of an answer, as a multiple of that of the version before on the same box...
+    pub const MAX_SLOWDOWN: f64 = 3.0;
+    /// ... and so many milliseconds more: of answers that take a few, the multiple is noise.
+    pub const SLOWDOWN_FLOOR_MS: f64 = 500.0;
+}

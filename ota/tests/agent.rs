@@ -1,7 +1,9 @@
 //! The agent's side of the socket, for tests: speaks the protocol on a real Unix socket, and keeps what it serves as the agent does.
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use sund_ota::agent::{
     AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
 };
@@ -47,10 +49,20 @@ pub struct Serving {
     pub jobs_come: u64,
     /// Jobs of every model, answered and failed.
     pub jobs: (u64, u64),
+    /// Jobs of every model that it is not for, and the median time of those that it answered.
+    pub not_applicable: u64,
+    pub median_ms: Option<f64>,
+    /// Jobs and their median time, once another state serves.
+    pub next_jobs: Option<(u64, f64)>,
+    /// What golden cases that miss are told to be.
+    pub miss: Option<AgentFault>,
     /// The node does not answer its own echo: at all, or while this state serves.
     pub is_silent: bool,
     pub silent_in: Option<String>,
     pub running: u32,
+    /// Seconds for which jobs were to be held, the newest last.
+    pub holds: Vec<u64>,
+    held_until: Option<Timestamp>,
     pub engine_class: String,
 }
 
@@ -111,7 +123,9 @@ impl Agent {
             }
             Request::Checked => match serving.misses_check {
                 Some(from) if serving.checks >= from => {
-                    serving.check(TrialStanding::Missed(fault("golden-case-missed", "the volume is off by 90 ml")))
+                    let miss = serving.miss.clone();
+                    let miss = miss.unwrap_or_else(|| fault("golden-case-missed", "the volume is off by 90 ml"));
+                    serving.check(TrialStanding::Missed(miss))
                 }
                 _ => serving.check(TrialStanding::Held),
             },
@@ -165,6 +179,12 @@ impl Agent {
                 serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
             }
+            Request::Hold { seconds } => {
+                serving.changes.push(format!("hold {seconds}"));
+                serving.holds.push(seconds);
+                serving.held_until = (seconds > 0).then(|| Timestamp::now() + Duration::from_secs(seconds));
+                Answer::Held { until: serving.held_until, running: serving.running }
+            }
             Request::Committed => {
                 serving.commits += 1;
                 Answer::Committed { format: 2 }
@@ -186,6 +206,9 @@ impl Serving {
     }
 
     fn serve(&mut self, state: Option<StateId>) {
+        if let Some((answered, median_ms)) = self.next_jobs.take() {
+            (self.jobs, self.median_ms) = ((answered, 0), Some(median_ms));
+        }
         (self.state, self.sha256) = state.map_or((None, None), |id| (Some(id.name), id.sha256));
     }
 
@@ -243,13 +266,15 @@ impl Serving {
             engine: Some("tract".to_owned()),
             answered,
             failed,
-            median_ms: Some(40.0),
+            not_applicable: self.not_applicable,
+            median_ms: Some(self.median_ms.unwrap_or(40.0)),
         };
         AgentStatus {
             version: "0.1.0".to_owned(),
             state: self.id(),
             engine_class: self.engine_class.clone(),
             running: self.running,
+            held_until: self.held_until,
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

@@ -1,6 +1,7 @@
 //! The watch after an activation, and states that share a name.
 use super::appliance::Appliance;
 use serde_json::json;
+use sund_ota::agent::AgentFault;
 use sund_ota::ddi::Finished;
 
 /// The words of the report of an action that ended so.
@@ -77,15 +78,79 @@ async fn a_report_has_the_figures_of_the_jobs_beside_those_of_the_version_before
     let descriptor = appliance.state("north-1", b"model one", json!({}));
     appliance.channel.deploy("1", &descriptor);
     assert_eq!(appliance.once().await, Some(0));
-    appliance.agent.serving().jobs = (412, 1);
+    {
+        let mut serving = appliance.agent.serving();
+        (serving.jobs, serving.not_applicable) = ((412, 1), 7);
+    }
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
     "1.1.0".clone_into(&mut appliance.agent.serving().version);
     assert_eq!(appliance.once().await, Some(0));
     let words = reported(&appliance, "2", Finished::Success);
-    let figures = "brain 1.1.0: active on tract, 412 answered, 1 failed, 40 ms median; before it 1.1.0: 412 answered, 1 failed, 40 ms";
+    let figures = "brain 1.1.0: active on tract, 412 answered, 1 failed, 7 not applicable, 40 ms median; before it 1.1.0: 412 answered, \
+                   1 failed, 7 not applicable, 40 ms median; latency holds (at most 620 ms: 3 times 1.1.0's 40 ms before it, and 500 ms)";
     assert!(words.contains(figures), "{words}");
     assert!(!words.contains("no study came"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_takes_far_longer_than_the_one_before_is_taken_back_without_a_bound_of_the_box() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    let words = reported(&appliance, "1", Finished::Success);
+    assert!(words.contains("latency was not compared: there was no version before it on this box"), "{words}");
+
+    // What was found of a new version after one with this many answers in this time.
+    let mut n = 1;
+    let mut replaces = async |before: (u64, f64), after: (u64, f64)| {
+        let set = |(answered, median_ms): (u64, f64), appliance: &Appliance| {
+            let mut serving = appliance.agent.serving();
+            (serving.jobs, serving.median_ms) = ((answered, 0), Some(median_ms));
+        };
+        n += 1;
+        set(before, &appliance);
+        appliance.agent.serving().next_jobs = Some((after.0, after.1));
+        let (name, id) = (format!("north-{n}"), n.to_string());
+        let descriptor = appliance.state(&name, name.as_bytes(), json!({}));
+        appliance.channel.deploy(&id, &descriptor);
+        let code = appliance.once().await;
+        let finished = if code == Some(0) { Finished::Success } else { Finished::Failure };
+        (code, reported(&appliance, &id, finished))
+    };
+    let (code, words) = replaces((100, 200.0), (100, 1200.0)).await;
+    assert!(code == Some(1) && words.contains("watch-missed"), "{words}");
+    assert!(words.contains("answers in 1200 ms (median), where 1100 ms may be: 3 times 1.0.0's 200 ms"), "{words}");
+    let (code, words) = replaces((100, 200.0), (100, 1100.0)).await;
+    assert!(code == Some(0) && words.contains("latency holds (at most 1100 ms"), "{words}");
+    // Tiny jobs are noise, and so are few of them.
+    let (code, words) = replaces((100, 4.0), (100, 400.0)).await;
+    assert!(code == Some(0) && words.contains("latency holds"), "{words}");
+    for (before, after) in [(100, 4), (4, 100)] {
+        let (code, words) = replaces((before, 10.0), (after, 60_000.0)).await;
+        assert_eq!(code, Some(0), "{words}");
+        assert!(words.contains("latency was not compared: fewer than 5 jobs"), "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn golden_cases_that_could_not_be_run_while_a_state_is_watched_are_told_as_the_boxs_doing() {
+    let mut appliance = Appliance::new().await;
+    {
+        let mut serving = appliance.agent.serving();
+        serving.misses_check = Some(1);
+        serving.miss = Some(AgentFault {
+            code: "worker-not-started".to_owned(),
+            blame: "configuration".to_owned(),
+            reason: "no worker answers".to_owned(),
+        });
+    }
+    let descriptor = appliance.state("north-1", b"model one", json!({}));
+    appliance.channel.deploy("1", &descriptor);
+    assert_eq!(appliance.once().await, Some(1));
+    let words = reported(&appliance, "1", Finished::Failure);
+    assert!(words.contains("golden cases cannot be run at the beginning of the watch: no worker answers"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

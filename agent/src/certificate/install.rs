@@ -41,6 +41,12 @@ impl Installed {
 
 /// The certificate that is in place, whatever its time and chain.
 pub fn installed(settings: &Settings) -> Result<Installed, Fault> {
+    if matches!(settings.file.try_exists(), Ok(false)) {
+        let file = settings.file.display();
+        let reason =
+            format!("there is no certificate in {file} yet; `sund certificate request` makes a request for one");
+        return Err(Fault::new("certificate-unusable", Blame::Configuration, reason));
+    }
     let pair = pair(&settings.file, &settings.file)?;
     Ok(Installed { leaf: leaf(&pair.cert[0])?, pair: Arc::new(pair) })
 }

@@ -3,9 +3,11 @@
 use crate::config::RoutePlan;
 use crate::fault::Fault;
 use crate::pipeline::StateId;
+use crate::status::utc_or_none;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What the agent is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,12 @@ pub enum Request {
     Resume {
         /// Name of the package.
         package: String,
+    },
+    /// Have no job begin for so long; those that run end, studies are taken in and results are sent. It takes the place of what was asked
+    /// before, zero takes it back, and a restart ends it.
+    Hold {
+        /// Seconds, at most 3600.
+        seconds: u64,
     },
     /// What runs now has held, its operating system too, and the box does not go back behind it: files may be written as an older
     /// agent does not read them.
@@ -102,6 +110,14 @@ pub enum Answer {
         /// Whether it is off now.
         off: bool,
     },
+    /// No job begins.
+    Held {
+        /// Before then; absent: they begin.
+        #[serde(with = "utc_or_none")]
+        until: Option<SystemTime>,
+        /// Jobs that run still.
+        running: u32,
+    },
     /// It is known that the system stays.
     Committed {
         /// The format in which the spool is written from now on.
@@ -122,6 +138,9 @@ pub struct AgentStatus {
     pub engine_class: String,
     /// Studies that are worked on now.
     pub running: u32,
+    /// No job begins before then; absent: they begin.
+    #[serde(default, with = "utc_or_none", skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<SystemTime>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.
@@ -147,6 +166,9 @@ pub struct ModelStatus {
     pub answered: u64,
     /// Jobs since it was activated that failed, but for those that a suspension ended.
     pub failed: u64,
+    /// Jobs since it was activated on studies that are not what it is for: neither answered nor failed.
+    #[serde(default)]
+    pub not_applicable: u64,
     /// Median time of an answer, in milliseconds: the steps of the model, without the wait for a worker.
     pub median_ms: Option<f64>,
 }

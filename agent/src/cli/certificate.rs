@@ -75,6 +75,10 @@ fn install_file(config: &Path, file: &Path) -> Result<Exit, Fault> {
     opened.take(MAX_FILE).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
     let given: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let given = given.map_err(|error| unreadable(error.to_string()))?;
+    if given.is_empty() {
+        let der = format!("openssl x509 -inform der -in {} -out FILE", file.display());
+        return Err(unreadable(format!("there is none in it in PEM; one in DER becomes it by: {der}")));
+    }
     install(&settings, &given).map(|now| told("installed", &now))
 }
 

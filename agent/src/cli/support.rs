@@ -30,17 +30,22 @@ pub(super) struct SupportArguments {
 pub(super) fn run(arguments: &SupportArguments) -> Exit {
     on_runtime(async {
         match bundle(arguments).await {
-            Ok(to) => print(&format!("written: {}\n", to.display())),
+            Ok((to, lacks)) => {
+                let written = format!("written: {}\n", to.display());
+                print(&lacks.iter().fold(written, |text, lack| text + "not in it: " + lack + "\n"))
+            }
             Err(fault) => fail(&fault),
         }
     })
 }
 
-async fn bundle(arguments: &SupportArguments) -> Result<PathBuf, Fault> {
+/// Writes the archive. Where it lies, and what it lacks, for who has asked for it.
+async fn bundle(arguments: &SupportArguments) -> Result<(PathBuf, Vec<String>), Fault> {
     let path = &arguments.config.config;
     let text = config::read(path).map_err(|problem| {
-        Fault::new("configuration-invalid", Blame::Configuration, config::render(path, &[problem]))
+        Fault::new("configuration-invalid", Blame::Configuration, config::render(path, &[problem]).trim_end())
     })?;
+    let mut lacks = Vec::new();
     let checked = config::check(path);
     // Only where and how many: a problem quotes what is written there.
     let problems = match &checked {
@@ -58,15 +63,27 @@ async fn bundle(arguments: &SupportArguments) -> Result<PathBuf, Fault> {
             };
             (json(&figures(&status)), metrics)
         }
-        Ok(_) | Err(_) => (b"no agent answers\n".to_vec(), String::new()),
+        answer => {
+            let why = answer.err().map_or_else(|| "the agent answers something else".to_owned(), |fault| fault.reason);
+            lacks.push(format!("state and metrics: {why}"));
+            (b"no agent answers\n".to_vec(), String::new())
+        }
     };
     let audit = checked.as_ref().ok().map(|config| match counts(&config.audit.dir) {
         Ok(counts) => json(&counts),
         Err(error) => format!("the audit log cannot be read: {}\n", error.kind()).into_bytes(),
     });
     let log = match log(arguments.log.as_deref()) {
-        Ok(log) => told_of_log(&log),
-        Err(error) => format!("no log can be read: {}\n", error.kind()),
+        Ok(log) if !log.is_empty() => told_of_log(&log),
+        empty => {
+            let why = empty.err().map_or_else(|| "there is nothing in it".to_owned(), |error| error.to_string());
+            let place = arguments.log.as_ref().map_or_else(
+                || "the journal of sund.service; name a file with --log".to_owned(),
+                |file| file.display().to_string(),
+            );
+            lacks.push(format!("the log: {why} ({place})"));
+            "no log was read\n".to_owned()
+        }
     };
     let members = [
         ("machine.json", json(&machine(checked.as_ref().ok()))),
@@ -87,7 +104,7 @@ async fn bundle(arguments: &SupportArguments) -> Result<PathBuf, Fault> {
     write(&to, &bytes).map_err(|error| {
         Fault::new("support-unwritable", Blame::Box, format!("{} cannot be written: {error}", to.display()))
     })?;
-    Ok(to)
+    Ok((to, lacks))
 }
 
 fn json(value: &serde_json::Value) -> Vec<u8> {

@@ -49,7 +49,7 @@ pub(super) fn certificate(root: &Section<'_, '_>) -> Option<Settings> {
 
 /// `[certificate]` of a configuration alone: the rest of it may not hold before the certificate is there.
 pub fn certificate_settings(path: &Path) -> Result<Settings, Fault> {
-    let wrong = |text: String| Fault::new("configuration-invalid", Blame::Configuration, text);
+    let wrong = |text: String| Fault::new("configuration-invalid", Blame::Configuration, text.trim_end());
     let text = super::read(path).map_err(|problem| wrong(super::render(path, &[problem])))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let (document, table) = Document::parse(&text, folder).map_err(|problem| wrong(super::render(path, &[problem])))?;

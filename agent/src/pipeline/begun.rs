@@ -9,9 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(super) struct Begun(Mutex<BTreeMap<String, Arc<ServingSet>>>);
 
 impl Begun {
-    /// A job of the study runs on this set; the first one counts.
-    pub(super) fn begin(&self, study: &str, set: &Arc<ServingSet>) {
-        self.studies().entry(study.to_owned()).or_insert_with(|| Arc::clone(set));
+    /// A job of the study runs on this set. False where it may not: the study is on another one, or none of it has begun and the set that
+    /// `serves` is another by now.
+    pub(super) fn begin(&self, study: &str, set: &Arc<ServingSet>, serves: impl FnOnce() -> Arc<ServingSet>) -> bool {
+        // What serves is asked for while these are held: who replaces it lets go of them afterwards.
+        let mut studies = self.studies();
+        if let Some(of_study) = studies.get(study) {
+            return Arc::ptr_eq(of_study, set);
+        }
+        let is_serving = Arc::ptr_eq(&serves(), set);
+        if is_serving {
+            studies.insert(study.to_owned(), Arc::clone(set));
+        }
+        is_serving
     }
 
     /// The set that a study began with.
@@ -48,17 +58,18 @@ mod tests {
         let sets: Vec<Arc<ServingSet>> = (0..2).map(|_| Arc::new(ServingSet::own(Vec::new(), Vec::new()))).collect();
         let begun = Begun::default();
         let is_on = |study: &str, n: usize| begun.set_of(study).is_some_and(|set| Arc::ptr_eq(&set, &sets[n]));
-        begun.begin("a", &sets[0]);
+        let begin = |study: &str, n: usize, serves: usize| begun.begin(study, &sets[n], || Arc::clone(&sets[serves]));
+        assert!(begin("a", 0, 0));
         begun.keep(&sets[0]);
-        begun.begin("a", &sets[1]);
-        begun.begin("b", &sets[1]);
+        assert!(begin("a", 0, 1) && !begin("a", 1, 1) && begin("b", 1, 1));
         assert!(is_on("a", 0) && is_on("b", 1));
         begun.end("b");
         assert!(begun.set_of("b").is_none());
         begun.keep(&sets[1]);
         assert!(begun.set_of("a").is_none(), "two sets later it is answered by what serves");
-        begun.begin("c", &sets[1]);
+        assert!(begin("c", 1, 1));
         begun.forget();
         assert!(begun.set_of("c").is_none(), "what is taken back answers nothing more");
+        assert!(!begin("d", 1, 0) && begun.set_of("d").is_none(), "nor does it to a job that has waited meanwhile");
     }
 }

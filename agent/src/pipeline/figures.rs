@@ -25,6 +25,8 @@ pub(crate) struct ModelFigures {
     pub(crate) answered: u64,
     /// Jobs that failed or came too late, but for those that a suspension or a newer job ended.
     pub(crate) failed: u64,
+    /// Jobs on studies that are not what the model is for.
+    pub(crate) not_applicable: u64,
     /// Median time of the steps of an answer.
     pub(crate) median: Option<Duration>,
 }
@@ -73,10 +75,11 @@ impl Pipeline {
                 JobState::Ended { outcome, at, fault, times, .. } if *at >= set.since => Some((outcome, fault, times)),
                 _ => None,
             });
-            let (mut failed, mut took) = (0, Vec::new());
+            let (mut failed, mut not_applicable, mut took) = (0, 0, Vec::new());
             for (outcome, fault, times) in ended {
                 match outcome {
                     Outcome::Finding | Outcome::NoFinding => took.push(times.iter().map(|time| time.took).sum()),
+                    Outcome::NotApplicable => not_applicable += 1,
                     // Too late is no answer either, but where a newer job took its place.
                     Outcome::Failed | Outcome::TooLate
                         if fault.as_ref().is_none_or(|fault| !NOBODYS.contains(&fault.code.as_ref())) =>
@@ -95,6 +98,7 @@ impl Pipeline {
                 engine: engine.map(|engine| engine.to_string()),
                 answered: took.len() as u64,
                 failed,
+                not_applicable,
                 median: median(took),
             }
         };

@@ -31,7 +31,7 @@ enum Turn {
     Over,
     /// No worker is to be had, for this reason; it waits.
     Waits(Fault),
-    /// The set that it was taken up with is gone: two others have taken its place meanwhile.
+    /// What it was taken up with holds no more: another set serves, its model is suspended, or it was ended meanwhile.
     Again,
 }
 
@@ -84,7 +84,7 @@ impl Pipeline {
             return Ok(Turn::Over);
         }
         let _study = self.span(&job.study).entered();
-        // The job goes on with it to its end, whatever serves by then.
+        // Once the job has begun it goes on with it to its end, whatever serves by then.
         let set = self.set_for(&job.study);
         if self.is_refused(&job.study)? {
             // Taken up again when the study is as it should be.
@@ -120,11 +120,13 @@ impl Pipeline {
             Err(fault) if self.waits(&job, &fault) => return self.wait(&job, fault),
             Err(fault) => return self.over(&set, &job, Outcome::Failed, Err(fault)),
         }
+        if !self.begins(&job, &set)? {
+            return Ok(Turn::Again);
+        }
         crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
         let engine = &serving.engine;
         tracing::info!(job = id, model = job.package.name, version = job.package.version, %engine, "a job runs");
         self.note_running(&job)?;
-        self.begun.begin(&job.study, &set);
         // What was lost and is not yet said.
         let mut loss = (lost(&job) >= ATTEMPTS).then(|| {
             Fault::new("worker-died", Blame::Package, "workers were lost on the job before the agent was restarted")
@@ -171,6 +173,13 @@ impl Pipeline {
             }
             loss = Some(fault);
         }
+    }
+
+    /// Has a job begin on a set, where what it was taken up with holds still: it may have waited long for golden cases and for a worker.
+    fn begins(&self, job: &Job, set: &Arc<ServingSet>) -> Result<bool, Fault> {
+        let is_open = self.spool.get::<Job>(Table::Jobs, &Job::key(job.id))?.is_some_and(|job| job.is_open());
+        let is_suspended = self.suspended.fault(&job.package.name).is_some();
+        Ok(is_open && !is_suspended && self.begun.begin(&job.study, set, || self.serving_set()))
     }
 
     /// Moves a job, of which a GPU's workers were lost, to an engine of the processor; or ends it, or has it wait.

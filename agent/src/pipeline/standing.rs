@@ -40,11 +40,16 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// The pause is doubled each time, up to a bound.
+    /// Waits for the first time, or once more.
     pub(super) fn after(tries: u32, fault: Fault) -> (Self, Duration) {
-        let pause = FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE);
+        let pause = pause(tries);
         (Self { fault, tries: tries + 1, until: Instant::now() + pause }, pause)
     }
+}
+
+/// Before a worker is looked for again that was not there so many times: doubled each time, up to a bound.
+pub(super) fn pause(tries: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(LONGEST_PAUSE)
 }
 
 /// Where each model stands, by its package's digest.

@@ -3,9 +3,9 @@
 use super::Pipeline;
 use super::runner::ATTEMPTS;
 use super::serving::{ServingSet, StateId};
-use super::standing::Standing;
+use super::standing::{Standing, pause};
 use crate::fault::{Blame, Fault};
-use crate::limits::channel::CHECK_PATIENCE;
+use crate::limits::channel::{CHECK_PATIENCE, MAX_CHECK_TRIES};
 use crate::model::{Package, golden};
 use crate::worker::Seat;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,9 @@ struct Check {
     set: Arc<ServingSet>,
     asked: Instant,
     is_taken: bool,
+    /// Times that no worker was to be had for it, and when it is taken again.
+    tries: u32,
+    again: Instant,
     told: Rechecked,
 }
 
@@ -54,12 +57,25 @@ impl Checks {
     /// The check that waits, to be run now: while no job waits, or where it has waited for long enough.
     fn take(&self, is_idle: bool) -> Option<Arc<ServingSet>> {
         let mut check = self.lock();
-        let due = check.as_mut().filter(|check| !check.is_taken)?;
+        let due = check.as_mut().filter(|check| !check.is_taken && check.again <= Instant::now())?;
         if !is_idle && due.asked.elapsed() < CHECK_PATIENCE {
             return None;
         }
         due.is_taken = true;
         Some(Arc::clone(&due.set))
+    }
+
+    /// Leaves a check untaken that said nothing of its models, to be taken again after the pause that is given; `None` where that was done
+    /// often enough.
+    fn put_back(&self, set: &Arc<ServingSet>) -> Option<Duration> {
+        let mut check = self.lock();
+        let taken = check.as_mut().filter(|check| Arc::ptr_eq(&check.set, set) && check.tries + 1 < MAX_CHECK_TRIES)?;
+        let pause = pause(taken.tries);
+        taken.tries += 1;
+        taken.again = Instant::now() + pause;
+        taken.is_taken = false;
+        taken.told.packages.clear();
+        Some(pause)
     }
 
     fn tell(&self, set: &Arc<ServingSet>, tell: impl FnOnce(&mut Rechecked)) {
@@ -85,7 +101,8 @@ impl Pipeline {
             return Ok(running.told.clone());
         }
         let told = Rechecked { state: state.clone(), held: None, packages: Vec::new() };
-        *check = Some(Check { set, asked: Instant::now(), is_taken: false, told: told.clone() });
+        let now = Instant::now();
+        *check = Some(Check { set, asked: now, is_taken: false, tries: 0, again: now, told: told.clone() });
         drop(check);
         self.jobs.wake();
         Ok(told)
@@ -96,7 +113,8 @@ impl Pipeline {
         self.checks.lock().as_ref().map(|check| check.told.clone())
     }
 
-    /// Runs the check that waits, if it is its turn.
+    /// Runs the check that waits, if it is its turn. A worker that is not to be had says nothing of the models: it is run again a few times, and
+    /// is then told for what it is.
     pub(super) fn run_check(&self, seat: &Seat) {
         let Some(set) = self.checks.take(self.jobs.is_idle()) else { return };
         let held = set.packages.iter().try_for_each(|package| {
@@ -118,6 +136,18 @@ impl Pipeline {
             });
             found.map(drop)
         });
+        if *self.draining.borrow() {
+            // Who asked asks again after the next start.
+            return;
+        }
+        if let Err(fault) = held.as_ref()
+            && fault.code == "worker-not-started"
+            && let Some(pause) = self.checks.put_back(&set)
+        {
+            tracing::warn!(code = %fault.code, reason = %fault.reason, "golden cases wait for a worker");
+            self.jobs.wake_after(pause);
+            return;
+        }
         self.checks.tell(&set, |told| told.held = Some(held));
     }
 

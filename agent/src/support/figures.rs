@@ -1,15 +1,8 @@
 //! The state of an agent in figures and in names of the configuration.
+use crate::refusals;
 use crate::status::Status;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Every code that stands in agent/REFUSALS.md.
-const REFUSALS: &str = include_str!("../../REFUSALS.md");
-
-/// True for a code of this program's own; a worker, which reads what came from outside, could make up others.
-pub(super) fn is_known_code(code: &str) -> bool {
-    REFUSALS.split('`').skip(1).step_by(2).any(|known| known == code)
-}
 
 /// What is told of a state; of studies how many there are of each kind, and which codes their timelines have.
 pub fn figures(status: &Status) -> Value {
@@ -17,8 +10,7 @@ pub fn figures(status: &Status) -> Value {
     let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
     for study in &status.studies {
         *states.entry(&study.state).or_default() += 1;
-        let told = study.timeline.iter().filter_map(|moment| moment.code.as_deref());
-        for code in told.filter(|code| is_known_code(code)) {
+        for code in study.timeline.iter().filter_map(|moment| refusals::known(moment.code.as_deref()?)) {
             *codes.entry(code).or_default() += 1;
         }
     }
@@ -47,6 +39,7 @@ pub fn figures(status: &Status) -> Value {
         "version": status.version,
         "started": humantime::format_rfc3339_seconds(status.started).to_string(),
         "draining": status.draining,
+        "held_until": status.held_until.map(|at| humantime::format_rfc3339_seconds(at).to_string()),
         "state": status.state,
         "associations": status.node.associations,
         "received": status.node.received,

@@ -1,10 +1,9 @@
 //! Lines of a log, as far as this program's own constant words go.
 use super::messages::MESSAGES;
 use crate::limits::support::MAX_LINES;
+use crate::refusals;
 
 const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
-/// Longest code that is taken.
-const MAX_CODE: usize = 64;
 
 /// The last lines of a log, text or JSON, each as `time level message [code]`; what has none of our messages is counted.
 pub fn told(text: &str) -> String {
@@ -48,12 +47,8 @@ fn laid_out(time: &str, level: &str, message: &str, code: Option<&str>) -> Optio
     // Written anew: what is no time has none.
     let time = humantime::parse_rfc3339(time).ok()?;
     let level = LEVELS.iter().find(|known| **known == level)?;
-    let code = code.filter(|code| is_code(code)).map(|code| format!(" [{code}]")).unwrap_or_default();
+    let code = code.and_then(refusals::known).map(|code| format!(" [{code}]")).unwrap_or_default();
     Some(format!("{} {level} {message}{code}", humantime::format_rfc3339_millis(time)))
-}
-
-fn is_code(code: &str) -> bool {
-    code.len() <= MAX_CODE && code.contains('-') && super::figures::is_known_code(code)
 }
 
 #[cfg(test)]

@@ -30,9 +30,14 @@ impl Hospital {
 
     /// The same with more in its `[channel]`.
     pub async fn with(more: &str) -> Self {
+        Self::on("[worker]\nlauncher = \"child\"\n", more).await
+    }
+
+    /// The same with a `[worker]` of its own.
+    pub async fn on(worker: &str, more: &str) -> Self {
         let archive = Archive::open().await;
         let site = Site::new(&format!(
-            "[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n[worker]\nlauncher = \"child\"\n\
+            "[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n{worker}\
              [channel]\nsocket = \"channel.sock\"\ndirectory = \"channel\"\n{more}\
              [[models]]\npackage = \"4.0.0.sund\"\n{}",
             rest(&archive.address, "models = [\"text-detection\"]\nmode = \"research\"\n")

@@ -217,6 +217,9 @@ pub struct Before {
     pub answered: u64,
     /// Jobs that failed.
     pub failed: u64,
+    /// Jobs on studies that were not what it is for.
+    #[serde(default)]
+    pub not_applicable: u64,
     /// Median time of an answer, in milliseconds.
     pub median_ms: Option<u64>,
 }

@@ -35,7 +35,7 @@ impl Machine {
             match self.agent.status().await {
                 Ok(status) => {
                     answered = Instant::now();
-                    if let Some(missed) = miss(&status, &id, state, &self.config.watch, is_over) {
+                    if let Some(missed) = miss(&status, &id, state, self.before(), &self.config.watch, is_over) {
                         return Err(Halt::RollBack(Fault::new("watch-missed", Blame::Package, missed)));
                     }
                     if is_over && !self.waits_for_jobs(&status, watched) {
@@ -82,12 +82,17 @@ impl Machine {
     }
 
     fn figures_of(&self, status: &AgentStatus) -> Vec<String> {
-        let nothing = BTreeMap::<String, Before>::new();
-        let before = match self.step() {
+        let (before, watch) = (self.before(), &self.config.watch);
+        status.models.iter().map(|model| figures(model, before.get(&model.name), watch)).collect()
+    }
+
+    /// How models did before this state took their place.
+    fn before(&self) -> &BTreeMap<String, Before> {
+        static NOTHING: BTreeMap<String, Before> = BTreeMap::new();
+        match self.step() {
             Step::Active { before, .. } => before,
-            _ => &nothing,
-        };
-        status.models.iter().map(|model| figures(model, before.get(&model.name))).collect()
+            _ => &NOTHING,
+        }
     }
 
     /// Has the golden cases of what serves run again; what was found, in words. A miss takes the state back.
@@ -101,9 +106,14 @@ impl Machine {
                 TrialStanding::Held => return Ok(words(&check)),
                 TrialStanding::Missed(ref fault) => {
                     let found: Vec<String> = words(&check);
+                    // Without a worker they have not run: that is no model's doing.
+                    let (what, blame) = match fault.blame.as_str() {
+                        "box" | "configuration" => ("cannot be run", Blame::Box),
+                        _ => ("miss", Blame::Package),
+                    };
                     let reason =
-                        format!("golden cases miss {when}: {} [{}]; {}", fault.reason, fault.code, found.join("; "));
-                    return Err(Halt::RollBack(Fault::new("watch-missed", Blame::Package, reason)));
+                        format!("golden cases {what} {when}: {} [{}]; {}", fault.reason, fault.code, found.join("; "));
+                    return Err(Halt::RollBack(Fault::new("watch-missed", blame, reason)));
                 }
                 TrialStanding::Running if Instant::now() >= until => {
                     let within = self.config.agent.trial.as_secs();

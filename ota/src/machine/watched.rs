@@ -2,9 +2,11 @@
 use super::trial::named;
 use crate::agent::{AgentStatus, ModelStatus, StateId};
 use crate::config::Watch;
+use crate::limits::watch::{MAX_SLOWDOWN, SLOWDOWN_FLOOR_MS};
 use crate::machine::record::Before;
 use crate::state::DesiredState;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// How models do before another state takes their place.
 pub(super) fn before(status: &AgentStatus) -> BTreeMap<String, Before> {
@@ -13,6 +15,7 @@ pub(super) fn before(status: &AgentStatus) -> BTreeMap<String, Before> {
             version: model.version.clone(),
             answered: model.answered,
             failed: model.failed,
+            not_applicable: model.not_applicable,
             median_ms: model.median_ms.map(|ms| ms.round() as u64),
         };
         (model.name.clone(), before)
@@ -25,6 +28,7 @@ pub(super) fn miss(
     status: &AgentStatus,
     id: &StateId,
     state: &DesiredState,
+    before: &BTreeMap<String, Before>,
     watch: &Watch,
     is_over: bool,
 ) -> Option<String> {
@@ -41,12 +45,12 @@ pub(super) fn miss(
     names.sort_unstable();
     names.dedup();
     names.into_iter().find_map(|name| match status.models.iter().find(|model| model.name == *name) {
-        Some(model) => model_miss(model, watch, is_over),
+        Some(model) => model_miss(model, before.get(name), watch, is_over),
         None => Some(format!("`{name}` is on a route, and the agent does not know it")),
     })
 }
 
-fn model_miss(model: &ModelStatus, watch: &Watch, is_over: bool) -> Option<String> {
+fn model_miss(model: &ModelStatus, before: Option<&Before>, watch: &Watch, is_over: bool) -> Option<String> {
     let name = &model.name;
     let why = model.reason.as_deref().unwrap_or("no reason given");
     match model.standing.as_str() {
@@ -70,28 +74,75 @@ fn model_miss(model: &ModelStatus, watch: &Watch, is_over: bool) -> Option<Strin
             watch.max_failed_share * 100.0
         ));
     }
-    match (model.median_ms, watch.max_median_ms) {
-        (Some(median), Some(most)) if median > most => {
-            Some(format!("`{name}` answers in {median:.0} ms (median), where {most:.0} ms may be"))
+    match Pace::of(model, before, watch) {
+        Pace::Slow { median, most, why } => {
+            Some(format!("`{name}` answers in {median:.0} ms (median), where {most:.0} ms may be: {why}"))
         }
-        _ => None,
+        Pace::Holds(_) | Pace::Unknown(_) => None,
+    }
+}
+
+/// How fast a model answers, held against what the box is told or against the version before on this very box.
+enum Pace {
+    /// Fast enough, by this measure.
+    Holds(String),
+    /// Nothing can be said, for this reason.
+    Unknown(String),
+    /// Too slow, in milliseconds.
+    Slow { median: f64, most: f64, why: String },
+}
+
+impl Pace {
+    fn of(model: &ModelStatus, before: Option<&Before>, watch: &Watch) -> Self {
+        let Some(median) = model.median_ms else { return Self::Unknown("nothing was answered".to_owned()) };
+        let (most, why) = match (watch.max_median_ms, before) {
+            (Some(most), _) => (most, "`max_median_ms` of this box".to_owned()),
+            (None, None) => return Self::Unknown("there was no version before it on this box".to_owned()),
+            (None, Some(Before { version, answered, median_ms: Some(ms), .. }))
+                if model.answered.min(*answered) >= watch.min_jobs =>
+            {
+                let most = *ms as f64 * MAX_SLOWDOWN + SLOWDOWN_FLOOR_MS;
+                (most, format!("{MAX_SLOWDOWN} times {version}'s {ms} ms before it, and {SLOWDOWN_FLOOR_MS} ms"))
+            }
+            (None, Some(_)) => {
+                return Self::Unknown(format!("fewer than {} jobs were answered by it or before it", watch.min_jobs));
+            }
+        };
+        if median > most {
+            return Self::Slow { median, most, why };
+        }
+        Self::Holds(format!("at most {most:.0} ms: {why}"))
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holds(why) => write!(f, "latency holds ({why})"),
+            Self::Unknown(why) => write!(f, "latency was not compared: {why}"),
+            Self::Slow { most, why, .. } => write!(f, "latency does not hold (at most {most:.0} ms: {why})"),
+        }
     }
 }
 
 /// How a model does, and how the one did whose place it took.
-pub(super) fn figures(model: &ModelStatus, before: Option<&Before>) -> String {
+pub(super) fn figures(model: &ModelStatus, before: Option<&Before>, watch: &Watch) -> String {
     let engine = model.engine.as_deref().unwrap_or("no engine");
-    let now = told(model.answered, model.failed, model.median_ms.map(|ms| ms.round() as u64));
+    let ModelStatus { name, version, standing, answered, failed, not_applicable, median_ms, .. } = model;
+    let now = told(*answered, *failed, *not_applicable, median_ms.map(|ms| ms.round() as u64));
+    let pace = Pace::of(model, before, watch);
     let before = before.map_or_else(
         || "no such model before".to_owned(),
-        |before| format!("before it {}: {}", before.version, told(before.answered, before.failed, before.median_ms)),
+        |Before { version, answered, failed, not_applicable, median_ms }| {
+            format!("before it {version}: {}", told(*answered, *failed, *not_applicable, *median_ms))
+        },
     );
-    format!("{} {}: {} on {engine}, {now}; {before}", model.name, model.version, model.standing)
+    format!("{name} {version}: {standing} on {engine}, {now}; {before}; {pace}")
 }
 
-fn told(answered: u64, failed: u64, median_ms: Option<u64>) -> String {
+fn told(answered: u64, failed: u64, not_applicable: u64, median_ms: Option<u64>) -> String {
     let median = median_ms.map_or_else(|| "no".to_owned(), |ms| format!("{ms} ms"));
-    format!("{answered} answered, {failed} failed, {median} median")
+    format!("{answered} answered, {failed} failed, {not_applicable} not applicable, {median} median")
 }
 
 /// What a report says of a watch in which fewer jobs were answered than would tell something.

@@ -107,6 +107,8 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
         .await?
     };
     let mut pause = FIRST_PAUSE;
+    // Said once for as long as it lasts: a collector may be away for days.
+    let mut said_of: Option<Fault> = None;
     let mut prunes = Instant::now();
     loop {
         // Before the log is read: what comes after wakes.
@@ -121,6 +123,9 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
                     let kept = cursor.clone();
                     blocking(move || kept.write(&dir)).await?;
                     (collected, pause) = (Some(cursor), FIRST_PAUSE);
+                    if said_of.take().is_some() {
+                        tracing::info!(collector = collector.address, "the audit log is collected again");
+                    }
                 }
                 Err(error) => {
                     tail.rewind(batch);
@@ -141,7 +146,10 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
         tell(stands);
         match (trouble, batch) {
             (Some(trouble), _) => {
-                tracing::warn!(code = %trouble.code, reason = %trouble.reason, "the audit log is not collected; it waits");
+                if said_of.as_ref() != Some(&trouble) {
+                    tracing::warn!(code = %trouble.code, reason = %trouble.reason, "the audit log is not collected; it waits");
+                    said_of = Some(trouble);
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
