@@ -7,6 +7,7 @@ mod channel;
 mod conversation;
 mod deployment;
 mod documents;
+mod engines;
 mod enrolment;
 mod goldens;
 mod goosebit;

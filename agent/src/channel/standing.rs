@@ -10,15 +10,18 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         state: pipeline.serving_set().state.clone(),
         engine_class: engine_class.to_owned(),
         running: pipeline.running(),
+        spool_format: Some(pipeline.spool_format()),
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }
 }
 
 fn model(figures: ModelFigures) -> ModelStatus {
-    let ModelFigures { name, version, digest, standing, reason, engine, answered, failed, median } = figures;
-    let (standing, median_ms) = (standing.to_owned(), median.map(|time| time.as_secs_f64() * 1e3));
-    ModelStatus { name, version, digest, standing, reason, engine, answered, failed, median_ms }
+    let ModelFigures { name, version, digest, standing, reason, engine, engine_class, answered, failed, median } =
+        figures;
+    let (standing, engine_class) = (standing.to_owned(), engine_class.map(str::to_owned));
+    let median_ms = median.map(|time| time.as_secs_f64() * 1e3);
+    ModelStatus { name, version, digest, standing, reason, engine, engine_class, answered, failed, median_ms }
 }
 
 /// How golden cases stand that are run again.

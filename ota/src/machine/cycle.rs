@@ -207,6 +207,9 @@ impl Machine {
             );
             record.good.truncate(KEPT_STATES);
             record.unproven.clear();
+            if let (Some(system), Ok(status)) = (&mut record.system, self.agent.status().await) {
+                system.engines = system.engines.seen(&status);
+            }
         }
         self.keep(record).map_err(DdiError::Fault)?;
         if outcome.end == End::Active {
