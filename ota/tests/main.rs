@@ -11,6 +11,7 @@ mod engines;
 mod enrolment;
 mod goldens;
 mod goosebit;
+mod guard;
 mod hawkbit_answers;
 mod interop;
 mod kill;

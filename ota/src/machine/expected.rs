@@ -61,6 +61,8 @@ impl Machine {
         if let Ok(status) = self.agent.status().await {
             engines = engines.seen(&status);
         }
-        self.keep(Record { system: Some(System { version, other: None, engines }), ..self.record.clone() })
+        self.keep(Record { system: Some(System { version, other: None, engines }), ..self.record.clone() })?;
+        self.is_heard();
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ pub mod cycle;
 pub mod engines;
 mod expected;
 pub mod files;
+mod heard;
 mod leave;
 mod listen;
 pub mod record;

@@ -134,6 +134,9 @@ impl Machine {
     }
 
     async fn mark(&mut self, slot: Slot, running: &Running) -> Result<(), Halt> {
+        if slot == Slot::Marked {
+            self.guard_next(running)?;
+        }
         let marked =
             if slot == Slot::Marked { rauc::start_other_slot().await } else { rauc::keep_running_slot().await };
         marked.map_err(Halt::Later)?;
@@ -225,6 +228,8 @@ impl Machine {
         let mut record = self.record.clone();
         record.action.iter_mut().filter_map(|action| action.os.as_mut()).for_each(|os| os.committed = true);
         record.system = Some(System { version: trial.version, other: Some(trial.before), engines: trial.engines });
-        self.keep(record).map_err(Halt::Later)
+        self.keep(record).map_err(Halt::Later)?;
+        self.is_heard();
+        Ok(())
     }
 }
