@@ -30,7 +30,8 @@ impl Machine {
         if let Some(trial) = self.os_trial() {
             return (trial.slot == Slot::Marked && !trial.committed).then(|| trial.before.clone());
         }
-        let leaves = back.as_ref().filter(|back| back.boot.is_some()).map(|back| back.from.clone());
+        let leaves = back.as_ref().filter(|back| back.boot.is_some() && back.from == running.version);
+        let leaves = leaves.map(|back| back.from.clone());
         let unexpected = || system.as_ref().map(|system| system.version.clone()).filter(|it| *it != running.version);
         leaves.or_else(unexpected)
     }
