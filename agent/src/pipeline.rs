@@ -230,7 +230,12 @@ impl Pipeline {
                 "the system stays: the spool goes over to its newest format"
             );
         }
-        Ok(self.spool.format().0)
+        Ok(self.spool_format())
+    }
+
+    /// The format in which the spool is written.
+    pub(crate) fn spool_format(&self) -> u32 {
+        self.spool.format().0
     }
 
     /// Says how the clinical certificate stands, for the console.

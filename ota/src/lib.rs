@@ -13,6 +13,7 @@ pub mod documents;
 pub mod durable;
 pub mod exit;
 pub mod fault;
+pub mod guard;
 pub mod hex;
 pub mod http;
 pub mod identity;

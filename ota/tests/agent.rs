@@ -31,6 +31,8 @@ pub struct Serving {
     pub changes: Vec<String>,
     /// Times that it was told that the system stays.
     pub commits: u32,
+    /// The format of its spool.
+    pub spool_format: u32,
     /// It goes back to nothing.
     pub refuses_reverts: bool,
     /// Nothing can be suspended.
@@ -64,6 +66,12 @@ pub struct Serving {
     pub holds: Vec<u64>,
     held_until: Option<Timestamp>,
     pub engine_class: String,
+    /// Models of its own configuration.
+    pub own_models: Vec<String>,
+    /// Models that are served by less than the best.
+    pub on_cpu: Vec<String>,
+    /// It is of a version that does not say by which class of engine a model is served.
+    pub says_no_classes: bool,
 }
 
 /// A running agent; ends with its runtime.
@@ -76,7 +84,13 @@ impl Agent {
     pub fn start(directory: &Path) -> Self {
         let socket = directory.join("agent.sock");
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let serving = Serving { engine_class: "cpu".to_owned(), version: "1.0.0".to_owned(), ..Serving::default() };
+        let serving = Serving {
+            engine_class: "cpu".to_owned(),
+            own_models: vec!["own-model".to_owned()],
+            version: "1.0.0".to_owned(),
+            spool_format: 1,
+            ..Serving::default()
+        };
         let agent = Self { serving: Arc::new(Mutex::new(serving)) };
         let served = agent.clone();
         tokio::spawn(async move {
@@ -187,6 +201,7 @@ impl Agent {
             }
             Request::Committed => {
                 serving.commits += 1;
+                serving.spool_format = 2;
                 Answer::Committed { format: 2 }
             }
             Request::Resume { package } => {
@@ -249,9 +264,8 @@ impl Serving {
 
     fn status(&self) -> AgentStatus {
         let kept = self.kept.iter().rev().find(|kept| Some(&kept.state) == self.id().as_ref());
-        let own = ["own-model".to_owned()];
         let names: Vec<String> =
-            kept.map_or(own.to_vec(), |kept| kept.packages.iter().map(|p| p.name.clone()).collect());
+            kept.map_or(self.own_models.clone(), |kept| kept.packages.iter().map(|p| p.name.clone()).collect());
         let (answered, failed) = self.jobs;
         let model = |name: String| ModelStatus {
             standing: if self.suspended.contains(&name) { "suspended" } else { "active" }.to_owned(),
@@ -260,9 +274,11 @@ impl Serving {
                 .get(&name)
                 .filter(|_| self.suspended.contains(&name))
                 .map(|why| format!("{name} is suspended since then: {why}. `sund resume {name}` takes it back")),
+            engine_class: (!self.says_no_classes)
+                .then(|| if self.on_cpu.contains(&name) { "cpu".to_owned() } else { self.engine_class.clone() }),
             name,
             version: self.version.clone(),
-            digest: String::new(),
+            digest: format!("of {}", self.version),
             engine: Some("tract".to_owned()),
             answered,
             failed,
@@ -275,6 +291,7 @@ impl Serving {
             engine_class: self.engine_class.clone(),
             running: self.running,
             held_until: self.held_until,
+            spool_format: (!self.says_no_classes).then_some(self.spool_format),
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

@@ -25,7 +25,7 @@ fn serves(system: &System) -> Option<String> {
 }
 
 /// A box that runs 1.0 with `north-1`, and then 2.0, which came with `north-2`.
-async fn on_its_second_system() -> System {
+pub async fn on_its_second_system() -> System {
     let mut system = System::new("").await;
     let first = system.appliance.state("north-1", b"model one", json!({}));
     deploy(&system, "1", &first).await;

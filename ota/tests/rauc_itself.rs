@@ -10,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use sund_ota::machine::record::System;
 
 /// RAUC's "custom" boot loader: which slot is started next, and how each is, in files beside it.
 const BOOT_LOADER: &str = r#"#!/bin/sh
@@ -129,7 +128,7 @@ async fn rauc_itself_is_told_which_slot_to_start_and_which_is_good_and_its_refus
         assert_eq!(appliance.once().await, Some(0));
     }
     let mut record = appliance.record();
-    record.system = Some(System { version: "2.0".to_owned(), other: Some("1.0".to_owned()) });
+    record.system.as_mut().expect("it was found good").other = Some("1.0".to_owned());
     record.write(&directory.join("updater/state.json")).expect("the record");
     appliance.region.withdraw("state/north-2.json");
     appliance.publish();

@@ -141,6 +141,9 @@ pub struct AgentStatus {
     /// No job begins before then; absent: they begin.
     #[serde(default, with = "utc_or_none", skip_serializing_if = "Option::is_none")]
     pub held_until: Option<SystemTime>,
+    /// The format in which the spool is written; an older agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool_format: Option<u32>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.
@@ -162,6 +165,9 @@ pub struct ModelStatus {
     pub reason: Option<String>,
     /// The engine that serves it, in words.
     pub engine: Option<String>,
+    /// `gpu` or `cpu`, once an engine of that class serves it; an older agent does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_class: Option<String>,
     /// Jobs since it was activated that ended with an answer.
     pub answered: u64,
     /// Jobs since it was activated that failed, but for those that a suspension ended.

@@ -11,16 +11,39 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         engine_class: engine_class.to_owned(),
         running: pipeline.running(),
         held_until: pipeline.held_until(),
+        spool_format: Some(pipeline.spool_format()),
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }
 }
 
 fn model(figures: ModelFigures) -> ModelStatus {
-    let ModelFigures { name, version, digest, standing, reason, engine, answered, failed, not_applicable, median } =
-        figures;
-    let (standing, median_ms) = (standing.to_owned(), median.map(|time| time.as_secs_f64() * 1e3));
-    ModelStatus { name, version, digest, standing, reason, engine, answered, failed, not_applicable, median_ms }
+    let ModelFigures {
+        name,
+        version,
+        digest,
+        standing,
+        reason,
+        engine,
+        engine_class,
+        answered,
+        failed,
+        not_applicable,
+        median,
+    } = figures;
+    ModelStatus {
+        name,
+        version,
+        digest,
+        standing: standing.to_owned(),
+        reason,
+        engine,
+        engine_class: engine_class.map(str::to_owned),
+        answered,
+        failed,
+        not_applicable,
+        median_ms: median.map(|time| time.as_secs_f64() * 1e3),
+    }
 }
 
 /// How golden cases stand that are run again.

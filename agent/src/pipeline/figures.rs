@@ -21,6 +21,8 @@ pub(crate) struct ModelFigures {
     pub(crate) reason: Option<String>,
     /// The engine that serves it.
     pub(crate) engine: Option<String>,
+    /// `gpu` or `cpu`, once an engine of that class serves it.
+    pub(crate) engine_class: Option<&'static str>,
     /// Jobs that ended with an answer.
     pub(crate) answered: u64,
     /// Jobs that failed or came too late, but for those that a suspension or a newer job ended.
@@ -41,13 +43,15 @@ impl Pipeline {
 
     /// True where an engine on a GPU serves a model, and not every GPU is left alone.
     pub(crate) fn serves_on_gpu(&self) -> bool {
+        self.serving_set().packages.iter().any(|package| self.engine_class(&package.digest) == Some("gpu"))
+    }
+
+    /// The class of the engine that serves a package; a GPU that is left alone serves nothing.
+    fn engine_class(&self, digest: &str) -> Option<&'static str> {
+        let Some(Standing::Active(choice, _)) = self.models.standing(digest) else { return None };
         let left: BTreeSet<Option<String>> = self.breakers.left().into_iter().map(|gpu| gpu.device).collect();
-        let is_used = self.desks.all().iter().any(|worker| !left.contains(&worker.device));
-        let is_on_gpu = |digest: &str| match self.models.standing(digest) {
-            Some(Standing::Active(choice, _)) => choice.engine.is_on_gpu(),
-            _ => false,
-        };
-        is_used && self.serving_set().packages.iter().any(|package| is_on_gpu(&package.digest))
+        let is_used = || self.desks.all().iter().any(|worker| !left.contains(&worker.device));
+        Some(if choice.engine.is_on_gpu() && is_used() { "gpu" } else { "cpu" })
     }
 
     /// The models of the set that serves.
@@ -96,6 +100,7 @@ impl Pipeline {
                 standing,
                 reason,
                 engine: engine.map(|engine| engine.to_string()),
+                engine_class: self.engine_class(&package.digest),
                 answered: took.len() as u64,
                 failed,
                 not_applicable,

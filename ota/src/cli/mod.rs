@@ -8,6 +8,7 @@ mod status;
 
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::guard;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ enum Command {
     },
     /// Checks the configuration.
     CheckConfig,
+    /// Fails where nobody looks after a system on trial, so that its unit restarts the box.
+    Guard,
     /// Gets this box's certificate with a one-time code.
     Enrol {
         /// The code.
@@ -71,6 +74,9 @@ pub fn main(cli: Cli) -> Exit {
     };
     match command {
         Command::CheckConfig => configured(&|_| Exit::Done),
+        Command::Guard => {
+            configured(&|config| guard::check(&config).map_or_else(|fault| run::failed(&fault), |()| Exit::Done))
+        }
         Command::Status { json } => configured(&|config| status::status(&config, json)),
         Command::Run => configured(&|config| in_runtime(run::run(config))),
         Command::Once => configured(&|config| in_runtime(run::once(config))),

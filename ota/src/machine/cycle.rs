@@ -31,6 +31,7 @@ impl Machine {
 
     /// Polls, and does what the channel wants, to its end.
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
+        self.is_heard();
         let taken_up = self.take_up_stick().await;
         // A disk that does not write keeps nobody from hearing the region; the stick is tried again with the next poll.
         self.stick_fails = taken_up.is_err();
@@ -207,6 +208,9 @@ impl Machine {
             );
             record.good.truncate(KEPT_STATES);
             record.unproven.clear();
+            if let (Some(system), Ok(status)) = (&mut record.system, self.agent.status().await) {
+                system.engines = system.engines.seen(&status);
+            }
         }
         self.keep(record).map_err(DdiError::Fault)?;
         if outcome.end == End::Active {

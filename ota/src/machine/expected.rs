@@ -17,16 +17,17 @@ impl Machine {
         match &self.record.system {
             _ if self.is_in_hand() => Ok(()),
             // The one that the box was provisioned with.
-            None => self.take_on(running.version),
+            None => self.take_on(running.version).await,
             Some(system) if system.version == running.version => Ok(()),
             Some(system) => {
-                let before = system.version.clone();
+                let before = system.clone();
                 self.try_system(&config, running, &before).await
             }
         }
     }
 
-    async fn try_system(&mut self, config: &OsConfig, running: Running, before: &str) -> Result<(), Fault> {
+    async fn try_system(&mut self, config: &OsConfig, running: Running, good: &System) -> Result<(), Fault> {
+        let before = &good.version;
         tracing::warn!(target: "audit", version = running.version, before, "the box runs a system that was not found good on it");
         // Once for each start it has its time; a later look waits for nothing.
         let time =
@@ -34,7 +35,7 @@ impl Machine {
         self.tried_boot = Some(running.boot);
         let until = Instant::now() + time;
         self.pace.say("looks at a system that was not found good on this box");
-        while let Some(missed) = self.unhealthy("").await {
+        while let Some(missed) = self.unhealthy(&good.engines).await {
             if Instant::now() >= until {
                 let reason = format!(
                     "the box runs {} where {before} was found good, and it is not healthy: {missed}; it is not called good",
@@ -46,7 +47,7 @@ impl Machine {
         }
         rauc::mark_good().await?;
         tracing::warn!(target: "audit", version = running.version, before, "the system is healthy, and was taken on");
-        self.take_on(running.version)
+        self.take_on(running.version).await
     }
 
     /// Whether the action in hand has a system on trial: whatever runs then, its step looks after it.
@@ -55,7 +56,13 @@ impl Machine {
     }
 
     /// The running system is the one that counts. What the other slot holds is not known.
-    pub(super) fn take_on(&mut self, version: String) -> Result<(), Fault> {
-        self.keep(Record { system: Some(System { version, other: None }), ..self.record.clone() })
+    pub(super) async fn take_on(&mut self, version: String) -> Result<(), Fault> {
+        let mut engines = self.known_engines();
+        if let Ok(status) = self.agent.status().await {
+            engines = engines.seen(&status);
+        }
+        self.keep(Record { system: Some(System { version, other: None, engines }), ..self.record.clone() })?;
+        self.is_heard();
+        Ok(())
     }
 }

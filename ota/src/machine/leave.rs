@@ -113,6 +113,7 @@ impl Machine {
             return Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)));
         }
         self.while_polling(rauc::idle(config.install)).await.map_err(Halt::Later)?;
+        self.guard_next(running)?;
         rauc::start_other_slot().await.map_err(Halt::Later)?;
         let back = self.record.back.clone().map(|back| Back { boot: Some(running.boot.clone()), ..back });
         if let Err(halt) = self.keep_back(back) {

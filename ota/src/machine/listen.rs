@@ -231,6 +231,7 @@ impl Machine {
                 trouble,
             });
         });
+        self.is_heard();
         self.note_now();
     }
 

@@ -3,8 +3,10 @@
 //! Each step consumes the value of the one before, so that none can be left out. What was done is persisted at each transition; what
 //! was proven is not: after a restart the steps are walked again from the first, and each finds what is there already.
 pub mod cycle;
+pub mod engines;
 mod expected;
 pub mod files;
+mod heard;
 mod leave;
 mod listen;
 pub mod record;

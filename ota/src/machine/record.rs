@@ -3,6 +3,7 @@
 //! Fields that a newer updater adds are ignored, and those that it lacks have a default: the box may go back to an older system.
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
+use crate::machine::engines::Engines;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -106,6 +107,9 @@ pub struct System {
     pub version: String,
     /// The version before it, for as long as it lies whole in the other slot.
     pub other: Option<String>,
+    /// The engines that were last known to serve under it.
+    #[serde(flatten)]
+    pub engines: Engines,
 }
 
 /// An operating system that goes with its withdrawn state: to the one that the next state names, else to the one before.
@@ -145,8 +149,9 @@ pub struct OsTrial {
     /// How far its slot is.
     #[serde(default)]
     pub slot: Slot,
-    /// The class of engines that served before it.
-    pub engine_class: String,
+    /// The engines that served before it.
+    #[serde(flatten)]
+    pub engines: Engines,
     /// Whether the boot loader was told to stay with it.
     pub committed: bool,
 }

@@ -171,7 +171,7 @@ impl Machine {
         if running.version == trial.before {
             // Also where the boot loader went back by itself: it does not try again.
             self.unwrite_os().await.map_err(Halt::Later)?;
-            self.take_on(running.version.clone()).map_err(Halt::Later)?;
+            self.take_on(running.version.clone()).await.map_err(Halt::Later)?;
             return Ok(format!("runs {}", running.version));
         }
         match given_up {

@@ -2,8 +2,8 @@
 //!
 //! That it is on trial is kept before its slot is touched, and the boot loader is told of it right before the restart alone: whenever
 //! the power fails, the box starts the system that it had, or one whose health is looked at.
+use super::engines::Engines;
 use super::{Halt, Installed, Machine, Verified};
-use crate::agent::AgentStatus;
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{OsTrial, Slot, Step, System};
@@ -75,9 +75,9 @@ impl Machine {
     ) -> Result<(), Halt> {
         let served = self.guard(image.served(&self.http.transport(&self.config))).await?;
         let served = served.map_err(|fault| self.judge(fault))?;
-        let engine_class = match self.os_trial() {
-            Some(trial) => trial.engine_class.clone(),
-            None => self.agent_up().await?.engine_class,
+        let engines = match self.os_trial() {
+            Some(trial) => trial.engines.clone(),
+            None => self.known_engines().seen(&self.agent_up().await?),
         };
         self.unmark_next().await?;
         // Before RAUC touches the slot: from here on whatever starts from it is on trial.
@@ -86,7 +86,7 @@ impl Machine {
             before: running.version.clone(),
             boot: running.boot.clone(),
             slot: Slot::Writing,
-            engine_class,
+            engines,
             committed: false,
         };
         let mut record = self.record.clone();
@@ -134,6 +134,9 @@ impl Machine {
     }
 
     async fn mark(&mut self, slot: Slot, running: &Running) -> Result<(), Halt> {
+        if slot == Slot::Marked {
+            self.guard_next(running)?;
+        }
         let marked =
             if slot == Slot::Marked { rauc::start_other_slot().await } else { rauc::keep_running_slot().await };
         marked.map_err(Halt::Later)?;
@@ -170,7 +173,7 @@ impl Machine {
     /// The new system is healthy: the agent answers, its node too, and no lesser engines than before.
     async fn check_health(&self, config: &OsConfig, trial: &OsTrial) -> Result<(), Halt> {
         let until = Instant::now() + config.health;
-        while let Some(missed) = self.unhealthy(&trial.engine_class).await {
+        while let Some(missed) = self.unhealthy(&trial.engines).await {
             if Instant::now() >= until {
                 let reason = format!("{} is not healthy within {} s: {missed}", trial.version, config.health.as_secs());
                 return Err(Halt::RollBack(Fault::new("os-unhealthy", Blame::Region, reason)));
@@ -181,11 +184,17 @@ impl Machine {
     }
 
     /// What the running system lacks, if anything.
-    pub(super) async fn unhealthy(&self, engine_class: &str) -> Option<String> {
+    pub(super) async fn unhealthy(&self, before: &Engines) -> Option<String> {
         match self.agent.status().await {
-            Ok(status) => lacks(&status, engine_class),
+            Ok(status) if !status.node_answers => Some("the DICOM node does not answer".to_owned()),
+            Ok(status) => before.fallen(&status),
             Err(error) => Some(error.to_string()),
         }
+    }
+
+    /// The engines that were last known to serve under a system that was found good.
+    pub(super) fn known_engines(&self) -> Engines {
+        self.record.system.as_ref().map_or_else(Engines::default, |system| system.engines.clone())
     }
 
     /// The system of the action in hand, for as long as that is not over.
@@ -218,17 +227,9 @@ impl Machine {
         rauc::mark_good().await.map_err(Halt::Later)?;
         let mut record = self.record.clone();
         record.action.iter_mut().filter_map(|action| action.os.as_mut()).for_each(|os| os.committed = true);
-        record.system = Some(System { version: trial.version, other: Some(trial.before) });
-        self.keep(record).map_err(Halt::Later)
+        record.system = Some(System { version: trial.version, other: Some(trial.before), engines: trial.engines });
+        self.keep(record).map_err(Halt::Later)?;
+        self.is_heard();
+        Ok(())
     }
-}
-
-fn lacks(status: &AgentStatus, engine_class: &str) -> Option<String> {
-    if !status.node_answers {
-        return Some("the DICOM node does not answer".to_owned());
-    }
-    if engine_class == "gpu" && status.engine_class != "gpu" {
-        return Some(format!("models are served by `{}`, and by a GPU before", status.engine_class));
-    }
-    None
 }

@@ -1,0 +1,140 @@
+//! The way back from a system on trial whose own updater does not live, so that nobody would end the trial.
+//!
+//! Who starts a system on trial says so in a file, and the updater in it says with each poll until when it will be heard again.
+//! `sund-updater guard`, which a timer starts, fails where that time is over, and its unit restarts the box by that. So does one that cannot
+//! be started at all. The boot loader starts the system before then.
+use crate::config::Config;
+use crate::durable;
+use crate::fault::{Blame, Fault};
+use crate::rauc::{self, Running};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long after its start a system on trial is waited for to be heard of: its network, its clock and its disks take time.
+pub const FIRST_WORD: Duration = Duration::from_mins(20);
+/// What comes on top of the time to the next poll: a start of the agent, a renewed certificate, an answer that is long in coming.
+pub const PATIENCE: Duration = Duration::from_mins(30);
+/// The file in bytes.
+const MAX_BYTES: u64 = 4 * 1024;
+
+/// `on-trial.json`: it is there for as long as a system is on trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// The version that was found good on this box: it is never left for this.
+    pub good: String,
+    /// The boot in which this was said.
+    pub boot: String,
+    /// Until when the updater of that boot will be heard again, in seconds since it began.
+    pub until: u64,
+    /// The box was restarted for want of a word. That is done once.
+    pub restarted: bool,
+}
+
+/// Says that a system is on trial, and that this updater polls again after `next`.
+pub fn say(config: &Config, good: &str, running: &Running, next: Duration) -> Result<(), Fault> {
+    let until = uptime()? + next + PATIENCE + config.agent.start;
+    let word = Word { good: good.to_owned(), boot: running.boot.clone(), until: until.as_secs(), restarted: false };
+    write(config, &word)
+}
+
+/// No system is on trial any more.
+pub fn over(config: &Config) -> Result<(), Fault> {
+    match std::fs::remove_file(file(config)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Fault::new("disk-failed", Blame::Box, format!("{}: {error}", file(config).display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fails where the box has to restart because nobody looks after the system on trial that it runs.
+pub fn check(config: &Config) -> Result<(), Fault> {
+    let (Some(os), Some(word)) = (&config.os, read(config)) else { return Ok(()) };
+    let running = rauc::running(os)?;
+    let Some(silent) = word.silent(&running, uptime()?) else { return Ok(()) };
+    let fault = Fault::new("os-unattended", Blame::Region, format!("{silent}: the box restarts, into {}", word.good));
+    // A disk that does not take that is no reason to stay.
+    if let Err(fault) = write(config, &Word { restarted: true, ..word }) {
+        tracing::warn!(%fault, "that the box restarts is not kept");
+    }
+    Err(fault)
+}
+
+impl Word {
+    /// What is wrong with the updater of the system that runs, if anything.
+    fn silent(&self, running: &Running, uptime: Duration) -> Option<String> {
+        if self.restarted || running.version == self.good {
+            return None;
+        }
+        let version = &running.version;
+        if self.boot == running.boot {
+            let is_late = uptime > Duration::from_secs(self.until);
+            return is_late.then(|| format!("{version} is on trial, and its updater is not heard of any more"));
+        }
+        let minutes = FIRST_WORD.as_secs() / 60;
+        (uptime > FIRST_WORD)
+            .then(|| format!("{version} is on trial, and its updater was not heard of in its first {minutes} minutes"))
+    }
+}
+
+/// Where it says so.
+pub fn file(config: &Config) -> PathBuf {
+    config.directory.join("on-trial.json")
+}
+
+/// What can't be read was said by nobody in this boot.
+fn read(config: &Config) -> Option<Word> {
+    let path = file(config);
+    let length = std::fs::metadata(&path).ok()?.len();
+    let bytes = if length > MAX_BYTES { Vec::new() } else { std::fs::read(&path).unwrap_or_default() };
+    let nobody = Word { good: String::new(), boot: String::new(), until: 0, restarted: false };
+    Some(serde_json::from_slice(&bytes).unwrap_or(nobody))
+}
+
+fn write(config: &Config, word: &Word) -> Result<(), Fault> {
+    let bytes = serde_json::to_vec(word)
+        .map_err(|error| Fault::new("disk-failed", Blame::Updater, format!("{}: {error}", file(config).display())))?;
+    durable::replace(&file(config), &bytes, 0o640)
+}
+
+/// Time since the box was started; no clock that is set changes it.
+fn uptime() -> Result<Duration, Fault> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).map_err(|error| Fault::new("os-unknown", Blame::Box, format!("the uptime: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn running(version: &str, boot: &str) -> Running {
+        Running { version: version.to_owned(), boot: boot.to_owned() }
+    }
+
+    fn word() -> Word {
+        Word { good: "1.0".to_owned(), boot: "new".to_owned(), until: 3600, restarted: false }
+    }
+
+    #[test]
+    fn an_updater_that_keeps_its_word_is_left_alone_and_one_that_does_not_is_not() {
+        assert_eq!(word().silent(&running("2.0", "new"), 59 * MINUTE), None);
+        assert!(word().silent(&running("2.0", "new"), 61 * MINUTE).is_some_and(|why| why.contains("any more")));
+    }
+
+    #[test]
+    fn a_system_that_was_just_started_has_its_time() {
+        assert_eq!(word().silent(&running("2.0", "next"), FIRST_WORD), None);
+        let late = FIRST_WORD + MINUTE;
+        assert!(word().silent(&running("2.0", "next"), late).is_some_and(|why| why.contains("first 20 minutes")));
+    }
+
+    #[test]
+    fn the_system_that_was_found_good_is_never_left_and_no_box_restarts_again_and_again() {
+        assert_eq!(word().silent(&running("1.0", "next"), 1000 * MINUTE), None);
+        let again = Word { restarted: true, ..word() };
+        assert_eq!(again.silent(&running("2.0", "next"), 1000 * MINUTE), None);
+    }
+}
