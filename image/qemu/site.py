@@ -112,7 +112,7 @@ class Site:
         files = [
             ("sund.toml", "0640 root sund", self.own.encode()),
             ("updater.toml", "0644 root root", UPDATER.format(url=self.region.url, health=health).encode()),
-            ("enrol.env", "0600 root root", f"SUND_ENROLMENT_CODE={code}\n".encode()),
+            ("updater/code", "0600 root root", f"{code}\n".encode()),
             ("channel-ca.pem", "0644 root root", (self.region.home / "ca/ca.pem").read_bytes()),
             ("root.json", "0644 root root", (self.region.home / "repository/metadata/1.root.json").read_bytes()),
             ("vendor.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),

@@ -6,6 +6,7 @@ use crate::trust::Transport;
 use futures_util::StreamExt;
 use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response};
+use rustls::AlertDescription;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
@@ -26,12 +27,16 @@ pub struct Http {
     client: Client,
     server: Url,
     authorization: Option<HeaderValue>,
+    /// The client certificate that it shows.
+    certificate: Option<CertificateDer<'static>>,
 }
 
 impl Http {
     /// A client as the configuration says; reads the certificates.
     pub fn new(config: &Config) -> Result<Self, Fault> {
         let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
+        // Before the client reads it: what comes in between is found to be another one.
+        let certificate = own(config);
         let mut authorization = None;
         if let Credentials::Token(path) = &config.credentials {
             let token =
@@ -54,7 +59,13 @@ impl Http {
             client = client.proxy(proxy.no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1")));
         }
         let client = client.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { client, server: config.server.clone(), authorization })
+        Ok(Self { client, server: config.server.clone(), authorization, certificate })
+    }
+
+    /// Whether it shows the certificate that the box has now: one that was enrolled anew has another.
+    pub fn is_current(&self, config: &Config) -> bool {
+        let now = own(config);
+        now.is_none() || now == self.certificate
     }
 
     /// A request to the channel server, and to nobody else: it carries the token.
@@ -114,19 +125,33 @@ pub fn reason(error: &reqwest::Error) -> String {
     text
 }
 
-/// What failed on this box while a connection was made, as its TPM, where it is that.
+/// What of this box is the reason that no connection was made, as its TPM or its certificate, where it is that.
 pub fn own_fault(error: &reqwest::Error) -> Option<Fault> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         // An I/O error has its inner one not as a source.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::Other(other)) = tls {
-            return other.0.downcast_ref::<Fault>().cloned();
+        match tls {
+            Some(rustls::Error::Other(other)) => return other.0.downcast_ref::<Fault>().cloned(),
+            Some(rustls::Error::AlertReceived(AlertDescription::CertificateExpired)) => {
+                let reason = "the channel takes this box's certificate for one that has ended: enrol the box anew with a new one-time \
+                              code (`sund-channel enrol new`)";
+                return Some(Fault::new("certificate-expired", Blame::Box, reason));
+            }
+            _ => {}
         }
         cause = inner.map(|inner| inner as &(dyn std::error::Error + 'static)).or_else(|| error.source());
     }
     None
+}
+
+/// The certificate of this box, where it has one.
+fn own(config: &Config) -> Option<CertificateDer<'static>> {
+    match &config.credentials {
+        Credentials::Certificate { certificate, .. } => CertificateDer::from_pem_file(certificate).ok(),
+        Credentials::Token(_) | Credentials::Nobody => None,
+    }
 }
 
 fn tls(config: &Config) -> Result<rustls::ClientConfig, Fault> {

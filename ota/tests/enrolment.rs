@@ -149,11 +149,10 @@ async fn renew(State(authority): State<Arc<Authority>>, body: axum::body::Bytes)
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() {
+/// A box whose key is a file, and the server with its authority.
+async fn appliance_of(authority: &Arc<Authority>) -> Appliance {
     let appliance = Appliance::new().await;
-    let authority = Arc::new(Authority::new());
-    let port = start(&authority).await;
+    let port = start(authority).await;
     let path = appliance.directory.path();
     std::fs::write(path.join("ca.pem"), &authority.ca_pem).expect("ca.pem");
     let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
@@ -166,6 +165,14 @@ async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() 
         ),
     );
     std::fs::write(appliance.configuration(), text).expect("updater.toml");
+    appliance
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() {
+    let authority = Arc::new(Authority::new());
+    let appliance = appliance_of(&authority).await;
+    let path = appliance.directory.path();
 
     let wrong = appliance.updater(&["enrol", "--code", "guessed"]).await;
     assert_eq!(wrong.status.code(), Some(1));
@@ -206,4 +213,56 @@ async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() 
     }
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(both(), before, "the next start finishes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_is_mended_by_a_new_code_and_a_code_in_a_file_is_tried_once() {
+    let authority = Arc::new(Authority::new());
+    let appliance = appliance_of(&authority).await;
+    let path = appliance.directory.path();
+    let (file, certificate) = (path.join("code"), path.join("box.pem"));
+    let by_file = async |code: &str| {
+        std::fs::write(&file, format!("{code}\n")).expect("a code");
+        appliance.updater(&["enrol", "--code-file", &file.display().to_string()]).await
+    };
+    let issued = || authority.issued.load(Ordering::Relaxed);
+    assert_eq!(by_file("one-time").await.status.code(), Some(0));
+    assert!(certificate.exists() && !file.exists());
+
+    // While the certificate is good nobody is asked, and the code waits for no other day.
+    assert_eq!(by_file("another").await.status.code(), Some(0));
+    assert_eq!((issued(), file.exists()), (1, false));
+
+    // Its end: a certificate for the very key, of last year.
+    let key = KeyPair::from_pem(&std::fs::read_to_string(path.join("box.key")).expect("a key")).expect("a key");
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    (params.not_before, params.not_after) = (rcgen::date_time_ymd(2025, 1, 1), rcgen::date_time_ymd(2025, 4, 1));
+    let ended = params.signed_by(&key, &authority.issuer).expect("a certificate").pem();
+    std::fs::write(&certificate, &ended).expect("a certificate");
+    let screen = appliance.updater(&["screen", "--once"]).await;
+    let screen = String::from_utf8_lossy(&screen.stdout).into_owned();
+    assert!(screen.contains("[certificate-expired]") && screen.contains("> _"), "{screen}");
+    let poll = appliance.updater(&["once"]).await;
+    let said = String::from_utf8_lossy(&poll.stderr);
+    assert!(poll.status.code() == Some(1) && said.contains("[certificate-expired]"), "{said}");
+
+    // One that the channel does not know is not tried at each start: three of them lock out who comes with the right one.
+    assert_eq!(by_file("guessed").await.status.code(), Some(1));
+    assert!(!file.exists());
+    assert_eq!(std::fs::read_to_string(&certificate).expect("a certificate"), ended, "it stays until there is another");
+    authority.codes.lock().expect("no test failed while it held this").push("another");
+    let mended = by_file("another").await;
+    assert_eq!(mended.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&mended.stderr);
+    assert!(said.contains("the box was enrolled") && said.contains("certificate-expired"), "{said}");
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(authority.is_known.load(Ordering::Relaxed));
+
+    // A channel that is away has not looked at the code: it stays.
+    std::fs::write(&certificate, &ended).expect("a certificate");
+    std::fs::write(&file, "third").expect("a code");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let away = format!("https://localhost:{}", nobody.port());
+    let output = appliance.updater(&["enrol", "--server", &away, "--code-file", &file.display().to_string()]).await;
+    assert_eq!((output.status.code(), file.exists()), (Some(75), true));
 }

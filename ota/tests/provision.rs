@@ -127,16 +127,16 @@ fn a_stick_makes_a_box_its_regions_once() {
     };
     assert_eq!(place.handle.to_string(), "tpm:0x81010010");
     let text = |name: &str| std::fs::read_to_string(site.join(name)).expect("a file");
-    assert_eq!(text("enrol.env"), "SUND_ENROLMENT_CODE=AB1CD-2EF3G-4HJ5K-6MN7P\n");
+    assert_eq!(text("updater/code"), "AB1CD-2EF3G-4HJ5K-6MN7P\n");
     assert_eq!(text("chrony/site.sources"), "# Time servers of the site.\nserver time.north.example iburst nts\n");
     let addresses = "[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\nDNS=10.20.0.2\n";
     assert_eq!(text("network/50-management.network.d/10-site.conf"), addresses);
     assert!(text("network/50-clinical.network.d/10-site.conf").contains("DHCP"));
     assert_eq!(text("root.json"), first["root"].as_str().expect("a root"));
-    for name in ["keys/uid.key", "keys/audit.key", "tls/console.key", "enrol.env"] {
+    for name in ["keys/uid.key", "keys/audit.key", "tls/console.key", "updater/code"] {
         assert_eq!(std::fs::metadata(site.join(name)).expect("it is there").mode() & 0o777, 0o600, "{name}");
     }
-    for name in ["tls/console.pem", "vendors/acme.pem", "recovery.pem", "channel-ca.pem", "sund.toml"] {
+    for name in ["tls/console.pem", "vendors/acme.pem", "escrow.pem", "channel-ca.pem", "sund.toml"] {
         assert!(site.join(name).exists(), "{name}");
     }
     assert!(files(&site).iter().all(|(name, _)| !name.starts_with("provision.")), "nothing is left of the way");
@@ -165,11 +165,10 @@ fn a_stick_makes_a_box_its_regions_once() {
 
     // A newer one of its own region changes what it says, and leaves what is the box's.
     std::fs::write(site.join("updater/box.pem"), "a certificate").expect("it is enrolled");
-    std::fs::remove_file(site.join("enrol.env")).expect("it was there");
     let mut newer = changed("created", "2026-02-01T00:00:00Z");
     newer["network"] = json!({});
     assert_eq!(stick_says(&region, &newer).status.code(), Some(0));
-    assert!(!site.join("enrol.env").exists(), "a box that is enrolled is not enrolled again");
+    assert_eq!(text("updater/box.pem"), "a certificate");
     assert!(text("network/50-management.network.d/10-site.conf").contains("DHCP"));
     let own = |files: &[(String, Vec<u8>)]| {
         files
@@ -280,5 +279,73 @@ fn a_power_cut_leaves_a_box_that_is_nobodys_or_becomes_its_regions_at_the_next_s
         assert_eq!(updater(site.path(), &["--finish"]).status.code(), Some(0));
         assert_eq!(files(site.path()), whole, "{moved}");
         assert_eq!(provision.apply(site.path()).expect("it is"), Applied::Already);
+    }
+}
+
+/// A second document that leaves out a vendor, the key for what is escrowed and the code.
+fn shorter(first: &Value) -> Value {
+    let mut second = first.clone();
+    second["created"] = json!("2026-03-01T00:00:00Z");
+    second["vendors"] = json!({"bolt": first["vendors"]["acme"]});
+    for key in ["recovery_key", "code"] {
+        second.as_object_mut().expect("an object").remove(key);
+    }
+    second
+}
+
+#[test]
+fn a_box_that_is_provisioned_again_has_what_the_newest_file_says_and_nothing_of_the_one_before() {
+    let region = Signer::new();
+    let first = document();
+    let site = tempfile::tempdir().expect("a directory");
+    region.open(&first).and_then(|first| first.apply(site.path())).expect("it is applied");
+    // What an updater of before has left under its own names, and what is the box's.
+    for (name, bytes) in [("recovery.pem", "a key"), ("enrol.env", "a code"), ("updater/box.pem", "a certificate")] {
+        std::fs::write(site.path().join(name), bytes).expect("a file");
+    }
+    let before = files(site.path());
+    region.open(&shorter(&first)).and_then(|second| second.apply(site.path())).expect("it is applied");
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let gone = ["enrol.env", "escrow.pem", "recovery.pem", "updater/code", "vendors/acme.pem"];
+    let mut wanted: Vec<String> = names(&before).into_iter().filter(|name| !gone.contains(&name.as_str())).collect();
+    wanted.push("vendors/bolt.pem".to_owned());
+    wanted.sort();
+    assert_eq!(names(&files(site.path())), wanted);
+}
+
+#[test]
+fn a_power_cut_at_any_step_of_a_second_provisioning_leaves_nothing_of_the_first_in_the_end() {
+    let region = Signer::new();
+    let (first, second) = (document(), shorter(&document()));
+    let site = tempfile::tempdir().expect("a directory");
+    region.open(&first).and_then(|first| first.apply(site.path())).expect("it is applied");
+    let before = files(site.path());
+    let second = region.open(&second).expect("a document");
+    second.apply(site.path()).expect("it is applied");
+    let whole = files(site.path());
+    let stale = ["escrow.pem", "updater/code", "vendors/acme.pem"];
+    // What the box has made once is in neither.
+    let own = |name: &str| name.starts_with("keys/") || name.starts_with("tls/");
+    let moves: Vec<_> = whole.iter().filter(|(name, _)| !own(name)).collect();
+
+    let put = |path: &Path, bytes: &[u8]| {
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(path, bytes).expect("a file");
+    };
+    for steps in 0..=stale.len() + moves.len() {
+        let site = tempfile::tempdir().expect("a directory");
+        before.iter().for_each(|(name, bytes)| put(&site.path().join(name), bytes));
+        let valid = site.path().join("provision.valid");
+        put(&valid.join("stale.json"), json!(stale).to_string().as_bytes());
+        stale.iter().take(steps).for_each(|name| std::fs::remove_file(site.path().join(name)).expect("it was there"));
+        for (n, (name, bytes)) in moves.iter().enumerate() {
+            // The record comes last, whatever its name.
+            let at = if name == "provisioned.json" { moves.len() - 1 } else { n };
+            let is_moved = steps > stale.len() + at;
+            put(&if is_moved { site.path().join(name) } else { valid.join(name) }, bytes);
+        }
+        assert_eq!(updater(site.path(), &["--finish"]).status.code(), Some(0));
+        assert_eq!(files(site.path()), whole, "{steps}");
+        assert_eq!(second.apply(site.path()).expect("it is"), Applied::Already);
     }
 }

@@ -44,6 +44,7 @@ fn what_the_screen_shows_is_frozen() {
     golden("enrolled.txt", &enrolled());
     golden("new.txt", &Picture { stage: Stage::New, id: None, fingerprint: None, node: None, ..enrolled() });
     let stage = Stage::NeedsCode {
+        why: "This box has no certificate yet.".to_owned(),
         typed: "AB1CD-2EF".to_owned(),
         said: "the channel issues no certificate (403 Forbidden): ask for a new code [enrol-refused]".to_owned(),
     };
@@ -61,7 +62,7 @@ fn nothing_that_is_shown_commands_the_terminal() {
         variant: Some(evil.clone()),
         networks: vec![(evil.clone(), vec![evil.clone()])],
         channel: evil.clone(),
-        stage: Stage::NeedsCode { typed: String::new(), said: evil },
+        stage: Stage::NeedsCode { why: evil.clone(), typed: String::new(), said: evil },
         ..enrolled()
     });
     assert!(drawn.chars().all(|letter| letter == '\n' || !letter.is_control()), "{drawn:?}");

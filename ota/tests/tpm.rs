@@ -196,16 +196,25 @@ async fn a_tpm_that_was_cleared_or_is_away_is_named_and_a_new_code_mends_it() {
     assert_eq!(code, Some(1));
     assert!(said.contains("[tpm-key-gone]") && said.contains("one-time code"), "{said}");
 
-    // Another key at the same handle is not this box's either.
-    TpmKey::make(&world.tpm.place()).expect("a key");
+    // A code that is none changes nothing of what is there.
+    assert_eq!(world.enrol("wrong").await.0, Some(1));
+    assert_eq!(public_of(&world.certificate()), first);
+    world.code("another");
+    let (code, said) = world.enrol("another").await;
+    assert_eq!(code, Some(0), "{said}");
+    let audited = said.lines().any(|line| line.contains("the box was enrolled") && line.contains("tpm-key-gone"));
+    assert!(audited, "{said}");
+    let second = public_of(&world.certificate());
+    assert_ne!(second, first);
+    assert_eq!(world.once().await.0, Some(0));
+
+    // Another key at the same handle is not this box's either; one that was made here is taken for the next certificate.
+    let another = TpmKey::make(&world.tpm.place()).expect("a key");
     let (_, said) = world.once().await;
     assert!(said.contains("[tpm-key-gone]") && said.contains("another key"), "{said}");
-
-    // Its certificate is for a key that is gone: it goes too.
-    world.code("another");
-    std::fs::remove_file(world.appliance.directory.path().join("box.pem")).expect("it was there");
-    assert_eq!(world.enrol("another").await.0, Some(0));
-    assert_ne!(public_of(&world.certificate()), first);
+    world.code("a third");
+    assert_eq!(world.enrol("a third").await.0, Some(0));
+    assert_eq!(public_of(&world.certificate()), another.public());
     assert_eq!(world.once().await.0, Some(0));
 
     world.tpm.stop();
@@ -215,6 +224,40 @@ async fn a_tpm_that_was_cleared_or_is_away_is_named_and_a_new_code_mends_it() {
     world.tpm.again(true);
     let (_, said) = world.once().await;
     assert!(said.contains("[tpm-key-gone]"), "another board: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_whose_tpm_was_cleared_says_so_at_its_screen_and_an_updater_that_runs_takes_up_the_new_certificate() {
+    let world = World::new().await;
+    assert_eq!(world.enrol("one-time").await.0, Some(0));
+    let shown = async || {
+        let output = world.appliance.updater(&["screen", "--once"]).await;
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!shown().await.contains("> _"));
+    // Before it runs: a connection that is open needs no key.
+    world.tpm.clear();
+    let mut running = world.appliance.run();
+    let polls_well = || {
+        let now = std::fs::read(world.appliance.directory.path().join("updater/now.json")).unwrap_or_default();
+        let now: serde_json::Value = serde_json::from_slice(&now).unwrap_or_default();
+        now["poll"]["at"].is_i64().then(|| now["poll"]["trouble"].is_null())
+    };
+    let until = async |wanted: bool| {
+        let begin = Instant::now();
+        while polls_well() != Some(wanted) {
+            assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", polls_well());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until(false).await;
+    let screen = shown().await;
+    assert!(screen.contains("[tpm-key-gone]") && screen.contains("> _"), "{screen}");
+    world.code("another");
+    assert_eq!(world.enrol("another").await.0, Some(0));
+    until(true).await;
+    assert!(!shown().await.contains("> _"));
+    running.kill().and_then(|()| running.wait()).expect("it ends");
 }
 
 #[test]

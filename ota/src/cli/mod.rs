@@ -48,14 +48,7 @@ enum Command {
     /// Fails where nobody looks after a system on trial, so that its unit restarts the box.
     Guard,
     /// Gets this box's certificate with a one-time code.
-    Enrol {
-        /// The code.
-        #[arg(long)]
-        code: String,
-        /// The channel server; absent: the one of the configuration.
-        #[arg(long)]
-        server: Option<url::Url>,
-    },
+    Enrol(enrol::Arguments),
     /// Makes this box its region's, by a signed file from a stick.
     Provision(provision::Arguments),
     /// Shows how this box stands, on a text console, and takes its one-time code there.
@@ -81,9 +74,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Run => configured(&|config| in_runtime(run::run(config))),
         Command::Once => configured(&|config| in_runtime(run::once(config))),
         Command::Install { file, json } => configured(&|config| in_runtime(install::install(config, &file, json))),
-        Command::Enrol { code, server } => {
-            configured(&|config| in_runtime(enrol::enrol(config, code.clone(), server.clone())))
-        }
+        Command::Enrol(arguments) => configured(&|config| in_runtime(enrol::enrol(config, arguments.clone()))),
         // These two are for a box that may have no configuration yet.
         Command::Provision(arguments) => in_runtime(provision::provision(arguments)),
         Command::Screen(arguments) => in_runtime(screen::screen(path, arguments)),

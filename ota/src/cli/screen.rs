@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::identity;
 use crate::provision::document::is_code;
 use crate::screen::code::Typing;
-use crate::screen::facts::{Sources, gather, standing};
+use crate::screen::facts::{Looks, Sources, gather};
 use crate::screen::{Stage, draw};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ pub(super) async fn screen(config: PathBuf, arguments: Arguments) -> Exit {
     let Arguments { agent_config, release, once } = arguments;
     let sources = Sources { config, agent_config, release };
     if once {
-        let (config, stage) = standing(&sources);
+        let (config, stage) = Looks::default().look(&sources);
         print!("{}", draw(&gather(&sources, config.as_ref(), stage).await));
         return Exit::Done;
     }
@@ -59,11 +59,14 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
     let (mut typing, mut said, mut drawn) = (Typing::default(), String::new(), String::new());
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut config, mut stage) = standing(sources);
+    let mut standing = Looks::default();
+    let (mut config, mut stage) = standing.look(sources);
     let mut picture = gather(sources, config.as_ref(), stage.clone()).await;
     loop {
         picture.stage = match stage {
-            Stage::NeedsCode { .. } => Stage::NeedsCode { typed: typing.letters().to_owned(), said: said.clone() },
+            Stage::NeedsCode { ref why, .. } => {
+                Stage::NeedsCode { why: why.clone(), typed: typing.letters().to_owned(), said: said.clone() }
+            }
             ref other => other.clone(),
         };
         let now = draw(&picture);
@@ -73,7 +76,7 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
         }
         tokio::select! {
             _ = looks.tick() => {
-                (config, stage) = standing(sources);
+                (config, stage) = standing.look(sources);
                 picture = gather(sources, config.as_ref(), stage.clone()).await;
             }
             read = keyboard.read(&mut keys) => {
@@ -81,11 +84,11 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
                 if read == 0 {
                     return Ok(());
                 }
-                let Stage::NeedsCode { .. } = stage else { continue };
+                let Stage::NeedsCode { why, .. } = &stage else { continue };
                 for byte in &keys[..read] {
                     if let Some(code) = typing.key(*byte, Instant::now()) {
                         said = String::from("The channel is asked ...");
-                        picture.stage = Stage::NeedsCode { typed: code.clone(), said: said.clone() };
+                        picture.stage = Stage::NeedsCode { why: why.clone(), typed: code.clone(), said: said.clone() };
                         paint(&draw(&picture))?;
                         said = enrol(config.as_ref(), &code, &mut typing).await;
                         looks.reset_immediately();

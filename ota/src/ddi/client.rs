@@ -77,6 +77,16 @@ pub enum DdiError {
     Fault(Fault),
 }
 
+impl DdiError {
+    /// In words; what of this box is the reason comes before what the server made of it.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Away { own: Some(fault), .. } => fault.to_string(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl From<DdiError> for Fault {
     fn from(error: DdiError) -> Self {
         match error {

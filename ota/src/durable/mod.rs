@@ -62,6 +62,16 @@ pub fn put(aside: &Path, path: &Path) -> Result<(), Fault> {
     put_on(&mut Own, aside, path).map_err(|error| failed(path, &error))
 }
 
+/// Removes a file, durably: one that came back after a power cut would count once more. One that is not there is gone already.
+pub fn remove(path: &Path) -> Result<(), Fault> {
+    let removed = match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => Own.sync_directory(path.parent().unwrap_or(Path::new("/"))),
+    };
+    removed.map_err(|error| failed(path, &error))
+}
+
 /// [`replace`] on some disk.
 pub(crate) fn replace_on(disk: &mut impl Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let aside = aside(path);

@@ -7,6 +7,7 @@ use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Feedback, Finished};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
+use crate::http::Http;
 use crate::identity;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -314,13 +315,18 @@ impl Machine {
     }
 
     async fn renew(&mut self) {
-        let renewed = match identity::renew_if_due(&self.config, &self.http).await {
-            Ok(None) => return,
-            Ok(Some(validity)) => {
-                tracing::info!(target: "audit", until = validity.until, "the box's certificate was renewed");
-                crate::http::Http::new(&self.config)
+        let renewed = if self.http.is_current(&self.config) {
+            match identity::renew_if_due(&self.config, &self.http).await {
+                Ok(None) => return,
+                Ok(Some(validity)) => {
+                    tracing::info!(target: "audit", until = validity.until, "the box's certificate was renewed");
+                    Http::new(&self.config)
+                }
+                Err(fault) => Err(fault),
             }
-            Err(fault) => Err(fault),
+        } else {
+            // Somebody has enrolled the box meanwhile.
+            Http::new(&self.config)
         };
         let applied = renewed.and_then(|http| {
             self.ddi = crate::ddi::client::Ddi::new(&self.config, http.clone())?;

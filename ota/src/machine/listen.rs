@@ -96,7 +96,7 @@ impl Machine {
             Err(DdiError::Away { retry_after, .. }) => self.pace.missed(*retry_after),
             Err(DdiError::Gone | DdiError::Fault(_)) => self.pace.missed(None),
         }
-        let trouble = polled.as_ref().err().map(ToString::to_string);
+        let trouble = polled.as_ref().err().map(DdiError::in_words);
         if let Some(trouble) = &trouble {
             tracing::warn!(trouble, "the poll found nothing");
         }

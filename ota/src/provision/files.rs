@@ -1,5 +1,5 @@
-//! What a document becomes on a box: files with their names below `/etc/sund`. Each of them is written by every document, so that
-//! nothing of the one before is left.
+//! What a document becomes on a box: files with their names below `/etc/sund`. Most are written by every document; what one may leave
+//! out is removed by the next one that does (`place.rs` has the list).
 use super::document::{Addresses, Document};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -21,7 +21,11 @@ pub(super) fn of(document: &Document) -> Result<Vec<File>, String> {
         ("chrony/site.sources".to_owned(), 0o644, time_servers(document)),
     ];
     if let Some(key) = &document.recovery_key {
-        files.push(("recovery.pem".to_owned(), 0o644, key.clone().into_bytes()));
+        files.push(("escrow.pem".to_owned(), 0o644, key.clone().into_bytes()));
+    }
+    if let Some(code) = &document.code {
+        // Whether it is needed, the enrolment finds out: a box whose certificate is good keeps it.
+        files.push(("updater/code".to_owned(), 0o600, format!("{code}\n").into_bytes()));
     }
     for (name, key) in &document.vendors {
         files.push((format!("vendors/{name}.pem"), 0o644, key.clone().into_bytes()));

@@ -1,5 +1,6 @@
-//! Writes what a document says, all at once: it is gathered aside, becomes valid by one name, and is then moved to its places. A power
-//! cut before that name leaves the box as it was; after it, the next start goes on.
+//! Writes what a document says, all at once: it is gathered aside, becomes valid by one name, and is then moved to its places. What an
+//! earlier document said and this one does not goes first. A power cut before that name leaves the box as it was; after it, the next start
+//! goes on.
 use super::{Provision, files};
 use crate::config::Config;
 use crate::durable;
@@ -17,8 +18,14 @@ const GATHERED: &str = "provision.next";
 const VALID: &str = "provision.valid";
 /// Says what the box was provisioned with. It is moved last.
 const RECORD: &str = "provisioned.json";
+/// Among what is valid: names of what goes. It is never moved.
+const STALE: &str = "stale.json";
+/// What a document may say or leave out, and what it was called once. The vendors' keys are the rest of that.
+const OPTIONAL: [&str; 4] = ["escrow.pem", "updater/code", "recovery.pem", "enrol.env"];
+/// The directory of the vendors' keys. Nothing but provisioning puts anything there.
+const VENDORS: &str = "vendors";
 /// Directories that others own, on a box; elsewhere they are made.
-const DIRECTORIES: [&str; 5] = ["keys", "tls", "updater", "chrony", "vendors"];
+const DIRECTORIES: [&str; 5] = ["keys", "tls", "updater", "chrony", VENDORS];
 /// The certificate of the console, in days: the browser of whoever looks is told its fingerprint at the screen.
 const CONSOLE_DAYS: i64 = 3650;
 /// The record, in bytes.
@@ -126,14 +133,14 @@ impl Provision {
             path.parent().map_or(Ok(()), |directory| durable::directory(directory, 0o755))?;
             durable::replace(&path, bytes, mode)
         };
-        for (name, mode, bytes) in files::of(document).map_err(impossible)? {
-            write(&name, mode, &bytes)?;
+        let said = files::of(document).map_err(impossible)?;
+        for (name, mode, bytes) in &said {
+            write(name, *mode, bytes)?;
         }
         Config::read(&gathered.join("updater.toml")).map_err(impossible)?;
-        // A box that is enrolled keeps its certificate.
-        if let Some(code) = document.code.as_ref().filter(|_| !site.join("updater/box.pem").exists()) {
-            write("enrol.env", 0o600, format!("SUND_ENROLMENT_CODE={code}\n").as_bytes())?;
-        }
+        let mut stale = said_once(site).map_err(|error| failed(site, &error))?;
+        stale.retain(|name| said.iter().all(|(said, ..)| Path::new(said) != name));
+        write(STALE, 0o600, &serde_json::to_vec(&stale).unwrap_or_default())?;
         // Secrets of the box alone are made by it, once.
         for name in ["keys/uid.key", "keys/audit.key"] {
             if !site.join(name).exists() {
@@ -188,8 +195,12 @@ pub fn finish(site: &Path) -> Result<bool, Fault> {
             durable::directory(&directory, if name == "updater" { 0o700 } else { 0o755 })?;
         }
     }
+    for name in stale(&valid)? {
+        durable::remove(&site.join(name))?;
+    }
     let mut names = Vec::new();
     walk(&valid, Path::new(""), &mut names).map_err(|error| failed(&valid, &error))?;
+    names.retain(|name| name.as_os_str() != STALE);
     // The record last: the box is provisioned when all of it is in place.
     names.sort_by_key(|name| (name.as_os_str() == RECORD, name.clone()));
     for name in names {
@@ -202,6 +213,26 @@ pub fn finish(site: &Path) -> Result<bool, Fault> {
     }
     clear(&valid)?;
     Ok(true)
+}
+
+/// What an earlier document has left here, of what a later one may leave out.
+fn said_once(site: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut names: Vec<PathBuf> = OPTIONAL.iter().map(PathBuf::from).filter(|name| site.join(name).exists()).collect();
+    if site.join(VENDORS).exists() {
+        walk(site, Path::new(VENDORS), &mut names)?;
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What goes, by the list beside what is valid. An updater of before has made none.
+fn stale(valid: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let path = valid.join(STALE);
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(&path, &error.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(failed(&path, &error)),
+    }
 }
 
 /// A file belongs to whom its directory belongs: the agent's keys are the agent's.

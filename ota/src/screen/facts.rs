@@ -3,18 +3,22 @@ use super::picture::{Picture, Stage};
 use crate::agent::client::Agent;
 use crate::config::{Config, Credentials};
 use crate::ddi::Progress;
+use crate::fault::Fault;
 use crate::hex::hex;
+use crate::identity::Standing;
 use crate::status::Status;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Files of other programs, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 /// How long the agent may take to say how it is.
 const AGENT_TIME: Duration = Duration::from_secs(2);
+/// Time between two questions to the TPM whether the key of the certificate is still there.
+const KEY_LOOK: Duration = Duration::from_mins(1);
 /// Networks and their addresses, against a machine full of them.
 const MAX_NETWORKS: usize = 4;
 const MAX_ADDRESSES: usize = 3;
@@ -30,20 +34,59 @@ pub struct Sources {
     pub release: PathBuf,
 }
 
-/// The box's configuration, and whether it is enrolled.
-pub fn standing(sources: &Sources) -> (Option<Config>, Stage) {
-    if !sources.config.exists() {
-        return (None, Stage::New);
+/// Looks at the box's configuration, and at whether it is enrolled.
+#[derive(Debug, Default)]
+pub struct Looks {
+    /// What was found out about the certificate that was there then, and when: its TPM is not asked at each look.
+    known: Option<(Instant, Option<SystemTime>, Standing)>,
+}
+
+impl Looks {
+    /// How it is now.
+    pub fn look(&mut self, sources: &Sources) -> (Option<Config>, Stage) {
+        if !sources.config.exists() {
+            return (None, Stage::New);
+        }
+        let config = match Config::read(&sources.config) {
+            Err(reason) => return (None, Stage::Unusable(reason)),
+            Ok(config) => config,
+        };
+        let code = |why: String| Stage::NeedsCode { why, typed: String::new(), said: String::new() };
+        let stage = match self.standing(&config) {
+            Standing::Missing => code("This box has no certificate yet.".to_owned()),
+            Standing::Lapsed(fault) => code(lapsed(&fault)),
+            // Where its key cannot be asked for, a code would do no good.
+            Standing::Holds | Standing::Unknown(_) => Stage::Enrolled,
+        };
+        (Some(config), stage)
     }
-    match Config::read(&sources.config) {
-        Err(reason) => (None, Stage::Unusable(reason)),
-        Ok(config) => {
-            let has_none =
-                matches!(&config.credentials, Credentials::Certificate { certificate, .. } if !certificate.exists());
-            let code = || Stage::NeedsCode { typed: String::new(), said: String::new() };
-            (Some(config), if has_none { code() } else { Stage::Enrolled })
+
+    fn standing(&mut self, config: &Config) -> Standing {
+        let written = match &config.credentials {
+            Credentials::Certificate { certificate, .. } => {
+                std::fs::metadata(certificate).and_then(|it| it.modified()).ok()
+            }
+            Credentials::Token(_) | Credentials::Nobody => None,
+        };
+        match &self.known {
+            Some((at, of, standing)) if *of == written && at.elapsed() < KEY_LOOK => standing.clone(),
+            _ => {
+                let standing = Standing::of(config);
+                self.known = Some((Instant::now(), written, standing.clone()));
+                standing
+            }
         }
     }
+}
+
+/// In the few words that the screen has room for; the updater's own line has all of them.
+fn lapsed(fault: &Fault) -> String {
+    let what = match fault.code.as_ref() {
+        "certificate-expired" => "The certificate of this box has ended.",
+        "tpm-key-gone" => "The key of this box is not in its TPM any more.",
+        _ => "The certificate of this box cannot be used.",
+    };
+    format!("{what} [{}]", fault.code)
 }
 
 /// All of it.

@@ -47,8 +47,10 @@ pub enum Stage {
     /// Nobody's yet.
     #[default]
     New,
-    /// It has a configuration, and no certificate.
+    /// It has a configuration, and no certificate that is good.
     NeedsCode {
+        /// What is the matter with it.
+        why: String,
         /// What was typed.
         typed: String,
         /// What became of the last code.
@@ -112,8 +114,8 @@ fn asked(picture: &Picture) -> Vec<String> {
     match &picture.stage {
         Stage::New => say("This box is nobody's yet. Put in the stick of its region (label SUND)."),
         Stage::Unusable(reason) => say(reason),
-        Stage::NeedsCode { typed, said } => {
-            say("This box has no certificate yet. Type its one-time code, then Enter:");
+        Stage::NeedsCode { why, typed, said } => {
+            say(&format!("{why} Type its one-time code, then Enter:"));
             say(&format!("> {typed}_"));
             say(said);
         }

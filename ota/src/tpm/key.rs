@@ -56,6 +56,12 @@ impl TpmKey {
         Ok(Self { place: place.clone(), public })
     }
 
+    /// Whether it is still at its handle.
+    pub fn is_there(&self) -> Result<(), Fault> {
+        let there = Self::there(&self.place)?;
+        if there.public == self.public { Ok(()) } else { Err(gone(&self.place, "another key is at that handle")) }
+    }
+
     /// The public half: a point of the curve, not compressed.
     pub fn public(&self) -> &[u8] {
         &self.public

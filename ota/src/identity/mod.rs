@@ -1,11 +1,15 @@
 //! Who this box is to the channel: a key that never leaves it, and a certificate from the channel's own authority, by a one-time
 //! code at first and by the certificate itself from then on.
+mod standing;
+
+pub use standing::Standing;
+
 use crate::config::{Config, Credentials, Key};
 use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::http::{self, Http};
-use crate::tpm::TpmKey;
-use reqwest::Method;
+use crate::tpm::{self, TpmKey};
+use reqwest::{Method, StatusCode};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
@@ -56,17 +60,38 @@ pub async fn enrol(config: &Config, server: &Url, code: &str) -> Result<Validity
     };
     let _one = one_at_a_time(certificate)?;
     recover(config)?;
-    match key {
+    let before = Standing::of(config);
+    let validity = match key {
         Key::File(key) => enrol_with_file(config, server, code, certificate, key).await,
-        Key::Tpm(place) => {
-            // What has a certificate is not given up for one that may not come. A box without one begins with a key of its own.
-            let key = if certificate.exists() { TpmKey::there(place)? } else { TpmKey::make(place)? };
-            let enrol = Enrol { code, csr_pem: csr_by_tpm(&config.id, &key)? };
-            let issued = issue(&anonymous(config)?, server, "enrol", &enrol, key.public()).await?;
-            durable::replace(certificate, issued.as_bytes(), 0o644)?;
-            validity(certificate)
-        }
-    }
+        Key::Tpm(place) => enrol_with_tpm(config, server, code, certificate, place).await,
+    }?;
+    let because = match before {
+        Standing::Holds => "a person asked for it".into(),
+        Standing::Missing => "it had no certificate".into(),
+        Standing::Lapsed(fault) | Standing::Unknown(fault) => fault.code,
+    };
+    tracing::info!(target: "audit", id = config.id, until = validity.until, %because, "the box was enrolled");
+    Ok(validity)
+}
+
+async fn enrol_with_tpm(
+    config: &Config,
+    server: &Url,
+    code: &str,
+    certificate: &Path,
+    place: &tpm::Place,
+) -> Result<Validity, Fault> {
+    // What has a certificate is not given up for one that may not come: its key stays, where it has one.
+    let there = if certificate.exists() { Some(TpmKey::there(place)) } else { None };
+    let key = match there {
+        Some(Err(fault)) if fault.code == "tpm-key-gone" => TpmKey::make(place)?,
+        Some(key) => key?,
+        None => TpmKey::make(place)?,
+    };
+    let enrol = Enrol { code, csr_pem: csr_by_tpm(&config.id, &key)? };
+    let issued = issue(&anonymous(config)?, server, "enrol", &enrol, key.public()).await?;
+    durable::replace(certificate, issued.as_bytes(), 0o644)?;
+    validity(certificate)
 }
 
 /// A code may come from a stick and from the screen at once.
@@ -179,6 +204,12 @@ async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, pu
         http::own_fault(&error).unwrap_or_else(|| Fault::new("channel-away", Blame::Channel, away()))
     })?;
     let status = response.status();
+    // A server that has too much to do, or that this address is locked out at, has not looked at the code.
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        let reason =
+            format!("the channel issues no certificate now ({status}): wait a quarter of an hour, then try again");
+        return Err(Fault::new("channel-away", Blame::Channel, reason));
+    }
     let body = http::body(response, MAX_ANSWER).await.map_err(|error| failed(&error.to_string()))?;
     if !status.is_success() {
         let reason = format!("the channel issues no certificate ({status}): ask for a new code");
@@ -192,8 +223,11 @@ async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, pu
 }
 
 fn is_for(pem: &str, public: &[u8]) -> bool {
-    let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
-    let parsed = x509_parser::parse_x509_certificate(&certificate);
+    CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|certificate| is_of(&certificate, public))
+}
+
+fn is_of(certificate: &CertificateDer<'_>, public: &[u8]) -> bool {
+    let parsed = x509_parser::parse_x509_certificate(certificate);
     parsed.is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *public)
 }
 
