@@ -3,7 +3,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from qemu import boot, disk, root, store
+from qemu import appliance, boot, disk, root, store
 from qemu.store import STORE, Failed, run
 
 from . import contents, sbom, vulnerabilities
@@ -22,17 +22,17 @@ def made(version, database=None):
 
 
 def make(folder, version, database):
-    image, esp = STORE / f"root-{version}", STORE / f"esp-{version}"
-    parts, ours, files, boots = contents.load(image / "contents.json")
+    image, esp, tree = STORE / f"root-{version}", STORE / f"esp-{version}", appliance.made()
+    parts, ours, files, boots = contents.load(tree / "contents.json")
     artefacts = {"root.img": digest(image / "root.img"), "esp.img": digest(esp / "esp.img"), "verity": (image / "verity").read_text().split(",")[3]}
-    told = sbom.document(version, root.epoch(), parts, ours, files, boots, artefacts)
+    told = sbom.document(version, appliance.epoch(), parts, ours, files, boots, artefacts)
     (folder / "sbom.cdx.json").write_text(sbom.written(told))
     known = vulnerabilities.Database(database, {part.ecosystem for part in parts}) if database else None
     statements = vulnerabilities.vex(parts, known) if known else []
     examined = f"OSV records, SHA-256 {known.digest}" if known else "not looked at: no database was given"
     (folder / "vulnerabilities.cdx.json").write_text(sbom.written(sbom.with_vulnerabilities(told, statements, examined)))
     (folder / "vulnerabilities.txt").write_text(vulnerabilities.table(parts, known))
-    shutil.copytree(image / "licences", folder / "licences")
+    shutil.copytree(tree / "licences", folder / "licences")
     for name in ("sbom.cdx.json", "vulnerabilities.cdx.json"):
         valid(folder / name)
 

@@ -2,7 +2,7 @@
 import shutil
 from pathlib import Path
 
-from . import debian, keys, root, store
+from . import appliance, debian, keys, root, store
 from .debian import inside
 from .store import SOURCE, STORE, run
 
@@ -27,11 +27,11 @@ def initrd():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tools / library.lstrip("/"), target)
         modules(tree)
-        run("find", tree, "-exec", "touch", "-h", "-d", f"@{root.epoch()}", "{}", "+")
+        run("find", tree, "-exec", "touch", "-h", "-d", f"@{appliance.epoch()}", "{}", "+")
         inside("sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"
                f" | zstd -q -19 -o ../initrd.cpio.zst")
         shutil.rmtree(tree)
-    of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), root.epoch()]
+    of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), appliance.epoch()]
     return store.made("initrd", of, make)
 
 
@@ -65,13 +65,13 @@ def esp(version, verity=None):
                f"--os-release=ID=sund\nVERSION_ID={version}\nPRETTY_NAME=\"Sund {version}\"\n",
                "--secureboot-private-key=/work/keys/db.key", "--secureboot-certificate=/work/keys/db.pem",
                "--pcr-private-key=/work/keys/pcr.pem", "--pcr-public-key=/work/keys/pcr.pub", "--phases=enter-initrd",
-               f"--output=/work/{folder.name}/sund.efi", env={"SOURCE_DATE_EPOCH": str(root.epoch())})
+               f"--output=/work/{folder.name}/sund.efi", env={"SOURCE_DATE_EPOCH": str(appliance.epoch())})
         at = f"/work/{folder.name}"
         inside("sh", "-ec", f"""
             truncate -s {ESP} {at}/esp.img
             mkfs.vfat --invariant -F 32 -n SUND -i 53756e64 {at}/esp.img
-            touch -d @{root.epoch()} {at}/sund.efi
-            export SOURCE_DATE_EPOCH={root.epoch()}
+            touch -d @{appliance.epoch()} {at}/sund.efi
+            export SOURCE_DATE_EPOCH={appliance.epoch()}
             mmd -i {at}/esp.img ::EFI ::EFI/sund
             mcopy -m -i {at}/esp.img {at}/sund.efi ::EFI/sund/sund.efi""")
     return store.made(f"esp-{version}", inputs, make)

@@ -56,10 +56,9 @@ class Qmp:
 class Box:
     """Files of a box in a folder of its own, made of a build; `start` gives it a machine."""
 
-    def __init__(self, folder, version, ports, credentials):
+    def __init__(self, folder, version, ports):
         self.folder = Path(folder)
         self.ports = ports
-        self.credentials = credentials
         self.machine = self.tpm = self.qmp = None
         self.boots = 0
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -69,8 +68,6 @@ class Box:
         backing = disk.disk(version) / "disk.raw"
         run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, self.folder / "disk.qcow2")
         shutil.copy(disk.variables(version) / "vars.fd", self.folder / "vars.fd")
-        for name, value in credentials.items():
-            (self.folder / "credentials" / name).write_bytes(value)
 
     @property
     def log(self):
@@ -80,9 +77,11 @@ class Box:
     def journal(self):
         return self.folder / "journal.log"
 
-    def start(self):
-        """A cold start."""
+    def start(self, credentials):
+        """A cold start; `credentials` are systemd's, by name."""
         self.boots += 1
+        for name, value in credentials.items():
+            (self.folder / "credentials" / name).write_bytes(value)
         sockets = {name: self.folder / f"{name}.sock" for name in ("tpm", "qmp")}
         for path in sockets.values():
             path.unlink(missing_ok=True)
@@ -96,7 +95,8 @@ class Box:
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
             "-chardev", f"socket,id=tpm,path={sockets['tpm']}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm",
-            "-drive", f"if=none,id=disk,format=qcow2,cache=writeback,discard=unmap,file={self.folder / 'disk.qcow2'}",
+            # A cut of power takes what the guest had not written; this machine loses none of it, so nothing waits for its disk.
+            "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={self.folder / 'disk.qcow2'}",
             "-device", "virtio-blk-pci,drive=disk,addr=2", "-device", "virtio-rng-pci,addr=5",
             "-netdev", f"user,id=clinical,net=10.0.2.0/24,hostfwd=tcp:127.0.0.1:{self.ports['dicom']}-:11112",
             "-device", "virtio-net-pci,netdev=clinical,addr=3,romfile=",
@@ -108,7 +108,7 @@ class Box:
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
             "-qmp", f"unix:{sockets['qmp']},server=on,wait=off"]
         # systemd.system-credentials(7).
-        for name in self.credentials:
+        for name in credentials:
             command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)

@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import store
@@ -40,6 +41,13 @@ def bootstrap(folder, variant, packages):
     run("mmdebstrap", f"--setup-hook=printf '{pins}' >\"$1/etc/apt/preferences.d/newer\"", "--mode=root", f"--variant={variant}",
         *paths, "--aptopt=Apt::Install-Recommends \"false\"", f"--include={','.join(packages)}", SUITE, folder, *sources,
         env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH})
+
+
+def all():
+    """All that is Debian's. Its parts wait for the mirror and for the disk, each for itself."""
+    with ThreadPoolExecutor() as pool:
+        for making in [pool.submit(make) for make in (base, kernel)]:
+            making.result()
 
 
 def tools():

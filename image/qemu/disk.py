@@ -6,7 +6,7 @@ import struct
 import uuid
 from pathlib import Path
 
-from . import boot, keys, root, store
+from . import appliance, boot, keys, root, store
 from .debian import inside
 from .store import SOURCE, STORE, Failed, run
 
@@ -32,7 +32,7 @@ def disk(version):
             (filled / "content.conf").write_text(f"[Partition]\nCopyBlocks=/work/{source.relative_to(STORE)}\n")
         inside("systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--seed=5a6d0000-7375-4e64-8000-000000000000",
                "--size=1300M", f"--definitions=/work/{folder.name}/repart.d", f"/work/{folder.name}/disk.raw",
-               env={"SOURCE_DATE_EPOCH": str(root.epoch())})
+               env={"SOURCE_DATE_EPOCH": str(appliance.epoch())})
         shutil.rmtree(definitions)
         os.truncate(folder / "disk.raw", SIZE)
     return store.made(f"disk-{version}", inputs, make)
@@ -100,7 +100,8 @@ def bundle(version, key="release"):
         for part, source in parts.items():
             os.link(source, content / part)
         at = f"/work/{folder.name}"
-        inside("rauc", "bundle", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
+        # What is in it is compressed already.
+        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
         told = inside("rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
                       f"{at}/bundle.raucb")
         (folder / "info.json").write_text(told[told.index("{"):])

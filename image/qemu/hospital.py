@@ -5,7 +5,7 @@ import subprocess
 import urllib.request
 
 from . import disk
-from .box import Box, free_port, wait
+from .box import PATIENCE, Box, free_port
 from .region import MODEL, Region
 from .site import PASSWORD, Site
 from .store import STORE, Failed
@@ -16,7 +16,7 @@ STUDY = MODEL / "golden/ultrasound/frame.dcm"
 class Hospital:
     """Everything in one folder. Use it with `with`, or `close` it: it ends what it started."""
 
-    def __init__(self, name, version, health=180):
+    def __init__(self, name, version):
         self.version = version
         # Before anything is started that would have to be ended.
         disk.variables(version)
@@ -28,18 +28,22 @@ class Hospital:
         self.archive_folder.mkdir()
         self.region = Region(self.folder / "region", channel)
         self.pacs = pacs
-        site = Site(self.folder, self.region, pacs)
+        self.site = Site(self.folder, self.region, pacs)
         self.region.serve()
         self.archive = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.archive_folder, str(pacs)],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        code = self.region.enrolment_code("twin")
-        self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console}, site.credentials(code, health))
+        self.provisioned = self.site.provisions(self.region.enrolment_code("twin"))
+        self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console})
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.close()
+
+    def start(self, health=PATIENCE):
+        """Starts the box; a new system has so many seconds to be healthy."""
+        self.box.start(self.site.credentials(self.provisioned, health))
 
     def close(self):
         self.box.power_off()

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from . import disk, root
+from . import appliance, disk
 from .box import await_file, wait
 from .store import REPOSITORY, STORE, Failed, run
 
@@ -19,7 +19,7 @@ ADDRESS = "10.0.3.2"
 
 def channel():
     """The program, of any build: it runs on this machine."""
-    return root.built("sund-channel", "release", "debug")
+    return appliance.built("sund-channel", "release", "debug")
 
 
 class Region:
@@ -69,8 +69,8 @@ class Region:
     def publish_configuration(self, file):
         """Publishes a configuration of the agent and the model, and remembers what a state says of both."""
         packed = self.folder / "text-detection.sund"
-        run(root.built("sund"), "model", "pack", MODEL, "--to", packed)
-        run(root.built("sund"), "model", "sign", "--key", self.vendor_key, packed)
+        run(appliance.built("sund"), "model", "pack", MODEL, "--to", packed)
+        run(appliance.built("sund"), "model", "sign", "--key", self.vendor_key, packed)
         proposed = self.command("publish", "model", packed, "--vendor", "sund")
         proposal, model = proposed["proposal"], proposed["target"]["target"]
         configuration = self.command("publish", "config", file, "--name", "twin", "--with", proposal)["target"]["target"]

@@ -1,4 +1,5 @@
 """The life of a box, one scenario a function; each ends in what runs after it."""
+import itertools
 import os
 import random
 import re
@@ -6,7 +7,7 @@ import subprocess
 import time
 import traceback
 
-from . import disk, root, surface
+from . import appliance, disk, surface
 from .box import PATIENCE, wait
 from .hospital import Hospital
 from .store import Failed
@@ -15,13 +16,15 @@ from .store import Failed
 OLDER, FIRST, DAMAGED, STRANGE, SECOND, THIRD, FOURTH = "0.9.0", "1.0.0", "1.0.1", "1.0.2", "1.1.0", "1.2.0", "1.3.0"
 # Moments of the install at which the power goes, in seconds after RAUC began.
 CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
+# What never is healthy need not be waited for longer, in seconds.
+SHORT = 20
 
 
 def serves():
     """A new box that has its model."""
     hospital = Hospital("test", FIRST)
     try:
-        hospital.box.start()
+        hospital.start()
         hospital.await_echo()
         hospital.region.publish_state("first")
         expect(hospital.rolls_out("first") == "finished", "the box takes its model")
@@ -39,13 +42,14 @@ def offers(hospital, name, version, key="release", damaged=False):
     hospital.region.roll_out(name, name)
 
 
-def ends(hospital, name):
-    """How the box says that the update ended; it is started again each time that it restarts."""
+def ends(hospital, name, health=PATIENCE):
+    """How the box says that the update ended; it is started again each time that it restarts, first with so much time to be healthy."""
     box = hospital.box
+    allowed = itertools.chain([health], itertools.repeat(PATIENCE))
     def look():
         if box.machine.poll() is not None:
             box.end()
-            box.start()
+            hospital.start(next(allowed))
         return hospital.region.ended(name)
     return box.until(f"the box has ended {name}", look)
 
@@ -77,10 +81,10 @@ def holds(hospital, name, version):
     hospital.version = version
 
 
-def goes_back(hospital, name, version):
+def goes_back(hospital, name, version, health=PATIENCE):
     """A system is tried and given up; the box works with the one that it had."""
     offers(hospital, name, version)
-    expect(ends(hospital, name) == "failed", "the update is given up")
+    expect(ends(hospital, name, health) == "failed", "the update is given up")
     expect(f"Welcome to Sund {version}!" in hospital.box.said(), f"{version} was tried")
     runs(hospital, hospital.version)
     answers(hospital)
@@ -114,7 +118,7 @@ def downgrade(hospital):
 
 def failed_health(hospital):
     """A new system whose agent does not come up: back on the old slot, which answers."""
-    goes_back(hospital, "failed-health", "1.1.0-unhealthy")
+    goes_back(hospital, "failed-health", "1.1.0-unhealthy", SHORT)
 
 
 def panic(hospital):
@@ -132,7 +136,7 @@ def good_update(hospital):
     offers(hospital, "good-update", SECOND)
     holds(hospital, "good-update", SECOND)
     hospital.box.power_off()
-    hospital.box.start()
+    hospital.start()
     hospital.await_echo()
     runs(hospital, SECOND)
 
@@ -145,7 +149,7 @@ def power_cut(hospital):
     box.await_journal("rauc[", "installing", since=before)
     wait(box.machine, random.choice(CUTS))
     box.cut_power()
-    box.start()
+    hospital.start()
     holds(hospital, "power-cut", THIRD)
 
 
@@ -156,7 +160,7 @@ def channel_down(hospital):
     box.machine.wait(PATIENCE)
     hospital.region.stop()
     box.end()
-    box.start()
+    hospital.start()
     hospital.await_echo()
     hospital.region.serve()
     holds(hospital, "channel-down", FOURTH)
@@ -188,7 +192,7 @@ def run(names):
     failed = 0
     if SURFACE in names:
         # What can be attacked is what `surface.txt` lists, and our units are closed.
-        failed |= not told(SURFACE, lambda: surface.check(root.image(FIRST)))
+        failed |= not told(SURFACE, lambda: surface.check(appliance.made()))
     stay = Stay()
     for name in [name for name in ALL if name in names]:
         if stay.hospital is None and not told("a new box", stay.begin):

@@ -3,7 +3,7 @@ import base64
 import secrets
 import subprocess
 
-from . import root
+from . import appliance
 from .region import ADDRESS
 from .store import run
 
@@ -101,18 +101,18 @@ class Site:
 
     def node(self):
         callers = "".join(f'[[callers]]\nae_title = "{name}"\naddress = "{CLINICAL}"\n' for name in CALLERS)
-        told = subprocess.run([root.built("sund"), "hash-password"], input=PASSWORD + "\n", capture_output=True, text=True, check=True)
+        told = subprocess.run([appliance.built("sund"), "hash-password"], input=PASSWORD + "\n", capture_output=True, text=True, check=True)
         return NODE.format(callers=callers, user="twin", password=told.stdout.strip(), vendor=self.region.vendor)
 
-    def credentials(self, code, health=600):
-        """Files by name; `tmpfiles.extra` places those of the box."""
+    def provisions(self, code):
+        """What a box is provisioned with once: files of /etc/sund with mode, owner and content."""
         tls = self.region.folder
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650", "-subj", "/CN=twin",
             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", tls / "console.key", "-out", tls / "console.pem")
-        files = [
+        return [
             ("sund.toml", "0640 root sund", self.own.encode()),
-            ("updater.toml", "0644 root root", UPDATER.format(url=self.region.url, health=health).encode()),
-            ("updater/code", "0600 root root", f"{code}\n".encode()),
+            ("updater/code", "0600 root root", f"{code}
+".encode()),
             ("channel-ca.pem", "0644 root root", (self.region.home / "ca/ca.pem").read_bytes()),
             ("root.json", "0644 root root", (self.region.home / "repository/metadata/1.root.json").read_bytes()),
             ("vendor.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),
@@ -120,5 +120,15 @@ class Site:
             ("tls/console.key", "0600 sund sund", (tls / "console.key").read_bytes()),
             *((f"keys/{name}.key", "0600 sund sund", secrets.token_hex(32).encode()) for name in ("uid", "audit")),
         ]
-        lines = [f"f~ /etc/sund/{name} {mode} - {base64.b64encode(content).decode()}\n" for name, mode, content in files]
+
+    def credentials(self, files, health):
+        """Credentials of systemd by name, of what `provisions` gave: `tmpfiles.extra` places what is not there. How long a new system may take to be
+        healthy is said anew at each start."""
+        lines = [placed("f~", *file) for file in files]
+        lines.append(placed("f+~", "updater.toml", "0644 root root", UPDATER.format(url=self.region.url, health=health).encode()))
         return {"tmpfiles.extra": "".join(lines).encode()}
+
+
+def placed(kind, name, mode, content):
+    """A line of tmpfiles.d(5)."""
+    return f"{kind} /etc/sund/{name} {mode} - {base64.b64encode(content).decode()}\n"

@@ -7,7 +7,8 @@ from .store import SOURCE, Failed
 
 # systemd.exec(5): 0 is closed, 10 is open.
 MOST_EXPOSED = 2.0
-OURS = ("sund.service", "sund-updater.service", "sund-enrol.service", "sund-worker@.service")
+OURS = ("sund.service", "sund-updater.service", "sund-enrol.service", "sund-worker@.service", "sund-network.service",
+        "sund-provision.service", "sund-provision-finish.service", "sund-screen.service")
 
 
 def lines(tree, inside_tools):
@@ -33,9 +34,9 @@ def lines(tree, inside_tools):
     return sorted(set(found))
 
 
-def check(image):
+def check(tree):
     """Fails where an image has what `surface.txt` does not list, or one of our units is too open."""
-    now = (image / "surface.txt").read_text().splitlines()
+    now = (tree / "surface.txt").read_text().splitlines()
     listed = set((SOURCE / "surface.txt").read_text().splitlines())
     added = [line for line in now if line not in listed]
     if added:
