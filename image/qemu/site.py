@@ -111,8 +111,7 @@ class Site:
             "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", tls / "console.key", "-out", tls / "console.pem")
         return [
             ("sund.toml", "0640 root sund", self.own.encode()),
-            ("updater/code", "0600 root root", f"{code}
-".encode()),
+            ("updater/code", "0600 root root", f"{code}\n".encode()),
             ("channel-ca.pem", "0644 root root", (self.region.home / "ca/ca.pem").read_bytes()),
             ("root.json", "0644 root root", (self.region.home / "repository/metadata/1.root.json").read_bytes()),
             ("vendor.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),
