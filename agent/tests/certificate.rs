@@ -185,7 +185,12 @@ fn a_certificate_is_installed_only_where_it_fits_key_names_chain_and_time() {
     fs::write(folder("over.pem"), params.signed_by(&key, &region.ca).unwrap().pem()).unwrap();
     refused(&install("over.pem"), "certificate-not-in-time");
     fs::write(folder("nonsense.pem"), "nonsense").unwrap();
-    refused(&install("nonsense.pem"), "certificate-not-for-key");
+    refused(&install("nonsense.pem"), "certificate-malformed");
+    // The request in the place of what came of it.
+    refused(&install("box.csr"), "certificate-malformed");
+    let none_yet = region.sund(&["certificate", "show"], "");
+    refused(&none_yet, "certificate-unusable");
+    assert!(String::from_utf8_lossy(&none_yet.stderr).contains("`sund certificate request` makes a request"));
     assert!(!folder("tls/clinical.pem").exists());
 
     region.signs("box.csr", "ca", "right.pem");
