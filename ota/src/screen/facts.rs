@@ -142,17 +142,21 @@ fn ask_updater(config: &Config, picture: &mut Picture) {
             return;
         }
     };
+    let local = |at: i64| {
+        let time = jiff::Timestamp::from_second(at).map(|time| time.to_zoned(config.zone.clone()));
+        time.map(|time| time.strftime("%F %H:%M").to_string()).unwrap_or_default()
+    };
     picture.channel = match &status.now.poll {
         None => format!("{server}: not asked yet"),
         Some(poll) => {
-            let time = jiff::Timestamp::from_second(poll.at).map(|time| time.to_zoned(config.zone.clone()));
-            let time = time.map(|time| time.strftime("%F %H:%M").to_string()).unwrap_or_default();
+            let time = local(poll.at);
             match &poll.trouble {
                 None => format!("{server}: well at {time}"),
                 Some(trouble) => format!("{server}: {trouble}"),
             }
         }
     };
+    picture.recovery = status.escrow.as_ref().map(|escrow| escrow.in_words(local));
     let state = status.state.as_deref().unwrap_or("own configuration");
     picture.update = match (&status.action, &status.now.progress) {
         (None, _) => format!("none; serves {state}"),

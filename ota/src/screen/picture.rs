@@ -35,6 +35,8 @@ pub struct Picture {
     pub channel: String,
     /// What an update does.
     pub update: String,
+    /// How the recovery key of the disk stands with the region, where it is to have it.
+    pub recovery: Option<String>,
     /// Name of the box at the channel.
     pub id: Option<String>,
     /// SHA-256 of the console's certificate, in hexadecimal.
@@ -102,6 +104,7 @@ fn facts(picture: &Picture) -> Vec<String> {
     fact("agent", &picture.agent);
     fact("channel", &picture.channel);
     fact("update", &picture.update);
+    picture.recovery.iter().for_each(|recovery| fact("disk key", recovery));
     lines
 }
 
