@@ -25,6 +25,7 @@ pub mod reset;
 pub mod screen;
 pub mod state;
 pub mod status;
+pub mod stick;
 pub mod tpm;
 pub mod trust;
 pub mod window;

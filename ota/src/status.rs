@@ -149,7 +149,9 @@ impl Status {
         };
         line("box", &format!("{} (tenant {}) at {}", self.id, self.tenant, self.server));
         if let Some(until) = self.certificate_until {
-            line("certificate", &format!("good until {}", time(until)));
+            let has_ended = until < jiff::Timestamp::now().as_second();
+            let how = if has_ended { "a new one-time code is needed: it was good until" } else { "good until" };
+            line("certificate", &format!("{how} {}", time(until)));
         }
         match &self.escrow {
             Some(escrow) => line("escrow", &escrow.in_words(time)),

@@ -112,6 +112,8 @@ async fn the_recovery_key_goes_from_the_box_only_when_the_region_has_acknowledge
     assert_eq!((escrow["standing"].as_str(), escrow["fault"].is_null()), (Some("kept"), true));
     assert!(words.contains("kept by the region since 20"), "{words}");
     assert!(!world.recovery.exists());
+    let kept = world.recovery.with_file_name("kept");
+    assert!(kept.exists(), "the system is told to make no other");
     let path = world.appliance.directory.path();
     let left = std::fs::read_to_string(path.join("updater/escrow.json")).expect("a record");
     assert!(!left.contains(&KEY[..8]), "the key is in nothing that is left");
@@ -132,6 +134,17 @@ async fn the_recovery_key_goes_from_the_box_only_when_the_region_has_acknowledge
     std::fs::write(&world.recovery, &another).expect("a recovery key");
     world.once().await;
     assert_eq!(open(path, world.sent().last().expect("an offer")), another);
+    assert!(kept.exists());
+
+    // The region has another key: the system is to make another one, at the next start.
+    std::fs::write(path.join("escrow.pem"), region_key(path, 3072)).expect("a key");
+    let (escrow, words) = world.once().await;
+    assert!(!kept.exists() && words.contains("[escrow-key-changed]"), "{words}");
+    assert_eq!(escrow["standing"], "kept", "the one before is still there");
+    std::fs::write(&world.recovery, KEY).expect("a recovery key");
+    let (escrow, _) = world.once().await;
+    assert_eq!((escrow["standing"].as_str(), escrow["fault"].is_null()), (Some("kept"), true));
+    assert!(kept.exists() && open(path, world.sent().last().expect("an offer")) == KEY);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,7 @@ impl World {
             .arg(self.path("stick"))
             .args(["--keys".into(), self.path("keys.pem"), "--site".into(), self.path("site")])
             .args(["--agent".into(), self.path("control.sock"), "--variable".into(), self.path("variable")])
+            .args(["--said".into(), self.path("said")])
             .output()
             .expect("sund-updater starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -100,6 +101,14 @@ impl World {
         let (exit, said) = self.stick(order);
         assert!(exit == Some(1) && said.contains(&format!("[{code}]")), "{code}: {said}");
         assert!(!self.path("variable").exists(), "{code}");
+        // Whoever stands before the box reads it on its screen.
+        let shown = Command::new(env!("CARGO_BIN_EXE_sund-updater"))
+            .args(["screen", "--once", "--stick"])
+            .arg(self.path("said"))
+            .output()
+            .expect("sund-updater starts");
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("The stick:"), "{shown}");
     }
 }
 

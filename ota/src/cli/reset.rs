@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::provision::envelope::Keys;
-use crate::rauc;
 use crate::reset::{Carried, Places, Signed};
+use crate::{rauc, stick};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -24,24 +24,36 @@ pub(super) struct Arguments {
     /// The firmware's variable by which the next boot is asked.
     #[arg(long, default_value = crate::reset::VARIABLE)]
     variable: PathBuf,
+    /// Where the box's screen finds what became of the stick.
+    #[arg(long, default_value = crate::stick::SAID)]
+    said: PathBuf,
     /// Restarts the box, which erases its data then.
     #[arg(long)]
     restart: bool,
 }
 
 pub(super) async fn reset(config: &Path, arguments: Arguments) -> Exit {
+    let say = |line: &str| {
+        stick::say(&arguments.said, line);
+        eprintln!("{line}");
+    };
     match carried_out(config, &arguments).await {
         Ok(Carried::Nobodys) => {
             eprintln!("this box is nobody's: there is nothing to reset");
             Exit::Done
         }
         Ok(Carried::Out(lost)) => {
-            lost.iter().for_each(|lost| eprintln!("lost: {lost}"));
-            eprintln!("the next start erases this box's data, and leaves it as it left the factory");
+            for lost in lost {
+                eprintln!("lost: {lost}");
+            }
+            say("the next start erases this box's data, and leaves it as it left the factory");
             let restarts = if arguments.restart { rauc::reboot().await } else { Ok(()) };
             restarts.map_or_else(|fault| failed(&fault), |()| Exit::Done)
         }
-        Err(fault) => failed(&fault),
+        Err(fault) => {
+            stick::say(&arguments.said, &fault.to_string());
+            failed(&fault)
+        }
     }
 }
 

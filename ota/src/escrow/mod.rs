@@ -2,8 +2,8 @@
 //! stolen it can read it.
 //!
 //! The system makes the key at its first start and leaves it in a file that root alone reads. It is sealed, sent until the channel has
-//! acknowledged the digest of what it keeps, and only then is the file removed. After a power cut at any point it is there, or the region
-//! has it.
+//! acknowledged the digest of what it keeps, and only then is the file removed; another one beside it (`kept`) tells the system that none is
+//! to be made at the next start. After a power cut at any point the key is there, or the region has it.
 mod recipient;
 mod record;
 
@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 /// Where the system leaves the recovery key of the disk.
 pub const RECOVERY: &str = "/var/lib/sund-recovery/key";
+/// Beside it: the region has the key, and the system makes no other.
+const KEPT: &str = "kept";
 /// A recovery key in bytes, as systemd-cryptenroll writes it, with room for a line's end.
 const MAX_KEY: u64 = 128;
 /// Its groups, and the letters of each (systemd.io, "modhex": they lie at the same place on every keyboard).
@@ -142,11 +144,27 @@ impl Offers {
             tracing::info!(target: "audit", recipient, sha256, "the region keeps the recovery key of the disk");
         }
         match RecoveryKey::read(&escrow.recovery)? {
-            Some(key) if sealed.is_of(&key) => durable::remove(&escrow.recovery),
+            Some(key) if sealed.is_of(&key) => {
+                durable::replace(&escrow.recovery.with_file_name(KEPT), sealed.sha256().as_bytes(), 0o600)?;
+                durable::remove(&escrow.recovery)
+            }
             // Another one was made meanwhile: its turn is next.
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => ask_for_another(escrow, &sealed),
         }
     }
+}
+
+/// The region has another key than the one that was sealed to, and what was sealed is gone from here: the system makes a new recovery key.
+fn ask_for_another(escrow: &Escrow, sealed: &Sealed) -> Result<(), Fault> {
+    let recipient = recipient(&escrow.key)?;
+    if recipient.id() == sealed.recipient {
+        return Ok(());
+    }
+    durable::remove(&escrow.recovery.with_file_name(KEPT))?;
+    let reason = "the region has another key for what is escrowed: the box makes a new recovery key for it at its next start; until then the \
+                  one before counts";
+    Err(Fault::new("escrow-key-changed", Blame::Region, reason))
 }
 
 /// A recovery key. It has no `Debug`: nothing prints it.

@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::hex::hex;
 use crate::identity::Standing;
 use crate::status::Status;
+use crate::stick;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -32,6 +33,8 @@ pub struct Sources {
     pub agent_config: PathBuf,
     /// os-release.
     pub release: PathBuf,
+    /// What became of the region's stick.
+    pub stick: PathBuf,
 }
 
 /// Looks at the box's configuration, and at whether it is enrolled.
@@ -108,6 +111,7 @@ pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) ->
         update: "none".to_owned(),
         id: config.map(|config| config.id.clone()),
         fingerprint: console(&node),
+        stick: stick::said(&sources.stick),
         ..Picture::default()
     };
     let system = of_release("IMAGE_VERSION").or_else(|| of_release("VERSION_ID"));
