@@ -1,7 +1,7 @@
 //! `updater.toml`: as typed, then the checked one that the program uses. All of it is checked before the first request.
 use crate::bundle::inbox::Inbox;
-use crate::tpm;
 use crate::window::Window;
+use crate::{escrow, tpm};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -65,6 +65,17 @@ pub struct Config {
     pub watch: Watch,
     /// Where a running updater writes its status for others on this box; nothing where its directory is missing.
     pub status: PathBuf,
+    /// Whom the recovery key of the disk is sealed to; absent: nobody gets it.
+    pub escrow: Option<Escrow>,
+}
+
+/// The escrow of the disk's recovery key.
+#[derive(Clone, Debug)]
+pub struct Escrow {
+    /// The region's public key, PEM.
+    pub key: PathBuf,
+    /// Where the system leaves the recovery key.
+    pub recovery: PathBuf,
 }
 
 /// Who a box is to the server.
@@ -157,6 +168,15 @@ struct Raw {
     watch: RawWatch,
     #[serde(default = "status")]
     status: PathBuf,
+    escrow: Option<RawEscrow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEscrow {
+    key: PathBuf,
+    #[serde(default = "recovery")]
+    recovery: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -248,6 +268,9 @@ impl Default for RawWatch {
 
 fn tpm_device() -> PathBuf {
     tpm::DEVICE.into()
+}
+fn recovery() -> PathBuf {
+    escrow::RECOVERY.into()
 }
 fn tenant() -> String {
     "DEFAULT".to_owned()
@@ -390,6 +413,7 @@ fn check(raw: Raw) -> Result<Config, String> {
             longest: Duration::from_secs(raw.watch.longest_seconds),
         },
         status: raw.status,
+        escrow: raw.escrow.map(|RawEscrow { key, recovery }| Escrow { key, recovery }),
     })
 }
 

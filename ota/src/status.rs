@@ -1,6 +1,7 @@
 //! Everything that the updater knows, for people and for scripts. The JSON is frozen by a golden file.
 use crate::config::{Config, Credentials};
 use crate::ddi::Progress;
+use crate::escrow::EscrowStatus;
 use crate::fault::Fault;
 use crate::identity;
 use crate::machine::record::{Action, Origin, Record, Step, state_name};
@@ -52,6 +53,9 @@ pub struct Status {
     pub tenant: String,
     /// Until when the certificate is good, in seconds since 1970.
     pub certificate_until: Option<i64>,
+    /// How the recovery key of the disk stands with the region; absent: the configuration names no key of the region to seal it to.
+    #[serde(default)]
+    pub escrow: Option<EscrowStatus>,
     /// Until when the metadata that the box has seen is good, by role, in seconds since 1970.
     pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
@@ -121,6 +125,7 @@ impl Status {
             server: config.server.to_string(),
             tenant: config.tenant.clone(),
             certificate_until: certificate.map(|validity| validity.until),
+            escrow: EscrowStatus::read(config),
             metadata_until: trust::expiries(&config.tuf()),
             os: config.os.as_ref().and_then(|os| rauc::running(os).ok()).map(|running| running.version),
             state: good.map(|good| state_name(&good.descriptor).to_owned()),
@@ -144,7 +149,13 @@ impl Status {
         };
         line("box", &format!("{} (tenant {}) at {}", self.id, self.tenant, self.server));
         if let Some(until) = self.certificate_until {
-            line("certificate", &format!("good until {}", time(until)));
+            let has_ended = until < jiff::Timestamp::now().as_second();
+            let how = if has_ended { "a new one-time code is needed: it was good until" } else { "good until" };
+            line("certificate", &format!("{how} {}", time(until)));
+        }
+        match &self.escrow {
+            Some(escrow) => line("escrow", &escrow.in_words(time)),
+            None => line("escrow", "none: the configuration names no key of the region for the disk's recovery key"),
         }
         for (role, until) in &self.metadata_until {
             line("metadata", &format!("{role} is good until {}", time(*until)));

@@ -5,11 +5,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use sund_ota::hex::hex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,6 +27,10 @@ pub struct Authority {
     pub codes: Mutex<Vec<&'static str>>,
     /// Whether who asked last had a certificate of this authority.
     pub is_known: AtomicBool,
+    /// Sealed keys that it was sent.
+    pub escrow: Mutex<Vec<Value>>,
+    /// What it says of them: that it keeps them, that it keeps other bytes, or a status.
+    pub keeps: Mutex<Result<bool, StatusCode>>,
     issued: AtomicU32,
 }
 
@@ -38,6 +45,8 @@ impl Authority {
             ca_pem,
             codes: Mutex::new(vec!["one-time"]),
             is_known: AtomicBool::new(false),
+            escrow: Mutex::new(Vec::new()),
+            keeps: Mutex::new(Ok(true)),
             issued: AtomicU32::new(0),
         }
     }
@@ -105,6 +114,7 @@ pub async fn start(authority: &Arc<Authority>) -> u16 {
         .route("/enrol", post(enrol))
         .route("/enrol/renew", post(renew))
         .route("/bundle", get(bundle))
+        .route("/escrow", post(escrow))
         .fallback(async || axum::Json(json!({"config": {"polling": {"sleep": "00:05:00"}}, "_links": {}})))
         .with_state(Arc::clone(authority));
     tokio::spawn(async move { axum::serve(tls, router).await });
@@ -140,6 +150,21 @@ async fn enrol(State(authority): State<Arc<Authority>>, body: axum::body::Bytes)
     if is_good { authority.issue(&request) } else { StatusCode::FORBIDDEN.into_response() }
 }
 
+async fn escrow(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
+    if !authority.is_known.load(Ordering::Relaxed) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let offer: Value = serde_json::from_slice(&body).expect("JSON");
+    let sealed = STANDARD.decode(offer["sealed"].as_str().expect("a sealed key")).expect("base64");
+    let digest = |bytes: &[u8]| hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    authority.escrow.lock().expect("no test failed while it held this").push(offer);
+    match *authority.keeps.lock().expect("no test failed while it held this") {
+        Ok(true) => axum::Json(json!({"sha256": digest(&sealed), "kept_at": 1})).into_response(),
+        Ok(false) => axum::Json(json!({"sha256": digest(b"other bytes"), "kept_at": 1})).into_response(),
+        Err(status) => status.into_response(),
+    }
+}
+
 async fn renew(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).expect("JSON");
     if authority.is_known.load(Ordering::Relaxed) {
@@ -150,7 +175,7 @@ async fn renew(State(authority): State<Arc<Authority>>, body: axum::body::Bytes)
 }
 
 /// A box whose key is a file, and the server with its authority.
-async fn appliance_of(authority: &Arc<Authority>) -> Appliance {
+pub async fn appliance_of(authority: &Arc<Authority>) -> Appliance {
     let appliance = Appliance::new().await;
     let port = start(authority).await;
     let path = appliance.directory.path();

@@ -9,27 +9,34 @@ use serde_json::{Value, json};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 use sund_ota::config::{Config, Credentials, Key};
 use sund_ota::provision::envelope::{self, Keys};
 use sund_ota::provision::{Applied, FILE, Provision, Provisioned, finish};
 
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
+/// The region's key for what is escrowed: it takes long to make.
+static RECOVERY_KEY: LazyLock<String> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().expect("a directory");
+    super::escrow::region_key(directory.path(), 3072)
+});
+
 /// Who signs for a region.
-struct Signer {
+pub struct Signer {
     pair: Ed25519KeyPair,
     spki: Vec<u8>,
 }
 
 impl Signer {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("a key");
         let pair = Ed25519KeyPair::from_pkcs8(made.as_ref()).expect("a key");
         let spki = [&SPKI[..], pair.public_key().as_ref()].concat();
         Self { pair, spki }
     }
 
-    fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(&self.spki))
     }
 
@@ -38,21 +45,25 @@ impl Signer {
     }
 
     fn sign(&self, document: &Value) -> Value {
+        self.sign_as(envelope::PAYLOAD_TYPE, document)
+    }
+
+    pub fn sign_as(&self, payload_type: &str, document: &Value) -> Value {
         let payload = document.to_string().into_bytes();
-        let sig = STANDARD.encode(self.pair.sign(&envelope::message(&payload)).as_ref());
+        let sig = STANDARD.encode(self.pair.sign(&envelope::message(payload_type, &payload)).as_ref());
         json!({
             "payload": STANDARD.encode(&payload),
-            "payloadType": envelope::PAYLOAD_TYPE,
+            "payloadType": payload_type,
             "signatures": [{"keyid": envelope::key_id(&self.spki), "sig": sig}],
         })
     }
 
-    fn open(&self, document: &Value) -> Result<Provision, sund_ota::fault::Fault> {
+    pub fn open(&self, document: &Value) -> Result<Provision, sund_ota::fault::Fault> {
         Provision::open(self.sign(document).to_string().as_bytes(), &self.keys(), Timestamp::now())
     }
 }
 
-fn document() -> Value {
+pub fn document() -> Value {
     let key = rcgen::KeyPair::generate().expect("a key");
     let ca =
         rcgen::CertificateParams::new(Vec::new()).expect("parameters").self_signed(&key).expect("a certificate").pem();
@@ -61,7 +72,7 @@ fn document() -> Value {
         "created": "2026-01-01T00:00:00Z", "expires": "2100-01-01T00:00:00Z",
         "server": "https://channel.north.example:8443", "code": "AB1CD-2EF3G-4HJ5K-6MN7P",
         "root": String::from_utf8(Region::new().root()).expect("JSON"),
-        "channel_ca": ca, "recovery_key": key.public_key_pem(), "vendors": {"acme": key.public_key_pem()},
+        "channel_ca": ca, "recovery_key": *RECOVERY_KEY, "vendors": {"acme": key.public_key_pem()},
         "attributes": {"site": "odense"},
         "site": "[node]\nae_title = \"SUND\"\nlisten = \"0.0.0.0:11112\"\n[console.tls]\ncertificate = \"/etc/sund/tls/console.pem\"\n",
         "network": {
@@ -121,6 +132,7 @@ fn a_stick_makes_a_box_its_regions_once() {
     assert_eq!(stick_says(&region, &first).status.code(), Some(0));
     let config = Config::read(&site.join("updater.toml")).expect("a configuration");
     assert_eq!(config.id, "north-1");
+    assert_eq!(config.escrow.expect("the region gets the disk's key").key, Path::new("/etc/sund/escrow.pem"));
     assert_eq!(config.proxy.expect("a proxy").as_str(), "http://proxy.north.example:3128/");
     let Credentials::Certificate { key: Key::Tpm(place), .. } = config.credentials else {
         panic!("the key is in the TPM")
@@ -213,6 +225,7 @@ fn a_file_that_is_altered_signed_by_nobody_or_says_what_no_box_can_be_is_refused
         ("/root", json!("{}")),
         ("/channel_ca", json!("no certificate")),
         ("/recovery_key", json!("no key")),
+        ("/recovery_key", json!(rcgen::KeyPair::generate().expect("a key").public_key_pem())),
         ("/vendors", json!({"../acme": document()["recovery_key"]})),
         ("/site", json!("this is = = no TOML")),
         ("/network/management/address", json!("10.20.0.5")),

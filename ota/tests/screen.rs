@@ -23,6 +23,8 @@ fn enrolled() -> Picture {
         agent: "0.1.0 answers; models: 3 (gpu), studies: 2".to_owned(),
         channel: "channel.north.example: well at 2026-11-29 12:00".to_owned(),
         update: "to north-8: candidate, 42 %".to_owned(),
+        stick: None,
+        recovery: Some("kept by the region since 2026-11-29 12:00".to_owned()),
         id: Some("north-1".to_owned()),
         fingerprint: Some("0123456789abcdef".repeat(4)),
     }
@@ -49,6 +51,12 @@ fn what_the_screen_shows_is_frozen() {
         said: "the channel issues no certificate (403 Forbidden): ask for a new code [enrol-refused]".to_owned(),
     };
     golden("code.txt", &Picture { stage, ..enrolled() });
+    let stick = Some(
+        "this would be lost: 2 jobs that are not done. Let it be sent first, or have the region sign an order that gives it up \
+         (`sund-channel reset --discard`) [reset-unsent]"
+            .to_owned(),
+    );
+    golden("stick.txt", &Picture { stick, ..enrolled() });
     let variant = Some("DEBUG VARIANT: NOT FOR PATIENTS".to_owned());
     let long = "a very long reason ".repeat(40) + &"x".repeat(200);
     golden("debug.txt", &Picture { variant, channel: long.clone(), stage: Stage::Unusable(long), ..enrolled() });

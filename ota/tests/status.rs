@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use sund_ota::config::Config;
 use sund_ota::ddi::Progress;
+use sund_ota::escrow::{EscrowStatus, Standing};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::machine::record::{End, Origin};
 use sund_ota::status::{ActionStatus, Now, Poll, Status};
@@ -104,6 +105,12 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
         server: "https://channel.region.example/".to_owned(),
         tenant: "DEFAULT".to_owned(),
         certificate_until: Some(1_826_000_000),
+        escrow: Some(EscrowStatus {
+            standing: Standing::Kept,
+            since: Some(1_794_000_100),
+            recipient: Some("9b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a".to_owned()),
+            fault: None,
+        }),
         metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
         os: Some("2026.11".to_owned()),
         state: Some("north-2026-10-3".to_owned()),

@@ -58,6 +58,8 @@ pub struct UpdaterStatus {
     pub server: String,
     /// Until when the box's certificate is good.
     pub certificate_until: Option<i64>,
+    /// How the recovery key of the disk stands with the region; absent: no key of the region is configured.
+    pub escrow: Option<UpdaterEscrow>,
     /// Until when the metadata that it has seen is good, by role.
     pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
@@ -80,6 +82,20 @@ pub struct UpdaterStatus {
     pub last: Option<UpdaterAction>,
     /// What it does now.
     pub now: UpdaterNow,
+}
+
+/// The escrow of the disk's recovery key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdaterEscrow {
+    /// `kept`, `waits` or `none`.
+    pub standing: String,
+    /// Since when the region keeps it.
+    pub since: Option<i64>,
+    /// SHA-256 of the key that it is sealed to.
+    pub recipient: Option<String>,
+    /// Why the region has it not.
+    pub fault: Option<UpdaterFault>,
 }
 
 /// An action of the updater.

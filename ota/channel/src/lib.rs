@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod database;
 pub mod enrol;
+pub mod escrow;
 pub mod fleet;
 pub mod hawkbit;
 pub mod limits;

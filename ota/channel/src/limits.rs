@@ -71,6 +71,14 @@ pub mod enrol {
     pub const MAX_REQUEST: usize = 8 * 1024;
 }
 
+/// Sealed recovery keys.
+pub mod escrow {
+    /// Longest sealed key, in bytes: RSA with 8192 bits.
+    pub const MAX_SEALED: usize = 1024;
+    /// Of one box: each of its disks has one. A box that sends more cannot fill the database, and drives none out.
+    pub const MAX_PER_DEVICE: u32 = 16;
+}
+
 /// Rollouts.
 pub mod rollout {
     use super::Duration;

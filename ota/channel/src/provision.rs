@@ -8,13 +8,14 @@ use crate::repository::{Home, Published, files, in_days};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::MAX_CONFIGURATION;
 use sund_ota::provision::document::{Document, KeyPlace, Network};
 use sund_ota::provision::envelope::{Claim, Envelope, PAYLOAD_TYPE, key_id, message};
+use sund_ota::reset::{self, Order};
 use url::Url;
 
 /// A description, a certificate or a key, in bytes.
@@ -85,6 +86,17 @@ pub fn describe(home: &Home, directory: &Path, path: &Path, days: u32) -> Result
 
 /// Signs a document; the file's bytes.
 pub fn sign(document: &Document, signer: &dyn Signer) -> Result<Vec<u8>, Fault> {
+    envelope(PAYLOAD_TYPE, document, signer)
+}
+
+/// Signs an order to reset a box; the file's bytes.
+pub fn sign_reset(order: &Order, signer: &dyn Signer) -> Result<Vec<u8>, Fault> {
+    order.check().map_err(|reason| Fault::new("provision-invalid", Blame::Configuration, reason))?;
+    envelope(reset::PAYLOAD_TYPE, order, signer)
+}
+
+/// What a box takes from a stick is one of these, by the region's provisioning key.
+fn envelope(payload_type: &str, document: &impl Serialize, signer: &dyn Signer) -> Result<Vec<u8>, Fault> {
     let spki = spki(&signer.key()).ok_or_else(|| {
         let reason = "boxes are provisioned by keys of Ed25519 alone: take a key of that kind";
         Fault::new("key-unreadable", Blame::Configuration, reason)
@@ -93,8 +105,11 @@ pub fn sign(document: &Document, signer: &dyn Signer) -> Result<Vec<u8>, Fault> 
         .map_err(|error| Fault::new("provision-invalid", Blame::Configuration, error.to_string()))?;
     let envelope = Envelope {
         payload: STANDARD.encode(&payload),
-        payload_type: PAYLOAD_TYPE.to_owned(),
-        signatures: vec![Claim { keyid: key_id(&spki), sig: STANDARD.encode(signer.sign(&message(&payload))?) }],
+        payload_type: payload_type.to_owned(),
+        signatures: vec![Claim {
+            keyid: key_id(&spki),
+            sig: STANDARD.encode(signer.sign(&message(payload_type, &payload))?),
+        }],
     };
     Ok(serde_json::to_vec_pretty(&envelope).unwrap_or_default())
 }

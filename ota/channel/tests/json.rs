@@ -118,6 +118,7 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     }
     ask("rollout status", &["rollout", "status"]);
     ask("rollout stop --all", &["rollout", "stop", "--all"]);
+    ask("escrow list", &["escrow", "list", "--name", "a"]);
     ask("fleet", &["fleet"]);
     drop(serving);
     let mut command = region.command(&["password"]);

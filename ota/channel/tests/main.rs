@@ -4,6 +4,7 @@ mod ddi;
 mod descriptor;
 mod documents;
 mod enrol;
+mod escrow;
 mod fixture;
 mod hawkbit;
 mod hawkbit_client;

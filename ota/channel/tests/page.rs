@@ -1,6 +1,8 @@
 //! The fleet page in a real browser, over a server whose boxes really report.
 use crate::fixture::{Channel, Device, new};
 use crate::people::{PASSWORD, settings};
+use reqwest::Method;
+use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,6 +34,10 @@ fn waves(name: &str, state: &str) -> New {
 async fn people_can_use_the_page_in_a_browser() {
     let channel = Channel::start(&settings()).await;
     let devices = fleet(&channel).await;
+    // The first on the page: `aalborg-01`.
+    let offer = json!({ "format": 1, "recipient": "a".repeat(64), "sealed": "AAAA" });
+    let kept = devices[2].request(Method::POST, &channel.url("/escrow")).json(&offer).send().await.unwrap();
+    assert!(kept.status().is_success());
     let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let shots = tempfile::tempdir().unwrap();
     let shots = std::env::var("SUND_TEST_SCREENSHOTS").unwrap_or_else(|_| shots.path().to_string_lossy().into_owned());

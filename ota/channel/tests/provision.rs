@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use std::fs;
 use sund_ota::provision::envelope::Keys;
 use sund_ota::provision::{Applied, Provision, Provisioned};
+use sund_ota::reset::{Carried, Places, Signed};
 
 const DESCRIPTION: &str = r#"region = "north"
 box = "north-1"
@@ -47,4 +48,32 @@ fn a_box_becomes_what_the_region_has_described_and_signed() {
     let wrong = region.file("wrong.toml", &DESCRIPTION.replace("10.20.0.5/24", "10.20.0.5"));
     let refused = region.run(&["provision", text(&wrong), "--key", text(&signer), "--out", text(stick.path())]);
     assert_eq!(refused.refusal(), "provision-invalid");
+}
+
+#[tokio::test]
+async fn a_box_is_reset_by_the_order_that_its_region_has_signed_and_not_by_its_channels_keys() {
+    let region = Region::new();
+    let signer = region.path("provisioning");
+    let shown = region.must(&["key", "new", text(&signer), "--person", "Region North"]);
+    let keys = Keys::of_pem(shown["pem"].as_str().unwrap().as_bytes()).unwrap();
+    let stick = tempfile::tempdir().unwrap();
+    let order = |key: &std::path::Path| {
+        let of =
+            ["--region", "north", "--box", "north-1", "--discard", "--key", text(key), "--out", text(stick.path())];
+        region.must(&[&["reset"][..], &of].concat())
+    };
+    order(&region.key("Dora Munk"));
+    let by_an_approver = Signed::read(stick.path(), &keys, Timestamp::now()).unwrap_err();
+    assert_eq!(by_an_approver.code, "provision-not-signed");
+
+    assert_eq!(order(&signer)["discard"], true);
+    let signed = Signed::read(stick.path(), &keys, Timestamp::now()).unwrap();
+    let site = tempfile::tempdir().unwrap();
+    let variable = site.path().join("variable");
+    let places = Places { site: site.path(), agent: &site.path().join("control.sock"), variable: &variable };
+    assert_eq!(signed.carry_out(None, &places).await.unwrap(), Carried::Nobodys);
+    // Whose it is nobody can tell, and the order gives up what is there.
+    fs::write(site.path().join("provisioned.json"), "damaged").unwrap();
+    assert!(matches!(signed.carry_out(None, &places).await.unwrap(), Carried::Out(lost) if lost.len() == 1));
+    assert_eq!(fs::read(&variable).unwrap().len(), 8);
 }

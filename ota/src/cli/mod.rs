@@ -2,6 +2,7 @@
 mod enrol;
 mod install;
 mod provision;
+mod reset;
 mod run;
 mod screen;
 mod status;
@@ -51,6 +52,8 @@ enum Command {
     Enrol(enrol::Arguments),
     /// Makes this box its region's, by a signed file from a stick.
     Provision(provision::Arguments),
+    /// Goes back to how this box left the factory, by an order of its region from a stick.
+    Reset(reset::Arguments),
     /// Shows how this box stands, on a text console, and takes its one-time code there.
     Screen(screen::Arguments),
 }
@@ -75,8 +78,9 @@ pub fn main(cli: Cli) -> Exit {
         Command::Once => configured(&|config| in_runtime(run::once(config))),
         Command::Install { file, json } => configured(&|config| in_runtime(install::install(config, &file, json))),
         Command::Enrol(arguments) => configured(&|config| in_runtime(enrol::enrol(config, arguments.clone()))),
-        // These two are for a box that may have no configuration yet.
+        // These are for a box that may have no configuration, or a damaged one.
         Command::Provision(arguments) => in_runtime(provision::provision(arguments)),
+        Command::Reset(arguments) => in_runtime(reset::reset(&path, arguments)),
         Command::Screen(arguments) => in_runtime(screen::screen(path, arguments)),
     }
 }

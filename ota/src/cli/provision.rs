@@ -4,7 +4,7 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::provision::envelope::Keys;
 use crate::provision::{Applied, Provision, finish};
-use crate::rauc;
+use crate::{rauc, stick};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,9 @@ pub(super) struct Arguments {
     /// Where the box keeps what it was provisioned with.
     #[arg(long, default_value = crate::provision::SITE)]
     site: PathBuf,
+    /// Where the box's screen finds what became of the stick.
+    #[arg(long, default_value = crate::stick::SAID)]
+    said: PathBuf,
     /// Restarts the box where it has become another one.
     #[arg(long)]
     restart: bool,
@@ -34,7 +37,10 @@ pub(super) async fn provision(arguments: Arguments) -> Exit {
             Err(fault) => failed(&fault),
         },
         Ok(Applied::Now) => Exit::Done,
-        Err(fault) => failed(&fault),
+        Err(fault) => {
+            stick::say(&arguments.said, &fault.to_string());
+            failed(&fault)
+        }
     }
 }
 
@@ -46,9 +52,11 @@ fn provisioned(arguments: &Arguments) -> Result<Applied, Fault> {
     let provision = Provision::read(path, &keys, jiff::Timestamp::now())?;
     let applied = provision.apply(&arguments.site)?;
     let (name, region) = (&provision.document().name, &provision.document().region);
-    match applied {
-        Applied::Now => eprintln!("this box is {name} of {region} now"),
-        Applied::Already => eprintln!("this box is {name} of {region} already: nothing was changed"),
-    }
+    let told = match applied {
+        Applied::Now => format!("this box is {name} of {region} now"),
+        Applied::Already => format!("this box is {name} of {region} already: nothing was changed"),
+    };
+    stick::say(&arguments.said, &told);
+    eprintln!("{told}");
     Ok(applied)
 }

@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// What the system says of itself.
     #[arg(long, default_value = "/etc/os-release")]
     release: PathBuf,
+    /// What became of the region's stick.
+    #[arg(long, default_value = crate::stick::SAID)]
+    stick: PathBuf,
     /// Prints it once.
     #[arg(long)]
     once: bool,
@@ -32,8 +35,8 @@ pub(super) struct Arguments {
 
 #[expect(clippy::print_stdout, reason = "stdout is for data, and this is the data")]
 pub(super) async fn screen(config: PathBuf, arguments: Arguments) -> Exit {
-    let Arguments { agent_config, release, once } = arguments;
-    let sources = Sources { config, agent_config, release };
+    let Arguments { agent_config, release, stick, once } = arguments;
+    let sources = Sources { config, agent_config, release, stick };
     if once {
         let (config, stage) = Looks::default().look(&sources);
         print!("{}", draw(&gather(&sources, config.as_ref(), stage).await));

@@ -41,6 +41,9 @@ impl Machine {
         }
         self.renew().await;
         let polled = self.poll().await;
+        if polled.is_ok() {
+            self.offers.keep(&self.config, &self.http).await;
+        }
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
         let Look { trusted, heeded } = self.look().await;
         let met = self.meet_system().await;

@@ -28,6 +28,7 @@ use crate::ddi::Finished;
 use crate::ddi::client::{ActionLink, Ddi};
 use crate::descriptor::Descriptor;
 use crate::durable;
+use crate::escrow::Offers;
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
 use crate::identity;
@@ -57,6 +58,8 @@ pub struct Machine {
     stick_fails: bool,
     /// What is the matter with the operating system, where something is.
     os_trouble: Option<Fault>,
+    /// What the region was offered of the disk's recovery key.
+    offers: Offers,
     /// The boot in which an unexpected system had its time to be healthy.
     tried_boot: Option<String>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
@@ -150,6 +153,7 @@ impl Machine {
             stays_since: None,
             stick_fails: false,
             os_trouble: None,
+            offers: Offers::default(),
             tried_boot: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,

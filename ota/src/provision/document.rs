@@ -1,6 +1,7 @@
 //! What is said to a box on its first day. Read strictly: what is not understood is not applied by half.
 use super::invalid;
 use crate::config;
+use crate::escrow::Recipient;
 use crate::fault::Fault;
 use crate::limits::MAX_CONFIGURATION;
 use crate::limits::metadata::MAX_ROOT;
@@ -160,14 +161,12 @@ impl Document {
         if self.vendors.len() > MAX_VENDORS || !self.vendors.keys().all(|name| is_name(name)) {
             return Err(format!("`vendors` has at most {MAX_VENDORS} short names"));
         }
-        for (key, text) in self
-            .recovery_key
-            .iter()
-            .map(|text| ("recovery_key", text))
-            .chain(self.vendors.values().map(|text| ("vendors", text)))
-        {
-            SubjectPublicKeyInfoDer::from_pem_slice(pem(key, text)?)
-                .map_err(|_| format!("`{key}` is no public key in PEM"))?;
+        for text in self.vendors.values() {
+            SubjectPublicKeyInfoDer::from_pem_slice(pem("vendors", text)?)
+                .map_err(|_| "`vendors` is no public key in PEM".to_owned())?;
+        }
+        if let Some(text) = &self.recovery_key {
+            Recipient::of_pem(pem("recovery_key", text)?).map_err(|reason| format!("`recovery_key` {reason}"))?;
         }
         if self.site.len() as u64 > MAX_CONFIGURATION {
             return Err(format!("`site` has more than {MAX_CONFIGURATION} bytes"));
@@ -205,7 +204,7 @@ pub fn is_code(code: &str) -> bool {
 }
 
 /// It stands in file names, and in files that others read line by line.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with('.')
 }

@@ -1,4 +1,4 @@
-//! The signature: a DSSE envelope (v1.0), Ed25519 (RFC 8032), by one key of the region.
+//! The signature of what a region's stick carries: a DSSE envelope (v1.0), Ed25519 (RFC 8032), by one key of the region.
 use super::invalid;
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What a signature covers besides the payload: one for something else is none here.
+/// What a signature of a document covers besides the payload: one for something else is none here.
 pub const PAYLOAD_TYPE: &str = "application/vnd.sund.provision+json";
 /// SubjectPublicKeyInfo of Ed25519 (RFC 8410, 4) up to the 32 bytes of the key.
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -28,7 +28,7 @@ const MAX_SIGNATURES: usize = 8;
 pub struct Envelope {
     /// Base64.
     pub payload: String,
-    /// [`PAYLOAD_TYPE`].
+    /// What it is, as [`PAYLOAD_TYPE`].
     pub payload_type: String,
     /// Who has signed.
     pub signatures: Vec<Claim>,
@@ -83,21 +83,21 @@ pub fn key_id(spki: &[u8]) -> String {
     hex(digest(&SHA256, spki).as_ref())
 }
 
-/// DSSE's pre-authentication encoding: what a key signs.
-pub fn message(payload: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len());
+/// DSSE's pre-authentication encoding: what a key signs of a payload of some type.
+pub fn message(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len());
     [head.as_bytes(), payload].concat()
 }
 
-/// The payload, where one of the keys has signed it, and which.
-pub(super) fn open(bytes: &[u8], keys: &Keys) -> Result<(Vec<u8>, String), Fault> {
+/// The payload, where it is of that type and one of the keys has signed it, and which.
+pub(crate) fn open(bytes: &[u8], payload_type: &str, keys: &Keys) -> Result<(Vec<u8>, String), Fault> {
     let envelope: Envelope =
         serde_json::from_slice(bytes).map_err(|error| invalid(format!("the file is no signed envelope: {error}")))?;
-    if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(invalid(format!("the file is of type {:?}: it is not for provisioning", envelope.payload_type)));
+    if envelope.payload_type != payload_type {
+        return Err(invalid(format!("the file is of type {:?}, and not {payload_type:?}", envelope.payload_type)));
     }
     let payload = STANDARD.decode(&envelope.payload).map_err(|_| invalid("the file's payload is no base64"))?;
-    let message = message(&payload);
+    let message = message(payload_type, &payload);
     let holds = |claim: &Claim, (id, key): &(String, [u8; 32])| {
         let signature = STANDARD.decode(&claim.sig).unwrap_or_default();
         *id == claim.keyid && UnparsedPublicKey::new(&ED25519, key).verify(&message, &signature).is_ok()

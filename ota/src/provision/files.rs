@@ -45,7 +45,7 @@ fn updater(document: &Document) -> Result<String, String> {
     if let Some(proxy) = &document.network.proxy {
         server["proxy"] = json!(proxy);
     }
-    let configuration = json!({
+    let mut configuration = json!({
         "id": document.name,
         "tenant": document.tenant,
         "attributes": document.attributes,
@@ -58,6 +58,9 @@ fn updater(document: &Document) -> Result<String, String> {
         "agent": { "socket": "/run/sund-agent/channel.sock" },
         "os": {},
     });
+    if document.recovery_key.is_some() {
+        configuration["escrow"] = json!({ "key": "/etc/sund/escrow.pem" });
+    }
     toml::to_string(&configuration).map_err(|error| error.to_string())
 }
 

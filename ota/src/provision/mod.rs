@@ -40,28 +40,12 @@ pub struct Provision {
 impl Provision {
     /// Reads a file, or the one of that name in a directory, and believes nothing of it before its signature holds.
     pub fn read(path: &Path, keys: &Keys, now: Timestamp) -> Result<Self, Fault> {
-        let file = if path.is_dir() { path.join(FILE) } else { path.to_owned() };
-        let unreadable = |reason: String| {
-            let reason = format!("{} cannot be read: {reason}", file.display());
-            Fault::new("provision-unreadable", Blame::Box, reason)
-        };
-        let kind = std::fs::symlink_metadata(&file).map_err(|error| unreadable(error.to_string()))?;
-        if !kind.is_file() {
-            return Err(unreadable("it is no file".to_owned()));
-        }
-        let mut bytes = Vec::new();
-        std::fs::File::open(&file)
-            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(error.to_string()))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(invalid(format!("the file has more than {MAX_FILE} bytes")));
-        }
-        Self::open(&bytes, keys, now)
+        Self::open(&read(path, FILE)?, keys, now)
     }
 
     /// The same of bytes.
     pub fn open(bytes: &[u8], keys: &Keys, now: Timestamp) -> Result<Self, Fault> {
-        let (payload, key) = envelope::open(bytes, keys)?;
+        let (payload, key) = envelope::open(bytes, envelope::PAYLOAD_TYPE, keys)?;
         let document = Document::parse(&payload)?;
         if document.expires < now {
             let reason = format!(
@@ -80,6 +64,27 @@ impl Provision {
     }
 }
 
-fn invalid(reason: impl Into<String>) -> Fault {
+/// The bytes of a file, or of the one of that name in a directory, as anybody may have written them.
+pub(crate) fn read(path: &Path, name: &str) -> Result<Vec<u8>, Fault> {
+    let file = if path.is_dir() { path.join(name) } else { path.to_owned() };
+    let unreadable = |reason: String| {
+        let reason = format!("{} cannot be read: {reason}", file.display());
+        Fault::new("provision-unreadable", Blame::Box, reason)
+    };
+    let kind = std::fs::symlink_metadata(&file).map_err(|error| unreadable(error.to_string()))?;
+    if !kind.is_file() {
+        return Err(unreadable("it is no file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(&file)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(invalid(format!("the file has more than {MAX_FILE} bytes")));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn invalid(reason: impl Into<String>) -> Fault {
     Fault::new("provision-invalid", Blame::Region, reason)
 }

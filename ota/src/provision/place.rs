@@ -78,6 +78,12 @@ impl Provisioned {
         serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(error.to_string()))
     }
 
+    /// Since when the box is what the record says, by its own clock.
+    pub fn since(site: &Path) -> Option<Timestamp> {
+        let written = std::fs::metadata(site.join(RECORD)).and_then(|record| record.modified()).ok()?;
+        Timestamp::try_from(written).ok()
+    }
+
     /// Whether the box, as it is, becomes what a document says.
     fn takes(&self, provision: &Provision) -> Result<Applied, Fault> {
         let document = provision.document();

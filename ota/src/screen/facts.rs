@@ -7,6 +7,7 @@ use crate::fault::Fault;
 use crate::hex::hex;
 use crate::identity::Standing;
 use crate::status::Status;
+use crate::stick;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -32,6 +33,8 @@ pub struct Sources {
     pub agent_config: PathBuf,
     /// os-release.
     pub release: PathBuf,
+    /// What became of the region's stick.
+    pub stick: PathBuf,
 }
 
 /// Looks at the box's configuration, and at whether it is enrolled.
@@ -108,6 +111,7 @@ pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) ->
         update: "none".to_owned(),
         id: config.map(|config| config.id.clone()),
         fingerprint: console(&node),
+        stick: stick::said(&sources.stick),
         ..Picture::default()
     };
     let system = of_release("IMAGE_VERSION").or_else(|| of_release("VERSION_ID"));
@@ -142,17 +146,21 @@ fn ask_updater(config: &Config, picture: &mut Picture) {
             return;
         }
     };
+    let local = |at: i64| {
+        let time = jiff::Timestamp::from_second(at).map(|time| time.to_zoned(config.zone.clone()));
+        time.map(|time| time.strftime("%F %H:%M").to_string()).unwrap_or_default()
+    };
     picture.channel = match &status.now.poll {
         None => format!("{server}: not asked yet"),
         Some(poll) => {
-            let time = jiff::Timestamp::from_second(poll.at).map(|time| time.to_zoned(config.zone.clone()));
-            let time = time.map(|time| time.strftime("%F %H:%M").to_string()).unwrap_or_default();
+            let time = local(poll.at);
             match &poll.trouble {
                 None => format!("{server}: well at {time}"),
                 Some(trouble) => format!("{server}: {trouble}"),
             }
         }
     };
+    picture.recovery = status.escrow.as_ref().map(|escrow| escrow.in_words(local));
     let state = status.state.as_deref().unwrap_or("own configuration");
     picture.update = match (&status.action, &status.now.progress) {
         (None, _) => format!("none; serves {state}"),

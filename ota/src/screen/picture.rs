@@ -35,6 +35,10 @@ pub struct Picture {
     pub channel: String,
     /// What an update does.
     pub update: String,
+    /// How the recovery key of the disk stands with the region, where it is to have it.
+    pub recovery: Option<String>,
+    /// What became of the region's stick.
+    pub stick: Option<String>,
     /// Name of the box at the channel.
     pub id: Option<String>,
     /// SHA-256 of the console's certificate, in hexadecimal.
@@ -102,6 +106,7 @@ fn facts(picture: &Picture) -> Vec<String> {
     fact("agent", &picture.agent);
     fact("channel", &picture.channel);
     fact("update", &picture.update);
+    picture.recovery.iter().for_each(|recovery| fact("disk key", recovery));
     lines
 }
 
@@ -111,6 +116,7 @@ fn asked(picture: &Picture) -> Vec<String> {
     let mut say = |text: &str| {
         lines.extend(wrapped(&plain(text), LEFT - 1).into_iter().filter(|line| !line.is_empty()).take(2 * MAX_LINES));
     };
+    picture.stick.iter().for_each(|said| say(&format!("The stick: {said}")));
     match &picture.stage {
         Stage::New => say("This box is nobody's yet. Put in the stick of its region (label SUND)."),
         Stage::Unusable(reason) => say(reason),

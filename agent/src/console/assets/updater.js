@@ -131,6 +131,13 @@ function last() {
   return item;
 }
 
+/** Whether the region has the recovery key of the disk, in words and in a tone. */
+function kept({ standing, since, fault }) {
+  if (fault) return [fault.reason, "warn"];
+  if (standing === "kept") return [`kept by the region since ${day(since)}`, "plain"];
+  return standing === "waits" ? ["waits to be kept by the region", "plain"] : ["none was made here yet", "plain"];
+}
+
 function rest() {
   const list = el("dl", { class: "ends" });
   const item = el("li", {}, list);
@@ -144,6 +151,7 @@ function rest() {
       status.kept.length && ["Can go back to", status.kept.join(", "), "plain"],
       ...Object.entries(status.suspended_by_region).map(([name, why]) => [`${name} is off`, why, "bad"]),
       status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],
+      status.escrow && ["Disk recovery key", ...kept(status.escrow)],
       status.certificate_until && ["Certificate until", ...until(status.certificate_until)],
       ...Object.entries(status.metadata_until).map(([role, seconds]) => [`${role} until`, ...until(seconds)]),
       ["Updater", `${status.version}, as ${status.id}`, "plain"],

@@ -1,5 +1,6 @@
 //! The command line of `sund-channel`.
 mod enrol;
+mod escrow;
 mod exit;
 mod fleet;
 mod hawkbit;
@@ -8,6 +9,7 @@ mod proposals;
 mod provision;
 mod publish;
 mod rescue;
+mod reset;
 mod rollout;
 mod root;
 mod serve;
@@ -102,8 +104,13 @@ enum Command {
     /// Makes boxes known to the channel.
     #[command(subcommand)]
     Enrol(enrol::Command),
+    /// Recovery keys of the boxes' disks, sealed to the region's own key.
+    #[command(subcommand)]
+    Escrow(escrow::Command),
     /// Writes the signed file that makes a box its region's, for a stick.
     Provision(provision::Provision),
+    /// Writes the signed order that takes a box back to its factory state, for a stick.
+    Reset(reset::Reset),
     /// Reads a password from standard input and prints its hash for `channel.toml`.
     Password,
 }
@@ -186,7 +193,9 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Rollout(command) => rollout::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Fleet(arguments) => fleet::run(&directory, json, arguments).map(|()| Answer::printed()),
         Command::Enrol(command) => enrol::run(&directory, json, command).map(|()| Answer::printed()),
+        Command::Escrow(command) => escrow::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Provision(it) => provision::run(&directory, &it),
+        Command::Reset(it) => reset::run(&it),
         Command::Password => password(),
     }
 }

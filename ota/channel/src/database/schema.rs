@@ -1,7 +1,7 @@
 //! The tables, one step for each format. A step that was released is never changed: the next one follows it.
 use rusqlite::Connection;
 
-const STEPS: [&str; 2] = [FIRST, TAKEN];
+const STEPS: [&str; 3] = [FIRST, TAKEN, ESCROW];
 
 const FIRST: &str = "
 CREATE TABLE device (
@@ -93,6 +93,17 @@ CREATE TABLE act (
 const TAKEN: &str = "
 ALTER TABLE action ADD COLUMN taken INTEGER NOT NULL DEFAULT 0;
 UPDATE action SET taken = 1 WHERE status NOT IN ('scheduled', 'offered');
+";
+
+const ESCROW: &str = "
+CREATE TABLE escrow (
+    device INTEGER NOT NULL REFERENCES device (id),
+    sha256 BLOB NOT NULL,
+    recipient TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (device, sha256)
+) STRICT;
 ";
 
 /// Brings a database to the newest format. One from a newer server is an error, and nothing of it is touched.

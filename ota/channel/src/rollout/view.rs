@@ -81,6 +81,8 @@ pub struct Device {
     pub seen_at: Option<i64>,
     /// When its certificate expires, in milliseconds since 1970.
     pub certificate_until: Option<i64>,
+    /// Since when the newest recovery key of its disk is kept, in milliseconds since 1970.
+    pub escrowed_at: Option<i64>,
     /// Whether it is shut out.
     pub blocked: bool,
     /// What it does now: rollout and status.
@@ -198,7 +200,8 @@ pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, 
             .query_row([&like], |r| r.get(0))?;
         let some = c
             .prepare_cached(&format!(
-                "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked FROM device
+                "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked,
+                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id) FROM device
                  WHERE {found} ORDER BY name LIMIT ?2 OFFSET ?3"
             ))?
             .query_map(params![like, MAX_DEVICES_SHOWN, page.saturating_mul(MAX_DEVICES_SHOWN)], |r| device(c, r))?
@@ -225,6 +228,7 @@ fn device(c: &Connection, r: &Row<'_>) -> rusqlite::Result<Device> {
         installed: r.get(4)?,
         seen_at: r.get(5)?,
         certificate_until: r.get(6)?,
+        escrowed_at: r.get(8)?,
         blocked: r.get(7)?,
         doing,
     })

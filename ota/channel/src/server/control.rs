@@ -6,12 +6,14 @@
 use super::Server;
 use super::exhausted::Exhausted;
 use crate::database::now;
-use crate::enrol;
 use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
 use crate::rollout::filter::Attributes;
 use crate::rollout::orders::{self, Order};
 use crate::rollout::view::{self, Device, Overview, Rollout};
 use crate::rollout::{New, listed};
+use crate::{enrol, escrow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
 use std::io;
@@ -50,6 +52,25 @@ pub enum Request {
         name: String,
         /// Out.
         blocked: bool,
+    },
+    /// Which sealed recovery keys of a box are kept.
+    Escrow {
+        /// Its name.
+        name: String,
+    },
+    /// One of them.
+    TakeEscrow {
+        /// Name of the box.
+        name: String,
+        /// SHA-256 of the sealed key; absent: the newest.
+        sha256: Option<String>,
+    },
+    /// Drop one of them.
+    DropEscrow {
+        /// Name of the box.
+        name: String,
+        /// SHA-256 of the sealed key.
+        sha256: String,
     },
     /// Make a rollout.
     NewRollout(New),
@@ -94,6 +115,10 @@ pub enum Answer {
     Overview(Box<Overview>),
     /// Boxes, and how many match.
     Devices(Vec<Device>, i64),
+    /// Sealed recovery keys that are kept, or the one that was dropped.
+    Escrow(Vec<escrow::Kept>),
+    /// A sealed recovery key, in base64.
+    Sealed(escrow::Kept, String),
     /// Not done.
     Refused(Fault),
 }
@@ -206,6 +231,14 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
         Request::Block { name, blocked } => {
             database.write(move |c| enrol::block(c, &name, blocked, &who)).await?;
             Answer::Done
+        }
+        Request::Escrow { name } => Answer::Escrow(database.survey(move |c| escrow::list(c, &name)).await?),
+        Request::TakeEscrow { name, sha256 } => {
+            let taken = database.write(move |c| escrow::take(c, &name, sha256.as_deref(), &who)).await?;
+            Answer::Sealed(taken.0, STANDARD.encode(taken.1))
+        }
+        Request::DropEscrow { name, sha256 } => {
+            Answer::Escrow(vec![database.write(move |c| escrow::remove(c, &name, &sha256, &who)).await?])
         }
         Request::NewRollout(new) => {
             server.make(new, who).await?;

@@ -5,6 +5,7 @@ mod connections;
 pub mod control;
 mod ddi;
 mod enrolment;
+mod escrow;
 mod exhausted;
 mod feedback;
 mod peer;
@@ -166,6 +167,7 @@ fn routes(server: &Arc<Server>) -> Router {
         .nest("/{tenant}/controller/v1/{controller}", device)
         .route("/enrol", post(enrolment::first))
         .route("/enrol/renew", post(enrolment::again))
+        .route("/escrow", post(escrow::offer))
         .route("/repository/metadata/{*path}", get(repository::file))
         .route("/repository/targets/{*path}", get(repository::file))
         .route("/health", get(async || "serving\n"))

@@ -139,6 +139,7 @@ def a_viewer_sees_and_orders_nothing():
     enter("viewer")
     assert js("return document.cookie") == "", "scripts must not see the session"
     until("the boxes", lambda: js("return document.querySelectorAll('.box').length") == 24)
+    until("whose recovery key is kept", lambda: "Recovery key kept since" in text(".box") and "Recovery key not kept" in text(".box:last-child"))
     until("the alarm", lambda: "not renewed" in text("#alarms"))
     assert text("#count") == "24" and text("#band-word") == "At rest"
     change("made", "the rollout", lambda: text(".rollout h3") == "spring")

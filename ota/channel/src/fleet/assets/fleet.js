@@ -89,8 +89,9 @@ function drawBoxes() {
     const about = el("span", { class: "muted" });
     const seen = ago();
     const never = el("span", { class: "muted" }, "never heard");
+    const disk = el("span", { class: "muted" });
     const doing = chip();
-    const tile = el("li", { class: "box" }, name, state, about, seen, never, doing);
+    const tile = el("li", { class: "box" }, name, state, about, seen, never, disk, doing);
     seen.classList.add("muted");
     tile.update = (box) => {
       say(name, box.name);
@@ -101,6 +102,7 @@ function drawBoxes() {
       seen.hidden = box.seen_at === null;
       never.hidden = box.seen_at !== null;
       if (box.seen_at !== null) seen.set(new Date(box.seen_at).toISOString());
+      say(disk, box.escrowed_at === null ? "Recovery key not kept" : `Recovery key kept since ${new Date(box.escrowed_at).toLocaleDateString("en-GB", { dateStyle: "medium" })}`);
       const [rollout, status] = box.doing ?? [];
       doing.hidden = !status || status === "finished";
       doing.set(word(status ?? ""), tone(status ?? ""));

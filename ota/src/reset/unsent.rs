@@ -1,0 +1,98 @@
+//! What a reset would lose: asked of the agent by its own socket (the answer to `status`, format 1), and of the updater's record.
+use crate::config::Config;
+use crate::fault::{Blame, Fault};
+use crate::machine::record::{Record, Step};
+use serde::Deserialize;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+/// An answer of the agent, in bytes.
+const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What nobody else has yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// Jobs that wait or run.
+    jobs: usize,
+    /// Results that wait for their destination, or are held for it.
+    results: u64,
+    /// Events of the audit log that nobody has collected; `None`: nobody collects them.
+    audit: Option<u64>,
+    /// An action whose end the channel was not told.
+    untold: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Answer {
+    Status(AgentStatus),
+}
+
+/// As far as it is about what would be lost; the agent says more.
+#[derive(Deserialize)]
+struct AgentStatus {
+    format: u32,
+    forward: Option<Forward>,
+    destinations: Vec<Destination>,
+    queue: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Forward {
+    waiting: u64,
+}
+
+#[derive(Deserialize)]
+struct Destination {
+    waiting: u64,
+    held: u64,
+}
+
+impl Unsent {
+    /// Finds out. Where the agent does not answer, nobody knows.
+    pub async fn ask(config: Option<&Config>, agent: &Path) -> Result<Self, Fault> {
+        let unknown = |reason: String| {
+            let reason = format!("what the agent has not sent is not known: {}: {reason}", agent.display());
+            Fault::new("reset-unsent-unknown", Blame::Agent, reason)
+        };
+        let status = tokio::time::timeout(PATIENCE, status(agent)).await;
+        let status = status.map_err(|_| unknown("it does not answer in time".to_owned()))?;
+        let status = status.map_err(|error| unknown(error.to_string()))?;
+        if status.format != 1 {
+            return Err(unknown(format!("its status has format {}, and this updater reads 1", status.format)));
+        }
+        let untold = config.and_then(|config| Record::read(&config.record_file()).ok()?.action);
+        Ok(Self {
+            jobs: status.queue.len(),
+            results: status.destinations.iter().map(|destination| destination.waiting + destination.held).sum(),
+            audit: status.forward.map(|forward| forward.waiting),
+            untold: untold.filter(|action| matches!(action.step, Step::Ended { .. })).map(|action| action.id),
+        })
+    }
+
+    /// One line for each thing.
+    pub fn in_words(&self) -> Vec<String> {
+        let some = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+        let audit = match self.audit {
+            Some(waiting) => some(waiting, "events of the audit log that are not collected yet"),
+            None => Some("the audit log, which nobody collects".to_owned()),
+        };
+        let untold = self.untold.as_ref().map(|id| format!("how action {id} ended, which the channel was not told"));
+        let jobs = some(self.jobs as u64, "jobs that are not done");
+        let results = some(self.results, "results that are not sent");
+        [jobs, results, audit, untold].into_iter().flatten().collect()
+    }
+}
+
+async fn status(agent: &Path) -> std::io::Result<AgentStatus> {
+    let mut stream = UnixStream::connect(agent).await?;
+    stream.write_all(b"\"status\"\n").await?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
+    let Answer::Status(status) = serde_json::from_slice(&answer)?;
+    Ok(status)
+}
