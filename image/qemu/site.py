@@ -78,8 +78,8 @@ metadata = "{url}/repository/metadata"
 targets = "{url}/repository/targets"
 root = "/etc/sund/root.json"
 [poll]
-min_seconds = 2
-max_seconds = 10
+min_seconds = 1
+max_seconds = 2
 [agent]
 socket = "/run/sund-agent/channel.sock"
 [watch]
