@@ -14,6 +14,8 @@ from . import disk
 from .store import STORE, Failed, run
 
 MEMORY = "2048M"
+# All that QEMU can do without KVM, but cmpxchg16b, at which the kernel ends.
+CPU = "max,-cx16"
 # The firmware and the kernel have said something within this time, however busy this machine is.
 PATIENCE = 900
 # A box is known by this; systemd takes it for the machine's id.
@@ -72,7 +74,6 @@ class Box:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.new_tpm()
-        (self.folder / "credentials").mkdir(mode=0o700)
         backing = disk.disk(version) / "disk.raw"
         run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, self.folder / "disk.qcow2")
         shutil.copy(disk.variables(version) / "vars.fd", self.folder / "vars.fd")
@@ -115,16 +116,17 @@ class Box:
     def journal(self):
         return self.folder / "journal.log"
 
-    def start(self, credentials):
-        """A cold start; `credentials` are systemd's, by name."""
+    def start(self, provision):
+        """A cold start; `provision` are lines of tmpfiles.d(5) for it."""
         self.boots += 1
-        for name, value in credentials.items():
-            (self.folder / "credentials" / name).write_bytes(value)
+        provisioned = self.folder / "provision"
+        provisioned.touch(mode=0o600)
+        provisioned.write_text(provision)
         control = self.folder / "qmp.sock"
         control.unlink(missing_ok=True)
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-machine", "q35,smm=on", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-cx16", "-smp", "2", "-m", MEMORY, "-uuid", UUID,
+            "-machine", "q35,smm=on", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-smp", "2", "-m", MEMORY, "-uuid", UUID,
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
@@ -140,10 +142,7 @@ class Box:
             "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
-            "-qmp", f"unix:{control},server=on,wait=off"]
-        # systemd.system-credentials(7).
-        for name in credentials:
-            command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
+            "-qmp", f"unix:{control},server=on,wait=off", "-fw_cfg", f"name=opt/sund/provision,file={provisioned}"]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.qmp = Qmp(control, self.machine)

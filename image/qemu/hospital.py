@@ -51,7 +51,7 @@ class Hospital:
 
     def start(self, health=PATIENCE):
         """Starts the box; a new system has so many seconds to be healthy."""
-        self.box.start(self.site.credentials(self.provisioned, health))
+        self.box.start(self.site.provision(self.provisioned, health))
 
     def close(self):
         self.box.power_off()

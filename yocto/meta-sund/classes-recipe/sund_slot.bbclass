@@ -11,7 +11,7 @@ UKI_SB_KEY = "${SUND_KEYS}/db.key"
 UKI_SB_CERT = "${SUND_KEYS}/db.pem"
 # What the TPM asks for before it opens the data partition: PCR 11 of this very file, signed. systemd-measure is the build host's.
 UKIFY_CMD = "ukify build --pcr-private-key='${SUND_KEYS}/pcr.key' --pcr-public-key='${SUND_KEYS}/pcr.pub' --phases=enter-initrd"
-SUND_CMDLINE ?= "lockdown=confidentiality panic=10 systemd.show_status=no"
+SUND_CMDLINE ?= "lockdown=confidentiality panic=10 systemd.show_status=no systemd.import_credentials=no"
 
 # The initramfs is built against musl, by its own configuration.
 do_uki[depends] = "systemd-boot:do_deploy virtual/kernel:do_deploy sbsigntool-native:do_populate_sysroot"
