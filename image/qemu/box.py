@@ -6,12 +6,16 @@ import shutil
 import socket
 import subprocess
 import time
+import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import disk
 from .store import STORE, Failed, run
 
 MEMORY = "2048M"
+# All that QEMU can do without KVM, but cmpxchg16b, at which the kernel ends.
+CPU = "max,-cx16"
 # The firmware and the kernel have said something within this time, however busy this machine is.
 PATIENCE = 900
 # A box is known by this; systemd takes it for the machine's id.
@@ -21,9 +25,14 @@ UUID = "5a6d0100-7375-4e64-8000-000000000100"
 class Qmp:
     """QEMU's control socket: commands and events, one JSON object a line."""
 
-    def __init__(self, path):
+    def __init__(self, path, machine):
+        await_file(path, machine)
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
+        # Its file is there a moment before it listens.
+        while self.socket.connect_ex(str(path)):
+            if machine.poll() is not None:
+                raise Failed(f"QEMU ended with {machine.returncode} before it was to be talked to")
+            wait(machine, 0.05)
         self.pending = b""
         self.events = []
         self.receive()
@@ -60,14 +69,44 @@ class Box:
         self.folder = Path(folder)
         self.ports = ports
         self.machine = self.tpm = self.qmp = None
+        self.has_tpm = True
         self.boots = 0
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        (self.folder / "tpm").mkdir()
-        (self.folder / "credentials").mkdir(mode=0o700)
+        self.new_tpm()
         backing = disk.disk(version) / "disk.raw"
         run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, self.folder / "disk.qcow2")
         shutil.copy(disk.variables(version) / "vars.fd", self.folder / "vars.fd")
+
+    def new_tpm(self):
+        (self.folder / "tpm").mkdir()
+        # The firmware and the kernel measure into each bank that there is.
+        run("swtpm_setup", "--tpm2", "--tpmstate", self.folder / "tpm", "--pcr-banks", "sha256")
+
+    @contextmanager
+    def another_tpm(self):
+        """As if the disk were in another machine."""
+        own = (self.folder / "tpm").rename(self.folder / "own-tpm")
+        self.new_tpm()
+        yield
+        shutil.rmtree(self.folder / "tpm")
+        own.rename(self.folder / "tpm")
+
+    @contextmanager
+    def no_tpm(self):
+        """As if its TPM were dead."""
+        self.has_tpm = False
+        yield
+        self.has_tpm = True
+
+    @contextmanager
+    def another_key(self, programs, certificate):
+        """As if the firmware's keys had changed: one more may sign what starts."""
+        variables, own = self.folder / "vars.fd", self.folder / "own-vars.fd"
+        variables.rename(own)
+        run(programs / "virt-fw-vars", "-i", own, "-o", variables, "--add-db", str(uuid.uuid4()), certificate)
+        yield
+        own.replace(variables)
 
     @property
     def log(self):
@@ -77,24 +116,21 @@ class Box:
     def journal(self):
         return self.folder / "journal.log"
 
-    def start(self, credentials):
-        """A cold start; `credentials` are systemd's, by name."""
+    def start(self, provision):
+        """A cold start; `provision` are lines of tmpfiles.d(5) for it."""
         self.boots += 1
-        for name, value in credentials.items():
-            (self.folder / "credentials" / name).write_bytes(value)
-        sockets = {name: self.folder / f"{name}.sock" for name in ("tpm", "qmp")}
-        for path in sockets.values():
-            path.unlink(missing_ok=True)
-        self.tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder / 'tpm'}", "--ctrl",
-                                     f"type=unixio,path={sockets['tpm']}", "--terminate"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        await_file(sockets["tpm"], self.tpm)
+        provisioned = self.folder / "provision"
+        provisioned.touch(mode=0o600)
+        provisioned.write_text(provision)
+        control = self.folder / "qmp.sock"
+        control.unlink(missing_ok=True)
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            "-machine", "q35,smm=on", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-cx16", "-smp", "2", "-m", MEMORY, "-uuid", UUID,
+            "-machine", "q35,smm=on", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-smp", "2", "-m", MEMORY, "-uuid", UUID,
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
-            "-chardev", f"socket,id=tpm,path={sockets['tpm']}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm",
+            *(self.start_tpm() if self.has_tpm else ()),
             # A cut of power takes what the guest had not written; this machine loses none of it, so nothing waits for its disk.
             "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={self.folder / 'disk.qcow2'}",
             "-device", "virtio-blk-pci,drive=disk,addr=2", "-device", "virtio-rng-pci,addr=5",
@@ -106,18 +142,23 @@ class Box:
             "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
-            "-qmp", f"unix:{sockets['qmp']},server=on,wait=off"]
-        # systemd.system-credentials(7).
-        for name in credentials:
-            command += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={self.folder / 'credentials' / name}"]
+            "-qmp", f"unix:{control},server=on,wait=off", "-fw_cfg", f"name=opt/sund/provision,file={provisioned}"]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        await_file(sockets["qmp"], self.machine)
-        self.qmp = Qmp(sockets["qmp"])
+        self.qmp = Qmp(control, self.machine)
 
-    def said(self):
-        """The console without its colours."""
-        return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text(errors="replace"))
+    def start_tpm(self):
+        """What QEMU has to know of it."""
+        control = self.folder / "tpm.sock"
+        control.unlink(missing_ok=True)
+        self.tpm = subprocess.Popen(["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder / 'tpm'}", "--ctrl", f"type=unixio,path={control}",
+                                     "--terminate"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        await_file(control, self.tpm)
+        return "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"
+
+    def said(self, since=0):
+        """The console, from this byte on, without its colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_bytes()[since:].decode(errors="replace"))
 
     def await_journal(self, *words, since=0):
         """Waits until a line of the journal, from this byte on, has all of these words."""

@@ -1,8 +1,10 @@
 """A box with all that is around it: the region's channel, an archive, and the machine's own user as the modality."""
+import re
 import shutil
 import ssl
 import subprocess
 import urllib.request
+from pathlib import Path
 
 from . import disk
 from .box import PATIENCE, Box, free_port
@@ -11,6 +13,12 @@ from .site import PASSWORD, Site
 from .store import STORE, Failed
 
 STUDY = MODEL / "golden/ultrasound/frame.dcm"
+
+
+def studies(files):
+    """The study of each file; one that is just being written has none yet."""
+    told = subprocess.run(["dcmdump", "-q", "+P", "0020,000d", *files], capture_output=True, text=True).stdout
+    return set(re.findall(r"\[([0-9.]+)\]", told))
 
 
 class Hospital:
@@ -29,11 +37,11 @@ class Hospital:
         self.region = Region(self.folder / "region", channel)
         self.pacs = pacs
         self.site = Site(self.folder, self.region, pacs)
+        self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console})
         self.region.serve()
         self.archive = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.archive_folder, str(pacs)],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         self.provisioned = self.site.provisions(self.region.enrolment_code("twin"))
-        self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console})
 
     def __enter__(self):
         return self
@@ -43,7 +51,7 @@ class Hospital:
 
     def start(self, health=PATIENCE):
         """Starts the box; a new system has so many seconds to be healthy."""
-        self.box.start(self.site.credentials(self.provisioned, health))
+        self.box.start(self.site.provision(self.provisioned, health))
 
     def close(self):
         self.box.power_off()
@@ -73,6 +81,29 @@ class Hospital:
         sent = subprocess.run(command, capture_output=True, text=True)
         if sent.returncode:
             raise Failed(f"the box does not take an image: {sent.stderr}")
+
+    def sends_until(self, count):
+        """Sends twice as many images in one association, each a study; the power goes when so many were acknowledged. Which those are."""
+        folder = self.folder / "many"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        images = [Path(shutil.copy(STUDY, folder / f"{number:02}.dcm")) for number in range(2 * count)]
+        subprocess.run(["dcmodify", "-nb", "-gst", "-gse", "-gin", *images], check=True)
+        command = ["storescu", "-v", "-aet", "STORESCU", "-aec", "SUND", "127.0.0.1", str(self.box.ports["dicom"]), *images]
+        acknowledged = 0
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as sending:
+            for line in sending.stdout:
+                if "Received Store Response (Success)" in line:
+                    acknowledged += 1
+                    if acknowledged == count:
+                        self.box.cut_power()
+        if acknowledged < count:
+            raise Failed(f"the box has acknowledged {acknowledged} images of {len(images)}")
+        return studies(images[:acknowledged])
+
+    def studies_answered(self):
+        """The studies of which a result is in the archive."""
+        return studies(list(self.archive_folder.iterdir()))
 
     def results(self):
         return len(list(self.archive_folder.iterdir()))

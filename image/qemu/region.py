@@ -76,7 +76,7 @@ class Region:
         configuration = self.command("publish", "config", file, "--name", "twin", "--with", proposal)["target"]["target"]
         self.publish(proposal, TWO)
         self.rest = {"configuration": {"target": configuration}, "models": [{"target": model}],
-                     "routes": {"text": {"models": ["text-detection"], "mode": "research"}}, "watch_seconds": 5}
+                     "routes": {"text": {"models": ["text-detection"], "mode": "research"}}, "watch_seconds": 2}
 
     def publish_state(self, name, os_version=None, bundle=None):
         """A state of the configuration, the model, and perhaps an operating system."""

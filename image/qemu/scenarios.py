@@ -6,16 +6,22 @@ import re
 import subprocess
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
-from . import appliance, disk, surface
+from . import appliance, disk, keys, surface
 from .box import PATIENCE, wait
 from .hospital import Hospital
 from .store import Failed
 
-# Each offer has a version of its own: a region lists one bundle for each.
-OLDER, FIRST, DAMAGED, STRANGE, SECOND, THIRD, FOURTH = "0.9.0", "1.0.0", "1.0.1", "1.0.2", "1.1.0", "1.2.0", "1.3.0"
+FIRST = "1.0.0"
+# What each scenario offers, and who signed it. Each offer has a version of its own: a region lists one bundle for each.
+OFFERS = {"stranger": ("1.0.2", "stranger"), "corrupted": ("1.0.1", "release"), "downgrade": ("0.9.0", "release"), "good-update": ("1.1.0", "release"),
+          "watchdog": ("1.2.0-hangs", "release"), "failed-health": ("1.2.0-unhealthy", "release"), "panic": ("1.2.0-panics", "release"),
+          "power-cut": ("1.2.0", "release"), "channel-down": ("1.3.0", "release")}
 # Moments of the install at which the power goes, in seconds after RAUC began.
 CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
+# So many images are acknowledged when the power goes, of twice as many.
+CUT_AFTER = 5
 # What never is healthy need not be waited for longer, in seconds.
 SHORT = 20
 
@@ -34,12 +40,14 @@ def serves():
     return hospital
 
 
-def offers(hospital, name, version, key="release", damaged=False):
-    """Brings the box a state with an operating system."""
+def offers(hospital, name, damaged=False):
+    """Brings the box a state with an operating system, and says which."""
+    version, key = OFFERS[name]
     hospital.region.publish_state(name, version, disk.bundle(version, key))
     if damaged:
         hospital.region.damage(version)
     hospital.region.roll_out(name, name)
+    return version
 
 
 def ends(hospital, name, health=PATIENCE):
@@ -81,18 +89,19 @@ def holds(hospital, name, version):
     hospital.version = version
 
 
-def goes_back(hospital, name, version, health=PATIENCE):
+def goes_back(hospital, name, health=PATIENCE):
     """A system is tried and given up; the box works with the one that it had."""
-    offers(hospital, name, version)
+    version = offers(hospital, name)
     expect(ends(hospital, name, health) == "failed", "the update is given up")
     expect(f"Welcome to Sund {version}!" in hospital.box.said(), f"{version} was tried")
     runs(hospital, hospital.version)
     answers(hospital)
 
 
-def refuses(hospital, name):
+def refuses(hospital, name, damaged=False):
     """What is offered is not even started."""
     boots = hospital.box.boots
+    offers(hospital, name, damaged)
     expect(ends(hospital, name) == "failed", "the bundle is refused")
     expect(hospital.box.boots == boots, "the box has not restarted")
     answers(hospital)
@@ -100,78 +109,107 @@ def refuses(hospital, name):
 
 def stranger(hospital):
     """A bundle that the region lists and somebody else has signed: RAUC refuses it."""
-    offers(hospital, "stranger", STRANGE, "stranger")
     refuses(hospital, "stranger")
 
 
 def corrupted(hospital):
     """A bundle that is damaged where it is served: its first block that is looked at ends the install."""
-    offers(hospital, "corrupted", DAMAGED, damaged=True)
-    refuses(hospital, "corrupted")
+    refuses(hospital, "corrupted", damaged=True)
 
 
 def downgrade(hospital):
     """A system older than the one that runs is refused, whoever signed it."""
-    offers(hospital, "downgrade", OLDER)
     refuses(hospital, "downgrade")
 
 
-def failed_health(hospital):
-    """A new system whose agent does not come up: back on the old slot, which answers."""
-    goes_back(hospital, "failed-health", "1.1.0-unhealthy", SHORT)
-
-
-def panic(hospital):
-    """A new system whose kernel panics: back on the old slot."""
-    goes_back(hospital, "panic", "1.1.0-panics")
+def good_update(hospital):
+    """A new system holds, and is committed: what comes next starts it without a trial."""
+    holds(hospital, "good-update", offers(hospital, "good-update"))
 
 
 def watchdog(hospital):
     """A new system that hangs: the hardware's watchdog restarts the box into the old slot."""
-    goes_back(hospital, "watchdog", "1.1.0-hangs")
+    goes_back(hospital, "watchdog")
 
 
-def good_update(hospital):
-    """A new system holds, and is committed: a start without a trial is into the new slot."""
-    offers(hospital, "good-update", SECOND)
-    holds(hospital, "good-update", SECOND)
-    hospital.box.power_off()
-    hospital.start()
-    hospital.await_echo()
-    runs(hospital, SECOND)
+def failed_health(hospital):
+    """A new system whose agent does not come up: back on the old slot, which answers."""
+    goes_back(hospital, "failed-health", SHORT)
+
+
+def panic(hospital):
+    """A new system whose kernel panics: back on the old slot."""
+    goes_back(hospital, "panic")
 
 
 def power_cut(hospital):
     """The power goes at a random moment of the install: the box comes back, and the update ends well."""
     box = hospital.box
     before = box.journal.stat().st_size
-    offers(hospital, "power-cut", THIRD)
+    version = offers(hospital, "power-cut")
     box.await_journal("rauc[", "installing", since=before)
     wait(box.machine, random.choice(CUTS))
     box.cut_power()
     hospital.start()
-    holds(hospital, "power-cut", THIRD)
+    holds(hospital, "power-cut", version)
 
 
 def channel_down(hospital):
     """The region is not reached while a new system is on trial: it waits, and is committed when the region is back."""
     box = hospital.box
-    offers(hospital, "channel-down", FOURTH)
+    version = offers(hospital, "channel-down")
     box.machine.wait(PATIENCE)
     hospital.region.stop()
     box.end()
     hospital.start()
     hospital.await_echo()
     hospital.region.serve()
-    holds(hospital, "channel-down", FOURTH)
+    holds(hospital, "channel-down", version)
 
 
-# In this order, so that one box lives through them: what goes back before what stays. After one that fails there is a new box.
-ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "watchdog": watchdog, "failed-health": failed_health,
-       "panic": panic, "good-update": good_update, "power-cut": power_cut, "channel-down": channel_down}
+def power_cut_receiving(hospital):
+    """The power goes while images arrive: each that was acknowledged is there afterwards, and has its result."""
+    acknowledged = hospital.sends_until(CUT_AFTER)
+    hospital.start()
+    hospital.await_echo()
+    hospital.box.until("each acknowledged image has its result", lambda: acknowledged <= hospital.studies_answered() or None)
+
+
+def locked(hospital):
+    """Another TPM, none, or other keys of the firmware: the data partition stays closed, the box restarts and asks nobody; with its own it works."""
+    box = hospital.box
+    box.power_off()
+    for elsewhere in (box.another_tpm, box.no_tpm, lambda: box.another_key(disk.python_tools(), keys.folder() / "stranger-ca.pem")):
+        before = box.log.stat().st_size
+        with elsewhere():
+            hospital.start()
+            box.until("the box restarts", lambda: True if box.machine.poll() is not None else None)
+            box.end()
+        said = box.said(before)
+        expect(f"Welcome to Sund {hospital.version}!" in said, "the system itself starts")
+        expect("Started sund.service" not in said, "nothing of it serves")
+    hospital.start()
+    answers(hospital)
+
+
+def next_start(hospital):
+    """What a box was brought to is what it starts when nothing is on trial."""
+    box = hospital.box
+    box.power_off()
+    before = box.log.stat().st_size
+    hospital.start()
+    welcomed = box.until("the box says what it starts", lambda: re.search(r"Welcome to Sund (\S+)!", box.said(before)))
+    expect(welcomed[1] == hospital.version, f"{hospital.version} starts")
+    box.cut_power()
+
+
+# In this order, so that one box lives through them. After one that fails there is a new box.
+ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update, "watchdog": watchdog,
+       "failed-health": failed_health, "panic": panic, "power-cut": power_cut, "channel-down": channel_down,
+       "power-cut-receiving": power_cut_receiving, "locked": locked}
 SURFACE = "attack-surface"
 NAMES = (SURFACE, *ALL)
-CONTINUOUS = (SURFACE, "stranger", "failed-health", "watchdog", "good-update", "power-cut")
+CONTINUOUS = (SURFACE, "stranger", "good-update", "watchdog", "failed-health", "power-cut")
 
 
 def told(name, scenario):
@@ -193,14 +231,24 @@ def run(names):
     if SURFACE in names:
         # What can be attacked is what `surface.txt` lists, and our units are closed.
         failed |= not told(SURFACE, lambda: surface.check(appliance.made()))
-    stay = Stay()
-    for name in [name for name in ALL if name in names]:
-        if stay.hospital is None and not told("a new box", stay.begin):
-            failed = 1
-        elif not told(name, lambda: ALL[name](stay.hospital)):
-            failed = 1
-            stay.end()
-    stay.end()
+    named = [name for name in ALL if name in names]
+    # The box leaves this machine time to build what comes next.
+    builder = ThreadPoolExecutor(1)
+    for name in named:
+        if name in OFFERS:
+            builder.submit(disk.bundle, *OFFERS[name])
+    try:
+        with Stay() as stay:
+            for name in named:
+                if stay.hospital is None and not told("a new box", stay.begin):
+                    return 1
+                if not told(name, lambda: ALL[name](stay.hospital)):
+                    failed = 1
+                    stay.end()
+            if stay.hospital and stay.hospital.version != FIRST:
+                failed |= not told("the next start", lambda: next_start(stay.hospital))
+    finally:
+        builder.shutdown(cancel_futures=True)
     return int(failed)
 
 
@@ -208,6 +256,12 @@ class Stay:
     """The box that the scenarios have in common."""
 
     hospital = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
 
     def begin(self):
         self.hospital = serves()

@@ -1,4 +1,4 @@
-"""What a box is provisioned with. The twin gets it as systemd credentials over fw_cfg, which a box of iron does not take."""
+"""What a box is provisioned with. The twin gets it from QEMU, and has a unit for that which a box of iron has not."""
 import base64
 import secrets
 import subprocess
@@ -78,8 +78,8 @@ metadata = "{url}/repository/metadata"
 targets = "{url}/repository/targets"
 root = "/etc/sund/root.json"
 [poll]
-min_seconds = 2
-max_seconds = 10
+min_seconds = 1
+max_seconds = 2
 [agent]
 socket = "/run/sund-agent/channel.sock"
 [watch]
@@ -120,12 +120,12 @@ class Site:
             *((f"keys/{name}.key", "0600 sund sund", secrets.token_hex(32).encode()) for name in ("uid", "audit")),
         ]
 
-    def credentials(self, files, health):
-        """Credentials of systemd by name, of what `provisions` gave: `tmpfiles.extra` places what is not there. How long a new system may take to be
-        healthy is said anew at each start."""
+    def provision(self, files, health):
+        """Lines of tmpfiles.d(5) that place what `provisions` gave and is not there yet. How long a new system may take to be healthy is said
+        anew at each start."""
         lines = [placed("f~", *file) for file in files]
         lines.append(placed("f+~", "updater.toml", "0644 root root", UPDATER.format(url=self.region.url, health=health).encode()))
-        return {"tmpfiles.extra": "".join(lines).encode()}
+        return "".join(lines)
 
 
 def placed(kind, name, mode, content):

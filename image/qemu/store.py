@@ -1,10 +1,12 @@
 """What was built is kept under target/image, under the digest of all that it was made of; what is newer takes its place."""
+import collections
 import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCE = REPOSITORY / "image"
 # `reproduce` builds in other places.
 STORE = Path(os.environ.get("SUND_TWIN_STORE", REPOSITORY / "target" / "image"))
+
+
+# One thread at a time makes what has a name.
+at_work = collections.defaultdict(threading.Lock)
 
 
 class Failed(Exception):
@@ -47,6 +53,11 @@ def digest(*inputs):
 
 def made(name, inputs, make):
     """The folder that `make(folder)` fills, made only where its inputs have changed since."""
+    with at_work[name]:
+        return remade(name, inputs, make)
+
+
+def remade(name, inputs, make):
     folder = STORE / name
     stamp = STORE / f"{name}.of"
     of = digest(*inputs)

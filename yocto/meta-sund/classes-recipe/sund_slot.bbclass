@@ -9,7 +9,9 @@ INITRAMFS_IMAGE = "sund-initramfs"
 UKI_FILENAME = "sund.efi"
 UKI_SB_KEY = "${SUND_KEYS}/db.key"
 UKI_SB_CERT = "${SUND_KEYS}/db.pem"
-SUND_CMDLINE ?= "lockdown=confidentiality panic=10 systemd.show_status=no"
+# What the TPM asks for before it opens the data partition: PCR 11 of this very file, signed. systemd-measure is the build host's.
+UKIFY_CMD = "ukify build --pcr-private-key='${SUND_KEYS}/pcr.key' --pcr-public-key='${SUND_KEYS}/pcr.pub' --phases=enter-initrd"
+SUND_CMDLINE ?= "lockdown=confidentiality panic=10 systemd.show_status=no systemd.import_credentials=no"
 
 # The initramfs is built against musl, by its own configuration.
 do_uki[depends] = "systemd-boot:do_deploy virtual/kernel:do_deploy sbsigntool-native:do_populate_sysroot"
@@ -18,7 +20,7 @@ do_image_complete[depends] = ""
 
 do_uki[prefuncs] += "sund_kernel_command_line"
 python sund_kernel_command_line() {
-    for name in ("db.key", "db.pem"):
+    for name in ("db.key", "db.pem", "pcr.key", "pcr.pub"):
         if not os.access(os.path.join(d.getVar("SUND_KEYS"), name), os.R_OK):
             bb.fatal("SUND_KEYS names no folder with %s, which signs what the firmware starts: see yocto/README.md" % name)
     path = d.expand("${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.${VERITY_IMAGE_FSTYPE}.verity-params")
