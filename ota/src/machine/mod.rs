@@ -57,6 +57,8 @@ pub struct Machine {
     stick_fails: bool,
     /// What is the matter with the operating system, where something is.
     os_trouble: Option<Fault>,
+    /// The agent has said, since this updater began, in which format it writes.
+    is_format_known: bool,
     /// The boot in which an unexpected system had its time to be healthy.
     tried_boot: Option<String>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
@@ -150,6 +152,7 @@ impl Machine {
             stays_since: None,
             stick_fails: false,
             os_trouble: None,
+            is_format_known: false,
             tried_boot: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
