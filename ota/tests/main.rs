@@ -24,6 +24,7 @@ mod proxy;
 mod rauc;
 mod rauc_itself;
 mod region;
+mod relay;
 mod repository;
 mod screen;
 mod shapes;

@@ -431,12 +431,17 @@ async fn a_bundle_that_does_not_come_whole_is_streamed_again_and_says_nothing_of
     for _ in 0..2 {
         system.appliance.channel.told().streams_break = 1;
         assert_eq!(system.appliance.once().await, Some(75));
-        let told = system.appliance.channel.action("1", |action| (action.is_open, action.last_words()));
-        assert!(told.0 && told.1.contains("[os-stream-failed]") && told.1.contains("503"), "{told:?}");
+        let told = system.appliance.channel.action("1", |action| {
+            assert!(action.is_open);
+            let lines = action.feedback.iter().flat_map(|feedback| feedback.status.details.clone());
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        assert!(told.contains("[os-stream-failed]") && told.contains("503"), "{told}");
         assert_eq!(system.slots().boots, 1);
     }
     assert_eq!(system.appliance.once().await, Some(0));
-    assert_eq!((system.slots().runs().as_str(), system.slots().installs.len()), ("2.0", 3));
+    let slots = system.slots();
+    assert_eq!((slots.runs().as_str(), slots.installs.len()), ("2.0", 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -452,7 +457,8 @@ async fn a_line_that_never_holds_refuses_the_bundle_in_the_end() {
     system.appliance.channel.action("1", |action| {
         assert!(action.last_words().contains("os-stream-failed"), "{}", action.last_words());
     });
-    assert_eq!((system.slots().boots, system.slots().active), (1, 0));
+    let slots = system.slots();
+    assert_eq!((slots.boots, slots.active), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -469,5 +475,6 @@ async fn a_system_that_is_older_than_the_spools_format_is_not_installed() {
         let words = action.last_words();
         assert!(words.contains("os-too-old") && words.contains("1.9 is older than 2.0"), "{words}");
     });
-    assert_eq!((system.slots().installs.len(), system.slots().runs().as_str()), (1, "2.0"));
+    let slots = system.slots();
+    assert_eq!((slots.installs.len(), slots.runs().as_str()), (1, "2.0"));
 }
