@@ -74,6 +74,11 @@ impl Http {
         self.client.request(method, url).timeout(REQUEST_TIME).headers(headers)
     }
 
+    /// A request to the store: it carries the token where that is the channel server.
+    pub fn request_of_store(&self, method: reqwest::Method, url: Url) -> reqwest::RequestBuilder {
+        if url.origin() == self.server.origin() { self.request(method, url) } else { self.client.request(method, url) }
+    }
+
     /// The way to the repository. The token goes to the server alone, also where the repository lies elsewhere.
     pub fn transport(&self, config: &Config) -> Transport {
         let transport = Transport::http(self.client.clone()).capped(config.bytes_per_second);

@@ -39,6 +39,8 @@ pub mod transfer {
     pub const LEAST_PER_WINDOW: u64 = 32 * 1024;
     /// Times that one fetch goes on after a broken line before it leaves the rest to the next poll.
     pub const MAX_RESUMES: u32 = 8;
+    /// Times that a bundle that did not come whole is streamed anew, at as many polls: a line that never holds refuses it in the end.
+    pub const MAX_STREAMS: u32 = 5;
     /// How long a state that a mirror does not list yet is waited for, in seconds: a mirror follows once a day at the latest, and what the
     /// region never approves does not wait for ever.
     pub const MIRROR_PATIENCE: i64 = 24 * 3600;

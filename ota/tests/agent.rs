@@ -33,6 +33,8 @@ pub struct Serving {
     pub commits: u32,
     /// The format of its spool.
     pub spool_format: u32,
+    /// The one that it goes over to.
+    pub newest_format: u32,
     /// It goes back to nothing.
     pub refuses_reverts: bool,
     /// Nothing can be suspended.
@@ -89,6 +91,7 @@ impl Agent {
             own_models: vec!["own-model".to_owned()],
             version: "1.0.0".to_owned(),
             spool_format: 1,
+            newest_format: 2,
             ..Serving::default()
         };
         let agent = Self { serving: Arc::new(Mutex::new(serving)) };
@@ -201,8 +204,8 @@ impl Agent {
             }
             Request::Committed => {
                 serving.commits += 1;
-                serving.spool_format = 2;
-                Answer::Committed { format: 2 }
+                serving.spool_format = serving.newest_format;
+                Answer::Committed { format: serving.spool_format }
             }
             Request::Resume { package } => {
                 serving.suspended.retain(|suspended| *suspended != package);

@@ -35,6 +35,8 @@ pub struct Told {
     pub fails: Option<&'static str>,
     /// Answers nothing, the repository neither.
     pub is_away: bool,
+    /// How many ranges of a bundle it still fails to serve.
+    pub streams_break: u32,
     /// Longest stretch of a target in one answer before the connection breaks.
     pub breaks_after: Option<usize>,
     /// Time between two chunks of a target.
@@ -145,6 +147,22 @@ async fn answer(State(channel): State<Channel>, request: Request) -> Response {
     channel.ddi(&head.method, &parts, &body)
 }
 
+impl Told {
+    /// A bundle, whole or by a range as RAUC asks for it.
+    fn bundle(&mut self, bytes: &[u8], range: Option<&str>) -> Response {
+        let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+        let range = range.and_then(|(from, to)| Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok()?)));
+        let Some((from, to)) = range else { return bytes.to_vec().into_response() };
+        if self.streams_break > 0 {
+            self.streams_break -= 1;
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let to = to.min(bytes.len() - 1);
+        let of = format!("bytes {from}-{to}/{}", bytes.len());
+        (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, of)], bytes[from..=to].to_vec()).into_response()
+    }
+}
+
 impl Channel {
     fn ddi(&self, method: &Method, parts: &[&str], body: &Bytes) -> Response {
         let address = self.address;
@@ -216,6 +234,9 @@ impl Channel {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
         let Some(bytes) = told.files.get(path).cloned() else { return StatusCode::NOT_FOUND.into_response() };
+        if path.starts_with("targets/os") {
+            return told.bundle(&bytes, range.as_deref());
+        }
         if !path.starts_with("targets/models") {
             return bytes.into_response();
         }

@@ -25,6 +25,7 @@ mod proxy;
 mod rauc;
 mod rauc_itself;
 mod region;
+mod relay;
 mod repository;
 mod reset;
 mod screen;

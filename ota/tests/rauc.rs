@@ -1,6 +1,7 @@
 //! RAUC and logind, played by a stand-in on a private bus, with real D-Bus messages: two slots, a boot loader that starts the one that is
 //! active, and power that can be cut at any point.
 use super::appliance::Appliance;
+use super::tpm::no_tls;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -51,6 +52,7 @@ pub struct Slots {
     writes: u32,
     /// Why RAUC refuses every bundle; empty: it takes them.
     pub refusal: String,
+    last_error: String,
     pub installs: Vec<(String, HashMap<String, String>)>,
     pub marks: Vec<(String, String)>,
     /// The boot loader was told something while RAUC wrote, which RAUC may undo at its end.
@@ -94,14 +96,30 @@ fn slots(shared: &Shared) -> MutexGuard<'_, Slots> {
 
 struct Rauc(Shared);
 
-/// What a bundle holds, which says so in its text; one that is streamed, in its name too.
-fn version(source: &str) -> String {
-    let streamed = source.rsplit_once("sund-").and_then(|(_, name)| name.strip_suffix(".raucb"));
-    let version = streamed.map(str::to_owned).or_else(|| {
-        let text = std::fs::read_to_string(source).ok()?;
-        Some(text.strip_prefix("a bundle of ")?.to_owned())
-    });
-    version.expect("bundles say what they hold")
+/// What a bundle holds, which says so in its text: a file, or streamed range by range. Why it cannot be read, otherwise.
+async fn version(source: &str) -> Result<String, String> {
+    let text = if source.starts_with("http") {
+        streamed(source).await?
+    } else {
+        std::fs::read_to_string(source).map_err(|error| error.to_string())?
+    };
+    text.strip_prefix("a bundle of ").map(str::to_owned).ok_or_else(|| "signature verification failed".to_owned())
+}
+
+async fn streamed(source: &str) -> Result<String, String> {
+    let client = reqwest::Client::builder().tls_backend_preconfigured(no_tls()).build().expect("a client");
+    let mut bytes = Vec::new();
+    loop {
+        let range = format!("bytes={}-{}", bytes.len(), bytes.len() + 9);
+        let response = client.get(source).header("range", range).send().await;
+        let response = response.and_then(reqwest::Response::error_for_status).map_err(|error| error.to_string())?;
+        let all = response.headers().get("content-range").and_then(|range| range.to_str().ok());
+        let all: usize = all.and_then(|range| range.rsplit_once('/')?.1.parse().ok()).ok_or("no range came")?;
+        bytes.extend(response.bytes().await.map_err(|error| error.to_string())?);
+        if bytes.len() >= all {
+            return String::from_utf8(bytes).map_err(|error| error.to_string());
+        }
+    }
 }
 
 #[zbus::interface(name = "de.pengutronix.rauc.Installer")]
@@ -129,6 +147,7 @@ impl Rauc {
         };
         let (shared, connection) = (Arc::clone(&self.0), connection.clone());
         tokio::spawn(async move {
+            let version = version(&source).await;
             tokio::time::sleep(time).await;
             let result = {
                 let mut slots = slots(&shared);
@@ -136,13 +155,19 @@ impl Rauc {
                     return;
                 }
                 let other = 1 - slots.booted;
-                if slots.refusal.is_empty() {
-                    slots.versions[other] = slots.calls_itself.clone().unwrap_or_else(|| version(&source));
-                    if slots.activates {
-                        slots.active = other;
+                let written = if slots.refusal.is_empty() { version } else { Err(slots.refusal.clone()) };
+                let result = i32::from(written.is_err());
+                match written {
+                    Ok(version) => {
+                        slots.versions[other] = slots.calls_itself.clone().unwrap_or(version);
+                        if slots.activates {
+                            slots.active = other;
+                        }
+                        slots.last_error.clear();
                     }
+                    Err(error) => slots.last_error = error,
                 }
-                i32::from(!slots.refusal.is_empty())
+                result
             };
             let emitter = SignalEmitter::new(&connection, "/").expect("a path");
             // As RAUC does it: the signal, and then it is idle.
@@ -197,7 +222,7 @@ impl Rauc {
 
     #[zbus(property)]
     fn last_error(&self) -> String {
-        slots(&self.0).refusal.clone()
+        slots(&self.0).last_error.clone()
     }
 
     #[zbus(signal)]
@@ -259,6 +284,7 @@ impl System {
             calls_itself: None,
             writes: 0,
             refusal: String::new(),
+            last_error: String::new(),
             installs: Vec::new(),
             marks: Vec::new(),
             marked_too_early: false,

@@ -6,6 +6,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 use sund_ota::ddi::Finished;
+use sund_ota::limits::transfer::MAX_STREAMS;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_system_on_a_stick_is_hashed_whole_before_rauc_gets_the_file() {
@@ -89,12 +90,10 @@ async fn a_new_system_is_streamed_by_its_manifests_hash_started_tried_and_then_c
         let started = [("active".to_owned(), "rootfs.1".to_owned())];
         assert_eq!(slots.marks, started, "nothing is committed before it has proved itself");
         let [(source, args)] = &slots.installs[..] else { panic!("{:?}", slots.installs) };
-        let told = system.appliance.channel.told();
-        let path =
-            source.split_once("/repository/").map(|(_, path)| path.to_owned()).expect("it lies in the repository");
-        assert!(told.files.contains_key(&path), "{path} is not there");
-        assert!(args["require-manifest-hash"].contains(MANIFEST), "{args:?}");
+        assert!(source.starts_with("http://127.0.0.1:") && source.ends_with("/bundle.raucb"), "{source}");
+        assert!(args.len() == 1 && args["require-manifest-hash"].contains(MANIFEST), "{args:?}");
     }
+    assert_eq!(system.slots().runs(), "2.0", "it read the bundle through the updater");
     assert!(system.appliance.agent.serving().activations.is_empty());
 
     assert_eq!(system.appliance.once().await, Some(0));
@@ -422,4 +421,60 @@ async fn a_system_that_nobody_here_has_started_is_looked_at_before_it_is_called_
     assert!(system.slots().has_marked("good", "booted"));
     assert_eq!(system.appliance.record().system.expect("it was looked at").version, "0.9");
     assert!(!system.appliance.channel.told().attributes.contains_key("os.trouble"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_does_not_come_whole_is_streamed_again_and_says_nothing_of_itself() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    for _ in 0..2 {
+        system.appliance.channel.told().streams_break = 1;
+        assert_eq!(system.appliance.once().await, Some(75));
+        let told = system.appliance.channel.action("1", |action| {
+            assert!(action.is_open);
+            let lines = action.feedback.iter().flat_map(|feedback| feedback.status.details.clone());
+            lines.collect::<Vec<_>>().join("\n")
+        });
+        assert!(told.contains("[os-stream-failed]") && told.contains("503"), "{told}");
+        assert_eq!(system.slots().boots, 1);
+    }
+    assert_eq!(system.appliance.once().await, Some(0));
+    let slots = system.slots();
+    assert_eq!((slots.runs().as_str(), slots.installs.len()), ("2.0", 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_never_holds_refuses_the_bundle_in_the_end() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    system.appliance.channel.told().streams_break = u32::MAX;
+    for _ in 1..MAX_STREAMS {
+        assert_eq!(system.appliance.once().await, Some(75));
+    }
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("1", |action| {
+        assert!(action.last_words().contains("os-stream-failed"), "{}", action.last_words());
+    });
+    let slots = system.slots();
+    assert_eq!((slots.boots, slots.active), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_older_than_the_spools_format_is_not_installed() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!((system.appliance.once().await, system.appliance.once().await), (Some(0), Some(0)));
+    assert_eq!(system.appliance.record().spool_since.as_deref(), Some("2.0"));
+    let older = system.state_with("north-3", "1.9");
+    system.appliance.channel.deploy("2", &older);
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("2", |action| {
+        let words = action.last_words();
+        assert!(words.contains("os-too-old") && words.contains("1.9 is older than 2.0"), "{words}");
+    });
+    let slots = system.slots();
+    assert_eq!((slots.installs.len(), slots.runs().as_str()), (1, "2.0"));
 }

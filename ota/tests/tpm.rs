@@ -304,7 +304,7 @@ async fn rauc_streams_by_ranges_from_a_store_that_asks_for_the_certificate_of_a_
     assert_eq!(world.enrol("one-time").await.0, Some(0));
     let config = Config::read(&world.appliance.configuration()).expect("a configuration");
     let source = format!("https://localhost:{}/bundle", world.port).parse().expect("a URL");
-    let relay = Relay::start(Http::new(&config).expect("credentials"), source).await.expect("a relay");
+    let relay = Relay::start(Http::new(&config).expect("credentials"), source, None).await.expect("a relay");
     world.authority.is_known.store(false, Ordering::Relaxed);
 
     let client = reqwest::Client::builder().tls_backend_preconfigured(no_tls()).build().expect("a client");
@@ -330,7 +330,7 @@ async fn rauc_streams_by_ranges_from_a_store_that_asks_for_the_certificate_of_a_
     .expect("it ends with its value");
 }
 
-fn no_tls() -> rustls::ClientConfig {
+pub fn no_tls() -> rustls::ClientConfig {
     rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")

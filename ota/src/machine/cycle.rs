@@ -46,6 +46,7 @@ impl Machine {
         }
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
         let Look { trusted, heeded } = self.look().await;
+        self.learn_format().await;
         let met = self.meet_system().await;
         let left = match Box::pin(self.leave_withdrawn(&trusted)).await {
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),

@@ -61,7 +61,12 @@ impl Machine {
         if let Ok(status) = self.agent.status().await {
             engines = engines.seen(&status);
         }
-        self.keep(Record { system: Some(System { version, other: None, engines }), ..self.record.clone() })?;
+        let bundle = self.record.system.as_ref().and_then(|system| match &system.other {
+            Some(other) if *other == version => system.other_bundle.clone(),
+            _ => system.bundle.clone().filter(|_| system.version == version),
+        });
+        let system = System { version, other: None, engines, bundle, other_bundle: None };
+        self.keep(Record { system: Some(system), ..self.record.clone() })?;
         self.is_heard();
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! A state that was withdrawn takes its operating system with it: the box goes on to the one that the next state names, else to the one
 //! before, by the same rules as on its way here. What is started is looked at like any system that was not found good on this box.
-use super::record::{Back, Record};
+use super::record::{Back, Record, System};
 use super::system::LOOK;
+use super::verify::is_withdrawn;
 use super::{Halt, Machine, files};
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
@@ -52,7 +53,7 @@ impl Machine {
                 format!("the box was to leave {} and runs it again; a state that names another one does", back.from);
             return Err(Halt::Later(Fault::new("os-fell-back", Blame::Box, reason)));
         }
-        match self.leads_to(&back) {
+        match self.leads_to(&back, trusted.as_ref().ok()) {
             Ok(To::Stay) => {
                 self.unmark_next().await?;
                 return self.keep_back(None);
@@ -93,7 +94,7 @@ impl Machine {
         let image = trusted.image(os).map_err(Halt::Later)?;
         let served = self.guard(image.get().served(&self.http.transport(&self.config))).await?.map_err(Halt::Later)?;
         let mut record = self.record.clone();
-        record.system.iter_mut().for_each(|system| system.other = None);
+        record.system.iter_mut().for_each(System::forget_other);
         self.keep(record).map_err(Halt::Later)?;
         match self.guard(rauc::install(&self.config, &served, config.install)).await? {
             Ok(()) => {}
@@ -125,16 +126,30 @@ impl Machine {
         Err(Halt::Rebooting)
     }
 
-    fn leads_to(&self, back: &Back) -> Result<To, Fault> {
+    fn leads_to(&self, back: &Back, trusted: Option<&Trusted>) -> Result<To, Fault> {
         let next = self.record.good.first().map(|good| &good.descriptor);
         let next = next.map(|descriptor| files::state_before(&self.config.store(), descriptor)).transpose()?;
-        let other = self.record.system.as_ref().and_then(|system| system.other.as_ref());
+        let system = self.record.system.as_ref();
+        let other = system.and_then(|system| system.other.as_ref());
+        // Where the listing can't be learned now, the one known last counts.
+        let other_bundle = system.and_then(|system| system.other_bundle.as_ref());
+        let is_withdrawn = trusted.zip(other_bundle).is_some_and(|(trusted, bundle)| is_withdrawn(trusted, bundle));
         match (next.and_then(|state| state.get().os.clone()), other) {
             (Some(os), _) if os.version == back.from => Ok(To::Stay),
             (Some(os), other) if back.written.as_ref() == Some(&os.version) || other == Some(&os.version) => {
                 Ok(To::Other)
             }
-            (Some(os), _) => back.refused.clone().map_or(Ok(To::Bundle(os)), Err),
+            (Some(os), _) => {
+                self.reads_spool(&os.version)?;
+                back.refused.clone().map_or(Ok(To::Bundle(os)), Err)
+            }
+            (None, Some(other)) if is_withdrawn => {
+                let reason = format!(
+                    "{} came with a state that was withdrawn, and so was {other} before it: deploy a state that names another one",
+                    back.from
+                );
+                Err(Fault::new("os-stays", Blame::Region, reason))
+            }
             (None, Some(_)) => Ok(To::Other),
             (None, None) => {
                 let reason = format!(

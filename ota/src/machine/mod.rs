@@ -60,6 +60,8 @@ pub struct Machine {
     os_trouble: Option<Fault>,
     /// What the region was offered of the disk's recovery key.
     offers: Offers,
+    /// The agent has said, since this updater began, in which format it writes.
+    is_format_known: bool,
     /// The boot in which an unexpected system had its time to be healthy.
     tried_boot: Option<String>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
@@ -154,6 +156,7 @@ impl Machine {
             stick_fails: false,
             os_trouble: None,
             offers: Offers::default(),
+            is_format_known: false,
             tried_boot: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,

@@ -4,6 +4,7 @@
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::machine::engines::Engines;
+use crate::state::Pin;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,6 +49,9 @@ pub struct Record {
     /// The newest format that the agent of this box may have written its spool in.
     #[serde(default = "first_format")]
     pub spool_format: u32,
+    /// The system under which it first wrote in that format: none that is older is known to read it.
+    #[serde(default)]
+    pub spool_since: Option<String>,
 }
 
 /// What every agent reads.
@@ -110,6 +114,19 @@ pub struct System {
     /// The engines that were last known to serve under it.
     #[serde(flatten)]
     pub engines: Engines,
+    /// Its bundle, where a state of the region brought it here.
+    #[serde(default)]
+    pub bundle: Option<Pin>,
+    /// The bundle of the version before it.
+    #[serde(default)]
+    pub other_bundle: Option<Pin>,
+}
+
+impl System {
+    /// What the other slot holds is none to go back to any more.
+    pub fn forget_other(&mut self) {
+        (self.other, self.other_bundle) = (None, None);
+    }
 }
 
 /// An operating system that goes with its withdrawn state: to the one that the next state names, else to the one before.
@@ -152,6 +169,12 @@ pub struct OsTrial {
     /// The engines that served before it.
     #[serde(flatten)]
     pub engines: Engines,
+    /// Its bundle, as the region listed it.
+    #[serde(default)]
+    pub bundle: Option<Pin>,
+    /// Times that its bundle did not come whole.
+    #[serde(default)]
+    pub broken_streams: u32,
     /// Whether the boot loader was told to stay with it.
     pub committed: bool,
 }
@@ -335,6 +358,7 @@ impl Default for Record {
             system: None,
             back: None,
             spool_format: first_format(),
+            spool_since: None,
         }
     }
 }

@@ -6,8 +6,10 @@ use super::engines::Engines;
 use super::{Halt, Installed, Machine, Verified};
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
+use crate::limits::transfer::MAX_STREAMS;
 use crate::machine::record::{OsTrial, Slot, Step, System};
 use crate::rauc::{self, Running};
+use crate::state::Os;
 use crate::trust::{self, Image};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,7 +31,7 @@ impl Machine {
         if let Some(trial) = self.os_trial().filter(|trial| trial.version == running.version).cloned() {
             self.check_health(&config, &trial).await?;
         } else if running.version != os.version {
-            self.bring(&config, image, &os.version, &running).await?;
+            self.bring(&config, image, &os, &running).await?;
         }
         self.advance(Step::Installed).await?;
         Ok(Installed(verified))
@@ -40,9 +42,10 @@ impl Machine {
         &mut self,
         config: &OsConfig,
         image: Result<trust::Verified<Image>, Fault>,
-        version: &str,
+        os: &Os,
         running: &Running,
     ) -> Result<(), Halt> {
+        let version = &os.version;
         let slot = match self.os_trial() {
             // The updater of that boot has told the boot loader to start it; a power cut before that leaves the slot written.
             Some(trial) if trial.slot == Slot::Marked && trial.boot != running.boot => {
@@ -61,18 +64,13 @@ impl Machine {
         };
         if slot == Slot::Writing {
             let image = image.map_err(Halt::Later)?;
-            self.write_slot(config, image.get(), version, running).await?;
+            self.reads_spool(version).map_err(|fault| self.refuse(fault))?;
+            self.write_slot(config, image.get(), os, running).await?;
         }
         Err(self.restart(config, running).await)
     }
 
-    async fn write_slot(
-        &mut self,
-        config: &OsConfig,
-        image: &Image,
-        version: &str,
-        running: &Running,
-    ) -> Result<(), Halt> {
+    async fn write_slot(&mut self, config: &OsConfig, image: &Image, os: &Os, running: &Running) -> Result<(), Halt> {
         let served = self.guard(image.served(&self.http.transport(&self.config))).await?;
         let served = served.map_err(|fault| self.judge(fault))?;
         let engines = match self.os_trial() {
@@ -82,30 +80,47 @@ impl Machine {
         self.unmark_next().await?;
         // Before RAUC touches the slot: from here on whatever starts from it is on trial.
         let trial = OsTrial {
-            version: version.to_owned(),
+            version: os.version.clone(),
             before: running.version.clone(),
             boot: running.boot.clone(),
             slot: Slot::Writing,
             engines,
+            bundle: Some(os.bundle.clone()),
+            broken_streams: self.os_trial().map_or(0, |trial| trial.broken_streams),
             committed: false,
         };
         let mut record = self.record.clone();
         record.action.iter_mut().for_each(|action| action.os = Some(trial.clone()));
         // What the slot held is gone, and so is the wish to go back to it.
-        record.system.iter_mut().for_each(|system| system.other = None);
+        record.system.iter_mut().for_each(System::forget_other);
         record.back = None;
         self.keep(record).map_err(Halt::Later)?;
         match self.guard(rauc::install(&self.config, &served, config.install)).await? {
             Ok(()) => {}
             Err(fault) if fault.code == "os-service-away" => return Err(Halt::Later(fault)),
-            Err(fault) => {
-                self.unwrite_os().await.map_err(Halt::Later)?;
-                self.change(|action| action.os = None)?;
-                return Err(Halt::Refused(fault));
-            }
+            Err(fault) => return Err(self.not_installed(image, fault).await?),
         }
         self.change(|action| action.os.iter_mut().for_each(|os| os.slot = Slot::Written))?;
         self.advance(Step::Rebooting).await
+    }
+
+    /// What it means that RAUC did not install a bundle. One that did not come whole is tried again; what was signed otherwise, or cannot be
+    /// written, is refused.
+    async fn not_installed(&mut self, image: &Image, fault: Fault) -> Result<Halt, Halt> {
+        let fault = match image.served(&self.http.transport(&self.config)).await {
+            Err(trouble) if fault.code == "os-refused" => {
+                rauc::stream_failed(trouble.blame, &trouble.to_string(), &fault)
+            }
+            _ => fault,
+        };
+        let broken = self.os_trial().map_or(0, |trial| trial.broken_streams) + 1;
+        if fault.code == "os-stream-failed" && broken < MAX_STREAMS {
+            self.change(|action| action.os.iter_mut().for_each(|os| os.broken_streams = broken))?;
+            return Ok(Halt::Later(fault));
+        }
+        self.unwrite_os().await.map_err(Halt::Later)?;
+        self.change(|action| action.os = None)?;
+        Ok(Halt::Refused(fault))
     }
 
     /// Restarts the box into the other slot once its window is open and no study is worked on. A dead PACS is no reason to wait: queues
@@ -227,7 +242,14 @@ impl Machine {
         rauc::mark_good().await.map_err(Halt::Later)?;
         let mut record = self.record.clone();
         record.action.iter_mut().filter_map(|action| action.os.as_mut()).for_each(|os| os.committed = true);
-        record.system = Some(System { version: trial.version, other: Some(trial.before), engines: trial.engines });
+        let before = record.system.take().filter(|system| system.version == trial.before);
+        record.system = Some(System {
+            version: trial.version,
+            other: Some(trial.before),
+            engines: trial.engines,
+            bundle: trial.bundle,
+            other_bundle: before.and_then(|system| system.bundle),
+        });
         self.keep(record).map_err(Halt::Later)?;
         self.is_heard();
         Ok(())

@@ -1,10 +1,10 @@
 //! What the channel is told of this box (`configData`).
 use super::Machine;
-use super::record::{Action, Origin, Step, state_name};
+use super::record::{Action, Origin, Step, System, state_name};
 use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
-use crate::fault::Fault;
+use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::rauc;
 use std::collections::BTreeMap;
@@ -43,13 +43,44 @@ impl Machine {
             }
         };
         tracing::info!(format, "the agent knows that the system stays");
+        self.keep_format(format)
+    }
+
+    /// Learns once after each start in which format the agent writes: the power may have failed between its answer and the record of it.
+    pub(super) async fn learn_format(&mut self) {
+        if self.is_format_known {
+            return;
+        }
+        let Ok(status) = self.agent.status().await else { return };
+        let kept = status.spool_format.map_or(Ok(()), |format| self.keep_format(format));
+        if let Err(fault) = &kept {
+            tracing::warn!(%fault, "the format of the spool is not kept");
+        }
+        self.is_format_known = kept.is_ok();
+    }
+
+    /// From a newer format on, the system in the other slot is none to go back to.
+    fn keep_format(&mut self, format: u32) -> Result<(), Fault> {
         if format <= self.record.spool_format {
             return Ok(());
         }
         let mut record = self.record.clone();
         record.spool_format = format;
-        record.system.iter_mut().for_each(|system| system.other = None);
+        record.spool_since = record.system.as_ref().map(|system| system.version.clone());
+        record.system.iter_mut().for_each(System::forget_other);
         self.keep(record)
+    }
+
+    /// Refuses a system that is older than the one under which the spool went over to its format: its agent could not read it.
+    pub(super) fn reads_spool(&self, version: &str) -> Result<(), Fault> {
+        let Some(since) = self.record.spool_since.as_ref().filter(|since| is_older(version, since)) else {
+            return Ok(());
+        };
+        let reason = format!(
+            "{version} is older than {since}, since when the spool of this box is in format {}: deploy {since} or a newer one",
+            self.record.spool_format
+        );
+        Err(Fault::new("os-too-old", Blame::Region, reason))
     }
 
     async fn attributes(&self) -> BTreeMap<String, String> {
@@ -104,4 +135,31 @@ fn told_of_stick(last: &Action) -> Option<String> {
     let end = outcome.fault.as_ref().map_or("active", |fault| fault.code.as_ref());
     let at = jiff::Timestamp::from_second(outcome.at).map_or_else(|_| String::new(), |at| at.to_string());
     (last.origin == Origin::Stick).then(|| format!("{}: {end} {at}", last.state().unwrap_or("no state")))
+}
+
+/// Whether a version comes before another one: part for part, numbers by their size.
+fn is_older(version: &str, than: &str) -> bool {
+    let parts = |version: &str| version.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let (mut version, mut than) = (parts(version), parts(than));
+    let length = version.len().max(than.len());
+    version.resize(length, "0".to_owned());
+    than.resize(length, "0".to_owned());
+    let order = |(one, other): (&String, &String)| match (one.parse::<u64>(), other.parse::<u64>()) {
+        (Ok(one), Ok(other)) => one.cmp(&other),
+        _ => one.cmp(other),
+    };
+    version.iter().zip(&than).map(order).find(|order| order.is_ne()).is_some_and(std::cmp::Ordering::is_lt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_older;
+
+    #[test]
+    fn versions_are_ordered_by_their_numbers() {
+        for (older, newer) in [("1.9", "1.10"), ("0.9", "1.0"), ("1.2", "1.2.1"), ("2026.9.1", "2026.10")] {
+            assert!(is_older(older, newer) && !is_older(newer, older), "{older}, {newer}");
+        }
+        assert!(!is_older("1.0", "1.0.0") && !is_older("1.0.0", "1.0"));
+    }
 }

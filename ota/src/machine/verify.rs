@@ -192,3 +192,8 @@ impl Machine {
         trusted.state(descriptor).await.err().filter(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
 }
+
+/// Whether the region has withdrawn a target. That it can't be asked now is no withdrawal.
+pub(super) fn is_withdrawn(trusted: &Trusted, pin: &Pin) -> bool {
+    trusted.listed(pin).is_err_and(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
+}

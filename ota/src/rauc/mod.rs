@@ -1,11 +1,12 @@
 //! The operating system's side: RAUC and logind over D-Bus, and what the box says of itself.
 //!
-//! A bundle is streamed by RAUC from the repository. What authenticates it is the hash of its manifest, which the region signed:
+//! A bundle is streamed by RAUC from the repository, through this updater. What authenticates it is the hash of its manifest, which the region signed:
 //! verity then checks each block as it is read.
+mod head;
 pub mod relay;
 mod slots;
 
-use crate::config::{Config, Credentials, Key, Os as OsConfig};
+use crate::config::{Config, Os as OsConfig};
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
 use crate::trust::Served;
@@ -107,34 +108,11 @@ async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault>
     // One that an earlier process of ours has begun: RAUC takes one at a time.
     until_idle(&installer).await?;
     let mut completed = installer.receive_completed().await.map_err(|error| away(&error))?;
-    let relay = match &config.credentials {
-        Credentials::Certificate { key: Key::Tpm(_), .. } if source.scheme() == "https" => {
-            Some(Relay::start(Http::new(config)?, source.clone()).await?)
-        }
+    let relay = match source.scheme() {
+        "http" | "https" => Some(Relay::start(Http::new(config)?, source.clone(), config.bytes_per_second).await?),
         _ => None,
     };
-    let is_tls = source.scheme() == "https" && relay.is_none();
-    let ca = config.ca.as_ref().map(|path| path.display().to_string());
-    let mut args = HashMap::from([("require-manifest-hash", Variant::from(image.manifest_sha256.as_str()))]);
-    if let Some(ca) = ca.as_deref().filter(|_| is_tls) {
-        args.insert("tls-ca", Variant::from(ca));
-    }
-    let mut owned = Vec::new();
-    match &config.credentials {
-        Credentials::Certificate { certificate, key: Key::File(key) } if source.scheme() == "https" => {
-            owned.push(("tls-cert", certificate.display().to_string()));
-            owned.push(("tls-key", key.display().to_string()));
-        }
-        Credentials::Token(path) if source.origin() == config.server.origin() => {
-            let token = std::fs::read_to_string(path).map_err(|error| {
-                Fault::new("credentials-unusable", Blame::Configuration, format!("{}: {error}", path.display()))
-            })?;
-            let header = format!("Authorization: TargetToken {}", token.trim());
-            args.insert("http-headers", Variant::from(vec![header]));
-        }
-        Credentials::Certificate { .. } | Credentials::Token(_) | Credentials::Nobody => {}
-    }
-    args.extend(owned.iter().map(|(key, path)| (*key, Variant::from(path.as_str()))));
+    let args = HashMap::from([("require-manifest-hash", Variant::from(image.manifest_sha256.as_str()))]);
     let from = relay.as_ref().map_or_else(|| image.source(), |relay| relay.url.to_string());
     installer.install_bundle(&from, args).await.map_err(|error| refused(&error.to_string()))?;
     let ended = || Fault::new("os-service-away", Blame::Box, "RAUC ended while it installed; it is asked again");
@@ -148,7 +126,20 @@ async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault>
         }
     };
     let result = signal.args().map_err(|error| away(&error))?.result;
-    if result == 0 { Ok(()) } else { Err(refused(&installer.last_error().await.unwrap_or_default())) }
+    if result == 0 {
+        return Ok(());
+    }
+    let refusal = refused(&installer.last_error().await.unwrap_or_default());
+    // RAUC says the same of a line that broke and of a bundle that is none: who fetched for it knows more.
+    Err(match relay.and_then(|relay| relay.trouble()) {
+        Some(trouble) => stream_failed(Blame::Channel, &trouble, &refusal),
+        None => refusal,
+    })
+}
+
+/// RAUC could not read a bundle to its end: that says nothing of the bundle.
+pub fn stream_failed(blame: Blame, trouble: &str, refusal: &Fault) -> Fault {
+    Fault::new("os-stream-failed", blame, format!("the bundle did not come whole: {trouble}; {}", refusal.reason))
 }
 
 /// Calls the running slot good: from now on the boot loader stays with it.

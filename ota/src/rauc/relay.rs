@@ -1,35 +1,42 @@
-//! RAUC streams by itself and cannot sign with the TPM. So the updater fetches for it: one address on the loopback interface, which
-//! says on, range by range, what the store serves to this box.
+//! RAUC streams by itself, knows no TPM, no proxy and no cap, and does not say why a stream failed. So the updater fetches for it: one
+//! address on the loopback interface, which says on, range by range, what the store serves to this box.
 //!
 //! Nothing is proven here: RAUC holds the manifest against the signed hash, and each block against the manifest.
+use super::head::{self, Asked};
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::http::Http;
 use futures_util::StreamExt;
-use reqwest::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, LAST_MODIFIED, RANGE};
-use reqwest::{Method, Response};
-use std::fmt::Write as _;
-use std::sync::Arc;
+use reqwest::header::RANGE;
+use reqwest::{Method, StatusCode};
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
 use url::Url;
 
-/// A request's head, in bytes.
-const MAX_HEAD: usize = 8 * 1024;
-/// Connections at once; RAUC has one or two.
-const MAX_CONNECTIONS: usize = 8;
+/// Connections that have asked for the bundle, at once; RAUC has one or two.
+const MAX_ASKED: usize = 8;
+/// Connections that have asked for nothing yet. One more takes the place of the oldest: who only connects keeps nobody out.
+const MAX_SILENT: usize = 32;
 /// How long a request's head may take to come.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long RAUC may take for a piece of its answer.
+const PIECE_TIME: Duration = Duration::from_mins(2);
 /// How long one range may take.
 const RANGE_TIME: Duration = Duration::from_hours(1);
+/// Pause after a connection that could not be taken: a system that is out of descriptors needs time.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The relay; it ends with this value.
 pub struct Relay {
     /// What RAUC is told.
     pub url: Url,
+    told: Arc<Told>,
     task: JoinHandle<()>,
 }
 
@@ -40,8 +47,8 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// Begins to relay one file.
-    pub async fn start(http: Http, source: Url) -> Result<Self, Fault> {
+    /// Begins to relay one file, with at most so many bytes a second.
+    pub async fn start(http: Http, source: Url, cap: Option<NonZeroU64>) -> Result<Self, Fault> {
         let failed = |reason: String| {
             Fault::new("os-relay-failed", Blame::Box, format!("the bundle is not handed on to RAUC: {reason}"))
         };
@@ -52,98 +59,121 @@ impl Relay {
         aws_lc_rs::rand::fill(&mut secret).map_err(|_| failed("the system gives no random numbers".to_owned()))?;
         let path = format!("/{}/bundle.raucb", hex(&secret));
         let url = format!("http://127.0.0.1:{port}{path}").parse().map_err(|error| failed(format!("{error}")))?;
-        let told = Arc::new(Told { http, source, path });
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let task = tokio::spawn(async move {
-            // Those who are answered end with the listener.
-            let mut answering = tokio::task::JoinSet::new();
-            while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-                let Ok((stream, _)) = listener.accept().await else { continue };
-                let told = Arc::clone(&told);
-                answering.spawn(async move {
-                    // RAUC asks again where a line breaks.
-                    let _ = told.answer(stream).await;
-                    drop(place);
-                });
-                while answering.try_join_next().is_some() {}
-            }
-        });
-        Ok(Self { url, task })
+        let pace = Pace { cap, free: Mutex::new(Instant::now()) };
+        let told = Arc::new(Told { http, source, path, pace, trouble: Mutex::default() });
+        let task = tokio::spawn(serve(listener, Arc::clone(&told)));
+        Ok(Self { url, told, task })
+    }
+
+    /// What went wrong last between this box and the store, if anything did.
+    pub fn trouble(&self) -> Option<String> {
+        self.told.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
+/// Takes connections until the relay is dropped; all of them end with it.
+async fn serve(listener: TcpListener, told: Arc<Told>) {
+    let (mut silent, mut answering) = (JoinSet::new(), JoinSet::new());
+    let mut order: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    order.retain(|handle| !handle.is_finished());
+                    if order.len() >= MAX_SILENT && let Some(oldest) = order.pop_front() {
+                        oldest.abort();
+                    }
+                    let told = Arc::clone(&told);
+                    order.push_back(silent.spawn(async move { told.hear(stream).await }));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "RAUC's connection was not taken");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            },
+            Some(heard) = silent.join_next(), if answering.len() < MAX_ASKED => {
+                if let Ok(Some((stream, asked))) = heard {
+                    let told = Arc::clone(&told);
+                    answering.spawn(async move {
+                        // RAUC asks again where a line breaks.
+                        let _ = told.answer(stream, asked).await;
+                    });
+                }
+            }
+            Some(_) = answering.join_next() => {}
+        }
+    }
+}
+
+/// What is handed on, and how it goes.
 struct Told {
     http: Http,
     source: Url,
     path: String,
+    pace: Pace,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Told {
+    /// A connection that has asked for the bundle; any other is turned away.
+    async fn hear(&self, mut stream: TcpStream) -> Option<(TcpStream, Asked)> {
+        let head = timeout(HEAD_TIME, head::read(&mut stream)).await.ok()?.ok()?;
+        let asked = head::parse(&head, &self.path);
+        if asked.is_none() {
+            let _ = timeout(HEAD_TIME, stream.write_all(&head::empty(StatusCode::NOT_FOUND))).await;
+        }
+        asked.map(|asked| (stream, asked))
+    }
+
     /// One request, one answer.
-    async fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let head = tokio::time::timeout(HEAD_TIME, head(&mut stream)).await??;
-        let Some((method, range)) = self.asked(&head) else {
-            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
-        };
-        let mut request = self.http.request(method.clone(), self.source.clone()).timeout(RANGE_TIME);
+    async fn answer(&self, mut stream: TcpStream, Asked { method, range }: Asked) -> std::io::Result<()> {
+        let mut request = self.http.request_of_store(method.clone(), self.source.clone()).timeout(RANGE_TIME);
         if let Some(range) = range {
             request = request.header(RANGE, range);
         }
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
-                tracing::warn!(reason = crate::http::reason(&error), "the store did not answer for RAUC");
-                let away = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                return stream.write_all(away).await;
+                self.failed(crate::http::reason(&error));
+                return timeout(PIECE_TIME, stream.write_all(&head::empty(StatusCode::BAD_GATEWAY))).await?;
             }
         };
-        stream.write_all(said(&response).as_bytes()).await?;
+        if !response.status().is_success() {
+            self.failed(format!("the store answered {}", response.status()));
+        }
+        timeout(PIECE_TIME, stream.write_all(head::said(&response).as_bytes())).await??;
         if method == Method::GET {
             let mut body = response.bytes_stream();
-            while let Some(Ok(bytes)) = body.next().await {
-                stream.write_all(&bytes).await?;
+            while let Some(piece) = body.next().await {
+                let Ok(bytes) = piece.map_err(|error| self.failed(crate::http::reason(&error))) else { break };
+                self.pace.hold_back(bytes.len() as u64).await;
+                timeout(PIECE_TIME, stream.write_all(&bytes)).await??;
             }
         }
         stream.shutdown().await
     }
 
-    /// The method and the range of a request for the one file that there is.
-    fn asked(&self, head: &str) -> Option<(Method, Option<String>)> {
-        let mut lines = head.lines();
-        let mut words = lines.next()?.split(' ');
-        let method = match words.next()? {
-            "GET" => Method::GET,
-            "HEAD" => Method::HEAD,
-            _ => return None,
+    fn failed(&self, reason: String) {
+        tracing::warn!(reason, "the store did not serve the bundle to RAUC");
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+}
+
+/// The cap of all connections together: the line belongs to the hospital.
+struct Pace {
+    cap: Option<NonZeroU64>,
+    /// When the line is free again.
+    free: Mutex<Instant>,
+}
+
+impl Pace {
+    async fn hold_back(&self, bytes: u64) {
+        let Some(cap) = self.cap else { return };
+        let until = {
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            *free = (*free).max(Instant::now()) + Duration::from_secs_f64(bytes as f64 / cap.get() as f64);
+            *free
         };
-        let range = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("range"));
-        (words.next()? == self.path).then(|| (method, range.map(|(_, value)| value.trim().to_owned())))
+        sleep_until(until).await;
     }
-}
-
-async fn head(stream: &mut TcpStream) -> std::io::Result<String> {
-    let mut head = Vec::new();
-    let mut piece = [0; 1024];
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        let length = stream.read(&mut piece).await?;
-        head.extend_from_slice(&piece[..length]);
-        if length == 0 || head.len() > MAX_HEAD {
-            return Err(std::io::ErrorKind::InvalidData.into());
-        }
-    }
-    String::from_utf8(head).map_err(|_| std::io::ErrorKind::InvalidData.into())
-}
-
-/// The head of the store's answer, as far as a range needs it.
-fn said(response: &Response) -> String {
-    let status = response.status();
-    let mut head =
-        format!("HTTP/1.1 {} {}\r\nConnection: close\r\n", status.as_u16(), status.canonical_reason().unwrap_or(""));
-    for name in [CONTENT_LENGTH, CONTENT_RANGE, ACCEPT_RANGES, ETAG, LAST_MODIFIED] {
-        if let Some(value) = response.headers().get(&name).and_then(|value| value.to_str().ok()) {
-            // Into memory: nothing can fail.
-            let _ = write!(head, "{name}: {value}\r\n");
-        }
-    }
-    head + "\r\n"
 }
