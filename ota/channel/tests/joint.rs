@@ -2,205 +2,13 @@
 //! names it, the server rolls it out, the updater on a box verifies it, the agent there tries and serves it, and what it answers
 //! reaches an archive. A release that misses its golden case goes nowhere, and the centre is told why; one that is withdrawn is left for
 //! the state before it.
-use super::region::{APPROVERS, FIRST, Region, TWO, frozen, text};
-use serde_json::Value;
+mod hospital;
+mod recall;
+
+use super::region::{TWO, text};
+use hospital::{Hospital, Open, done, start, until};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// What takes longer has failed: the machine may be busy.
-const PATIENCE: Duration = Duration::from_mins(3);
-
-/// The agent that `cargo build --release` makes; see `.ci/test`.
-fn sund() -> PathBuf {
-    let path = std::env::var_os("SUND_TEST_AGENT").map(PathBuf::from);
-    let path = path.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/sund"));
-    assert!(path.exists(), "SUND_TEST_AGENT names the agent's program: cargo build --release makes it");
-    path
-}
-
-/// Ends with the value.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Fails only where it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(command: &mut Command, log: &Path) -> Process {
-    let log = fs::File::create(log).unwrap();
-    Process(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-}
-
-fn done(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A port that was free a moment ago.
-fn port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Asks again until there is an answer.
-fn until<T>(what: &str, told: impl Fn() -> String, ask: impl Fn() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}\n{}", told());
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// A region, a box in it, and an archive.
-struct Hospital {
-    region: Region,
-    node: SocketAddr,
-    archive: SocketAddr,
-    server: SocketAddr,
-}
-
-impl Hospital {
-    fn new() -> Self {
-        let region = Region::new();
-        let [node, archive, server] = [port(), port(), port()];
-        for name in ["spool", "audit", "serving", "updater", "archive"] {
-            fs::create_dir(region.path(name)).unwrap();
-        }
-        for name in ["uid.key", "audit.key"] {
-            let key = region.file(name, &"5a".repeat(32));
-            fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
-        }
-        let vendor = region.path("vendor.pem");
-        done(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&vendor));
-        fs::set_permissions(&vendor, fs::Permissions::from_mode(0o600)).unwrap();
-        let public = region.path("vendor.pub");
-        done(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&vendor).arg("-out").arg(&public));
-        let keys = APPROVERS.map(|person| region.public(person));
-        let mut arguments = vec!["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&public)];
-        for key in &keys {
-            arguments.extend(["--key", text(key)]);
-        }
-        region.must(&arguments);
-        region.publish("targets-2", &FIRST);
-        Self { region, node, archive, server }
-    }
-
-    /// The configuration of the box, with what follows.
-    fn configuration(&self, name: &str, rest: &str) -> PathBuf {
-        let at = |name: &str| self.region.path(name).display().to_string();
-        let text = format!(
-            "[node]\nae_title = \"SUND\"\nlisten = \"{}\"\n[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n\
-             [spool]\ndirectory = \"{}\"\n[identity]\nuid_key_file = \"{}\"\n[audit]\ndirectory = \"{}\"\nkey_file = \"{}\"\n\
-             [worker]\nlauncher = \"child\"\n\
-             [[vendors]]\nname = \"Sund\"\nkey = \"{}\"\n{rest}",
-            self.node,
-            at("spool"),
-            at("uid.key"),
-            at("audit"),
-            at("audit.key"),
-            at("vendor.pub"),
-        );
-        self.region.file(name, &text)
-    }
-
-    /// Publishes a version of the model in a state of its name, signed by two approvers; `change` is made to its manifest.
-    fn publishes(&self, n: u32, config: &str, change: (&str, &str)) {
-        let folder = self.region.path(&format!("package-{n}"));
-        done(Command::new("cp").arg("-r").arg(frozen("format-1-image")).arg(&folder));
-        let manifest = fs::read_to_string(folder.join("model.toml")).unwrap();
-        let manifest = manifest.replace("version = \"1.0.0\"", &format!("version = \"{n}.0.0\""));
-        assert!(manifest.contains(change.0));
-        fs::write(folder.join("model.toml"), manifest.replace(change.0, change.1)).unwrap();
-        let packed = self.region.path(&format!("package-{n}.sund"));
-        done(Command::new(sund()).args(["model", "pack"]).arg(&folder).arg("--to").arg(&packed));
-        let key = self.region.path("vendor.pem");
-        done(Command::new(sund()).args(["model", "sign", "--key"]).arg(key).arg(&packed));
-        let proposal = self.region.must(&["publish", "model", text(&packed), "--vendor", "sund"])["proposal"].take();
-        let proposal = proposal.as_str().unwrap();
-        let state = format!(
-            r#"{{"name":"north-{n}","configuration":{{"target":"{config}"}},
-                "models":[{{"target":"models/sund/bright-squares-{n}.0.0.sund"}}],
-                "routes":{{"all":{{"models":["bright-squares"],"mode":"clinical"}}}},"watch_seconds":2}}"#
-        );
-        let state = self.region.file(&format!("north-{n}.json"), &state);
-        self.region.must(&["publish", "state", text(&state), "--with", proposal]);
-        self.region.publish(proposal, &TWO);
-    }
-
-    /// Rolls a state out to the whole fleet, which is one box, and says how that ended there.
-    fn rolls_out(&self, n: u32, log: &Path) -> Value {
-        let (name, state) = (format!("rollout-{n}"), format!("north-{n}"));
-        self.command(&["rollout", "new", &name, "--state", &state, "--group", "100%", "--all-at-once"]);
-        self.command(&["rollout", "start", &name]);
-        let told = || fs::read_to_string(log).unwrap_or_default();
-        until("the box has ended it", told, || {
-            let rollouts = self.region.must(&["rollout", "status", &name]);
-            let boxes = &rollouts[0]["waves"][0]["boxes"];
-            (boxes["finished"] == 1 || boxes["failed"] == 1).then(|| rollouts[0].clone())
-        })
-    }
-
-    /// A command that answers nothing.
-    fn command(&self, arguments: &[&str]) {
-        let ended = self.region.run(arguments);
-        assert_eq!(ended.code, Some(0), "{arguments:?}");
-    }
-
-    /// What the updater knows.
-    fn status(&self) -> Value {
-        let told = done(self.updater().args(["status", "--json"]));
-        serde_json::from_str(&told).unwrap()
-    }
-
-    fn updater(&self) -> Command {
-        let program = Path::new(env!("CARGO_BIN_EXE_sund-channel")).with_file_name("sund-updater");
-        assert!(program.exists(), "cargo test -p sund-ota -p sund-channel makes sund-updater too");
-        let mut command = Command::new(program);
-        command.arg("--config").arg(self.region.path("updater.toml"));
-        command
-    }
-
-    fn sends(&self) {
-        let image = frozen("format-1-image").join("golden/squares/1.dcm");
-        let port = self.node.port().to_string();
-        done(Command::new("dcmsend").args(["-aec", "SUND", "127.0.0.1", &port]).arg(image));
-    }
-
-    /// Sends the image again, under a new study.
-    fn sends_another(&self) {
-        let again = self.region.path("again.dcm");
-        fs::copy(frozen("format-1-image").join("golden/squares/1.dcm"), &again).unwrap();
-        done(Command::new("dcmodify").args(["-nb", "-gst", "-gse", "-gin"]).arg(&again));
-        let port = self.node.port().to_string();
-        done(Command::new("dcmsend").args(["-aec", "SUND", "127.0.0.1", &port]).arg(&again));
-    }
-
-    /// What the agent says that it serves: the state's name, and the version of its model.
-    fn serves(&self) -> (Value, Value) {
-        let mut stream = UnixStream::connect(self.region.path("channel.sock")).unwrap();
-        stream.write_all(b"\"status\"\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let mut status = serde_json::from_str::<Value>(&answer).unwrap()["status"].take();
-        (status["state"]["name"].take(), status["models"][0]["version"].take())
-    }
-
-    fn results(&self) -> usize {
-        fs::read_dir(self.region.path("archive")).unwrap().count()
-    }
-}
+use std::process::Command;
 
 #[test]
 fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere() {
@@ -211,64 +19,23 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
          [[routes]]\nname = \"all\"\nmodels = [\"bright-squares\"]\nmode = \"shadow\"\ndestinations = [\"pacs\"]\n",
         hospital.archive
     );
-    let north = hospital.configuration("north.toml", &route);
-    let proposed = region.must(&["publish", "config", text(&north), "--name", "north"]);
-    let config = proposed["target"]["target"].as_str().unwrap().to_owned();
-    region.publish(proposed["proposal"].as_str().unwrap(), &TWO);
-    hospital.publishes(1, &config, ("licence", "licence"));
-
-    // The centre.
-    let settings = format!(
-        "[server]\nlisten = ['{}']\nnames = ['localhost']\npoll_seconds = 5\napproval = false\n",
-        hospital.server
-    );
-    fs::write(region.home().join("channel.toml"), settings).unwrap();
-    let log = region.path("server.log");
-    let server = start(&mut region.command(&["serve"]), &log);
-    let told = || fs::read_to_string(&log).unwrap_or_default();
-    let code = until("the server gives a code", told, || {
-        let ended = region.run(&["enrol", "new", "--name", "odense-1", "--attribute", "site=odense"]);
-        ended.json["code"].as_str().map(str::to_owned)
-    });
-
-    // The archive, and the box: its agent as it was provisioned, without a model.
+    // The archive, and the box with its centre.
     let storescp =
         ["-aet", "PACS", "-od", text(&region.path("archive")), &hospital.archive.port().to_string()].map(str::to_owned);
     let _archive = start(Command::new("storescp").args(storescp), &region.path("archive.log"));
     let path = |name: &str| region.path(name).display().to_string();
-    let channel = format!("[channel]\nsocket = \"{}\"\ndirectory = \"{}\"\n", path("channel.sock"), path("serving"));
-    let own = hospital.configuration("sund.toml", &channel);
-    let agent_log = region.path("agent.log");
-    let _agent = start(Command::new(sund()).args(["serve", "--config"]).arg(&own), &agent_log);
-
-    // Its updater, enrolled by the code.
-    let url = format!("https://localhost:{}", hospital.server.port());
-    let updater = format!(
-        "id = \"odense-1\"\ntenant = \"DEFAULT\"\ndirectory = \"{}\"\n[server]\nurl = \"{url}\"\nca = \"{}\"\n\
-         certificate = \"{}\"\nkey = \"{}\"\n[repository]\nmetadata = \"{url}/repository/metadata\"\n\
-         targets = \"{url}/repository/targets\"\nroot = \"{}\"\n[poll]\nmin_seconds = 1\nmax_seconds = 2\n\
-         [agent]\nsocket = \"{}\"\n[watch]\nevery_seconds = 1\n",
-        path("updater"),
-        region.home().join("ca/ca.pem").display(),
-        path("box.pem"),
-        path("box.key"),
-        region.home().join("repository/metadata/1.root.json").display(),
-        path("channel.sock"),
-    );
-    region.file("updater.toml", &updater);
-    done(hospital.updater().args(["enrol", "--code", &code]));
-    let updater_log = region.path("updater.log");
-    let _updater = start(hospital.updater().arg("run"), &updater_log);
-
-    let first = hospital.rolls_out(1, &updater_log);
-    assert_eq!(first["waves"][0]["boxes"]["finished"], 1, "{first:#}\n{}", fs::read_to_string(&updater_log).unwrap());
+    let open = hospital.opens(&route);
+    let Open { config, url, agent_log, updater_log, .. } = &open;
+    hospital.publishes(1, config, ("licence", "licence"));
+    let first = hospital.rolls_out(1, updater_log);
+    assert_eq!(first["waves"][0]["boxes"]["finished"], 1, "{first:#}\n{}", fs::read_to_string(updater_log).unwrap());
     hospital.sends();
-    let told = || fs::read_to_string(&agent_log).unwrap_or_default();
+    let told = || fs::read_to_string(agent_log).unwrap_or_default();
     until("the answer is in the archive", told, || (hospital.results() > 0).then_some(()));
 
     // A release whose golden case misses on the box: the centre is told why, and the first one goes on.
-    hospital.publishes(2, &config, ("[6.0, 4.0, 34.0, 24.0]", "[6.0, 24.0, 34.0, 44.0]"));
-    let second = hospital.rolls_out(2, &updater_log);
+    hospital.publishes(2, config, ("[6.0, 4.0, 34.0, 24.0]", "[6.0, 24.0, 34.0, 44.0]"));
+    let second = hospital.rolls_out(2, updater_log);
     assert_eq!(second["waves"][0]["boxes"]["failed"], 1, "{second:#}");
     let fleet = region.must(&["fleet"]).to_string();
     assert!(fleet.contains("golden case `squares`"), "{fleet}");
@@ -279,8 +46,8 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
     until("the first version answers still", told, || (hospital.results() > before).then_some(()));
 
     // A release that holds, with the figures that the centre is told; and which is then withdrawn.
-    hospital.publishes(3, &config, ("licence", "licence"));
-    let third = hospital.rolls_out(3, &updater_log);
+    hospital.publishes(3, config, ("licence", "licence"));
+    let third = hospital.rolls_out(3, updater_log);
     assert_eq!(third["waves"][0]["boxes"]["finished"], 1, "{third:#}");
     assert_eq!(hospital.serves(), ("north-3".into(), "3.0.0".into()));
     let reported = hospital.status().to_string();
@@ -290,7 +57,7 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
     let package = "models/sund/bright-squares-3.0.0.sund";
     let withdrawn = region.must(&["withdraw", package, "--reason", "it misses small squares"]);
     region.publish(withdrawn["proposal"].as_str().unwrap(), &TWO);
-    let told = || fs::read_to_string(&updater_log).unwrap_or_default();
+    let told = || fs::read_to_string(updater_log).unwrap_or_default();
     until("the box goes back to the state that is listed", told, || {
         (hospital.serves() == ("north-1".into(), "1.0.0".into())).then_some(())
     });
@@ -309,8 +76,8 @@ fn a_model_goes_from_its_vendor_to_the_archive_and_one_that_misses_goes_nowhere(
     assert!(mirrored["fetched"].as_u64().is_some_and(|fetched| fetched > 3), "{mirrored:#}");
 
     // A fourth release comes on a stick: the channel is gone, and the approvers have signed how long the stick may be used.
-    hospital.publishes(4, &config, ("licence", "licence"));
-    drop(server);
+    hospital.publishes(4, config, ("licence", "licence"));
+    drop(open.server);
     let stick = region.path("north-4.bundle");
     let bundle = ["bundle", text(&stick), "--state", "north-4", "--lifetime", "30"];
     let proposed = region.run(&bundle);
