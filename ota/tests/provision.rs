@@ -347,7 +347,9 @@ fn a_power_cut_at_any_step_of_a_second_provisioning_leaves_nothing_of_the_first_
     };
     for steps in 0..=stale.len() + moves.len() {
         let site = tempfile::tempdir().expect("a directory");
-        before.iter().for_each(|(name, bytes)| put(&site.path().join(name), bytes));
+        for (name, bytes) in &before {
+            put(&site.path().join(name), bytes);
+        }
         let valid = site.path().join("provision.valid");
         put(&valid.join("stale.json"), json!(stale).to_string().as_bytes());
         stale.iter().take(steps).for_each(|name| std::fs::remove_file(site.path().join(name)).expect("it was there"));
