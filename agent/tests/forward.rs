@@ -215,3 +215,19 @@ async fn a_collector_of_another_authority_gets_nothing() {
     assert_eq!(tokio::task::block_in_place(|| collected_by(&site, "collected")), 0);
     assert!(collector.lines().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_collector_that_is_away_stands_in_the_log_once_however_often_it_is_tried_and_once_more_when_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "ossl", &authority());
+    let site = Site::new(&collector.configuration(""));
+    // Hangs up on whoever calls.
+    let away = TcpListener::bind(("127.0.0.1", collector.port)).unwrap();
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    tokio::task::block_in_place(|| away.incoming().take(3).for_each(|call| drop(call.unwrap())));
+    drop(away);
+    let _rsyslog = collector.starts();
+    let log = || fs::read_to_string(site.folder("log")).unwrap();
+    until("it is told", || log().contains("the audit log is collected again").then_some(())).await;
+    assert_eq!(log().matches("the audit log is not collected").count(), 1, "{}", log());
+}

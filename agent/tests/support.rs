@@ -86,4 +86,11 @@ async fn no_name_number_or_secret_is_in_a_bundle_wherever_it_was_written() {
     drop(daemon);
     let bytes = bundle("two.tar");
     assert!(String::from_utf8_lossy(&bytes).contains("no agent answers"));
+    // Who has asked for it sees what is not in it.
+    let nowhere = site.folder("nowhere.log");
+    let (to, log) = (site.folder("three.tar"), nowhere.to_str().unwrap());
+    let done = site.sund(&["support", "--output", to.to_str().unwrap(), "--log", log]);
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(told.contains("not in it: state and metrics: no agent answers"), "{told}");
+    assert!(told.contains("not in it: the log: ") && told.contains(log), "{told}");
 }

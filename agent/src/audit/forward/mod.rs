@@ -107,8 +107,8 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
         .await?
     };
     let mut pause = FIRST_PAUSE;
-    // Said once for as long as it lasts: a collector may be away for days.
-    let mut said_of: Option<Fault> = None;
+    // Said once for as long as it lasts: a collector may be away for days. What it is just now stands in the status.
+    let mut said_of = None;
     let mut prunes = Instant::now();
     loop {
         // Before the log is read: what comes after wakes.
@@ -146,9 +146,9 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
         tell(stands);
         match (trouble, batch) {
             (Some(trouble), _) => {
-                if said_of.as_ref() != Some(&trouble) {
+                if said_of.as_ref() != Some(&trouble.code) {
                     tracing::warn!(code = %trouble.code, reason = %trouble.reason, "the audit log is not collected; it waits");
-                    said_of = Some(trouble);
+                    said_of = Some(trouble.code);
                 }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
