@@ -1,4 +1,5 @@
 //! What became of the region's stick, in a line for the box's screen: whoever has put it in sees that screen and nothing else.
+use crate::durable;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -9,8 +10,8 @@ const MAX: u64 = 2048;
 
 /// Says it, where there is a place for it; nothing depends on that.
 pub fn say(said: &Path, line: &str) {
-    if let Err(error) = std::fs::write(said, line) {
-        tracing::info!(said = %said.display(), %error, "the screen is not told what became of the stick");
+    if let Err(fault) = durable::replace(said, line.as_bytes(), 0o644) {
+        tracing::info!(%fault, "the screen is not told what became of the stick");
     }
 }
 

@@ -72,6 +72,12 @@ pub fn remove(path: &Path) -> Result<(), Fault> {
     removed.map_err(|error| failed(path, &error))
 }
 
+/// Writes a variable of the firmware, as the kernel's efivarfs has it: in one write and under its own name, since nothing there can be
+/// renamed. The firmware keeps the one before or this one.
+pub fn variable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(true).open(path)?.write_all(bytes)
+}
+
 /// [`replace`] on some disk.
 pub(crate) fn replace_on(disk: &mut impl Disk, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let aside = aside(path);

@@ -1,6 +1,6 @@
 //! The request to the next boot: a variable of the firmware, as the kernel's efivarfs has it.
+use crate::durable;
 use crate::fault::{Blame, Fault};
-use std::io::Write as _;
 use std::path::Path;
 
 /// It outlives a restart, and the system may write it (UEFI 2.10, 8.2: non-volatile, boot service and runtime access).
@@ -14,14 +14,7 @@ pub(super) fn request(variable: &Path) -> Result<(), Fault> {
     if std::fs::read(variable).is_ok_and(|there| there == value) {
         return Ok(());
     }
-    // In one write: the firmware takes a variable as a whole.
-    let written = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(variable)
-        .and_then(|mut file| file.write_all(&value));
-    written.map_err(|error| {
+    durable::variable(variable, &value).map_err(|error| {
         let reason = format!(
             "{}: {error}: the firmware takes no request for a factory reset; nothing was changed. Clear its settings, or erase the disk",
             variable.display()
