@@ -309,6 +309,8 @@ pub mod channel {
     /// Golden cases of what serves that are asked for again give way to jobs for so long, and not for longer: a box that is never idle
     /// is watched too.
     pub const CHECK_PATIENCE: Duration = Duration::from_mins(1);
+    /// Longest time for which jobs are held at once: an updater that forgets it keeps no study waiting for longer.
+    pub const MAX_HOLD: Duration = Duration::from_hours(1);
     /// After a connection that could not be taken, at first; doubled each time. The system may be out of descriptors.
     pub const FIRST_PAUSE: Duration = Duration::from_millis(20);
     /// The same, at most.

@@ -20,6 +20,7 @@ mod desks;
 mod engines;
 mod export;
 mod figures;
+mod hold;
 mod intake;
 mod queue;
 mod recall;

@@ -34,6 +34,9 @@ pub struct Status {
     pub models: Vec<ModelStatus>,
     /// Workers: one for each GPU that is named, else one.
     pub workers: Vec<WorkerStatus>,
+    /// No job begins before then, because the updater is about to restart the machine; absent where they begin.
+    #[serde(default, with = "utc_or_none", skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<SystemTime>,
     /// GPUs that were lost again and again and are left alone for a while; absent where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus_left: Vec<GpuLeft>,
@@ -278,7 +281,7 @@ pub struct ResultStatus {
 
 /// The same, where there is one.
 #[expect(clippy::ref_option, reason = "serde hands over a reference to the field")]
-mod utc_or_none {
+pub(crate) mod utc_or_none {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::SystemTime;
 

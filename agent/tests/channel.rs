@@ -3,6 +3,7 @@
 mod access;
 mod cohort;
 pub mod fixture;
+mod hold;
 mod missed;
 mod protocol;
 mod restart;

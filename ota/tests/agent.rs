@@ -1,7 +1,9 @@
 //! The agent's side of the socket, for tests: speaks the protocol on a real Unix socket, and keeps what it serves as the agent does.
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use sund_ota::agent::{
     AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
 };
@@ -55,6 +57,9 @@ pub struct Serving {
     pub is_silent: bool,
     pub silent_in: Option<String>,
     pub running: u32,
+    /// Seconds for which jobs were to be held, the newest last.
+    pub holds: Vec<u64>,
+    held_until: Option<Timestamp>,
     pub engine_class: String,
     /// Models of its own configuration.
     pub own_models: Vec<String>,
@@ -182,6 +187,12 @@ impl Agent {
                 serving.suspend(&package, &reason);
                 Answer::Suspended { package, off: true }
             }
+            Request::Hold { seconds } => {
+                serving.changes.push(format!("hold {seconds}"));
+                serving.holds.push(seconds);
+                serving.held_until = (seconds > 0).then(|| Timestamp::now() + Duration::from_secs(seconds));
+                Answer::Held { until: serving.held_until, running: serving.running }
+            }
             Request::Committed => {
                 serving.commits += 1;
                 serving.spool_format = serving.newest_format;
@@ -270,6 +281,7 @@ impl Serving {
             engine_class: self.engine_class.clone(),
             running: self.running,
             spool_format: (!self.says_no_classes).then_some(self.spool_format),
+            held_until: self.held_until,
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// What a person asked for by the control socket, or the updater by the channel's, was not done.
     OperationRefused {
-        /// `erase`, `requeue`, `recall`, `suspend`, `resume`, `try`, `activate`, `revert` or `connect`.
+        /// `erase`, `requeue`, `recall`, `suspend`, `resume`, `try`, `activate`, `revert`, `hold` or `connect`.
         operation: &'static str,
         /// The study, as it was asked for.
         study: Option<Study>,

@@ -14,6 +14,7 @@ use crate::worker::{Launcher, Seat};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -115,6 +116,10 @@ impl Desk {
             Request::Suspend { package, reason } => {
                 let done = self.pipeline.suspend(&package, &reason, BY);
                 ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
+            }
+            Request::Hold { seconds } => {
+                let held = self.pipeline.hold(Duration::from_secs(seconds));
+                ("hold", held.map(|until| Answer::Held { until, running: self.pipeline.running() }))
             }
             Request::Committed => ("commit", self.pipeline.commit_format().map(|format| Answer::Committed { format })),
             Request::Resume { package } => {

@@ -3,9 +3,11 @@
 use crate::config::RoutePlan;
 use crate::fault::Fault;
 use crate::pipeline::StateId;
+use crate::status::utc_or_none;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// What the agent is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,12 @@ pub enum Request {
     Resume {
         /// Name of the package.
         package: String,
+    },
+    /// Have no job begin for so long; those that run end, studies are taken in and results are sent. It takes the place of what was asked
+    /// before, zero takes it back, and a restart ends it.
+    Hold {
+        /// Seconds, at most 3600.
+        seconds: u64,
     },
     /// What runs now has held, its operating system too, and the box does not go back behind it: files may be written as an older
     /// agent does not read them.
@@ -102,6 +110,14 @@ pub enum Answer {
         /// Whether it is off now.
         off: bool,
     },
+    /// No job begins.
+    Held {
+        /// Before then; absent: they begin.
+        #[serde(with = "utc_or_none")]
+        until: Option<SystemTime>,
+        /// Jobs that run still.
+        running: u32,
+    },
     /// It is known that the system stays.
     Committed {
         /// The format in which the spool is written from now on.
@@ -125,6 +141,9 @@ pub struct AgentStatus {
     /// The format in which the spool is written; an older agent does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format: Option<u32>,
+    /// No job begins before then; absent: they begin.
+    #[serde(default, with = "utc_or_none", skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<SystemTime>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.

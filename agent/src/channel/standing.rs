@@ -11,6 +11,7 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         engine_class: engine_class.to_owned(),
         running: pipeline.running(),
         spool_format: Some(pipeline.spool_format()),
+        held_until: pipeline.held_until(),
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }

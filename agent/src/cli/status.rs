@@ -138,6 +138,11 @@ fn table(status: &Status) -> String {
     }
     let running = status.queue.iter().filter(|job| job.state == "running").count();
     let _ = writeln!(text, "queue        {running} running, {} waiting", status.queue.len() - running);
+    if let Some(until) = status.held_until {
+        let until = humantime::format_rfc3339_seconds(until);
+        let _ =
+            writeln!(text, "             none begins before {until}: the updater has asked for it, to restart the box");
+    }
     for state in ["receiving", "running", "done", "delivered", "held", "refused", "failed"] {
         let count = status.studies.iter().filter(|study| study.state == state).count();
         if count > 0 {

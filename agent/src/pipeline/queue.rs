@@ -1,7 +1,7 @@
 //! The order in which jobs run: a view in memory of the open jobs in the spool.
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Numbers of the jobs that wait, oldest first.
 #[derive(Debug, Default)]
@@ -16,7 +16,17 @@ struct State {
     running: Vec<u64>,
     /// Jobs that wait until then.
     put_off: Vec<(Instant, u64)>,
+    hold: Option<Hold>,
     closed: bool,
+}
+
+/// No job is taken before.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// What counts: no change of the clock shortens or prolongs it.
+    until: Instant,
+    /// The same, for people.
+    told: SystemTime,
 }
 
 impl JobQueue {
@@ -34,23 +44,37 @@ impl JobQueue {
                 return None;
             }
             let now = Instant::now();
+            state.hold.take_if(|hold| hold.until <= now);
             if let Some(job) = state.next(now) {
                 state.running.push(job);
                 return Some(job);
             }
-            let wait = state.put_off.iter().map(|(at, _)| at.saturating_duration_since(now)).min();
-            state = match wait {
+            state = match state.wait(now) {
                 Some(wait) => self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
 
-    /// True while the runner has time: no job waits, and the queue is open.
+    /// True while the runner has time: no job waits that may be taken, and the queue is open.
     pub fn is_idle(&self) -> bool {
         let state = self.lock();
         // 0 is no job's number.
-        state.waiting.iter().all(|job| *job == 0) && !state.closed
+        (state.is_held() || state.waiting.iter().all(|job| *job == 0)) && !state.closed
+    }
+
+    /// Has no job taken for so long, in the place of what was said before; zero lets them be taken again. Once this has returned, those that
+    /// run can only become fewer.
+    pub fn hold(&self, time: Duration) {
+        let hold = Hold { until: Instant::now() + time, told: SystemTime::now() + time };
+        self.lock().hold = (!time.is_zero()).then_some(hold);
+        self.changed.notify_all();
+    }
+
+    /// Until when no job is taken; `None` where they are.
+    pub fn held_until(&self) -> Option<SystemTime> {
+        let state = self.lock();
+        state.hold.filter(|_| state.is_held()).map(|hold| hold.told)
     }
 
     /// Has the runner look around although no job came: it takes 0, which is no job's number.
@@ -93,8 +117,27 @@ impl JobQueue {
 
 impl State {
     fn next(&mut self, now: Instant) -> Option<u64> {
-        let due = self.put_off.iter().position(|(at, _)| *at <= now).map(|n| self.put_off.swap_remove(n).1);
-        due.or_else(|| self.waiting.pop_front())
+        let due = self.put_off.iter().position(|(at, job)| *at <= now && self.may_be_taken(*job));
+        let due = due.map(|n| self.put_off.swap_remove(n).1);
+        due.or_else(|| {
+            let first = self.waiting.iter().position(|job| self.may_be_taken(*job))?;
+            self.waiting.remove(first)
+        })
+    }
+
+    /// Before there may be one to be taken, although nobody brings it; `None` where there will be none.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let put_off = self.put_off.iter().filter(|(_, job)| self.may_be_taken(*job)).map(|(at, _)| *at);
+        put_off.chain(self.hold.map(|hold| hold.until)).min().map(|at| at.saturating_duration_since(now))
+    }
+
+    /// While jobs are held the runner may look around, for which it takes 0.
+    fn may_be_taken(&self, job: u64) -> bool {
+        job == 0 || !self.is_held()
+    }
+
+    fn is_held(&self) -> bool {
+        self.hold.is_some_and(|hold| hold.until > Instant::now())
     }
 }
 
@@ -109,6 +152,33 @@ mod tests {
         queue.push(2);
         assert_eq!(queue.take(), Some(2));
         assert_eq!(queue.take(), Some(1));
+    }
+
+    #[test]
+    fn jobs_that_are_held_are_taken_when_it_is_over_and_a_look_around_before() {
+        let queue = JobQueue::default();
+        queue.push(1);
+        queue.put_off(2, Duration::ZERO);
+        queue.hold(Duration::from_mins(1));
+        assert!(queue.held_until().is_some() && queue.is_idle());
+        queue.hold(Duration::from_millis(20));
+        queue.wake();
+        assert_eq!(queue.take(), Some(0));
+        // Nobody wakes the runner.
+        assert_eq!((queue.take(), queue.take()), (Some(2), Some(1)));
+        assert_eq!(queue.held_until(), None);
+    }
+
+    #[test]
+    fn a_hold_that_is_released_lets_who_waits_take_at_once() {
+        let queue = JobQueue::default();
+        queue.hold(Duration::from_mins(1));
+        queue.push(1);
+        std::thread::scope(|scope| {
+            let taken = scope.spawn(|| queue.take());
+            queue.hold(Duration::ZERO);
+            assert_eq!(taken.join().unwrap(), Some(1));
+        });
     }
 
     #[test]

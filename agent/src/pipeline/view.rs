@@ -56,6 +56,7 @@ impl StatusSource for Pipeline {
             forward: self.forward.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             models: self.model_status(&set, &jobs),
             workers: self.desks.all(),
+            held_until: self.held_until(),
             gpus_left: self.breakers.left(),
             destinations: Self::destination_status(&set, &deliveries),
             queue: jobs

@@ -80,6 +80,7 @@ pub fn empty() -> Status {
         workers: vec![WorkerStatus { device: None, job: None }],
         certificate: None,
         forward: None,
+        held_until: None,
         gpus_left: Vec::new(),
         destinations: vec![destination("PACS", None)],
         queue: Vec::new(),

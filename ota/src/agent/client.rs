@@ -100,6 +100,14 @@ impl Agent {
         self.ask_suspended(&Request::Resume { package: package.to_owned() }).await
     }
 
+    /// Has no job begin for so long, at most an hour; zero takes it back. How many run still.
+    pub async fn hold(&self, time: Duration) -> Result<u32, AgentError> {
+        match self.ask(&Request::Hold { seconds: time.as_secs() }).await? {
+            Answer::Held { running, .. } => Ok(running),
+            _ => Err(AgentError::Other),
+        }
+    }
+
     /// Says that the system that runs stays. The format in which the agent's spool is written from now on.
     pub async fn committed(&self) -> Result<u32, AgentError> {
         match self.ask(&Request::Committed).await? {
