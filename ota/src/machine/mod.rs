@@ -9,6 +9,7 @@ pub mod files;
 mod heard;
 mod leave;
 mod listen;
+mod quiet;
 pub mod record;
 mod rollback;
 mod stick;
@@ -57,6 +58,8 @@ pub struct Machine {
     stick_fails: bool,
     /// What is the matter with the operating system, where something is.
     os_trouble: Option<Fault>,
+    /// They change while a restart is waited for.
+    quiet: Mutex<quiet::Quiet>,
     /// The agent has said, since this updater began, in which format it writes.
     is_format_known: bool,
     /// The boot in which an unexpected system had its time to be healthy.
@@ -152,6 +155,7 @@ impl Machine {
             stays_since: None,
             stick_fails: false,
             os_trouble: None,
+            quiet: Mutex::default(),
             is_format_known: false,
             tried_boot: None,
             metadata: tokio::sync::Mutex::default(),
