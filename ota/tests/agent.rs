@@ -64,6 +64,8 @@ pub struct Serving {
     pub is_silent: bool,
     pub silent_in: Option<String>,
     pub running: u32,
+    /// It is there, and answers nothing.
+    pub says_nothing: bool,
     /// Seconds for which jobs were to be held, the newest last.
     pub holds: Vec<u64>,
     held_until: Option<Timestamp>,
@@ -102,7 +104,8 @@ impl Agent {
                 tokio::spawn(async move {
                     let mut stream = BufReader::new(stream);
                     let mut line = String::new();
-                    if stream.read_line(&mut line).await.is_ok() && !line.is_empty() {
+                    let is_read = stream.read_line(&mut line).await.is_ok() && !line.is_empty();
+                    if is_read && !agent.serving().says_nothing {
                         let answer = agent.answer(serde_json::from_str(&line).expect("a request"));
                         let mut bytes = serde_json::to_vec(&answer).expect("JSON");
                         bytes.push(b'\n');

@@ -42,7 +42,7 @@ async fn who_connects_and_asks_for_nothing_keeps_rauc_from_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cap_of_the_line_counts_for_all_that_rauc_streams_together() {
-    let (_appliance, relay) = relayed(&[7; 60_000], Some(40_000)).await;
+    let (_appliance, relay) = relayed(&vec![7; 60_000], Some(40_000)).await;
     let begin = Instant::now();
     let part = async |range: &str| {
         let request = client().get(relay.url.clone()).header("range", range);

@@ -243,6 +243,7 @@ async fn the_restart_waits_for_running_studies_and_an_action_that_waits_can_be_s
     };
     let (code, ()) = tokio::join!(waiting, checked);
     assert_eq!(code, Some(0));
+    assert_eq!(system.appliance.agent.serving().holds, [900, 0], "jobs begin again");
     let slots = system.slots();
     assert_eq!((slots.boots, slots.active), (1, 0), "the new slot is not started");
     assert_eq!(slots.marks, [("active".to_owned(), "booted".to_owned())]);
@@ -477,4 +478,24 @@ async fn a_system_that_is_older_than_the_spools_format_is_not_installed() {
     });
     let slots = system.slots();
     assert_eq!((slots.installs.len(), slots.runs().as_str()), (1, "2.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_busy_box_no_job_begins_before_the_restart_and_an_agent_that_is_silent_is_not_taken_for_idle() {
+    let mut system = System::new("").await;
+    system.appliance.agent.serving().running = 1;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    let _updater = Running(system.appliance.run());
+    until("no job begins", || system.appliance.agent.serving().holds == [900]).await;
+    {
+        let mut serving = system.appliance.agent.serving();
+        (serving.running, serving.says_nothing) = (0, true);
+    }
+    let status = system.appliance.directory.path().join("updater/now.json");
+    let says = |what: &str| std::fs::read_to_string(&status).is_ok_and(|text| text.contains(what));
+    until("it says so", || says("which is there and does not answer")).await;
+    assert_eq!(system.slots().boots, 1);
+    system.appliance.agent.serving().says_nothing = false;
+    until("it restarts", || system.slots().runs() == "2.0").await;
 }

@@ -27,6 +27,8 @@ pub enum AgentError {
         socket: String,
         /// What happened.
         reason: String,
+        /// Nobody listens there.
+        is_gone: bool,
     },
     /// It does not do that.
     #[error("{} [{}]", .0.reason, .0.code)]
@@ -145,9 +147,11 @@ impl Agent {
     }
 
     async fn ask(&self, request: &Request) -> Result<Answer, AgentError> {
-        let away = |reason: String| AgentError::Away { socket: self.socket.display().to_string(), reason };
+        let socket = || self.socket.display().to_string();
+        let away = |reason: String| AgentError::Away { socket: socket(), reason, is_gone: false };
         let exchange = async {
-            let mut stream = UnixStream::connect(&self.socket).await?;
+            let connected = UnixStream::connect(&self.socket).await;
+            let mut stream = connected.map_err(|error| std::io::Error::new(std::io::ErrorKind::NotConnected, error))?;
             let mut line = serde_json::to_vec(request)?;
             line.push(b'\n');
             stream.write_all(&line).await?;
@@ -158,7 +162,10 @@ impl Agent {
         let answer = tokio::time::timeout(ANSWER_TIME, exchange)
             .await
             .map_err(|_| away(format!("nothing within {} s", ANSWER_TIME.as_secs())))?
-            .map_err(|error| away(error.to_string()))?;
+            .map_err(|error| {
+                let is_gone = error.kind() == std::io::ErrorKind::NotConnected;
+                AgentError::Away { socket: socket(), reason: error.to_string(), is_gone }
+            })?;
         if answer.is_empty() {
             return Err(away("it ended the connection".to_owned()));
         }

@@ -9,6 +9,7 @@ pub mod files;
 mod heard;
 mod leave;
 mod listen;
+mod quiet;
 pub mod record;
 mod rollback;
 mod stick;
@@ -60,6 +61,8 @@ pub struct Machine {
     os_trouble: Option<Fault>,
     /// What the region was offered of the disk's recovery key.
     offers: Offers,
+    /// They change while a restart is waited for.
+    quiet: Mutex<quiet::Quiet>,
     /// The agent has said, since this updater began, in which format it writes.
     is_format_known: bool,
     /// The boot in which an unexpected system had its time to be healthy.
@@ -156,6 +159,7 @@ impl Machine {
             stick_fails: false,
             os_trouble: None,
             offers: Offers::default(),
+            quiet: Mutex::default(),
             is_format_known: false,
             tried_boot: None,
             metadata: tokio::sync::Mutex::default(),

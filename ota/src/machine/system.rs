@@ -143,7 +143,10 @@ impl Machine {
                 tokio::time::sleep(LOOK).await;
             }
         };
-        self.guard(ready).await?;
+        if let Err(halt) = self.guard(ready).await {
+            self.release_jobs().await;
+            return Err(halt);
+        }
         self.mark(Slot::Marked, running).await?;
         rauc::reboot().await.map_err(Halt::Later)
     }
@@ -166,23 +169,13 @@ impl Machine {
     }
 
     async fn restart_waits_for(&self, config: &OsConfig) -> Option<&'static str> {
-        if self.is_stopped() {
-            return Some("waits: the region has stopped all rollouts");
-        }
-        if !self.when.is_open(jiff::Timestamp::now()) {
-            return Some("waits for its window");
-        }
-        self.box_waits_for(config).await
-    }
-
-    /// What the box itself has against a restart now.
-    pub(super) async fn box_waits_for(&self, config: &OsConfig) -> Option<&'static str> {
-        if config.window.as_ref().is_some_and(|window| !window.is_open(jiff::Timestamp::now())) {
-            return Some("waits for its window");
-        }
-        // An agent that does not answer works on nothing.
-        let is_busy = self.agent.status().await.is_ok_and(|status| status.running > 0);
-        is_busy.then_some("waits for running studies")
+        let closed = match () {
+            () if self.is_stopped() => "waits: the region has stopped all rollouts",
+            () if !self.when.is_open(jiff::Timestamp::now()) => "waits for its window",
+            () => return self.box_waits_for(config).await,
+        };
+        self.release_jobs().await;
+        Some(closed)
     }
 
     /// The new system is healthy: the agent answers, its node too, and no lesser engines than before.
