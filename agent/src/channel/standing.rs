@@ -12,7 +12,6 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         running: pipeline.running(),
         held_until: pipeline.held_until(),
         spool_format: Some(pipeline.spool_format()),
-        held_until: pipeline.held_until(),
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }

@@ -181,9 +181,6 @@ pub struct AgentStatus {
     /// The format in which the spool is written; an older agent does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format: Option<u32>,
-    /// No job begins before then; absent: they begin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_until: Option<Timestamp>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.
