@@ -15,7 +15,7 @@ from .store import Failed
 
 FIRST = "1.0.0"
 # What each scenario offers, and who signed it. Each offer has a version of its own: a region lists one bundle for each.
-OFFERS = {"stranger": ("1.0.2", "stranger"), "corrupted": ("1.0.1", "release"), "downgrade": ("0.9.0", "release"), "good-update": ("1.1.0", "release"),
+OFFERS = {"stranger": ("1.0.2", "stranger"), "corrupted": ("1.0.1", "release"), "downgrade": ("0.0.9", "release"), "good-update": ("1.1.0", "release"),
           "watchdog": ("1.2.0-hangs", "release"), "failed-health": ("1.2.0-unhealthy", "release"), "panic": ("1.2.0-panics", "release"),
           "power-cut": ("1.2.0", "release"), "channel-down": ("1.3.0", "release")}
 # Moments of the install at which the power goes, in seconds after RAUC began.
@@ -23,7 +23,7 @@ CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
 # So many images are acknowledged when the power goes, of twice as many.
 CUT_AFTER = 5
 # What never is healthy need not be waited for longer, in seconds.
-SHORT = 20
+SHORT = 5
 
 
 def serves():
@@ -118,7 +118,7 @@ def corrupted(hospital):
 
 
 def downgrade(hospital):
-    """A system older than the one that runs is refused, whoever signed it."""
+    """A system older than the least that the box takes is refused, whoever signed and listed it."""
     refuses(hospital, "downgrade")
 
 
