@@ -19,7 +19,7 @@ const REQUEST_TIME: Duration = Duration::from_mins(1);
 /// Longest time without a byte.
 const READ_TIME: Duration = Duration::from_secs(30);
 /// Longest wait that `Retry-After` can ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// The client, with this box's credentials.
 #[derive(Clone, Debug)]

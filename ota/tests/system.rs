@@ -132,6 +132,34 @@ async fn a_new_system_with_lesser_engines_or_a_failed_trial_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_hold_answers_nothing_while_the_restart_that_leaves_its_system_waits_for_running_studies() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(0));
+    {
+        let mut serving = system.appliance.agent.serving();
+        (serving.misses_check, serving.running) = (Some(1), 1);
+    }
+    assert_eq!(system.appliance.once().await, Some(75), "a study is worked on");
+    assert_eq!(system.slots().booted, 1);
+    {
+        let mut serving = system.appliance.agent.serving();
+        assert_eq!((serving.activations.as_slice(), &serving.state), (&["north-2".to_owned()][..], &None));
+        assert_eq!(serving.holds.last(), Some(&900), "no further job begins");
+        serving.running = 0;
+    }
+    assert_eq!(system.appliance.once().await, Some(0), "restarts");
+    assert_eq!(system.slots().booted, 0);
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("1", |action| {
+        let words = action.last_words();
+        assert!(words.contains("watch-missed") && words.contains("runs 1.0"), "{words}");
+        assert!(words.contains("serves the box's own configuration"), "{words}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_system_that_the_boot_loader_gave_up_is_reported() {
     let mut system = System::new("").await;
     system.slots().falls_back = true;

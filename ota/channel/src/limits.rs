@@ -38,10 +38,10 @@ pub mod device {
     pub const MAX_DEVICES: u64 = 100_000;
     /// Longest name of a device (`controllerId`).
     pub const MAX_NAME: usize = 64;
-    /// Attributes of a device.
-    pub const MAX_ATTRIBUTES: usize = 64;
-    /// Longest name of an attribute, in bytes.
-    pub const MAX_KEY: usize = 64;
+    /// Attributes of a device: 64 models, 20 of its configuration, and what it says of itself.
+    pub const MAX_ATTRIBUTES: usize = 128;
+    /// Longest name of an attribute, in bytes: a model's name has up to 64, with `model.` before it.
+    pub const MAX_KEY: usize = 128;
     /// Longest value of an attribute, in bytes.
     pub const MAX_VALUE: usize = 256;
     /// Lines of one feedback that are kept.

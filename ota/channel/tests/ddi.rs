@@ -112,7 +112,7 @@ async fn what_a_box_says_of_itself_does_not_move_it_to_another_ring() {
     let rollout = channel.status("r1").await;
     assert!(rollout.waves[0].boxes.is_empty() && rollout.waves[1].boxes.len() == 1, "{rollout:?}");
     // Endless attributes fill no disk.
-    let many: serde_json::Map<String, Value> = (0..65).map(|n| (n.to_string(), json!("x"))).collect();
+    let many: serde_json::Map<String, Value> = (0..129).map(|n| (n.to_string(), json!("x"))).collect();
     assert_eq!(put(json!({ "data": many })).await.unwrap().status(), StatusCode::BAD_REQUEST);
     assert_eq!(
         put(json!({ "data": { "a": "x".repeat(100_000) } })).await.unwrap().status(),

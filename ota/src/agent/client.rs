@@ -1,6 +1,7 @@
 //! Asking the agent: one connection for each question, every answer bounded in length and time.
 use super::{AgentFault, AgentStatus, Answer, Offer, Request, StateId, Trial};
 use crate::fault::{Blame, Fault};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -151,7 +152,13 @@ impl Agent {
         let away = |reason: String| AgentError::Away { socket: socket(), reason, is_gone: false };
         let exchange = async {
             let connected = UnixStream::connect(&self.socket).await;
-            let mut stream = connected.map_err(|error| std::io::Error::new(std::io::ErrorKind::NotConnected, error))?;
+            // A socket that cannot be opened for another reason may have somebody who listens.
+            let mut stream = connected.map_err(|error| match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                    std::io::Error::new(ErrorKind::NotConnected, error)
+                }
+                _ => error,
+            })?;
             let mut line = serde_json::to_vec(request)?;
             line.push(b'\n');
             stream.write_all(&line).await?;
@@ -163,7 +170,7 @@ impl Agent {
             .await
             .map_err(|_| away(format!("nothing within {} s", ANSWER_TIME.as_secs())))?
             .map_err(|error| {
-                let is_gone = error.kind() == std::io::ErrorKind::NotConnected;
+                let is_gone = error.kind() == ErrorKind::NotConnected;
                 AgentError::Away { socket: socket(), reason: error.to_string(), is_gone }
             })?;
         if answer.is_empty() {

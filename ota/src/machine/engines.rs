@@ -43,7 +43,9 @@ impl Engines {
     /// What is served by less than before, in words.
     pub(super) fn fallen(&self, status: &AgentStatus) -> Option<String> {
         status.models.iter().find_map(|model| self.fallen_model(model)).or_else(|| {
-            let is_less = self.engine_class == GPU && status.engine_class != GPU;
+            // Only where no model says it for itself: one that is suspended would be held against the system.
+            let is_told = status.models.iter().any(|model| model.engine_class.is_some());
+            let is_less = !is_told && self.engine_class == GPU && status.engine_class != GPU;
             is_less.then(|| format!("models are served by `{}`, and by a GPU before", status.engine_class))
         })
     }

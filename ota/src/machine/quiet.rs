@@ -53,7 +53,10 @@ impl Machine {
 
     /// Jobs begin again.
     pub(super) async fn release_jobs(&self) {
-        let held = self.quiet(|quiet| quiet.held.take());
+        let held = self.quiet(|quiet| {
+            quiet.silent = None;
+            quiet.held.take()
+        });
         if held.is_some_and(|since| since.elapsed() < LONGEST_HOLD)
             && let Err(error) = self.agent.hold(Duration::ZERO).await
         {

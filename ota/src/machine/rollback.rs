@@ -9,29 +9,57 @@ use super::trial::OWN_SUSPENSION;
 use super::{ACTIVE, Halt, Machine, files};
 use crate::agent::client::AgentError;
 use crate::agent::{ModelStatus, StateId};
+use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{End, Good, OsTrial, Outcome, Record, Step, state_name};
 use crate::rauc;
 use crate::trust::Trusted;
 
 impl Machine {
-    /// Takes the action in hand back, as far as it went.
+    /// Takes the action in hand back, as far as it went. What was just found bad answers no study any more before its system is left, which
+    /// may have to wait; where the agent does not answer, because of that very system perhaps, it is the other way round.
     pub(super) async fn roll_back(&mut self) -> Result<Outcome, Halt> {
-        let Step::RollingBack { fault, boot, mut details } = self.step().clone() else {
+        let Step::RollingBack { fault, boot, .. } = self.step().clone() else {
             return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
         };
         if let Some(trial) = self.record.action.as_ref().and_then(|action| action.os.clone()) {
-            details.push(self.leave_os(&trial, boot.as_deref()).await?);
+            match self.leave_state().await {
+                Err(Halt::Later(fault)) => tracing::warn!(%fault, "the system is left before its state"),
+                done => done?,
+            }
+            let line = self.leave_os(&trial, boot.as_deref()).await?;
+            self.note_rollback(line)?;
         }
-        let serves = self.agent_up().await?.state;
-        let own = self.state_id();
-        if serves.zip(own.as_ref()).is_some_and(|(serves, own)| serves.may_be(own)) {
-            let had_states = !self.record.good.is_empty();
-            let is_other = |good: &&Good| Some(StateId::from(&good.descriptor)) != own;
-            let good: Vec<Good> = self.record.good.iter().filter(is_other).cloned().collect();
-            details.push(self.fall_back(good, had_states).await?);
-        }
+        self.agent_up().await?;
+        self.leave_state().await?;
+        let details = match self.step() {
+            Step::RollingBack { details, .. } => details.clone(),
+            _ => Vec::new(),
+        };
         Ok(Outcome::failed(End::RolledBack, fault, details))
+    }
+
+    /// Falls back where the state of the action in hand serves.
+    async fn leave_state(&mut self) -> Result<(), Halt> {
+        let serves = self.agent.status().await.map_err(later)?.state;
+        let own = self.state_id();
+        if !serves.zip(own.as_ref()).is_some_and(|(serves, own)| serves.may_be(own)) {
+            return Ok(());
+        }
+        let had_states = !self.record.good.is_empty();
+        let is_other = |good: &&Good| Some(StateId::from(&good.descriptor)) != own;
+        let good: Vec<Good> = self.record.good.iter().filter(is_other).cloned().collect();
+        let line = self.fall_back(good, had_states).await?;
+        self.note_rollback(line)
+    }
+
+    /// A line of the report, kept across the restart that leaves a system.
+    fn note_rollback(&mut self, line: String) -> Result<(), Halt> {
+        self.change(|action| {
+            if let Step::RollingBack { details, .. } = &mut action.step {
+                details.push(line);
+            }
+        })
     }
 
     /// Where the state that serves was withdrawn, leaves it, also while an action waits. One that has changed the box already comes to its
@@ -180,6 +208,7 @@ impl Machine {
             }
             Some(_) => {}
             None => {
+                self.heed_studies(&config).await?;
                 rauc::give_up_running_slot().await.map_err(Halt::Later)?;
                 self.change(|action| {
                     if let Step::RollingBack { boot, .. } = &mut action.step {
@@ -190,5 +219,17 @@ impl Machine {
         }
         rauc::reboot().await.map_err(Halt::Later)?;
         Err(Halt::Rebooting)
+    }
+
+    /// A box that works is restarted as on its way here: in its window, and when no study is worked on. One whose node does not
+    /// answer has nothing to wait for.
+    async fn heed_studies(&self, config: &OsConfig) -> Result<(), Halt> {
+        if !self.agent.status().await.is_ok_and(|status| status.node_answers) {
+            return Ok(());
+        }
+        let Some(why) = self.box_waits_for(config).await else { return Ok(()) };
+        self.pace.say(why);
+        let reason = format!("the system of a state that did not hold is left at a restart, which {why}");
+        Err(Halt::Later(Fault::new("os-leaves", Blame::Box, reason)))
     }
 }
