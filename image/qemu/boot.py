@@ -68,9 +68,10 @@ def esp(version, verity=None):
                "--pcr-private-key=/work/keys/pcr.pem", "--pcr-public-key=/work/keys/pcr.pub", "--phases=enter-initrd",
                f"--output=/work/{folder.name}/sund.efi", env={"SOURCE_DATE_EPOCH": str(appliance.epoch())})
         at = f"/work/{folder.name}"
+        # Not SUND: that is the label of the region's stick.
         inside("sh", "-ec", f"""
             truncate -s {ESP} {at}/esp.img
-            mkfs.vfat --invariant -F 32 -n SUND -i 53756e64 {at}/esp.img
+            mkfs.vfat --invariant -F 32 -n SUND-ESP -i 53756e64 {at}/esp.img
             touch -d @{appliance.epoch()} {at}/sund.efi
             export SOURCE_DATE_EPOCH={appliance.epoch()}
             mmd -i {at}/esp.img ::EFI ::EFI/sund

@@ -42,6 +42,11 @@ class Region:
         run("openssl", "genpkey", "-algorithm", "ed25519", "-out", self.vendor_key)
         self.vendor_key.chmod(0o600)
         run("openssl", "pkey", "-pubout", "-in", self.vendor_key, "-out", self.folder / "vendor.pub")
+        # What the disk's recovery key is sealed to.
+        self.escrow_key = self.folder / "escrow.pem"
+        run("openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", self.escrow_key)
+        self.escrow_key.chmod(0o600)
+        run("openssl", "pkey", "-in", self.escrow_key, "-pubout", "-out", self.folder / "escrow.pub")
         vendor = next(line.split('"')[1] for line in (MODEL / "model.toml").read_text().splitlines() if line.startswith("vendor ="))
         self.command("delegate", "models/sund", "--vendor-name", vendor, "--package-key", self.folder / "vendor.pub",
                      *(word for key in approvers for word in ("--key", key)))
@@ -124,6 +129,15 @@ class Region:
         """`finished` or `failed`, once the box has said so."""
         boxes = self.command("rollout", "status", name)[0]["waves"][0]["boxes"]
         return next((how for how in ("finished", "failed") if boxes.get(how)), None)
+
+    def recovery_key(self, name):
+        """What opens the disk of a box, as the holder of the region's private key has it; nothing while none is kept."""
+        if not self.command("escrow", "list", "--name", name)["kept"]:
+            return None
+        sealed = self.folder / "recovery.sealed"
+        self.command("escrow", "write", "--name", name, "--out", sealed)
+        return run("openssl", "pkeyutl", "-decrypt", "-inkey", self.escrow_key, "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt",
+                   "rsa_oaep_md:sha256", "-in", sealed)
 
     def enrolment_code(self, name):
         return self.command("enrol", "new", "--name", name, "--attribute", "site=twin")["code"]

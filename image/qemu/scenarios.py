@@ -22,18 +22,22 @@ OFFERS = {"stranger": ("1.0.2", "stranger"), "corrupted": ("1.0.1", "release"), 
 CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
 # So many images are acknowledged when the power goes, of twice as many.
 CUT_AFTER = 5
+# As systemd makes it: letters that lie at the same place on every keyboard.
+RECOVERY_KEY = re.compile(r"[cbdefghijklnrtuv]{8}(-[cbdefghijklnrtuv]{8}){7}")
 # What never is healthy need not be waited for longer, in seconds.
 SHORT = 5
 
 
 def serves():
-    """A new box that has its model."""
+    """A new box that has its model, and whose region has what opens its disk on the day that its TPM is gone."""
     hospital = Hospital("test", FIRST)
     try:
         hospital.start()
         hospital.await_echo()
         hospital.region.publish_state("first")
         expect(hospital.rolls_out("first") == "finished", "the box takes its model")
+        kept = hospital.box.until("the region keeps the recovery key of the disk", lambda: hospital.region.recovery_key("twin"))
+        expect(RECOVERY_KEY.fullmatch(kept), "what the region keeps is a recovery key")
     except BaseException:
         hospital.close()
         raise

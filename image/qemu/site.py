@@ -84,6 +84,8 @@ max_seconds = 2
 socket = "/run/sund-agent/channel.sock"
 [watch]
 every_seconds = 1
+[escrow]
+key = "/etc/sund/escrow.pem"
 [os]
 health_seconds = {health}
 """
@@ -115,6 +117,7 @@ class Site:
             ("channel-ca.pem", "0644 root root", (self.region.home / "ca/ca.pem").read_bytes()),
             ("root.json", "0644 root root", (self.region.home / "repository/metadata/1.root.json").read_bytes()),
             ("vendor.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),
+            ("escrow.pem", "0644 root root", (self.region.folder / "escrow.pub").read_bytes()),
             ("tls/console.pem", "0644 sund sund", (tls / "console.pem").read_bytes()),
             ("tls/console.key", "0600 sund sund", (tls / "console.key").read_bytes()),
             *((f"keys/{name}.key", "0600 sund sund", secrets.token_hex(32).encode()) for name in ("uid", "audit")),

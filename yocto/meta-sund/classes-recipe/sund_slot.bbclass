@@ -40,8 +40,8 @@ do_sund_slot[doc] = "Makes esp.img and root.img, which the bundle and the disk a
 do_sund_slot[depends] = "dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot"
 do_sund_slot() {
     rm -f ${DEPLOY_DIR_IMAGE}/esp.img
-    # One serial number and no time: the same kernel gives the same blocks.
-    mkfs.vfat --invariant -F 32 -n SUND -C ${DEPLOY_DIR_IMAGE}/esp.img 98304
+    # One serial number and no time: the same kernel gives the same blocks. Not SUND: that is the label of the region's stick.
+    mkfs.vfat --invariant -F 32 -n SUND-ESP -C ${DEPLOY_DIR_IMAGE}/esp.img 98304
     mmd -i ${DEPLOY_DIR_IMAGE}/esp.img ::/EFI ::/EFI/BOOT
     mcopy -i ${DEPLOY_DIR_IMAGE}/esp.img ${DEPLOY_DIR_IMAGE}/${UKI_FILENAME} ::/EFI/BOOT/BOOTX64.EFI
     install -m 0644 ${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.${VERITY_IMAGE_FSTYPE}.verity ${DEPLOY_DIR_IMAGE}/root.img
