@@ -4,7 +4,10 @@ use crate::fault::{Blame, Fault};
 use crate::tpm::TpmKey;
 use crate::trust::Transport;
 use futures_util::StreamExt;
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response};
 use rustls::AlertDescription;
 use rustls_pki_types::pem::PemObject;
@@ -20,6 +23,9 @@ const REQUEST_TIME: Duration = Duration::from_mins(1);
 const READ_TIME: Duration = Duration::from_secs(30);
 /// Longest wait that `Retry-After` can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// The forms of a date (RFC 9110, 5.6.7), the newest first.
+const HTTP_DATES: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// The client, with this box's credentials.
 #[derive(Clone, Debug)]
@@ -113,10 +119,24 @@ pub async fn body(response: Response, limit: u64) -> Result<Vec<u8>, BodyError> 
     Ok(bytes)
 }
 
-/// How long the server asks to be left alone, where it says so in seconds.
+/// How long the server asks to be left alone (RFC 9110, 10.2.3), in seconds or until a date.
 pub fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+    let said = |name| response.headers().get(name)?.to_str().ok();
+    // By the server's own clock, where it tells it: the box's may be wrong.
+    let now = said(DATE).and_then(http_date).unwrap_or_else(Timestamp::now);
+    wait(said(RETRY_AFTER)?, now)
+}
+
+fn wait(said: &str, now: Timestamp) -> Option<Duration> {
+    let seconds = said.trim().parse().ok().map(Duration::from_secs);
+    // A date that is over asks for no wait.
+    let until = || Some(http_date(said)?.duration_since(now).try_into().unwrap_or_default());
+    Some(seconds.or_else(until)?.min(MAX_RETRY_AFTER))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let date = HTTP_DATES.iter().find_map(|form| DateTime::strptime(form, text.trim()).ok())?;
+    date.to_zoned(TimeZone::UTC).ok().map(|date| date.timestamp())
 }
 
 /// An error of HTTP in one line, with its cause.
@@ -197,4 +217,25 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|error: rustls_pki_types::pem::Error| unreadable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_ask_to_be_left_alone_in_seconds_or_until_a_date_and_for_a_day_at_most() {
+        let now = "1994-11-06T08:47:37Z".parse().expect("a time");
+        let after = |said: &str| wait(said, now).map(|wait| wait.as_secs());
+        assert_eq!(after("120"), Some(120));
+        for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(after(date), Some(120), "{date}");
+        }
+        assert_eq!(after("Sun, 06 Nov 1994 08:47:36 GMT"), Some(0));
+        let day = Some(MAX_RETRY_AFTER.as_secs());
+        assert_eq!((after("99999999"), after("Thu, 31 Dec 9998 23:59:59 GMT")), (day, day));
+        for nonsense in ["", "soon", "-1", "1994-11-06T08:49:37Z", "Sun, 36 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(after(nonsense), None, "{nonsense}");
+        }
+    }
 }

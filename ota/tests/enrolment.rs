@@ -7,8 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair, PublicKeyData,
+};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +28,10 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub ca_pem: String,
     pub codes: Mutex<Vec<&'static str>>,
+    /// The key for which a code was used: as the real one, it lets that key ask again.
+    used: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// What comes in place of the answer to a code that was good: a status, and the line breaks.
+    pub loses: Mutex<Option<StatusCode>>,
     /// Whether who asked last had a certificate of this authority.
     pub is_known: AtomicBool,
     /// Sealed keys that it was sent.
@@ -44,6 +51,8 @@ impl Authority {
             issuer: Issuer::new(params, key),
             ca_pem,
             codes: Mutex::new(vec!["one-time"]),
+            used: Mutex::default(),
+            loses: Mutex::default(),
             is_known: AtomicBool::new(false),
             escrow: Mutex::new(Vec::new()),
             keeps: Mutex::new(Ok(true)),
@@ -141,13 +150,28 @@ async fn bundle(State(authority): State<Arc<Authority>>, headers: axum::http::He
 async fn enrol(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).expect("JSON");
     let code = request["code"].as_str().expect("a code").to_owned();
+    let csr = CertificateSigningRequestParams::from_pem(request["csr_pem"].as_str().expect("a request"));
+    let key = csr.expect("a request that its key has signed").public_key.der_bytes().to_vec();
     let is_good = {
         let mut codes = authority.codes.lock().expect("no test failed while it held this");
         let before = codes.len();
         codes.retain(|known| *known != code);
-        codes.len() < before
+        let mut used = authority.used.lock().expect("no test failed while it held this");
+        if codes.len() < before {
+            used.insert(code.clone(), key.clone());
+        }
+        used.get(&code) == Some(&key)
     };
-    if is_good { authority.issue(&request) } else { StatusCode::FORBIDDEN.into_response() }
+    if !is_good {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let issued = authority.issue(&request);
+    if let Some(status) = *authority.loses.lock().expect("no test failed while it held this") {
+        let broken =
+            futures_util::stream::iter([Err::<axum::body::Bytes, _>(std::io::Error::other("the line breaks"))]);
+        return (status, axum::body::Body::from_stream(broken)).into_response();
+    }
+    issued
 }
 
 async fn escrow(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
@@ -233,8 +257,9 @@ async fn a_code_yields_a_certificate_once_and_the_certificate_yields_the_next() 
     assert_eq!(appliance.once().await, Some(0));
 
     // A power cut after the code was accepted: key and certificate wait beside those that are to go.
-    for (file, bytes) in ["box.pem", "box.key"].iter().zip(&before) {
-        std::fs::write(path.join(format!("{file}.next")), bytes).expect("a file");
+    let of_a_code = format!("box.key.{}.next", "0123456789abcdef".repeat(2));
+    for (file, bytes) in ["box.pem.next", &of_a_code].iter().zip(&before) {
+        std::fs::write(path.join(file), bytes).expect("a file");
     }
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(both(), before, "the next start finishes it");
@@ -290,4 +315,52 @@ async fn a_certificate_that_has_ended_is_mended_by_a_new_code_and_a_code_in_a_fi
     let away = format!("https://localhost:{}", nobody.port());
     let output = appliance.updater(&["enrol", "--server", &away, "--code-file", &file.display().to_string()]).await;
     assert_eq!((output.status.code(), file.exists()), (Some(75), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_a_certificate_that_is_lost_strands_no_box_and_costs_no_code() {
+    let authority = Arc::new(Authority::new());
+    let appliance = appliance_of(&authority).await;
+    let path = appliance.directory.path();
+    let file = path.join("code");
+    let by_file = async || {
+        let output = appliance.updater(&["enrol", "--code-file", &file.display().to_string()]).await;
+        output.status.code()
+    };
+    let waiting = || {
+        let files = std::fs::read_dir(path).expect("a directory").flatten().map(|entry| entry.file_name());
+        files.filter(|name| name.to_string_lossy().contains(".next")).count()
+    };
+    let loses = |status| *authority.loses.lock().expect("no test failed while it held this") = status;
+    std::fs::write(&file, "one-time").expect("a code");
+
+    // The channel has used the code up for this box's key, and the box does not know.
+    for status in [StatusCode::OK, StatusCode::REQUEST_TIMEOUT, StatusCode::OK] {
+        loses(Some(status));
+        assert_eq!((by_file().await, file.exists(), waiting()), (Some(75), true, 1));
+    }
+    loses(None);
+    // Somebody mistypes it meanwhile.
+    assert_eq!(appliance.updater(&["enrol", "--code", "one-tine"]).await.status.code(), Some(1));
+    assert_eq!(waiting(), 1);
+    assert_eq!((by_file().await, file.exists(), waiting()), (Some(0), false, 0));
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(authority.is_known.load(Ordering::Relaxed));
+
+    // A box that has a certificate keeps it and its key until there is another.
+    let both = || ["box.pem", "box.key"].map(|file| std::fs::read(path.join(file)).expect("a file"));
+    let before = both();
+    authority.codes.lock().expect("no test failed while it held this").extend(["another", "a-third"]);
+    loses(Some(StatusCode::OK));
+    assert_eq!(appliance.updater(&["enrol", "--code", "another"]).await.status.code(), Some(75));
+    assert_eq!(both(), before);
+    assert_eq!(appliance.once().await, Some(0));
+    // A newer code is for a newer key, and the key of the older one goes with it.
+    let asked = std::fs::read_dir(path).expect("a directory").flatten().map(|entry| entry.path());
+    let asked = asked.into_iter().find(|path| path.to_string_lossy().ends_with(".next")).expect("a key that waits");
+    let asked = std::fs::read(asked).expect("a key");
+    loses(None);
+    assert_eq!(appliance.updater(&["enrol", "--code", "a-third"]).await.status.code(), Some(0));
+    assert!(both()[1] != asked && both()[1] != before[1]);
+    assert_eq!((appliance.once().await, waiting()), (Some(0), 0));
 }

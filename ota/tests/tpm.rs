@@ -186,6 +186,21 @@ async fn a_box_whose_key_is_in_its_tpm_enrols_polls_and_renews_over_mutual_tls()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_a_certificate_for_a_key_in_the_tpm_that_is_lost_strands_no_box() {
+    let world = World::new().await;
+    let loses = |status| *world.authority.loses.lock().expect("no test failed while it held this") = status;
+    loses(Some(axum::http::StatusCode::OK));
+    assert_eq!(world.enrol("one-time").await.0, Some(75));
+    let asked = TpmKey::there(&world.tpm.place()).expect("it stays");
+    loses(None);
+    assert_eq!(world.enrol("mistyped").await.0, Some(1));
+    assert_eq!(world.enrol("one-time").await.0, Some(0));
+    assert_eq!(public_of(&world.certificate()), asked.public());
+    assert_eq!(world.once().await.0, Some(0));
+    assert!(!world.appliance.directory.path().join("box.asked").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tpm_that_was_cleared_or_is_away_is_named_and_a_new_code_mends_it() {
     let mut world = World::new().await;
     assert_eq!(world.enrol("one-time").await.0, Some(0));

@@ -1,7 +1,9 @@
 //! Who may see the fleet page, and who may order what.
-use crate::fixture::{Channel, Device};
+use crate::fixture::{Channel, Device, new};
 use reqwest::{Client, Response, StatusCode};
 use sund_channel::fleet::hash_password;
+use sund_channel::rollout::New;
+use sund_channel::rollout::orders::Order;
 use sund_channel::server::control::{Answer, Request};
 
 pub const PASSWORD: &str = "rødgrød med fløde";
@@ -37,6 +39,13 @@ pub async fn session(channel: &Channel, user: &str) -> String {
     cookie.split(';').next().unwrap().to_owned()
 }
 
+/// What a person posts after a login.
+async fn post(channel: &Channel, user: &str, path: &str, new: Option<&New>) -> Response {
+    let cookie = session(channel, user).await;
+    let post = channel.client(None).post(channel.url(path)).header("cookie", cookie).header("origin", channel.url(""));
+    if let Some(new) = new { post.json(new) } else { post }.send().await.unwrap()
+}
+
 async fn order(channel: &Channel, cookie: &str, path: &str, origin: &str) -> StatusCode {
     let post = channel.client(None).post(channel.url(path)).header("cookie", cookie).header("origin", origin);
     post.send().await.unwrap().status()
@@ -69,6 +78,27 @@ async fn each_role_orders_what_is_its_own_and_two_people_stand_behind_a_rollout(
     let Answer::Rollouts(rollouts) = channel.ask(Request::Rollouts { name: None }).await.unwrap() else { panic!() };
     assert_eq!(rollouts[0].approved_by.as_deref(), Some("approver"));
     assert_eq!(rollouts[0].reason.as_deref(), Some("Stopped by operator."));
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_approves_at_the_socket_or_what_they_have_made_themselves() {
+    let channel = Channel::start(&settings()).await;
+    channel.device("a", &[]).await;
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    assert_eq!(channel.order("r1", Order::Approve).await.unwrap_err().code, "rollout-approval-socket");
+    assert_eq!(channel.order("r1", Order::Start).await.unwrap_err().code, "rollout-not-approved");
+
+    // An operator makes one at the page, under the own name, and is an approver from the next start on.
+    let made = post(&channel, "operator", "/api/v1/rollouts", Some(&new("r2", "north-1", &["100%"]))).await;
+    assert_eq!(made.status(), StatusCode::CREATED);
+    assert_eq!(channel.status("r2").await.created_by, "operator");
+    let promoted = settings().replace("role = 'operator'", "role = 'approver'");
+    let channel = Channel::start_on(channel.stop().await, &promoted).await;
+    let own = post(&channel, "operator", "/api/v1/rollouts/r2/approve", None).await;
+    assert_eq!(own.status(), StatusCode::BAD_REQUEST);
+    assert!(own.text().await.unwrap().contains("rollout-own"));
+    assert_eq!(post(&channel, "approver", "/api/v1/rollouts/r2/approve", None).await.status(), StatusCode::OK);
     channel.stop().await;
 }
 

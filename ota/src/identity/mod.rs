@@ -1,13 +1,15 @@
 //! Who this box is to the channel: a key that never leaves it, and a certificate from the channel's own authority, by a one-time
 //! code at first and by the certificate itself from then on.
+mod pending;
 mod standing;
 
+pub use pending::plain;
 pub use standing::Standing;
 
 use crate::config::{Config, Credentials, Key};
 use crate::durable;
 use crate::fault::{Blame, Fault};
-use crate::http::{self, Http};
+use crate::http::{self, BodyError, Http};
 use crate::tpm::{self, TpmKey};
 use reqwest::{Method, StatusCode};
 use rustls_pki_types::CertificateDer;
@@ -81,16 +83,19 @@ async fn enrol_with_tpm(
     certificate: &Path,
     place: &tpm::Place,
 ) -> Result<Validity, Fault> {
-    // What has a certificate is not given up for one that may not come: its key stays, where it has one.
-    let there = if certificate.exists() { Some(TpmKey::there(place)) } else { None };
+    // What has a certificate, or may have one of which the answer was lost, is not given up: its key stays, where it has one.
+    let asked = pending::asked(certificate);
+    let there = if certificate.exists() || asked.exists() { Some(TpmKey::there(place)) } else { None };
     let key = match there {
         Some(Err(fault)) if fault.code == "tpm-key-gone" => TpmKey::make(place)?,
         Some(key) => key?,
         None => TpmKey::make(place)?,
     };
     let enrol = Enrol { code, csr_pem: csr_by_tpm(&config.id, &key)? };
+    durable::replace(&asked, b"", 0o600)?;
     let issued = issue(&anonymous(config)?, server, "enrol", &enrol, key.public()).await?;
     durable::replace(certificate, issued.as_bytes(), 0o644)?;
+    durable::remove(&asked)?;
     validity(certificate)
 }
 
@@ -113,14 +118,11 @@ async fn enrol_with_file(
     certificate: &Path,
     key: &Path,
 ) -> Result<Validity, Fault> {
-    let pair = rcgen::KeyPair::generate().map_err(|error| failed(&error.to_string()))?;
-    // Before the request: a code is not used up for a key that the disk does not take.
-    durable::replace(&next(key), pair.serialize_pem().as_bytes(), 0o600)?;
+    let pair = pending::key_for(key, code)?;
     let enrol = Enrol { code, csr_pem: csr(&config.id, &pair)? };
     let issued = issue(&anonymous(config)?, server, "enrol", &enrol, pair.public_key_raw()).await;
-    if issued.is_err() {
-        // Nobody has a certificate for it.
-        let _ = std::fs::remove_file(next(key));
+    if issued.as_ref().is_err_and(|fault| fault.code == "enrol-refused") {
+        pending::give_up(key, code)?;
     }
     durable::replace(&next(certificate), issued?.as_bytes(), 0o644)?;
     recover_pair(certificate, key)?;
@@ -132,7 +134,8 @@ fn anonymous(config: &Config) -> Result<Http, Fault> {
     Http::new(&Config { credentials: Credentials::Nobody, ..config.clone() })
 }
 
-/// Finishes an enrolment that a power cut has ended after the box had its new certificate. One that ended before counts for nothing.
+/// Finishes an enrolment that a power cut has ended after the box had its new certificate. One that ended before is taken up by the
+/// same code.
 pub fn recover(config: &Config) -> Result<(), Fault> {
     match &config.credentials {
         Credentials::Certificate { certificate, key: Key::File(key) } => recover_pair(certificate, key),
@@ -143,19 +146,21 @@ pub fn recover(config: &Config) -> Result<(), Fault> {
 
 fn recover_pair(certificate: &Path, key: &Path) -> Result<(), Fault> {
     let Ok(issued) = std::fs::read_to_string(next(certificate)) else { return Ok(()) };
-    let is_of = |key: &Path| {
-        let pem = std::fs::read_to_string(key).ok();
-        pem.and_then(|pem| rcgen::KeyPair::from_pem(&pem).ok())
-            .is_some_and(|pair| is_for(&issued, pair.public_key_raw()))
-    };
+    let is_of = |key: &Path| pending::read(key).is_some_and(|pair| is_for(&issued, pair.public_key_raw()));
     // The key first: where it has its name already, the certificate is all that is left.
-    if is_of(&next(key)) {
-        durable::put(&next(key), key)?;
+    let waiting = pending::all(key);
+    if let Some(aside) = waiting.iter().find(|aside| is_of(aside)) {
+        durable::put(aside, key)?;
     }
-    if is_of(key) { durable::put(&next(certificate), certificate) } else { Ok(()) }
+    if !is_of(key) {
+        return Ok(());
+    }
+    // What was asked for with other codes, and not answered, is worth nothing from now on.
+    waiting.iter().try_for_each(|aside| durable::remove(aside))?;
+    durable::put(&next(certificate), certificate)
 }
 
-/// Where the next key, or the next certificate, waits for the other one.
+/// Where the next certificate waits for its key to have its name.
 fn next(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".next");
@@ -204,13 +209,17 @@ async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, pu
         http::own_fault(&error).unwrap_or_else(|| Fault::new("channel-away", Blame::Channel, away()))
     })?;
     let status = response.status();
-    // A server that has too much to do, or that this address is locked out at, has not looked at the code.
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+    // A server that has too much to do, or that this address is locked out at, has not looked at the code, or not said what it found.
+    if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
         let reason =
             format!("the channel issues no certificate now ({status}): wait a quarter of an hour, then try again");
         return Err(Fault::new("channel-away", Blame::Channel, reason));
     }
-    let body = http::body(response, MAX_ANSWER).await.map_err(|error| failed(&error.to_string()))?;
+    let body = http::body(response, MAX_ANSWER).await.map_err(|error| match error {
+        BodyError::TooLong(_) => failed(&error.to_string()),
+        // What the channel has answered is not known: it is asked again.
+        BodyError::Broken(_) => Fault::new("channel-away", Blame::Channel, error.to_string()),
+    })?;
     if !status.is_success() {
         let reason = format!("the channel issues no certificate ({status}): ask for a new code");
         return Err(Fault::new("enrol-refused", Blame::Channel, reason));
@@ -289,15 +298,20 @@ mod tests {
 
     #[test]
     fn a_power_cut_while_the_box_is_enrolled_anew_leaves_it_who_it_was_or_who_it_becomes() {
-        let ((old_key, old), (new_key, new)) = (pair(), pair());
+        let ((old_key, old), (new_key, new), (lost, _)) = (pair(), pair(), pair());
         let (key, certificate) = (Path::new("box.key"), Path::new("box.pem"));
+        let (asked, unanswered) = (pending::place(key, "ABCDE"), pending::place(key, "FGHJK"));
         let mut became = 0;
         let states = cut::after_each_cut(
-            &[("box.key", old_key.as_bytes()), ("box.pem", old.as_bytes())],
+            &[
+                ("box.key", old_key.as_bytes()),
+                ("box.pem", old.as_bytes()),
+                (&unanswered.display().to_string(), lost.as_bytes()),
+            ],
             |disk| {
-                replace_on(disk, &next(key), new_key.as_bytes(), 0o600)?;
+                replace_on(disk, &asked, new_key.as_bytes(), 0o600)?;
                 replace_on(disk, &next(certificate), new.as_bytes(), 0o644)?;
-                put_on(disk, &next(key), key)?;
+                put_on(disk, &asked, key)?;
                 put_on(disk, &next(certificate), certificate)
             },
             |directory| {

@@ -215,8 +215,11 @@ async fn read_through(file: &mut File) -> std::io::Result<(u64, Context)> {
     }
 }
 
-/// Refuses what would fill the disk, before it is begun.
+/// Refuses what would fill the disk, before it is begun. What has come already is given its name on a full disk as well.
 fn check_space(into: &Path, bytes: u64) -> Result<(), Fault> {
+    if bytes == 0 {
+        return Ok(());
+    }
     let directory = into.parent().unwrap_or(Path::new("."));
     let disk = rustix::fs::statvfs(directory).map_err(|error| disk_failed(directory, &error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -233,4 +236,17 @@ fn check_space(into: &Path, bytes: u64) -> Result<(), Fault> {
 
 fn disk_failed(path: &Path, error: &std::io::Error) -> Fault {
     Fault::new("disk-failed", Blame::Box, format!("{} cannot be read or written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_full_is_asked_for_no_room_where_nothing_is_to_come() {
+        // A file system without a free block.
+        let full = Path::new("/proc/target.sund");
+        assert_eq!(check_space(full, 0), Ok(()));
+        assert_eq!(check_space(full, 1).map_err(|fault| fault.code), Err("disk-full".into()));
+    }
 }

@@ -19,8 +19,8 @@ const EARLIEST: &str = "2026-11-01T00:00:00Z";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Seen {
-    /// The latest time at which metadata held. A clock that was wrong towards the future finds all of it expired, so that it
-    /// leaves no trace here and the box takes updates again once it is set right.
+    /// The latest time at which metadata held. A clock that is ahead by more than that still had to live finds it expired and leaves
+    /// no trace here. One that is ahead by less does, by some days: updates wait until the true time has passed it.
     pub(super) latest: Option<Timestamp>,
     /// What the box was provisioned with when it saw `root`, by its hash: SHA-256, hexadecimal.
     pub(super) anchor: Option<String>,

@@ -45,8 +45,6 @@ pub(super) enum Command {
         #[arg(long)]
         all_at_once: bool,
     },
-    /// Agrees to a rollout that somebody else has made.
-    Approve(Named),
     /// Plans the waves and begins.
     Start(Named),
     /// Offers nothing more; boxes that have begun go on.
@@ -98,7 +96,6 @@ pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault
             request(home, &Request::NewRollout(new))?;
             tell(home, json, name)
         }
-        Command::Approve(named) => order(home, json, named, Order::Approve),
         Command::Start(named) => order(home, json, named, Order::Start),
         Command::Pause(named) => order(home, json, named, Order::Pause),
         Command::Resume(named) => order(home, json, named, Order::Resume),

@@ -14,6 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, params};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
+use sund_ota::identity::plain;
 
 /// Letters and digits that nobody mistakes for one another on a printed sheet (Crockford's base 32).
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -40,17 +41,6 @@ fn random<const N: usize>() -> Result<[u8; N], Fault> {
 /// What is kept of a code or a token: whoever reads the database has neither.
 pub fn hash(secret: &str) -> Vec<u8> {
     digest(&SHA256, secret.as_bytes()).as_ref().to_vec()
-}
-
-/// A code as a person types it: in small letters, with spaces, with O for 0.
-fn plain(code: &str) -> String {
-    let letters =
-        code.chars().filter(|c| !c.is_whitespace() && *c != '-').take(64).map(|c| match c.to_ascii_uppercase() {
-            'O' => '0',
-            'I' | 'L' => '1',
-            c => c,
-        });
-    letters.collect()
 }
 
 /// Checks the name of a box: it is its `controllerId`, and stands in URLs.

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a person may do. Each may do what those before it may, but an operator approves nothing.
+/// What a person who has logged in may do. Each looks; an operator approves nothing, and an approver begins nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {

@@ -2,7 +2,8 @@
 //! runs.
 //!
 //! One connection carries one request, a line of JSON, and one answer. Who may connect is decided by the mode of the
-//! socket (0600): the server's user and root. What is ordered is written down with the caller's user number.
+//! socket (0600): the server's user and root. What is ordered is written down with the caller's user number, which is no
+//! person's name: nothing is approved here.
 use super::Server;
 use super::exhausted::Exhausted;
 use crate::database::now;
@@ -243,6 +244,11 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
         Request::NewRollout(new) => {
             server.make(new, who).await?;
             Answer::Done
+        }
+        Request::Order { order: Order::Approve, .. } => {
+            let reason =
+                "An approver agrees at the fleet page, logged in: this socket knows user numbers, and no persons.";
+            return Err(Fault::new("rollout-approval-socket", Blame::Configuration, reason));
         }
         Request::Order { name, order } => {
             server.order(name, order, who).await?;
