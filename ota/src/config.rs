@@ -13,6 +13,10 @@ use url::Url;
 /// A configuration in bytes, against a path that names something else.
 const MAX_BYTES: u64 = 64 * 1024;
 
+/// Where the updater keeps what it knows, where nothing else is said.
+pub const DIRECTORY: &str = "/var/lib/sund-updater";
+/// Where the system says what it is, where nothing else is said.
+pub const RELEASE: &str = "/etc/os-release";
 /// The attribute that names the box's time zone; the server knows it by that too.
 pub const TIME_ZONE: &str = "timezone";
 /// Attributes of a box; hawkBit takes a bounded number.
@@ -276,13 +280,13 @@ fn tenant() -> String {
     "DEFAULT".to_owned()
 }
 fn directory() -> PathBuf {
-    "/var/lib/sund-updater".into()
+    DIRECTORY.into()
 }
 fn status() -> PathBuf {
     "/run/sund-updater/status.json".into()
 }
 fn release() -> PathBuf {
-    "/etc/os-release".into()
+    RELEASE.into()
 }
 fn boot_id() -> PathBuf {
     "/proc/sys/kernel/random/boot_id".into()

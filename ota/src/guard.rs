@@ -8,14 +8,16 @@ use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::rauc::{self, Running};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long after its start a system on trial is waited for to be heard of: its network, its clock and its disks take time.
 pub const FIRST_WORD: Duration = Duration::from_mins(20);
 /// What comes on top of the time to the next poll: a start of the agent, a renewed certificate, an answer that is long in coming.
 pub const PATIENCE: Duration = Duration::from_mins(30);
-/// The file in bytes.
+/// The file.
+const FILE: &str = "on-trial.json";
+/// In bytes.
 const MAX_BYTES: u64 = 4 * 1024;
 
 /// `on-trial.json`: it is there for as long as a system is on trial.
@@ -34,8 +36,9 @@ pub struct Word {
 /// Says that a system is on trial, and that this updater polls again after `next`.
 pub fn say(config: &Config, good: &str, running: &Running, next: Duration) -> Result<(), Fault> {
     let until = uptime()? + next + PATIENCE + config.agent.start;
-    let word = Word { good: good.to_owned(), boot: running.boot.clone(), until: until.as_secs(), restarted: false };
-    write(config, &word)
+    let restarted = read(&file(config)).is_some_and(|before| before.has_restarted(good, running));
+    let word = Word { good: good.to_owned(), boot: running.boot.clone(), until: until.as_secs(), restarted };
+    write(&file(config), &word)
 }
 
 /// No system is on trial any more.
@@ -48,20 +51,47 @@ pub fn over(config: &Config) -> Result<(), Fault> {
     }
 }
 
-/// Fails where the box has to restart because nobody looks after the system on trial that it runs.
-pub fn check(config: &Config) -> Result<(), Fault> {
-    let (Some(os), Some(word)) = (&config.os, read(config)) else { return Ok(()) };
-    let running = rauc::running(os)?;
-    let Some(silent) = word.silent(&running, uptime()?) else { return Ok(()) };
-    let fault = Fault::new("os-unattended", Blame::Region, format!("{silent}: the box restarts, into {}", word.good));
-    // A disk that does not take that is no reason to stay.
-    if let Err(fault) = write(config, &Word { restarted: true, ..word }) {
-        tracing::warn!(%fault, "that the box restarts is not kept");
+/// A system on trial that may have to be left. It is known without the configuration, which may be the very thing that is wrong.
+#[derive(Debug)]
+pub struct OnTrial {
+    file: PathBuf,
+    word: Word,
+}
+
+impl OnTrial {
+    /// Nothing where no system is on trial, where the box was restarted once already, or where it runs the one that was found good.
+    pub fn read(directory: &Path, release: &Path) -> Option<Self> {
+        let file = directory.join(FILE);
+        let word = read(&file)?;
+        let is_good = rauc::version(release).is_ok_and(|version| version == word.good);
+        (!word.restarted && !is_good).then_some(Self { file, word })
     }
-    Err(fault)
+
+    /// Fails where the box has to restart because nobody looks after that system.
+    pub fn check(&self, config: &Config) -> Result<(), Fault> {
+        let Some(os) = &config.os else { return Ok(()) };
+        let running = rauc::running(os)?;
+        self.word.silent(&running, uptime()?).map_or(Ok(()), |silent| {
+            let reason = format!("{silent}: the box restarts, into {}", self.word.good);
+            Err(Fault::new("os-unattended", Blame::Region, reason))
+        })
+    }
+
+    /// The box restarts for it now, for whatever reason: that is done once.
+    pub fn restarts(self) {
+        // A disk that does not take that is no reason to stay.
+        if let Err(fault) = write(&self.file, &Word { restarted: true, ..self.word }) {
+            tracing::warn!(%fault, "that the box restarts is not kept");
+        }
+    }
 }
 
 impl Word {
+    /// Whether the box was restarted in this trial: the system that runs was started again, and is none that was just sent on trial.
+    fn has_restarted(&self, good: &str, running: &Running) -> bool {
+        self.restarted && self.good == good && running.version != good
+    }
+
     /// What is wrong with the updater of the system that runs, if anything.
     fn silent(&self, running: &Running, uptime: Duration) -> Option<String> {
         if self.restarted || running.version == self.good {
@@ -80,22 +110,21 @@ impl Word {
 
 /// Where it says so.
 pub fn file(config: &Config) -> PathBuf {
-    config.directory.join("on-trial.json")
+    config.directory.join(FILE)
 }
 
 /// What can't be read was said by nobody in this boot.
-fn read(config: &Config) -> Option<Word> {
-    let path = file(config);
-    let length = std::fs::metadata(&path).ok()?.len();
-    let bytes = if length > MAX_BYTES { Vec::new() } else { std::fs::read(&path).unwrap_or_default() };
+fn read(path: &Path) -> Option<Word> {
+    let length = std::fs::metadata(path).ok()?.len();
+    let bytes = if length > MAX_BYTES { Vec::new() } else { std::fs::read(path).unwrap_or_default() };
     let nobody = Word { good: String::new(), boot: String::new(), until: 0, restarted: false };
     Some(serde_json::from_slice(&bytes).unwrap_or(nobody))
 }
 
-fn write(config: &Config, word: &Word) -> Result<(), Fault> {
+fn write(path: &Path, word: &Word) -> Result<(), Fault> {
     let bytes = serde_json::to_vec(word)
-        .map_err(|error| Fault::new("disk-failed", Blame::Updater, format!("{}: {error}", file(config).display())))?;
-    durable::replace(&file(config), &bytes, 0o640)
+        .map_err(|error| Fault::new("disk-failed", Blame::Updater, format!("{}: {error}", path.display())))?;
+    durable::replace(path, &bytes, 0o640)
 }
 
 /// Time since the box was started; no clock that is set changes it.
@@ -136,5 +165,11 @@ mod tests {
         assert_eq!(word().silent(&running("1.0", "next"), 1000 * MINUTE), None);
         let again = Word { restarted: true, ..word() };
         assert_eq!(again.silent(&running("2.0", "next"), 1000 * MINUTE), None);
+        assert!(
+            again.has_restarted("1.0", &running("2.0", "next")),
+            "an updater that is up for a while changes nothing of that"
+        );
+        assert!(!again.has_restarted("1.0", &running("1.0", "next")), "another trial begins");
+        assert!(!again.has_restarted("1.1", &running("2.0", "next")), "of another system");
     }
 }

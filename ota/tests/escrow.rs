@@ -148,14 +148,18 @@ async fn the_recovery_key_goes_from_the_box_only_when_the_region_has_acknowledge
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_key_is_not_taken_for_one_and_a_key_of_the_region_that_is_none_takes_nothing_away() {
+async fn what_is_no_recovery_key_goes_so_that_another_is_made_and_a_key_of_the_region_that_is_none_takes_nothing_away()
+{
     let world = World::new().await;
     world.configure();
-    for half in ["", &KEY[..40], &format!("{KEY}-cccccccc"), &KEY.replace('c', "a"), &"c".repeat(1000)] {
+    let with_prose =
+        format!("A secret recovery key has been generated for this volume:\n\n    {KEY}\n\nPlease save it.\n");
+    for half in ["", &KEY[..40], &format!("{KEY}-cccccccc"), &KEY.replace('c', "a"), &"c".repeat(1000), &with_prose] {
         std::fs::write(&world.recovery, half).expect("a file");
         let (escrow, _) = world.once().await;
         assert_eq!(escrow["fault"]["code"], "escrow-recovery-invalid", "{half}");
-        assert!(world.recovery.exists() && world.sent().is_empty());
+        assert!(!world.recovery.exists() && world.sent().is_empty(), "the next start makes another: {half}");
+        assert!(!world.recovery.with_file_name("kept").exists());
     }
     std::fs::write(&world.recovery, KEY).expect("a recovery key");
     let key = world.appliance.directory.path().join("escrow.pem");

@@ -13,7 +13,9 @@ fn word(system: &System) -> Word {
 }
 
 async fn guard(system: &System) -> (Option<i32>, String) {
-    let output = system.appliance.updater(&["guard"]).await;
+    let path = system.appliance.directory.path().display();
+    let (directory, release) = (format!("{path}/updater"), format!("{path}/os-release"));
+    let output = system.appliance.updater(&["guard", "--directory", &directory, "--release", &release]).await;
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -68,10 +70,21 @@ async fn an_updater_that_waits_for_the_channel_keeps_its_system_on_trial() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_system_whose_updater_does_not_even_read_its_configuration_fails_the_guard() {
+async fn a_system_whose_updater_does_not_even_read_its_configuration_fails_the_guard_once_and_the_good_one_never() {
     let system = started().await;
+    let said = word(&system);
     std::fs::write(system.appliance.configuration(), "id = 7").expect("updater.toml");
     assert_eq!(guard(&system).await.0, Some(64));
+    assert_eq!(guard(&system).await.0, Some(0), "a boot loader that starts it again is not asked again and again");
+
+    // As a box has it that went back by itself: its file is what was wrong, and no restart mends that.
+    std::fs::write(file(&system), serde_json::to_vec(&said).expect("JSON")).expect("the word");
+    system.slots().active = 0;
+    system.cut_power();
+    assert_eq!(system.slots().runs(), "1.0");
+    assert_eq!(guard(&system).await.0, Some(0));
+    std::fs::remove_file(file(&system)).expect("it was there");
+    assert_eq!(guard(&system).await.0, Some(0), "no system is on trial");
 }
 
 #[tokio::test(flavor = "multi_thread")]

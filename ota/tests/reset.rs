@@ -4,11 +4,12 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 use sund_ota::provision::envelope;
-use sund_ota::reset::{FILE, PAYLOAD_TYPE};
+use sund_ota::reset::{FILE, PAYLOAD_TYPE, VARIABLE};
 use tempfile::TempDir;
 
 /// What the firmware has to be asked: attributes, and `1` in UTF-16 with its end.
@@ -22,7 +23,8 @@ struct World {
 }
 
 fn all_sent() -> Value {
-    json!({"format": 1, "version": "0.1.0", "queue": [], "studies": [],
+    json!({"format": 1, "version": "0.1.0", "queue": [], "node": {"associations": 0},
+        "studies": [{"state": "delivered"}, {"state": "refused"}],
         "destinations": [{"name": "pacs", "waiting": 0, "delivered": 7, "dead": 0, "held": 0}],
         "forward": {"collector": "audit.example:6514", "collected": 9, "waiting": 0, "trouble": null}})
 }
@@ -119,9 +121,40 @@ fn an_order_of_the_region_has_the_next_start_erase_the_box() {
     assert!(exit == Some(0) && said.contains("the next start erases"), "{said}");
     assert!(said.lines().any(|line| line.contains("\"target\":\"audit\"") && line.contains("north-1")), "{said}");
     assert!(world.is_asked());
-    // Asked twice is asked once.
-    assert_eq!(world.stick(&World::order()).0, Some(0));
-    assert!(world.is_asked());
+    // The start that was to do it has not: the stick that is still there restarts nothing again and again.
+    let (exit, said) = world.stick(&World::order());
+    assert!(exit == Some(1) && said.contains("[reset-not-erased]") && world.is_asked(), "{said}");
+}
+
+/// Else the system would know of no request, or make a partition that another key opens.
+#[test]
+fn the_system_looks_for_the_request_and_makes_the_partition_as_at_its_first_start() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/root/usr/lib/systemd/system");
+    let values = |file: &str, key: &str| {
+        let unit = std::fs::read_to_string(units.join(file)).expect("a unit");
+        let lines = unit.lines().filter_map(|line| line.split_once('='));
+        lines
+            .filter(|(name, value)| *name == key && !value.is_empty())
+            .map(|(_, value)| value.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (resets, makes) = ("sund-factory-reset.service", "systemd-repart.service.d/10-sund.conf");
+    assert_eq!(values(resets, "ConditionPathExists"), [VARIABLE]);
+    assert_eq!(
+        values(resets, "ExecStart").join("").replace(" --factory-reset=yes", ""),
+        values(makes, "ExecStart").join("")
+    );
+    assert!(values(resets, "Before").join(" ").contains("systemd-repart.service"));
+    assert!(values(makes, "Wants").contains(&resets.to_owned()) && values(makes, "After").join(" ").contains(resets));
+}
+
+#[test]
+fn a_clock_that_was_ahead_on_the_first_day_keeps_no_order_from_being_taken() {
+    let world = World::new();
+    let record = std::fs::File::options().write(true).open(world.path("site/provisioned.json")).expect("a record");
+    record.set_modified(SystemTime::now() + Duration::from_hours(24 * 365)).expect("a time");
+    let (exit, said) = world.stick(&World::order());
+    assert!(exit == Some(0) && world.is_asked(), "{said}");
 }
 
 #[test]
@@ -175,6 +208,9 @@ fn what_was_not_sent_is_told_and_given_up_only_where_the_order_says_so() {
     let mut discarding = World::order();
     discarding["discard"] = json!(true);
     for (pointer, value, told) in [
+        ("/node/associations", json!(2), "2 associations"),
+        ("/studies/1/state", json!("receiving"), "1 studies that have no job yet"),
+        ("/studies", json!([{"state": "complete"}, {"state": "routed"}]), "2 studies"),
         ("/queue", json!([{"id": 1}, {"id": 2}]), "2 jobs"),
         ("/destinations/0/waiting", json!(3), "3 results"),
         ("/destinations/0/held", json!(1), "1 results"),

@@ -161,9 +161,9 @@ mod tests {
         queue.put_off(2, Duration::ZERO);
         queue.hold(Duration::from_mins(1));
         assert!(queue.held_until().is_some() && queue.is_idle());
-        queue.hold(Duration::from_millis(20));
         queue.wake();
         assert_eq!(queue.take(), Some(0));
+        queue.hold(Duration::from_millis(20));
         // Nobody wakes the runner.
         assert_eq!((queue.take(), queue.take()), (Some(2), Some(1)));
         assert_eq!(queue.held_until(), None);

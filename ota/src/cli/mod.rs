@@ -1,5 +1,6 @@
 //! The command line of `sund-updater`.
 mod enrol;
+mod guard;
 mod install;
 mod provision;
 mod reset;
@@ -9,7 +10,6 @@ mod status;
 
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::guard;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ enum Command {
     /// Checks the configuration.
     CheckConfig,
     /// Fails where nobody looks after a system on trial, so that its unit restarts the box.
-    Guard,
+    Guard(guard::Arguments),
     /// Gets this box's certificate with a one-time code.
     Enrol(enrol::Arguments),
     /// Makes this box its region's, by a signed file from a stick.
@@ -70,9 +70,7 @@ pub fn main(cli: Cli) -> Exit {
     };
     match command {
         Command::CheckConfig => configured(&|_| Exit::Done),
-        Command::Guard => {
-            configured(&|config| guard::check(&config).map_or_else(|fault| run::failed(&fault), |()| Exit::Done))
-        }
+        Command::Guard(arguments) => guard::guard(&arguments, configured),
         Command::Status { json } => configured(&|config| status::status(&config, json)),
         Command::Run => configured(&|config| in_runtime(run::run(config))),
         Command::Once => configured(&|config| in_runtime(run::once(config))),

@@ -31,6 +31,8 @@ const MAX_KEY: u64 = 128;
 /// Its groups, and the letters of each (systemd.io, "modhex": they lie at the same place on every keyboard).
 const GROUPS: usize = 8;
 const LETTERS: &str = "cbdefghijklnrtuv";
+/// What was left is no recovery key.
+const INVALID: &str = "escrow-recovery-invalid";
 /// The region's public key, in bytes.
 const MAX_PEM: u64 = 64 * 1024;
 /// An acknowledgment, in bytes.
@@ -122,7 +124,7 @@ impl Offers {
     }
 
     async fn bring(&mut self, config: &Config, escrow: &Escrow, http: &Http, record: &mut Record) -> Result<(), Fault> {
-        if let Some(key) = RecoveryKey::read(&escrow.recovery)? {
+        if let Some(key) = RecoveryKey::take(&escrow.recovery)? {
             let recipient = recipient(&escrow.key)?;
             if !record.is_of(&key, &recipient) {
                 *record = Record::of(&key, &recipient)?;
@@ -171,23 +173,38 @@ fn ask_for_another(escrow: &Escrow, sealed: &Sealed) -> Result<(), Fault> {
 struct RecoveryKey(String);
 
 impl RecoveryKey {
+    /// [`Self::read`]; what is no recovery key is removed, so that the system makes another one at its next start.
+    fn take(path: &Path) -> Result<Option<Self>, Fault> {
+        let read = Self::read(path);
+        if read.as_ref().is_err_and(|fault| fault.code == INVALID) {
+            durable::remove(path)?;
+        }
+        read
+    }
+
     /// The key that the system has left; nothing where it has made none, or the region has it.
     fn read(path: &Path) -> Result<Option<Self>, Fault> {
-        let invalid = |reason: String| {
-            let reason = format!("{}: {reason}: have the system make a new recovery key", path.display());
-            Fault::new("escrow-recovery-invalid", Blame::Box, reason)
+        let unreadable = |error: std::io::Error| {
+            let reason = format!("{}: {error}: the recovery key cannot be read; it is tried again", path.display());
+            Fault::new("disk-failed", Blame::Box, reason)
         };
         let file = match std::fs::File::open(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(|error| invalid(error.to_string()))?,
+            file => file.map_err(unreadable)?,
         };
-        let mut text = String::new();
-        file.take(MAX_KEY).read_to_string(&mut text).map_err(|error| invalid(error.to_string()))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_KEY).read_to_end(&mut bytes).map_err(unreadable)?;
+        // Bytes that are no letters are none of a key.
+        let text = String::from_utf8(bytes).unwrap_or_default();
         let key = text.trim_end();
         let is_group = |group: &str| group.len() == GROUPS && group.chars().all(|letter| LETTERS.contains(letter));
         // Half of a key opens nothing, and would be all that is left.
         if key.split('-').count() != GROUPS || !key.split('-').all(is_group) {
-            return Err(invalid("it is no recovery key of eight groups of eight letters".to_owned()));
+            let reason = format!(
+                "{}: it is no recovery key of eight groups of eight letters: the system makes a new one at its next start",
+                path.display()
+            );
+            return Err(Fault::new(INVALID, Blame::Box, reason));
         }
         Ok(Some(Self(key.to_owned())))
     }

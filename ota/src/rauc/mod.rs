@@ -58,22 +58,27 @@ pub struct Running {
 
 /// What the box runs, by its own files.
 pub fn running(config: &OsConfig) -> Result<Running, Fault> {
-    let read = |path: &Path| {
-        let unreadable = |reason: String| {
-            Fault::new("os-unknown", Blame::Box, format!("{} does not say what runs: {reason}", path.display()))
-        };
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        if text.len() > MAX_BYTES { Err(unreadable("it is too long".to_owned())) } else { Ok(text) }
-    };
-    let release = read(&config.release)?;
+    Ok(Running { version: version(&config.release)?, boot: read(&config.boot_id)?.trim().to_owned() })
+}
+
+/// The version of the system that runs, by its os-release.
+pub fn version(release: &Path) -> Result<String, Fault> {
+    let text = read(release)?;
     let value = |key: &str| {
-        let lines = release.lines().filter_map(|line| line.split_once('='));
+        let lines = text.lines().filter_map(|line| line.split_once('='));
         lines.filter(|(name, _)| *name == key).map(|(_, value)| value.trim().trim_matches('"').to_owned()).next_back()
     };
-    let version = value("IMAGE_VERSION").or_else(|| value("VERSION_ID")).ok_or_else(|| {
-        Fault::new("os-unknown", Blame::Box, format!("{} has no IMAGE_VERSION", config.release.display()))
-    })?;
-    Ok(Running { version, boot: read(&config.boot_id)?.trim().to_owned() })
+    value("IMAGE_VERSION")
+        .or_else(|| value("VERSION_ID"))
+        .ok_or_else(|| Fault::new("os-unknown", Blame::Box, format!("{} has no IMAGE_VERSION", release.display())))
+}
+
+fn read(path: &Path) -> Result<String, Fault> {
+    let unreadable = |reason: String| {
+        Fault::new("os-unknown", Blame::Box, format!("{} does not say what runs: {reason}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    if text.len() > MAX_BYTES { Err(unreadable("it is too long".to_owned())) } else { Ok(text) }
 }
 
 /// Installs a bundle into the other slot, and waits until RAUC is done. The boot loader is told nothing of it (`activate-installed=false` in

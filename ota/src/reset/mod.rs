@@ -21,7 +21,7 @@ use std::path::Path;
 pub const FILE: &str = "sund-reset.json";
 /// What its signature covers besides the payload.
 pub const PAYLOAD_TYPE: &str = "application/vnd.sund.reset+json";
-/// Where the firmware keeps the request, as systemd-repart looks for it in the initramfs (systemd 257, FactoryReset=).
+/// Where the firmware keeps the request, which systemd-repart takes away (systemd 257, FactoryReset=); the image's own unit looks for it.
 pub const VARIABLE: &str = "/sys/firmware/efi/efivars/FactoryReset-8cf2644b-4b0b-428f-9387-6d876050dc67";
 /// Where the agent tells how it stands, beside its spool.
 pub const AGENT: &str = "/var/lib/sund/spool/control.sock";
@@ -119,6 +119,8 @@ impl Signed {
             Err(_) if order.discard => {}
             Err(fault) => return Err(fault),
         }
+        variable::is_free(places.variable)?;
+        // Right before it is asked for: what is acknowledged from here on is lost unsaid.
         let lost = match Unsent::ask(config, places.agent).await {
             Ok(unsent) => unsent.in_words(),
             Err(fault) if order.discard => vec![format!("what the agent has not sent, which is not known: {fault}")],
@@ -147,7 +149,8 @@ impl Signed {
             );
             return Err(Fault::new("reset-other-box", Blame::Region, reason));
         }
-        let since = since.unwrap_or(record.created).max(record.created);
+        // A box that was provisioned while its clock was ahead does not know since when.
+        let since = since.filter(|since| *since <= Timestamp::now()).unwrap_or(record.created).max(record.created);
         if order.created <= since {
             let reason = format!(
                 "this box was provisioned at {since:.0}, and the order is of {:.0}: it was for what was there before. Make a new one \

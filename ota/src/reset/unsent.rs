@@ -16,6 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What nobody else has yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsent {
+    /// Associations that are open: what comes in on them may be acknowledged at any moment.
+    associations: u32,
+    /// Studies that are received or assembled, and have no job yet.
+    studies: usize,
     /// Jobs that wait or run.
     jobs: usize,
     /// Results that wait for their destination, or are held for it.
@@ -36,9 +40,21 @@ enum Answer {
 #[derive(Deserialize)]
 struct AgentStatus {
     format: u32,
+    node: Node,
+    studies: Vec<Study>,
     forward: Option<Forward>,
     destinations: Vec<Destination>,
     queue: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    associations: u32,
+}
+
+#[derive(Deserialize)]
+struct Study {
+    state: String,
 }
 
 #[derive(Deserialize)]
@@ -66,7 +82,10 @@ impl Unsent {
             return Err(unknown(format!("its status has format {}, and this updater reads 1", status.format)));
         }
         let untold = config.and_then(|config| Record::read(&config.record_file()).ok()?.action);
+        let is_early = |study: &&Study| ["receiving", "complete", "routed"].contains(&study.state.as_str());
         Ok(Self {
+            associations: status.node.associations,
+            studies: status.studies.iter().filter(is_early).count(),
             jobs: status.queue.len(),
             results: status.destinations.iter().map(|destination| destination.waiting + destination.held).sum(),
             audit: status.forward.map(|forward| forward.waiting),
@@ -82,9 +101,11 @@ impl Unsent {
             None => Some("the audit log, which nobody collects".to_owned()),
         };
         let untold = self.untold.as_ref().map(|id| format!("how action {id} ended, which the channel was not told"));
+        let associations = some(self.associations.into(), "associations that are open");
+        let studies = some(self.studies as u64, "studies that have no job yet");
         let jobs = some(self.jobs as u64, "jobs that are not done");
         let results = some(self.results, "results that are not sent");
-        [jobs, results, audit, untold].into_iter().flatten().collect()
+        [associations, studies, jobs, results, audit, untold].into_iter().flatten().collect()
     }
 }
 
