@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_may_ask_to_be_left_alone_in_seconds_or_until_a_date_and_for_a_day_at_most() {
+    fn a_server_may_ask_to_be_left_alone_in_seconds_or_until_a_date_and_for_an_hour_at_most() {
         let now = "1994-11-06T08:47:37Z".parse().expect("a time");
         let after = |said: &str| wait(said, now).map(|wait| wait.as_secs());
         assert_eq!(after("120"), Some(120));
@@ -232,8 +232,8 @@ mod tests {
             assert_eq!(after(date), Some(120), "{date}");
         }
         assert_eq!(after("Sun, 06 Nov 1994 08:47:36 GMT"), Some(0));
-        let day = Some(MAX_RETRY_AFTER.as_secs());
-        assert_eq!((after("99999999"), after("Thu, 31 Dec 9998 23:59:59 GMT")), (day, day));
+        let hour = Some(MAX_RETRY_AFTER.as_secs());
+        assert_eq!((after("99999999"), after("Thu, 31 Dec 9998 23:59:59 GMT")), (hour, hour));
         for nonsense in ["", "soon", "-1", "1994-11-06T08:49:37Z", "Sun, 36 Nov 1994 08:49:37 GMT"] {
             assert_eq!(after(nonsense), None, "{nonsense}");
         }
