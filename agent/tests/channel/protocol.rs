@@ -6,11 +6,26 @@ use std::fs;
 use std::path::Path;
 use sund_agent::channel::{Answer, Request};
 
+/// Reads a golden file as `T` and writes it again: nothing may get lost, and nothing may come but what an older side does not say.
 fn holds<T: DeserializeOwned + Serialize>(path: &Path) {
     let text = fs::read_to_string(path).unwrap();
     let golden: Value = serde_json::from_str(&text).unwrap();
     let read: T = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    assert_eq!(serde_json::to_value(&read).unwrap(), golden, "{}", path.display());
+    let read = serde_json::to_value(&read).unwrap();
+    let is_older = path.to_string_lossy().contains("-of-an-older-");
+    assert!(read == golden || is_older && contains(&read, &golden), "{}: {read}", path.display());
+}
+
+fn contains(all: &Value, some: &Value) -> bool {
+    match (all, some) {
+        (Value::Object(all), Value::Object(some)) => {
+            some.iter().all(|(key, some)| all.get(key).is_some_and(|all| contains(all, some)))
+        }
+        (Value::Array(all), Value::Array(some)) => {
+            all.len() == some.len() && all.iter().zip(some).all(|(all, some)| contains(all, some))
+        }
+        _ => all == some,
+    }
 }
 
 #[test]
