@@ -118,6 +118,7 @@ fn what_a_withdrawn_release_has_made_is_rejected_in_orthanc_and_in_dcmtk() {
         (hospital.serves() == ("north-1".into(), "1.0.0".into())).then_some(())
     });
 
+    let before = hospital.results();
     let recalled = asks(&["recall", "bright-squares@2.0.0", "--reason", REASON]);
     assert_eq!(
         recalled["still_on"].as_array().map(Vec::len),
@@ -125,7 +126,6 @@ fn what_a_withdrawn_release_has_made_is_rejected_in_orthanc_and_in_dcmtk() {
         "what was left makes nothing more: {recalled:#}"
     );
     assert_eq!((&recalled["notes"], &recalled["total"]["by_hand"]), (&2.into(), &0.into()), "{recalled:#}");
-    let before = hospital.results();
     until("both archives have the note", of_agent, || {
         (orthanc.holds().0.len() == 1 && hospital.results() > before).then_some(())
     });
