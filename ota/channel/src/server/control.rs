@@ -157,7 +157,10 @@ pub async fn ask(home: &Path, request: &Request) -> Result<Answer, Fault> {
 }
 
 /// The server's end.
-pub(super) struct Control(UnixListener);
+pub(super) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
 
 impl Control {
     /// Binds the socket; a server that still answers on it keeps it.
@@ -176,7 +179,7 @@ impl Control {
         }
         let listener = UnixListener::bind(&path).map_err(failed)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self(listener))
+        Ok(Self { listener, path })
     }
 
     /// Answers until the shutdown.
@@ -186,7 +189,7 @@ impl Control {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let (stream, _) = tokio::select! {
-                accepted = exhausted.next(|| self.0.accept()) => accepted,
+                accepted = exhausted.next(|| self.listener.accept()) => accepted,
                 _ = stop.wait_for(|stop| *stop) => return,
             };
             let server = Arc::clone(&server);
@@ -196,6 +199,13 @@ impl Control {
                 drop(place);
             });
         }
+    }
+}
+
+impl Drop for Control {
+    /// The next server need not ask whether somebody answers on it: a program that is being started holds what is open here for a moment.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
