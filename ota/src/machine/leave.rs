@@ -10,8 +10,8 @@ use crate::rauc::{self, Running};
 use crate::state::{DesiredState, Os};
 use crate::trust::Trusted;
 
-/// The system of a withdrawn state is left once the box may restart.
-const LEAVES: &str = "os-leaves";
+/// The system of a state that was withdrawn, or did not hold, is left once the box may restart.
+pub(super) const LEAVES: &str = "os-leaves";
 
 /// Where the box goes.
 enum To {

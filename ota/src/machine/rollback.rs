@@ -4,6 +4,7 @@
 //! is away, its metadata expired), the one known last counts: what was just found bad must not serve meanwhile, and a withdrawal is found
 //! at the next poll. Where there is none, the box serves its own configuration, and the models there are suspended;
 //! a box that never had a state goes back to its own configuration as it was.
+use super::leave::LEAVES;
 use super::listen::later;
 use super::trial::OWN_SUSPENSION;
 use super::{ACTIVE, Halt, Machine, files};
@@ -230,6 +231,6 @@ impl Machine {
         let Some(why) = self.box_waits_for(config).await else { return Ok(()) };
         self.pace.say(why);
         let reason = format!("the system of a state that did not hold is left at a restart, which {why}");
-        Err(Halt::Later(Fault::new("os-leaves", Blame::Box, reason)))
+        Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)))
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct About {
 pub(super) struct Named {
     /// Name of the box.
     #[arg(long)]
-    name: String,
+    pub(super) name: String,
 }
 
 pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault> {

@@ -1,4 +1,5 @@
 //! `sund-channel escrow …`
+use super::enrol::Named;
 use super::{print, print_json, request, unexpected, unwritable};
 use crate::repository::files;
 use crate::server::control::{Answer, Request};
@@ -32,13 +33,6 @@ pub(super) enum Command {
         #[arg(long)]
         sha256: String,
     },
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Named {
-    /// Name of the box.
-    #[arg(long)]
-    name: String,
 }
 
 pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault> {
