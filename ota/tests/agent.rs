@@ -76,6 +76,8 @@ pub struct Serving {
     pub on_cpu: Vec<String>,
     /// It is of a version that does not say by which class of engine a model is served.
     pub says_no_classes: bool,
+    /// It is of a version that cannot be handed the vendors' keys.
+    pub takes_no_vendors: bool,
 }
 
 /// A running agent; ends with its runtime.
@@ -149,6 +151,9 @@ impl Agent {
                 }
                 _ => serving.check(TrialStanding::Held),
             },
+            Request::Try(offer) if serving.takes_no_vendors && offer.vendors.is_some() => {
+                refused("control-request", "not a request: unknown field `vendors`")
+            }
             Request::Try(offer) => {
                 for package in &offer.packages {
                     let bytes = std::fs::read(&package.file).expect("the updater offers what is there");
@@ -298,6 +303,7 @@ impl Serving {
             running: self.running,
             held_until: self.held_until,
             spool_format: (!self.says_no_classes).then_some(self.spool_format),
+            takes_vendors: !self.takes_no_vendors,
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

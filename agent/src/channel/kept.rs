@@ -1,7 +1,7 @@
 //! What the agent keeps of what serves: one file, replaced as a whole, so that a power cut leaves the one before or the one after.
 //! What is kept is no proof: at each start its files are opened, compared and checked again. Where they do not hold, the box's own
 //! configuration serves, and everybody is told.
-use crate::config::{self, Channel, Config, Deployment, RoutePlan, check_deployed, sha256};
+use crate::config::{self, Channel, Config, Deployment, Pinned, RoutePlan, VendorKeys, check_deployed, sha256};
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::MAX_RECORD;
 use crate::model::Package;
@@ -50,6 +50,9 @@ pub(super) struct Kept {
     pub(super) packages: Vec<KeptFile>,
     /// What its routes run.
     pub(super) routes: BTreeMap<String, RoutePlan>,
+    /// The vendors' keys that the region pinned when it was tried; absent: none, and the configuration's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) vendors: Option<VendorKeys>,
 }
 
 /// A file as it was when the state was tried.
@@ -148,13 +151,17 @@ impl Kept {
             let reason = format!("{} of the state {} is not the file that was tried", path.display(), self.name);
             Fault::new("state-altered", Blame::Box, reason)
         };
+        let pinned = self.vendors.as_ref().map(Pinned::read);
         let mut packages = Vec::new();
         for KeptFile { path, digest } in &self.packages {
             let package = Package::open(path)?;
             if package.digest != *digest {
                 return Err(altered(path));
             }
-            packages.push(package);
+            packages.push(match &pinned {
+                Some(pinned) => pinned.signed(package, &self.routes)?,
+                None => package,
+            });
         }
         let path = self.configuration.as_ref().map_or(&channel.own, |file| &file.path);
         let invalid = |problems: Vec<config::Problem>| {
@@ -164,7 +171,7 @@ impl Kept {
         if self.configuration.as_ref().is_some_and(|file| file.digest != sha256(&text)) {
             return Err(altered(path));
         }
-        let deployment = Deployment { packages, routes: self.routes.clone() };
+        let deployment = Deployment { packages, is_pinned: pinned.is_some(), routes: self.routes.clone() };
         check_deployed(&text, self.configuration.is_none(), channel, &deployment).map_err(invalid)
     }
 }
@@ -226,7 +233,7 @@ mod tests {
 
     fn kept(text: &str) -> Kept {
         let StateId { name, sha256 } = id(text);
-        Kept { name, sha256, configuration: None, packages: Vec::new(), routes: BTreeMap::new() }
+        Kept { name, sha256, configuration: None, packages: Vec::new(), routes: BTreeMap::new(), vendors: None }
     }
 
     fn names(record: &Record) -> Vec<&str> {
