@@ -134,6 +134,7 @@ pub(super) fn run(
             .collect(),
         routes: offer.routes.clone(),
         vendors: offer.vendors.clone(),
+        stays: false,
     };
     Ok(Held { kept, config, proven })
 }
