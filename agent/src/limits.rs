@@ -288,8 +288,8 @@ pub mod control {
 pub mod channel {
     use std::time::Duration;
 
-    /// Longest request: an offer of every package and route that a state may have.
-    pub const MAX_REQUEST: u64 = 512 * 1024;
+    /// Longest request: an offer of every package and route that a state may have, with the keys of their vendors.
+    pub const MAX_REQUEST: u64 = 1024 * 1024;
     /// Longest answer that is read.
     pub const MAX_ANSWER: u64 = 4 * 1024 * 1024;
     /// Conversations at once: the updater has one.
@@ -302,8 +302,10 @@ pub mod channel {
     pub const MAX_PACKAGES: usize = 64;
     /// Most routes of one state.
     pub const MAX_ROUTES: usize = 256;
+    /// Most keys that are pinned for one vendor: each is tried on each signature of its packages.
+    pub const MAX_VENDOR_KEYS: usize = 16;
     /// Longest record of what serves.
-    pub const MAX_RECORD: u64 = 2 * 1024 * 1024;
+    pub const MAX_RECORD: u64 = 4 * 1024 * 1024;
     /// For the node to answer its own echo.
     pub const ECHO: Duration = Duration::from_secs(5);
     /// Golden cases of what serves that are asked for again give way to jobs for so long, and not for longer: a box that is never idle

@@ -329,7 +329,15 @@ mod tests {
         association(true);
         associations_open(2);
         instance_received(512 * 1024, Duration::from_millis(1));
-        spool(&SpoolStatus { bytes: 1, quota: 2, instances: 3, accepting: true, lack: None, damaged: 4 });
+        spool(&SpoolStatus {
+            bytes: 1,
+            quota: 2,
+            instances: 3,
+            unconsidered: 0,
+            accepting: true,
+            lack: None,
+            damaged: 4,
+        });
         jobs(1, 1);
         stage("infer", Duration::from_secs(2));
         network("brain", "coarse", Duration::from_secs(1));

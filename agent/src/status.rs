@@ -83,6 +83,9 @@ pub struct SpoolStatus {
     pub quota: u64,
     /// Stored instances.
     pub instances: u64,
+    /// Received instances that wait for their study to be complete: it is in no list, and no job is about them yet.
+    #[serde(default)]
+    pub unconsidered: u64,
     /// False while C-STORE is answered A700.
     pub accepting: bool,
     /// Why it is so: `quota`, `disk`, or `stopped` after a write has failed.

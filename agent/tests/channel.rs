@@ -5,6 +5,7 @@ mod cohort;
 pub mod fixture;
 mod hold;
 mod missed;
+mod pinned;
 mod protocol;
 mod restart;
 mod serving;

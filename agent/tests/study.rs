@@ -7,8 +7,10 @@ use dicom_dictionary_std::{tags, uids};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sund_agent::association::{ObjectToSend, Peer, Sent, send};
+use sund_agent::config::Config;
 use sund_agent::outcome::Outcome;
 use sund_agent::status::StudyStatus;
+use sund_agent::study::assembly::AssemblyRules;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -95,6 +97,36 @@ async fn an_instance_on_its_way_keeps_its_study_open_beyond_the_quiet_time() {
     sending.await.unwrap().unwrap();
     let study = node.study("both images are answered", |study| study.instances == 2 && ends(study) == 1).await;
     assert_eq!(completions(&study), 1);
+}
+
+/// Nobody has heard of them but their sender, who has been told that they are here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn images_that_were_acknowledged_are_counted_until_their_study_is_complete() {
+    let quiet = |time: Duration| {
+        move |config: &mut Config| {
+            config.assembly = AssemblyRules { quiet: time, complete_on_association_end: false };
+        }
+    };
+    let long = quiet(Duration::from_hours(1));
+    let mut node = Node::open(long).await;
+    let study = new_uid();
+    assert_eq!(node.status().spool.unconsidered, 0);
+    node.receives(&["1", "2"].map(|n| frame().rows(64).in_study(&study, n))).await;
+    until("the association is over", || (node.status().node.associations == 0).then_some(())).await;
+    let status = node.status();
+    assert_eq!((status.spool.unconsidered, status.studies.len(), status.queue.len()), (2, 0, 0));
+    // They are as little known over a restart.
+    node.stop().await;
+    node.start(long).await;
+    assert_eq!(node.status().spool.unconsidered, 2);
+    node.stop().await;
+    node.start(quiet(Duration::from_millis(100))).await;
+    node.ended(1).await;
+    assert_eq!(node.status().spool.unconsidered, 0, "results are none that came");
+    node.stop().await;
+    node.start(long).await;
+    node.receives(&[frame().rows(64).in_study(&study, "3")]).await;
+    assert_eq!(node.status().spool.unconsidered, 1, "a late one of a study that is known");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

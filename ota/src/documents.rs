@@ -25,7 +25,7 @@ pub struct Approvers {
     pub persons: BTreeMap<String, Vec<String>>,
 }
 
-/// The vendors of models. A vendor signs its packages itself; the agent checks that at each load.
+/// The vendors of models. A vendor signs its packages itself; the centre checks that before it lists one, and the agent at each load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vendors {
@@ -34,6 +34,9 @@ pub struct Vendors {
     /// Short name, as in `models/NAME/`.
     pub vendors: BTreeMap<String, Vendor>,
 }
+
+/// Public keys (SubjectPublicKeyInfo, PEM) by what their vendor calls itself in the manifests of its packages.
+pub type VendorKeys = BTreeMap<String, Vec<String>>;
 
 /// A vendor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +106,17 @@ impl Vendors {
     /// Reads the target [`VENDORS`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         read(VENDORS, bytes, |document: &Self| document.format)
+    }
+
+    /// The keys of those vendors that answer for one of these targets, `models/NAME/...`: no other vendor's are of account for them.
+    pub fn keys_for<'a>(&self, targets: impl Iterator<Item = &'a str>) -> VendorKeys {
+        let name = |target: &'a str| target.strip_prefix("models/")?.split_once('/').map(|(name, _)| name);
+        let names: BTreeSet<&str> = targets.filter_map(name).collect();
+        let mut keys = VendorKeys::new();
+        for vendor in names.into_iter().filter_map(|name| self.vendors.get(name)) {
+            keys.entry(vendor.vendor.clone()).or_default().extend(vendor.keys.iter().cloned());
+        }
+        keys
     }
 }
 

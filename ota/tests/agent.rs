@@ -18,8 +18,10 @@ pub struct Serving {
     pub state: Option<String>,
     /// Its hash; absent as an older agent has none.
     pub sha256: Option<String>,
-    /// Offers that were activated, the newest last.
+    /// Offers that can be gone back to, the newest last.
     pub kept: Vec<Offer>,
+    /// Those that it was told stay.
+    stays: Vec<StateId>,
     tried: Option<Offer>,
     polls_left: u32,
     /// How often a trial is asked for until it is done.
@@ -76,6 +78,8 @@ pub struct Serving {
     pub on_cpu: Vec<String>,
     /// It is of a version that does not say by which class of engine a model is served.
     pub says_no_classes: bool,
+    /// It is of a version that cannot be handed the vendors' keys.
+    pub takes_no_vendors: bool,
 }
 
 /// A running agent; ends with its runtime.
@@ -149,6 +153,9 @@ impl Agent {
                 }
                 _ => serving.check(TrialStanding::Held),
             },
+            Request::Try(offer) if serving.takes_no_vendors && offer.vendors.is_some() => {
+                refused("control-request", "not a request: unknown field `vendors`")
+            }
             Request::Try(offer) => {
                 for package in &offer.packages {
                     let bytes = std::fs::read(&package.file).expect("the updater offers what is there");
@@ -171,8 +178,7 @@ impl Agent {
             }
             Request::Activate { state } => match serving.tried.clone() {
                 Some(offer) if offer.state == state && serving.polls_left == 0 && !serving.misses => {
-                    serving.kept.retain(|kept| kept.state != state);
-                    serving.kept.push(offer);
+                    serving.keep(offer);
                     serving.changes.push(format!("activate {}", state.name));
                     serving.activations.push(state.name.clone());
                     serving.serve(Some(state));
@@ -207,6 +213,8 @@ impl Agent {
             }
             Request::Committed => {
                 serving.commits += 1;
+                let stays = serving.id();
+                serving.stays.extend(stays);
                 serving.spool_format = serving.newest_format;
                 Answer::Committed { format: serving.spool_format }
             }
@@ -268,6 +276,17 @@ impl Serving {
         Answer::Trial(Trial { state: offer.state.clone(), standing, findings })
     }
 
+    /// As the agent keeps them: what serves from now on, what served, and of the others those that stay, four in all.
+    fn keep(&mut self, offer: Offer) {
+        let serves = self.id();
+        let is_served = |kept: &Offer| Some(&kept.state) == serves.as_ref();
+        let (served, others): (Vec<_>, Vec<_>) =
+            self.kept.drain(..).filter(|kept| kept.state != offer.state).partition(is_served);
+        let staying = others.into_iter().filter(|kept| self.stays.contains(&kept.state));
+        self.kept = staying.chain(served).chain([offer]).collect();
+        self.kept.drain(..self.kept.len().saturating_sub(4));
+    }
+
     fn status(&self) -> AgentStatus {
         let kept = self.kept.iter().rev().find(|kept| Some(&kept.state) == self.id().as_ref());
         let names: Vec<String> =
@@ -298,6 +317,7 @@ impl Serving {
             running: self.running,
             held_until: self.held_until,
             spool_format: (!self.says_no_classes).then_some(self.spool_format),
+            takes_vendors: !self.takes_no_vendors,
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

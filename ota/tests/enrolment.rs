@@ -32,6 +32,8 @@ pub struct Authority {
     used: Mutex<BTreeMap<String, Vec<u8>>>,
     /// What comes in place of the answer to a code that was good: a status, and the line breaks.
     pub loses: Mutex<Option<StatusCode>>,
+    /// Something else stands at its address, and says this.
+    pub stranger: Mutex<Option<(StatusCode, &'static str)>>,
     /// Whether who asked last had a certificate of this authority.
     pub is_known: AtomicBool,
     /// Sealed keys that it was sent.
@@ -53,6 +55,7 @@ impl Authority {
             codes: Mutex::new(vec!["one-time"]),
             used: Mutex::default(),
             loses: Mutex::default(),
+            stranger: Mutex::default(),
             is_known: AtomicBool::new(false),
             escrow: Mutex::new(Vec::new()),
             keeps: Mutex::new(Ok(true)),
@@ -148,6 +151,10 @@ async fn bundle(State(authority): State<Arc<Authority>>, headers: axum::http::He
 }
 
 async fn enrol(State(authority): State<Arc<Authority>>, body: axum::body::Bytes) -> Response {
+    if let Some((status, says)) = *authority.stranger.lock().expect("no test failed while it held this") {
+        let location = [("location", "https://login.hospital.example/")];
+        return (status, location, says).into_response();
+    }
     let request: Value = serde_json::from_slice(&body).expect("JSON");
     let code = request["code"].as_str().expect("a code").to_owned();
     let csr = CertificateSigningRequestParams::from_pem(request["csr_pem"].as_str().expect("a request"));
@@ -163,7 +170,8 @@ async fn enrol(State(authority): State<Arc<Authority>>, body: axum::body::Bytes)
         used.get(&code) == Some(&key)
     };
     if !is_good {
-        return StatusCode::FORBIDDEN.into_response();
+        let refused = json!({"errorCode": "enrol-code", "message": "No box is expected with this code now."});
+        return (StatusCode::FORBIDDEN, axum::Json(refused)).into_response();
     }
     let issued = authority.issue(&request);
     if let Some(status) = *authority.loses.lock().expect("no test failed while it held this") {
@@ -363,4 +371,40 @@ async fn an_answer_with_a_certificate_that_is_lost_strands_no_box_and_costs_no_c
     assert_eq!(appliance.updater(&["enrol", "--code", "a-third"]).await.status.code(), Some(0));
     assert!(both()[1] != asked && both()[1] != before[1]);
     assert_eq!((appliance.once().await, waiting()), (Some(0), 0));
+}
+
+/// A proxy, a portal that wants a login, a server of another kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_channels_place_and_says_no_costs_no_code() {
+    let authority = Arc::new(Authority::new());
+    let appliance = appliance_of(&authority).await;
+    let path = appliance.directory.path();
+    let file = path.join("code");
+    let by_file = async || {
+        let output = appliance.updater(&["enrol", "--code-file", &file.display().to_string()]).await;
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    std::fs::write(&file, "one-time").expect("a code");
+    let hawkbit = r#"{"exceptionClass":"x","errorCode":"hawkbit.server.error.repo.entitiyNotFound","message":"no"}"#;
+    for (status, says) in [
+        (StatusCode::NOT_FOUND, ""),
+        (StatusCode::NOT_FOUND, hawkbit),
+        (StatusCode::METHOD_NOT_ALLOWED, "<html>405</html>"),
+        (StatusCode::FOUND, ""),
+        (StatusCode::FORBIDDEN, "<html>blocked by policy</html>"),
+        (StatusCode::PROXY_AUTHENTICATION_REQUIRED, ""),
+        (StatusCode::OK, "<html>log in to the guest network</html>"),
+        (StatusCode::OK, r#"{"errorCode":"enrol-code"}"#),
+    ] {
+        *authority.stranger.lock().expect("no test failed while it held this") = Some((status, says));
+        let (exit, said) = by_file().await;
+        assert!(exit == Some(75) && said.contains("[channel-away]") && file.exists(), "{status}: {exit:?} {said}");
+    }
+    *authority.stranger.lock().expect("no test failed while it held this") = None;
+    assert_eq!((by_file().await.0, file.exists()), (Some(0), false), "the very code");
+    // The channel itself says no.
+    std::fs::remove_file(path.join("box.pem")).expect("a certificate");
+    std::fs::write(&file, "guessed").expect("a code");
+    let (exit, said) = by_file().await;
+    assert!(exit == Some(1) && said.contains("[enrol-refused]") && !file.exists(), "{said}");
 }

@@ -38,6 +38,7 @@ mod system;
 mod threats;
 mod torn;
 mod tpm;
+mod vendors;
 mod watch;
 mod web;
 mod windows;

@@ -145,6 +145,29 @@ async fn a_withdrawn_state_is_left_for_one_that_is_listed_and_else_the_models_ar
     assert!(appliance.agent.serving().suspended.is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_missed_its_watch_takes_the_place_of_none_that_can_be_gone_back_to() {
+    let mut appliance = Appliance::new().await;
+    for (id, name, model) in [("1", "north-1", b"model one"), ("2", "north-2", b"model two")] {
+        let descriptor = appliance.state(name, model, json!({}));
+        appliance.channel.deploy(id, &descriptor);
+        assert_eq!(appliance.once().await, Some(0));
+    }
+    let checks = appliance.agent.serving().checks;
+    appliance.agent.serving().misses_check = Some(checks + 1);
+    let descriptor = appliance.state("north-3", b"model three", json!({}));
+    appliance.channel.deploy("3", &descriptor);
+    assert_eq!(appliance.once().await, Some(1));
+    appliance.agent.serving().misses_check = None;
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-2"));
+
+    appliance.region.withdraw("state/north-2.json");
+    appliance.publish();
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"), "it is listed still");
+    assert!(appliance.agent.serving().suspended.is_empty());
+}
+
 /// As it is found where the updater was killed between the two: the agent serves the box's own configuration, and its models are on.
 #[tokio::test]
 async fn models_that_were_not_yet_suspended_on_the_way_back_are_suspended_at_the_next_start() {

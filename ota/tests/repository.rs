@@ -26,6 +26,8 @@ impl Signer {
 pub struct Region {
     persons: [Signer; 2],
     online: [Signer; 2],
+    /// Targets of the role `targets` beside its list of approvers.
+    pub trust: BTreeMap<&'static str, Vec<u8>>,
     /// Targets by role.
     pub targets: BTreeMap<&'static str, BTreeMap<String, Vec<u8>>>,
     /// Version of all metadata but the root.
@@ -50,6 +52,7 @@ impl Region {
         Self {
             persons: [Signer::new(), Signer::new()],
             online: [Signer::new(), Signer::new()],
+            trust: BTreeMap::new(),
             targets: ROLES.iter().map(|(role, _)| (*role, BTreeMap::new())).collect(),
             version: 0,
             lengths: BTreeMap::new(),
@@ -151,8 +154,12 @@ impl Region {
         let [first, second] = &self.persons;
         let approvers = json!({"format": 1, "persons": {"Anna Berg": [first.id], "Bo Dahl": [second.id]}});
         let approvers = serde_json::to_vec(&approvers).expect("JSON");
-        let listed = json!({"length": approvers.len(), "hashes": {"sha256": sha256(&approvers)}});
-        signed["targets"] = json!({"trust/approvers.json": listed});
+        let mut trust = self.trust.clone();
+        trust.insert("trust/approvers.json", approvers);
+        let listed = trust.iter().map(|(name, bytes)| {
+            ((*name).to_owned(), json!({"length": bytes.len(), "hashes": {"sha256": sha256(bytes)}}))
+        });
+        signed["targets"] = Value::Object(listed.collect());
         signed["delegations"] = json!({
             "keys": keys.collect::<serde_json::Map<_, _>>(), "roles": roles.collect::<Vec<_>>(),
         });
@@ -167,8 +174,9 @@ impl Region {
         }});
         files.insert(format!("metadata/{version}.snapshot.json"), snapshot);
         files.insert("metadata/timestamp.json".to_owned(), sign(&timestamp, &self.online[..1]));
-        files.insert(format!("targets/trust/{}.approvers.json", sha256(&approvers)), approvers);
-        for (target, bytes) in self.targets.values().flatten() {
+        let trust = trust.iter().map(|(target, bytes)| (*target, bytes));
+        let delegated = self.targets.values().flatten().map(|(target, bytes)| (target.as_str(), bytes));
+        for (target, bytes) in trust.chain(delegated) {
             let (directory, name) = target.rsplit_once('/').expect("targets lie in directories");
             files.insert(format!("targets/{directory}/{}.{name}", sha256(bytes)), bytes.clone());
         }

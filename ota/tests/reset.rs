@@ -24,6 +24,7 @@ struct World {
 
 fn all_sent() -> Value {
     json!({"format": 1, "version": "0.1.0", "queue": [], "node": {"associations": 0},
+        "spool": {"instances": 300, "unconsidered": 0},
         "studies": [{"state": "delivered"}, {"state": "refused"}],
         "destinations": [{"name": "pacs", "waiting": 0, "delivered": 7, "dead": 0, "held": 0}],
         "forward": {"collector": "audit.example:6514", "collected": 9, "waiting": 0, "trouble": null}})
@@ -209,6 +210,7 @@ fn what_was_not_sent_is_told_and_given_up_only_where_the_order_says_so() {
     discarding["discard"] = json!(true);
     for (pointer, value, told) in [
         ("/node/associations", json!(2), "2 associations"),
+        ("/spool/unconsidered", json!(300), "300 images whose study is not complete yet"),
         ("/studies/1/state", json!("receiving"), "1 studies that have no job yet"),
         ("/studies", json!([{"state": "complete"}, {"state": "routed"}]), "2 studies"),
         ("/queue", json!([{"id": 1}, {"id": 2}]), "2 jobs"),

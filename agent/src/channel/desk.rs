@@ -121,7 +121,7 @@ impl Desk {
                 let held = self.pipeline.hold(Duration::from_secs(seconds));
                 ("hold", held.map(|until| Answer::Held { until, running: self.pipeline.running() }))
             }
-            Request::Committed => ("commit", self.pipeline.commit_format().map(|format| Answer::Committed { format })),
+            Request::Committed => ("commit", self.commit()),
             Request::Resume { package } => {
                 let done = self.pipeline.resume(&package, BY);
                 ("resume", done.map(|()| Answer::Suspended { package, off: false }))
@@ -236,6 +236,17 @@ impl Desk {
         let record = state.record.reverting(id);
         record.write(&self.channel.directory)?;
         Ok(self.serve(&mut state, record, config, Vec::new(), true))
+    }
+
+    /// What serves stays, and so does its system.
+    fn commit(&self) -> Result<Answer, Fault> {
+        let mut state = self.state();
+        if let Some(record) = state.record.staying() {
+            record.write(&self.channel.directory)?;
+            state.record = record;
+        }
+        drop(state);
+        self.pipeline.commit_format().map(|format| Answer::Committed { format })
     }
 
     /// Has serve what is kept: at once where that can be, else after a restart.

@@ -1,7 +1,7 @@
 //! What the agent keeps of what serves: one file, replaced as a whole, so that a power cut leaves the one before or the one after.
 //! What is kept is no proof: at each start its files are opened, compared and checked again. Where they do not hold, the box's own
 //! configuration serves, and everybody is told.
-use crate::config::{self, Channel, Config, Deployment, RoutePlan, check_deployed, sha256};
+use crate::config::{self, Channel, Config, Deployment, Pinned, RoutePlan, VendorKeys, check_deployed, sha256};
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::MAX_RECORD;
 use crate::model::Package;
@@ -17,8 +17,8 @@ use std::time::SystemTime;
 const FILE: &str = "serving.json";
 /// What a record is that is read here.
 const FORMAT: u32 = 1;
-/// States that are kept: the one that serves and the one before.
-const MOST: usize = 2;
+/// States that are kept: the one that serves, the one that served, and two more to go back to.
+const MOST: usize = 4;
 
 /// What serves, and what served before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub(crate) struct Record {
     serving_sha256: Option<String>,
     /// Since when.
     pub(super) since: SystemTime,
-    /// States, the newest first.
+    /// States, the one that served last first.
     states: Vec<Kept>,
 }
 
@@ -50,6 +50,16 @@ pub(super) struct Kept {
     pub(super) packages: Vec<KeptFile>,
     /// What its routes run.
     pub(super) routes: BTreeMap<String, RoutePlan>,
+    /// The vendors' keys that the region pinned when it was tried; absent: none, and the configuration's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) vendors: Option<VendorKeys>,
+    /// Whether the updater has said that it stays. An agent that did not keep that has kept what can be gone back to.
+    #[serde(default = "yes")]
+    pub(super) stays: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A file as it was when the state was tried.
@@ -109,14 +119,26 @@ impl Record {
         self.serving.clone().map(|name| StateId { name, sha256: self.serving_sha256.clone() })
     }
 
-    /// The same with a state that serves from now on; the one that served stays, and none before it.
+    /// The same with a state that serves from now on. The one that served is kept, and of the others those that stay: what is tried and
+    /// given up takes the place of none that can be gone back to.
     pub(super) fn activating(&self, kept: Kept) -> Self {
-        let serves = self.serves();
-        let before = self.states.iter().find(|state| Some(state.id()) == serves);
-        let before = before.or(self.states.first()).filter(|state| state.id() != kept.id()).cloned();
-        let id = kept.id();
-        let states = std::iter::once(kept).chain(before).take(MOST).collect();
+        let (id, serves) = (kept.id(), self.serves());
+        let stays = kept.stays || self.states.iter().any(|state| state.id() == id && state.stays);
+        let before = self.states.iter().filter(|state| state.id() != id);
+        let (served, others): (Vec<_>, Vec<_>) = before.partition(|state| Some(state.id()) == serves);
+        let others = others.into_iter().filter(|state| state.stays);
+        let before = served.into_iter().chain(others).cloned();
+        let states = std::iter::once(Kept { stays, ..kept }).chain(before).take(MOST).collect();
         Self { serving: Some(id.name), serving_sha256: id.sha256, states, ..Self::default() }
+    }
+
+    /// The same where the updater has said that what serves stays; `None` where that is known.
+    pub(super) fn staying(&self) -> Option<Self> {
+        let serves = self.serves();
+        let mut record = self.clone();
+        let state = record.states.iter_mut().find(|state| !state.stays && Some(state.id()) == serves)?;
+        state.stays = true;
+        Some(record)
     }
 
     /// The same where a state of those that are kept, or the box's own configuration, serves from now on.
@@ -148,13 +170,17 @@ impl Kept {
             let reason = format!("{} of the state {} is not the file that was tried", path.display(), self.name);
             Fault::new("state-altered", Blame::Box, reason)
         };
+        let pinned = self.vendors.as_ref().map(Pinned::read);
         let mut packages = Vec::new();
         for KeptFile { path, digest } in &self.packages {
             let package = Package::open(path)?;
             if package.digest != *digest {
                 return Err(altered(path));
             }
-            packages.push(package);
+            packages.push(match &pinned {
+                Some(pinned) => pinned.signed(package, &self.routes)?,
+                None => package,
+            });
         }
         let path = self.configuration.as_ref().map_or(&channel.own, |file| &file.path);
         let invalid = |problems: Vec<config::Problem>| {
@@ -164,7 +190,7 @@ impl Kept {
         if self.configuration.as_ref().is_some_and(|file| file.digest != sha256(&text)) {
             return Err(altered(path));
         }
-        let deployment = Deployment { packages, routes: self.routes.clone() };
+        let deployment = Deployment { packages, is_pinned: pinned.is_some(), routes: self.routes.clone() };
         check_deployed(&text, self.configuration.is_none(), channel, &deployment).map_err(invalid)
     }
 }
@@ -226,22 +252,63 @@ mod tests {
 
     fn kept(text: &str) -> Kept {
         let StateId { name, sha256 } = id(text);
-        Kept { name, sha256, configuration: None, packages: Vec::new(), routes: BTreeMap::new() }
+        Kept {
+            name,
+            sha256,
+            configuration: None,
+            packages: Vec::new(),
+            routes: BTreeMap::new(),
+            vendors: None,
+            stays: false,
+        }
     }
 
     fn names(record: &Record) -> Vec<&str> {
         record.states.iter().map(|state| state.name.as_str()).collect()
     }
 
+    /// Activated, and told that it stays.
+    fn held(record: &Record, text: &str) -> Record {
+        record.activating(kept(text)).staying().expect("that is news")
+    }
+
     #[test]
-    fn the_state_that_serves_and_the_one_before_are_kept_and_none_else() {
-        let record = Record::default().activating(kept("a@1")).activating(kept("b@1")).activating(kept("c@1"));
-        assert_eq!((names(&record), record.serves()), (vec!["c", "b"], Some(id("c@1"))));
-        let back = record.reverting(Some(id("b@1")));
-        assert_eq!((names(&back), back.serves()), (vec!["c", "b"], Some(id("b@1"))));
-        assert_eq!(names(&back.activating(kept("d@1"))), ["d", "b"], "what failed is not fallen back to");
-        assert_eq!(names(&back.reverting(None).activating(kept("b@1"))), ["b", "c"]);
-        assert_eq!(record.state(&id("a@1")).unwrap_err().code, "state-not-kept-here");
+    fn what_is_tried_and_given_up_takes_the_place_of_no_state_that_can_be_gone_back_to() {
+        let record = ["a@1", "b@1", "c@1"].iter().fold(Record::default(), |record, state| held(&record, state));
+        assert_eq!((names(&record), record.serves()), (vec!["c", "b", "a"], Some(id("c@1"))));
+        assert!(record.staying().is_none(), "it is known");
+
+        let missed = record.activating(kept("d@1"));
+        assert_eq!(names(&missed), ["d", "c", "b", "a"]);
+        let back = missed.reverting(Some(id("c@1")));
+        assert_eq!((names(&back), back.serves()), (vec!["d", "c", "b", "a"], Some(id("c@1"))));
+        assert!(back.state(&id("b@1")).is_ok(), "c is withdrawn, and b is listed");
+        assert_eq!(names(&back.activating(kept("e@1"))), ["e", "c", "b", "a"], "d was given up");
+
+        let overtaken = missed.activating(kept("e@1")).activating(kept("f@1")).activating(kept("g@1"));
+        assert_eq!(names(&overtaken), ["g", "f", "c", "b"], "two to go back to, however many came and went");
+        assert_eq!(overtaken.state(&id("a@1")).unwrap_err().code, "state-not-kept-here");
+    }
+
+    #[test]
+    fn what_serves_is_kept_also_where_newer_states_stay() {
+        let record = ["a@1", "b@1", "c@1", "d@1"].iter().fold(Record::default(), |record, state| held(&record, state));
+        let back = record.reverting(Some(id("a@1")));
+        assert_eq!(names(&back.activating(kept("e@1"))), ["e", "a", "d", "c"]);
+        let again = back.activating(kept("d@1"));
+        assert_eq!(names(&again), ["d", "a", "c", "b"]);
+        assert!(again.staying().is_none(), "it has stayed once");
+        assert_eq!(names(&record.reverting(None).activating(kept("e@1"))), ["e", "d", "c", "b"]);
+    }
+
+    #[test]
+    fn a_record_that_does_not_say_what_stays_keeps_what_it_has() {
+        let mut old = serde_json::to_value(Record::default().activating(kept("a@1")).activating(kept("b@1"))).unwrap();
+        for state in old["states"].as_array_mut().unwrap() {
+            state.as_object_mut().unwrap().remove("stays");
+        }
+        let record: Record = serde_json::from_value(old).unwrap();
+        assert_eq!(names(&record.activating(kept("c@1")).activating(kept("d@1"))), ["d", "c", "b", "a"]);
     }
 
     #[test]

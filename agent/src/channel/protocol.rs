@@ -1,6 +1,6 @@
 //! What the updater asks and the agent answers: a line of JSON each, one of each for a connection. Frozen by the golden files in
 //! agent/tests/goldens/channel, which the updater's own tests hold as well.
-use crate::config::RoutePlan;
+use crate::config::{RoutePlan, VendorKeys};
 use crate::fault::Fault;
 use crate::pipeline::StateId;
 use crate::status::utc_or_none;
@@ -72,6 +72,9 @@ pub struct Offer {
     pub packages: Vec<OfferedPackage>,
     /// What each route runs. A route of the configuration that is not named here runs nothing.
     pub routes: BTreeMap<String, RoutePlan>,
+    /// The vendors' keys that the region pins; absent: it pins none, or the updater is older, and the configuration's own count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendors: Option<VendorKeys>,
 }
 
 /// A package to try.
@@ -144,6 +147,9 @@ pub struct AgentStatus {
     /// The format in which the spool is written; an older agent does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format: Option<u32>,
+    /// Whether an offer may bring the vendors' keys; an older agent does not say, and refuses one that does.
+    #[serde(default)]
+    pub takes_vendors: bool,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.
@@ -207,7 +213,7 @@ pub enum TrialStanding {
 pub struct Finding {
     /// Name of the package; absent: the configuration.
     pub package: Option<String>,
-    /// `configuration`, `opened`, `engine`, `golden-cases`, `acceptance`.
+    /// `configuration`, `opened`, `signature`, `engine`, `golden-cases`, `acceptance`.
     pub check: String,
     /// Whether it held.
     pub held: bool,

@@ -12,6 +12,7 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         running: pipeline.running(),
         held_until: pipeline.held_until(),
         spool_format: Some(pipeline.spool_format()),
+        takes_vendors: true,
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }

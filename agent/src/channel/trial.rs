@@ -2,7 +2,7 @@
 use super::cohort;
 use super::kept::{Kept, KeptFile};
 use super::protocol::{Finding, Offer, OfferedPackage};
-use crate::config::{self, Channel, Config, Deployment, Problem, check_deployed, render, sha256};
+use crate::config::{self, Channel, Config, Deployment, Pinned, Problem, check_deployed, render, sha256};
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
@@ -47,6 +47,8 @@ pub(super) fn admit(offer: &Offer) -> Result<(), Fault> {
         "it is not named by its SHA-256 as well, of 64 lower-case hexadecimal digits".to_owned()
     } else if offer.packages.len() > MAX_PACKAGES || offer.routes.len() > MAX_ROUTES {
         format!("it has more than {MAX_PACKAGES} packages or {MAX_ROUTES} routes")
+    } else if let Some(excess) = offer.vendors.as_ref().and_then(Pinned::excess) {
+        excess
     } else {
         return Ok(());
     };
@@ -61,6 +63,7 @@ pub(super) fn run(
     tell: &mut dyn FnMut(Finding),
 ) -> Result<Held, Fault> {
     let Beside { channel, pipeline, .. } = *beside;
+    let pinned = offer.vendors.as_ref().map(Pinned::read);
     let mut packages = Vec::new();
     for offered in &offer.packages {
         let begun = Instant::now();
@@ -70,11 +73,24 @@ pub(super) fn run(
             Err(fault) => fault.to_string(),
         };
         tell(finding(Some(&offered.name), "opened", opened.is_ok(), text, begun.elapsed()));
-        packages.push(opened?);
+        let mut package = opened?;
+        if let Some(pinned) = &pinned {
+            let begun = Instant::now();
+            let signed = pinned.signed(package, &offer.routes);
+            let text = match &signed {
+                Ok(package) => {
+                    package.signed_by.map_or("by nobody, for research alone".to_owned(), |key| format!("by {key:?}"))
+                }
+                Err(fault) => fault.to_string(),
+            };
+            tell(finding(Some(&offered.name), "signature", signed.is_ok(), text, begun.elapsed()));
+            package = signed?;
+        }
+        packages.push(package);
     }
 
     let begun = Instant::now();
-    let deployment = Deployment { packages, routes: offer.routes.clone() };
+    let deployment = Deployment { packages, is_pinned: pinned.is_some(), routes: offer.routes.clone() };
     let checked = check(offer, channel, &deployment);
     let text = match &checked {
         Ok((config, _)) => format!(
@@ -117,6 +133,8 @@ pub(super) fn run(
             .map(|(offered, package)| KeptFile { path: offered.file.clone(), digest: package.digest.clone() })
             .collect(),
         routes: offer.routes.clone(),
+        vendors: offer.vendors.clone(),
+        stays: false,
     };
     Ok(Held { kept, config, proven })
 }
@@ -177,6 +195,7 @@ pub(super) fn finding(package: Option<&str>, check: &str, held: bool, text: Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::channel::MAX_VENDOR_KEYS;
     use crate::pipeline::StateId;
     use std::collections::BTreeMap;
 
@@ -188,12 +207,21 @@ mod tests {
             configuration: None,
             packages: vec![package.clone(); packages],
             routes: BTreeMap::new(),
+            vendors: None,
         };
         assert!(admit(&offer("north-2026.1_b", MAX_PACKAGES)).is_ok());
         for wrong in [None, Some("0a".repeat(31)), Some("0A".repeat(32))] {
             let mut nameless = offer("a", 0);
             nameless.state.sha256 = wrong;
             assert_eq!(admit(&nameless).unwrap_err().code, "offer-invalid");
+        }
+        let keys = |vendors: usize, each: usize| {
+            let vendors = (0..vendors).map(|n| (n.to_string(), vec![String::new(); each])).collect();
+            Offer { vendors: Some(vendors), ..offer("a", 0) }
+        };
+        assert!(admit(&keys(MAX_PACKAGES, MAX_VENDOR_KEYS)).is_ok());
+        for wrong in [keys(MAX_PACKAGES + 1, 1), keys(1, MAX_VENDOR_KEYS + 1)] {
+            assert_eq!(admit(&wrong).unwrap_err().code, "offer-invalid");
         }
         for wrong in [offer("", 0), offer("a/b", 0), offer(&"a".repeat(MAX_NAME + 1), 0), offer("a", MAX_PACKAGES + 1)]
         {

@@ -85,6 +85,10 @@ fn table(status: &Status) -> String {
     let (used, quota) = (size(status.spool.bytes), size(status.spool.quota));
     let instances = counted(status.spool.instances, "instance", "instances");
     let _ = writeln!(text, "spool        {used} of {quota}, {instances}");
+    if status.spool.unconsidered > 0 {
+        let waiting = counted(status.spool.unconsidered, "instance waits", "instances wait");
+        let _ = writeln!(text, "             {waiting} for the study to be complete");
+    }
     if status.spool.damaged > 0 {
         let places = counted(status.spool.damaged, "place does", "places do");
         let _ = writeln!(text, "             damaged: {places} not read back; check the disk [spool-damaged]");

@@ -57,6 +57,8 @@ pub struct RoutePlan {
 pub struct Deployment {
     /// Packages, opened.
     pub packages: Vec<Package>,
+    /// Their signatures were looked for by the keys that the region pins: the configuration's own are not asked.
+    pub is_pinned: bool,
     /// What each route runs; one that is not named runs nothing.
     pub routes: BTreeMap<String, RoutePlan>,
 }
@@ -112,12 +114,14 @@ pub(super) fn check_foreign(root: &Section<'_, '_>, channel: &Channel, spool: Op
     }
 }
 
-/// The packages of a state, in the place of `[[models]]`: each with the key of its vendor that has signed it.
+/// The packages of a state, in the place of `[[models]]`: each with the key of its vendor that has signed it, by the configuration's own
+/// `[[vendors]]` where the region pins none.
 pub(super) fn packages(root: &Section<'_, '_>, deployment: &Deployment, vendors: &[Vendor]) -> Vec<Package> {
     let mut packages: Vec<Package> = Vec::new();
     for package in &deployment.packages {
         let name = &package.manifest.name;
-        match super::routing::signed(package.clone(), vendors) {
+        let package = package.clone();
+        match if deployment.is_pinned { Ok(package) } else { super::routing::signed(package, vendors) } {
             Ok(_) if packages.iter().any(|known| known.manifest.name == *name) => {
                 root.complain("models", &format!("the state brings two packages named `{name}`"), "");
             }

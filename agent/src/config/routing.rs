@@ -22,9 +22,10 @@ use tokio_rustls::TlsConnector;
 use toml::de::ValueDeserializer;
 
 /// Whose packages serve: what a vendor calls itself in a manifest, and a key of its.
+#[derive(Clone)]
 pub(super) struct Vendor {
-    name: String,
-    key: Verifier,
+    pub(super) name: String,
+    pub(super) key: Verifier,
 }
 
 /// Reads `[[vendors]]`; several entries of one name are several keys.

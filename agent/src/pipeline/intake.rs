@@ -209,7 +209,7 @@ impl Intake for SpoolIntake {
 /// from the start.
 pub async fn assemble(pipeline: Arc<Pipeline>, rules: AssemblyRules, feed: AssemblyFeed) {
     let mut assembler = Assembler::new(rules);
-    for study in pipeline.unconsidered() {
+    for (study, _) in pipeline.unconsidered() {
         assembler.resume(&study, Instant::now());
     }
     let troubled = Mutex::new(BTreeSet::new());
@@ -307,15 +307,13 @@ impl Pipeline {
         self.recorder.audit(audit::Event::StudyPutOff { study, fault: fault.clone() });
     }
 
-    /// Studies with instances that no completion has considered.
-    fn unconsidered(&self) -> Vec<String> {
-        let is_new = |study: &String| {
-            let considered = self.study_record(study).ok().flatten().map_or(0, |record| record.considered);
-            self.spool.instances_of(study).iter().any(|instance| {
-                instance.id > considered && matches!(instance.arrival.origin, crate::instance::Origin::Received { .. })
-            })
-        };
-        self.spool.studies().into_iter().filter(is_new).collect()
+    /// Studies with instances that no completion has considered, and how many: acknowledged, and known to no job yet.
+    pub(super) fn unconsidered(&self) -> Vec<(String, u64)> {
+        // Before the instances: what is considered meanwhile counts once more, and never not at all.
+        let records = self.seen.studies.all(&self.spool);
+        let considered: HashMap<&str, u64> =
+            records.iter().map(|record| (record.study.as_str(), record.considered)).collect();
+        self.spool.received_behind(|study| considered.get(study).copied().unwrap_or(0))
     }
 
     /// How the audit names the study of an instance, by what the instance itself says: the study may have no identity yet.

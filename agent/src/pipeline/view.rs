@@ -27,6 +27,9 @@ use tracing::Span;
 
 impl StatusSource for Pipeline {
     fn snapshot(&self) -> Status {
+        // In the order in which a study goes on: what does so meanwhile is seen twice, and never not at all.
+        let associations = self.traffic.open.load(Ordering::Relaxed);
+        let unconsidered = self.unconsidered().into_iter().map(|(_, instances)| instances).sum();
         let usage = self.spool.usage();
         let jobs = self.seen.jobs.all(&self.spool);
         let deliveries = self.seen.deliveries.all(&self.spool);
@@ -41,13 +44,14 @@ impl StatusSource for Pipeline {
             node: Node {
                 ae_title: self.site.ae_title.clone(),
                 address: self.address.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-                associations: self.traffic.open.load(Ordering::Relaxed),
+                associations,
                 received: self.traffic.received.load(Ordering::Relaxed),
             },
             spool: SpoolStatus {
                 bytes: usage.bytes,
                 quota: usage.quota,
                 instances: usage.instances,
+                unconsidered,
                 accepting: usage.lack.is_none(),
                 lack: usage.lack,
                 damaged: usage.damaged,

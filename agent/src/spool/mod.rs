@@ -31,13 +31,15 @@ pub use grant::{GrantedInstance, ReadGrant};
 pub use incoming::Incoming;
 pub use io::{SpoolFile, SpoolIo};
 
-use crate::instance::StoredInstance;
+use crate::instance::{Origin, StoredInstance};
 use crate::limits::spool::{DEFAULT_QUOTA, DEFAULT_RESERVE, DEFAULT_SEGMENT};
 use bytes::Bytes;
 use grant::Pins;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::{Shared, read, write};
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -260,6 +262,22 @@ impl Spool {
         let mut studies: Vec<String> = read(&self.0.state).by_study.keys().cloned().collect();
         studies.sort_unstable();
         studies
+    }
+
+    /// How many instances of each study were received, not made here, behind the number that `considered` says of it; studies without are
+    /// left out.
+    pub fn received_behind(&self, considered: impl Fn(&str) -> u64) -> Vec<(String, u64)> {
+        let state = read(&self.0.state);
+        let is_received = |number: &&u64| {
+            let held = state.instances.get(number);
+            held.is_some_and(|held| matches!(held.stored.arrival.origin, Origin::Received { .. }))
+        };
+        let count = |(study, numbers): (&String, &BTreeSet<u64>)| {
+            let behind = (Bound::Excluded(considered(study)), Bound::Unbounded);
+            let received = numbers.range(behind).filter(is_received).count() as u64;
+            (received > 0).then(|| (study.clone(), received))
+        };
+        state.by_study.iter().filter_map(count).collect()
     }
 
     /// The very bytes of an instance, as they came.

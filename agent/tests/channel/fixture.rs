@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use sund_agent::association::{Peer, Sent, send};
 
-const SUND: &str = env!("CARGO_BIN_EXE_sund");
+pub const SUND: &str = env!("CARGO_BIN_EXE_sund");
 pub const MODEL: &str = "text-detection";
 
 /// A site with a channel, an archive and three versions of the text model: its own 4.0.0, and 5.0.0 as the channel brings it; 6.0.0

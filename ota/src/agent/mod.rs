@@ -4,6 +4,7 @@
 pub mod client;
 
 use crate::descriptor::Descriptor;
+use crate::documents::VendorKeys;
 use crate::fault::Fault;
 use crate::machine::record::state_name;
 use crate::state::RoutePlan;
@@ -99,6 +100,10 @@ pub struct Offer {
     pub packages: Vec<OfferedPackage>,
     /// What each route runs. A route of the configuration that is not named here runs nothing.
     pub routes: BTreeMap<String, RoutePlan>,
+    /// The vendors' keys that the region pins; absent: it pins none, and those of the configuration count. Only for an agent that says that
+    /// it takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendors: Option<VendorKeys>,
 }
 
 /// A package to try.
@@ -181,6 +186,9 @@ pub struct AgentStatus {
     /// The format in which the spool is written; an older agent does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format: Option<u32>,
+    /// Whether an offer may bring the vendors' keys; an older agent does not say, and refuses one that does.
+    #[serde(default)]
+    pub takes_vendors: bool,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.

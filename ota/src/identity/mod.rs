@@ -21,6 +21,8 @@ use url::Url;
 
 /// The answer with the certificate, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
+/// What the channel says to a code, a request or a certificate that it does not want. Whoever else stands at its address says none of it.
+const REFUSALS: [&str; 4] = ["enrol-code", "enrol-request", "enrol-key", "unauthorized"];
 
 #[derive(Serialize)]
 struct Enrol<'a> {
@@ -31,6 +33,13 @@ struct Enrol<'a> {
 #[derive(Serialize)]
 struct Renew {
     csr_pem: String,
+}
+
+/// A refusal of the channel.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal {
+    error_code: String,
 }
 
 #[derive(Deserialize)]
@@ -220,11 +229,20 @@ async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, pu
         // What the channel has answered is not known: it is asked again.
         BodyError::Broken(_) => Fault::new("channel-away", Blame::Channel, error.to_string()),
     })?;
-    if !status.is_success() {
+    let refusal = serde_json::from_slice::<Refusal>(&body);
+    if status.is_client_error() && refusal.is_ok_and(|refusal| REFUSALS.contains(&refusal.error_code.as_str())) {
         let reason = format!("the channel issues no certificate ({status}): ask for a new code");
         return Err(Fault::new("enrol-refused", Blame::Channel, reason));
     }
-    let issued: Issued = serde_json::from_slice(&body).map_err(|error| failed(&error.to_string()))?;
+    // A proxy, a portal that wants a login, another server: none of them has looked at the code.
+    let issued = serde_json::from_slice::<Issued>(&body).ok().filter(|_| status.is_success());
+    let issued = issued.ok_or_else(|| {
+        let reason = format!(
+            "what answers at {server} is not the channel ({status}): see to the address, and to a proxy on the way; the code is as good \
+             as before"
+        );
+        Fault::new("channel-away", Blame::Channel, reason)
+    })?;
     if !is_for(&issued.certificate_pem, public) {
         return Err(failed("it is not for this box's key"));
     }

@@ -144,6 +144,7 @@ impl Machine {
                 since: super::now(),
                 version,
                 files: Vec::new(),
+                vendors: None,
                 os: None,
                 step,
             };

@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::ddi::Finished;
 use crate::ddi::client::{ActionLink, Ddi};
 use crate::descriptor::Descriptor;
+use crate::documents::VendorKeys;
 use crate::durable;
 use crate::escrow::Offers;
 use crate::fault::{Blame, Fault};
@@ -105,6 +106,8 @@ struct Verified {
     /// Its operating system, or why that can't be begun now.
     image: Option<Result<trust::Verified<Image>, Fault>>,
     held: Vec<Held>,
+    /// The keys that the region pins for the vendors of its models; `None` where it lists none of anybody.
+    vendors: Option<VendorKeys>,
     /// Why the region could not be asked: what was verified before counts, for what has changed the box already.
     unasked: Option<Fault>,
 }

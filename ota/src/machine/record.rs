@@ -2,6 +2,7 @@
 //!
 //! Fields that a newer updater adds are ignored, and those that it lacks have a default: the box may go back to an older system.
 use crate::descriptor::Descriptor;
+use crate::documents::VendorKeys;
 use crate::fault::{Blame, Fault};
 use crate::machine::engines::Engines;
 use crate::state::Pin;
@@ -98,6 +99,9 @@ pub struct Action {
     pub version: String,
     /// Hashes of its payloads, from the time that they are here.
     pub files: Vec<String>,
+    /// The keys that the region pinned for its vendors then; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendors: Option<VendorKeys>,
     /// The operating system that came with it, from before its slot is written.
     pub os: Option<OsTrial>,
     /// How far it is.

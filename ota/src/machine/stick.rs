@@ -62,6 +62,7 @@ impl Machine {
             descriptor,
             since: super::now(),
             files: Vec::new(),
+            vendors: None,
             os: None,
             step,
         });

@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// What a suspension of the updater's own says.
 pub(super) const OWN_SUSPENSION: &str = "no state that is still approved can take its place";
+/// What is told of an agent that cannot be handed the vendors' keys.
+const OLDER_AGENT: &str = "signatures: the agent of this box is older and knows nothing of the keys that the region pins; those of its own \
+                           configuration counted";
 /// Times that a trial is begun anew because the agent has lost it.
 const MAX_TRIALS: u32 = 3;
 
@@ -32,7 +35,7 @@ impl Machine {
         // What the agent serves was tried by it: after a restart it need not be tried again.
         let findings = match findings.filter(|_| status.state.as_ref() == Some(&id)) {
             Some(findings) => findings,
-            None => self.try_out(&verified).await?,
+            None => self.try_out(&verified, status).await?,
         };
         self.commit().await?;
         self.advance(Step::Tested { findings: findings.clone() }).await?;
@@ -74,13 +77,17 @@ impl Machine {
         self.state_id().ok_or_else(missing)
     }
 
-    async fn try_out(&mut self, verified: &Verified) -> Result<Vec<String>, Halt> {
-        let mut trial = self.begin(verified).await?;
+    async fn try_out(&mut self, verified: &Verified, mut status: AgentStatus) -> Result<Vec<String>, Halt> {
+        let mut trial = self.begin(verified, &status).await?;
         let until = Instant::now() + self.config.agent.trial;
         let mut begun = 1;
         loop {
             match trial.standing {
-                TrialStanding::Held => return Ok(trial.findings.iter().map(in_words).collect()),
+                TrialStanding::Held => {
+                    let is_older = verified.vendors.is_some() && !status.takes_vendors;
+                    let unpinned = is_older.then(|| OLDER_AGENT.to_owned());
+                    return Ok(trial.findings.iter().map(in_words).chain(unpinned).collect());
+                }
                 TrialStanding::Missed(fault) => {
                     let missed = trial.findings.iter().filter(|finding| !finding.held).map(in_words);
                     let reason = missed.fold(fault.reason, |text, line| format!("{text}; {line}"));
@@ -99,8 +106,8 @@ impl Machine {
                 // It was started anew meanwhile, and knows nothing of the trial.
                 Ok(_) | Err(AgentError::Away { .. } | AgentError::Refused(_)) if begun < MAX_TRIALS => {
                     begun += 1;
-                    self.agent_up().await?;
-                    self.begin(verified).await?
+                    status = self.agent_up().await?;
+                    self.begin(verified, &status).await?
                 }
                 Ok(_) | Err(AgentError::Away { .. }) => {
                     let reason = "the agent has lost the trial again and again: see its journal";
@@ -111,8 +118,14 @@ impl Machine {
         }
     }
 
-    async fn begin(&self, verified: &Verified) -> Result<Trial, Halt> {
-        match self.agent.try_state(offer(verified, self.state_in_hand()?)).await {
+    async fn begin(&self, verified: &Verified, status: &AgentStatus) -> Result<Trial, Halt> {
+        let mut offer = offer(verified, self.state_in_hand()?);
+        // It would not read an offer with them, and then no update could bring a newer one.
+        if offer.vendors.is_some() && !status.takes_vendors {
+            tracing::warn!(target: "audit", action = self.action_id(), version = status.version, "{OLDER_AGENT}");
+            offer.vendors = None;
+        }
+        match self.agent.try_state(offer).await {
             Ok(trial) => Ok(trial),
             Err(error @ AgentError::Away { .. }) => Err(later(error)),
             Err(error) => Err(self.refuse(error.into())),
@@ -199,6 +212,7 @@ fn offer(verified: &Verified, id: StateId) -> Offer {
         configuration: state.configuration.as_ref().map(|pin| path(&pin.sha256)),
         packages: state.models.iter().map(package).collect(),
         routes: state.routes.clone(),
+        vendors: verified.vendors.clone(),
     }
 }
 

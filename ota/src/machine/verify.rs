@@ -4,7 +4,9 @@ use super::system::LOOK;
 use super::{ACTIVE, Candidate, Halt, Machine, Verified};
 use crate::ddi::Progress;
 use crate::descriptor::Descriptor;
+use crate::documents::{VENDORS, VendorKeys, Vendors};
 use crate::fault::{Blame, Fault};
+use crate::limits::MAX_STATE;
 use crate::limits::transfer::MIRROR_PATIENCE;
 use crate::machine::record::{Slot, Step};
 use crate::rauc;
@@ -50,6 +52,7 @@ impl Machine {
             self.heed_stop()?;
         }
         let state = self.guard(trusted.state(&candidate.descriptor)).await?.map_err(|fault| self.judge(fault))?;
+        let vendors = self.guard(pinned(&trusted, state.get())).await?.map_err(|fault| self.judge(fault))?;
         let image = state.get().os.as_ref().map(|os| trusted.image(os)).transpose();
         let mut image = image.map_err(|fault| self.judge(fault))?;
 
@@ -77,15 +80,16 @@ impl Machine {
         }
         self.pace.progress(None);
         let files: Vec<String> = held.iter().map(|held| held.pin().sha256.clone()).collect();
-        if self.record.action.as_ref().is_some_and(|action| action.files != files) {
-            self.change(|action| action.files = files)?;
+        if self.record.action.as_ref().is_some_and(|action| action.files != files || action.vendors != vendors) {
+            let vendors = vendors.clone();
+            self.change(|action| (action.files, action.vendors) = (files, vendors))?;
         }
         self.advance(Step::Verified).await?;
         if !self.is_begun() {
             self.heed_stop()?;
         }
         self.heed_window()?;
-        Ok(Verified { state, image: image.map(Ok), held, unasked: None })
+        Ok(Verified { state, image: image.map(Ok), held, vendors, unasked: None })
     }
 
     /// What has changed the box is brought to its end by what was verified when it was begun.
@@ -98,7 +102,8 @@ impl Machine {
             held.push(files::before(&store, pin, ending).await.map_err(Halt::Later)?);
         }
         let image = state.get().os.as_ref().map(|_| Err(unasked.clone()));
-        Ok(Verified { state, image, held, unasked: Some(unasked) })
+        let vendors = self.record.action.as_ref().and_then(|action| action.vendors.clone());
+        Ok(Verified { state, image, held, vendors, unasked: Some(unasked) })
     }
 
     /// The repository's metadata, as it is now.
@@ -191,6 +196,14 @@ impl Machine {
     pub(super) async fn withdrawal(&self, trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
         trusted.state(descriptor).await.err().filter(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
+}
+
+/// The keys that the region pins for the vendors of a state's models; `None` where it lists none of anybody.
+async fn pinned(trusted: &Trusted, state: &DesiredState) -> Result<Option<VendorKeys>, Fault> {
+    let document = trusted.document(VENDORS, MAX_STATE).await?;
+    let vendors = document.map(|document| Vendors::parse(document.get())).transpose()?;
+    let targets = || state.models.iter().map(|model| model.package.target.as_str());
+    Ok(vendors.map(|vendors| vendors.keys_for(targets())))
 }
 
 /// Whether the region has withdrawn a target. That it can't be asked now is no withdrawal.

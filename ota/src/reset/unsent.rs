@@ -18,7 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Unsent {
     /// Associations that are open: what comes in on them may be acknowledged at any moment.
     associations: u32,
-    /// Studies that are received or assembled, and have no job yet.
+    /// Images that were acknowledged and whose study is not complete yet: the agent names it from then on.
+    instances: u64,
+    /// Studies that are complete, and have no job yet.
     studies: usize,
     /// Jobs that wait or run.
     jobs: usize,
@@ -41,6 +43,7 @@ enum Answer {
 struct AgentStatus {
     format: u32,
     node: Node,
+    spool: Spool,
     studies: Vec<Study>,
     forward: Option<Forward>,
     destinations: Vec<Destination>,
@@ -50,6 +53,12 @@ struct AgentStatus {
 #[derive(Deserialize)]
 struct Node {
     associations: u32,
+}
+
+/// An agent that does not count them does not say what would be lost.
+#[derive(Deserialize)]
+struct Spool {
+    unconsidered: u64,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +94,7 @@ impl Unsent {
         let is_early = |study: &&Study| ["receiving", "complete", "routed"].contains(&study.state.as_str());
         Ok(Self {
             associations: status.node.associations,
+            instances: status.spool.unconsidered,
             studies: status.studies.iter().filter(is_early).count(),
             jobs: status.queue.len(),
             results: status.destinations.iter().map(|destination| destination.waiting + destination.held).sum(),
@@ -102,10 +112,11 @@ impl Unsent {
         };
         let untold = self.untold.as_ref().map(|id| format!("how action {id} ended, which the channel was not told"));
         let associations = some(self.associations.into(), "associations that are open");
+        let instances = some(self.instances, "images whose study is not complete yet");
         let studies = some(self.studies as u64, "studies that have no job yet");
         let jobs = some(self.jobs as u64, "jobs that are not done");
         let results = some(self.results, "results that are not sent");
-        [associations, studies, jobs, results, audit, untold].into_iter().flatten().collect()
+        [associations, instances, studies, jobs, results, audit, untold].into_iter().flatten().collect()
     }
 }
 

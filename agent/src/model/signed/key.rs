@@ -52,12 +52,15 @@ pub struct Verifier {
 impl Verifier {
     /// Reads SubjectPublicKeyInfo in PEM.
     pub fn read(path: &Path) -> Result<Self, Fault> {
-        let wrong = |what: &str| key_fault(path, &format!("{what}; openssl pkey -pubout writes that of a private key"));
-        let key =
-            SubjectPublicKeyInfoDer::from_pem_slice(&read(path)?).map_err(|_| wrong("holds no public key (PEM)"))?;
+        Self::from_pem(&read(path)?)
+            .map_err(|what| key_fault(path, &format!("{what}; openssl pkey -pubout writes that of a private key")))
+    }
+
+    /// The same of the text itself; the error says what it is instead.
+    pub fn from_pem(text: &[u8]) -> Result<Self, &'static str> {
+        let key = SubjectPublicKeyInfoDer::from_pem_slice(text).map_err(|_| "holds no public key (PEM)")?;
         let bytes = key.as_ref().strip_prefix(&SPKI).and_then(|bytes| bytes.try_into().ok());
-        let bytes = bytes.ok_or_else(|| wrong("holds a key that is not of Ed25519"))?;
-        Ok(Self { bytes })
+        Ok(Self { bytes: bytes.ok_or("holds a key that is not of Ed25519")? })
     }
 
     /// How envelopes name it: SHA-256 of its SubjectPublicKeyInfo, in hexadecimal.
