@@ -15,5 +15,6 @@ def check(box):
     told = re.findall(r"\]: \d+ \d+ \d+:\d+ \S+ (\S+) (\S+) .* - ", box.journal.read_text(errors="replace"))
     mounts = {place: set(options.split(",")) for place, options in told}
     for place, wanted in MOUNTS.items():
-        if not wanted <= mounts.get(place, set()):
-            raise Failed(f"{place} is mounted {','.join(sorted(mounts.get(place, ['not at all'])))}, without {','.join(sorted(wanted - mounts.get(place, set())))}")
+        missing = wanted - mounts.get(place, set())
+        if missing:
+            raise Failed(f"{place} is not mounted {','.join(sorted(missing))}")

@@ -1,6 +1,7 @@
 """What services of a root do, seen without a machine: they run from the root itself, in namespaces of their own."""
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,17 @@ PLACE = ('for folder in run var etc/sund; do mount -t tmpfs -o mode=0755 tmpfs "
          'mount --rbind /dev "$1/dev"; ip link set lo up; echo ready; exec cat')
 BUS = ("busctl", "--address=unix:path=/run/dbus/system_bus_socket")
 RAUC = ("de.pengutronix.rauc", "/", "de.pengutronix.rauc.Installer")
+# Where what may come in. Nothing listens there: what gets through is refused at once, and what does not has no answer in two seconds.
+OPEN = {"clinical": {2762, 11112}, "management": {8443}}
+PORTS = (22, 53, 111, 123, 323, 443, 2762, 4460, 8080, 8443, 11112)
+CONNECTS = """import errno, select, socket, sys
+tries = {port: socket.socket() for port in map(int, sys.argv[2:])}
+for port, one in tries.items():
+    one.setblocking(False)
+    one.connect_ex((sys.argv[1], port))
+select.select([], [], [], 2)
+print(*(port for port, one in tries.items() if one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED))
+"""
 NTS = """local
 allow
 ntsserverkey /run/nts.key
@@ -36,8 +48,8 @@ class Place:
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         if self.holder.stdout.readline() != b"ready\n":
             raise Failed("the root cannot be laid out in namespaces of its own")
-        first = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().strip()
-        self.enter = ["nsenter", "--target", first, "--mount", "--net", "--pid"]
+        self.first = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().strip()
+        self.enter = ["nsenter", "--target", self.first, "--mount", "--net", "--pid"]
         return self
 
     def __exit__(self, *_):
@@ -99,12 +111,32 @@ def bus(tree):
 
 
 def firewall(tree):
-    """The rules load, with every user that they name, and drop what they do not name."""
+    """The rules load, with every user that they name, and a box is reached at the ports that it is for, and at no other."""
     with Place(tree) as place:
         place.must(*started(tree, "nftables.service"))
         rules = place.must("nft", "list", "ruleset")
         if re.findall(r"hook (\w+) .*policy (\w+);", rules) != [(hook, "drop") for hook in ("input", "forward", "output")]:
             raise Failed(f"the firewall lets through what it does not name: {rules}")
+        for name, wanted in OPEN.items():
+            found = comes_in(place, name)
+            if found != wanted:
+                raise Failed(f"{name} lets in {sorted(found)}")
+
+
+def comes_in(place, name):
+    """The ports at which a neighbour on this network reaches the box."""
+    box, neighbour = "10.77.0.1", "10.77.0.2"
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        here, there = (("nsenter", "--target", str(process), "--net") for process in (place.first, other.pid))
+        run(*here, "ip", "link", "add", name, "type", "veth", "peer", "name", "neighbour", "netns", other.pid)
+        for side, link, address in ((here, name, box), (there, "neighbour", neighbour)):
+            run(*side, "ip", "address", "add", f"{address}/24", "dev", link)
+            run(*side, "ip", "link", "set", link, "up")
+        told = run(*there, sys.executable, "-c", CONNECTS, box, *PORTS)
+        run(*here, "ip", "link", "delete", name)
+        other.stdin.close()
+    return {int(port) for port in told.split()}
 
 
 def redirects(tree):
@@ -148,8 +180,8 @@ def certified(folder):
     """A CA, and a key with its certificate of it for a server at 127.0.0.1."""
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
     run("openssl", "req", "-x509", *curve, "-subj", "/CN=region", "-keyout", folder / "ca.key", "-out", folder / "ca.pem")
-    run("openssl", "req", "-x509", *curve, "-subj", "/CN=time", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
-        "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-keyout", folder / "nts.key", "-out", folder / "nts.pem")
+    run("openssl", "req", "-x509", *curve, "-subj", "/CN=time", "-addext", "subjectAltName=IP:127.0.0.1",
+        "-addext", "basicConstraints=critical,CA:FALSE", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-keyout", folder / "nts.key", "-out", folder / "nts.pem")
     return [(folder / name).read_text() for name in ("ca.pem", "nts.key", "nts.pem")]
 
 
