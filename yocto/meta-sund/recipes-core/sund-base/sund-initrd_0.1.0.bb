@@ -9,7 +9,7 @@ inherit allarch
 FILESEXTRAPATHS:prepend := "${SUND_REPOSITORY}:"
 SRC_URI = " \
     file://LICENSE \
-    file://image/initrd/init \
+    file://image/initrd \
 "
 
 S = "${UNPACKDIR}"
@@ -17,11 +17,17 @@ S = "${UNPACKDIR}"
 do_configure[noexec] = "1"
 do_compile[noexec] = "1"
 
-# What the start needs is built into this kernel: there is no module to load.
+# What the start needs is built into this kernel: the lists of modules are empty.
 do_install() {
-    install -D -m 0755 ${S}/image/initrd/init ${D}/init
-    touch ${D}/modules
-    install -d ${D}/dev ${D}/proc ${D}/sys ${D}/root
+    install -d ${D}/dev ${D}/proc ${D}/sys ${D}/root ${D}/run ${D}${bindir}
+    for file in ${S}/image/initrd/*; do
+        case "$file" in
+        *.txt) touch ${D}/$(basename $file .txt) ;;
+        *) install -m 0755 $file ${D} ;;
+        esac
+    done
+    # It looks for programs in one place.
+    ln -s ../sbin/dmsetup ${D}${bindir}/dmsetup
 }
 
 FILES:${PN} += "/"

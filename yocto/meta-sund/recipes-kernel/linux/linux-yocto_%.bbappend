@@ -12,10 +12,16 @@ SRC_URI:append:sund-x86-64 = " \
     file://server.cfg \
 "
 
-# One key signs the kernel's own modules and NVIDIA's, in this build. It is the integrator's.
+# One key signs the kernel's own modules and NVIDIA's, in this build. It is the integrator's. Not by the name certs/signing_key.pem:
+# over that one the kernel's build writes a key of its own.
 do_configure:append:sund-x86-64() {
     if [ ! -r "${SUND_KEYS}/modules.pem" ]; then
         bbfatal "SUND_KEYS names no folder with modules.pem, the key that signs kernel modules: see yocto/README.md"
     fi
-    install -D -m 0600 ${SUND_KEYS}/modules.pem ${B}/certs/signing_key.pem
+    install -D -m 0600 ${SUND_KEYS}/modules.pem ${B}/certs/sund_modules.pem
+}
+
+# Where the modules of other recipes are signed.
+do_shared_workdir:append:sund-x86-64() {
+    install -m 0600 ${B}/certs/sund_modules.pem $kerneldir/certs/sund_modules.pem
 }

@@ -26,7 +26,7 @@ MODULES_MODULE_SYMVERS_LOCATION = "kernel-open"
 # CUDA needs these two; the box draws on no screen.
 KERNEL_MODULE_AUTOLOAD += "nvidia nvidia-uvm"
 KERNEL_MODULE_PROBECONF += "nvidia"
-module_conf_nvidia = "options nvidia NVreg_OpenRmEnableUnsupportedGpus=0 NVreg_ModifyDeviceFiles=0"
+module_conf_nvidia = "options nvidia NVreg_OpenRmEnableUnsupportedGpus=0"
 
 RDEPENDS:${PN} = "nvidia-driver"
 CVE_PRODUCT = "nvidia:gpu_display_driver"

@@ -4,6 +4,7 @@ HOMEPAGE = "https://www.nvidia.com/drivers"
 
 inherit nvidia_archive
 
+SRC_URI = "file://nvidia-nodes.service file://10-nvidia.conf"
 NVIDIA_ARCHIVES = "NVIDIA-Linux-x86_64-${PV}.run"
 
 COMPATIBLE_MACHINE = "^sund-x86-64$"
@@ -15,8 +16,9 @@ do_install() {
         ln -s $(basename ${S}/$library.so.*) ${D}${libdir}/$library.so.1
     done
     install -m 0644 ${S}/firmware/*.bin ${D}${nonarch_base_libdir}/firmware/nvidia/${PV}
-    # Makes the device nodes at boot: udev does not know this driver's character devices.
     install -D -m 0755 ${S}/nvidia-modprobe ${D}${bindir}/nvidia-modprobe
+    install -D -m 0644 -t ${D}${systemd_system_unitdir} ${UNPACKDIR}/nvidia-nodes.service
+    install -D -m 0644 -t ${D}${systemd_system_unitdir}/sund-worker.socket.d ${UNPACKDIR}/10-nvidia.conf
 }
 
-FILES:${PN} += "${nonarch_base_libdir}/firmware"
+FILES:${PN} += "${nonarch_base_libdir}/firmware ${systemd_system_unitdir}"
