@@ -121,7 +121,8 @@ pub(super) fn packages(root: &Section<'_, '_>, deployment: &Deployment, vendors:
     for package in &deployment.packages {
         let name = &package.manifest.name;
         let package = package.clone();
-        match if deployment.is_pinned { Ok(package) } else { super::routing::signed(package, vendors) } {
+        let signed = if deployment.is_pinned { Ok(package) } else { super::routing::signed(package, vendors) };
+        match signed {
             Ok(_) if packages.iter().any(|known| known.manifest.name == *name) => {
                 root.complain("models", &format!("the state brings two packages named `{name}`"), "");
             }
