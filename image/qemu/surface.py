@@ -18,7 +18,20 @@ UNITS = ("etc/systemd/system", "usr/lib/systemd/system")
 
 def lines(tree, inside_tools):
     """Of a tree before it becomes an image; `inside_tools` is where the chroot of the tools has it."""
+    understood(inside_tools)
     return sorted({*exposures(inside_tools), *capabilities(tree), *started(tree), *mounts(tree), *firewall(tree), *files(tree)})
+
+
+def ours(suffixes):
+    """Names of our units."""
+    return sorted(path.name for folder in OURS for path in folder.iterdir() if path.suffix in suffixes)
+
+
+def understood(inside_tools):
+    """systemd ignores a key that it does not know: a misspelt limit would be none."""
+    told = inside("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={inside_tools}", *ours((".service", ".socket", ".timer", ".mount")))
+    if told:
+        raise Failed(f"systemd does not understand our units: {told}")
 
 
 def exposures(inside_tools):
@@ -30,7 +43,7 @@ def exposures(inside_tools):
 
 def capabilities(tree):
     """What our units may do beside what each user may; those that say nothing of it may do everything."""
-    for unit in (path.name for folder in OURS for path in folder.glob("*.service")):
+    for unit in ours((".service",)):
         bounds = setting(tree, unit, "CapabilityBoundingSet")
         for capability in " ".join(bounds).split() if bounds is not None else ["all"]:
             yield f"capability {unit} {capability}"
