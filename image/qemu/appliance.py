@@ -116,7 +116,11 @@ def install(tree):
 
 def lay(overlay, tree):
     """Puts files of this repository over a tree. They have the mode of a checkout, whatever the umask of who made it."""
-    shutil.copytree(overlay, tree, dirs_exist_ok=True, symlinks=True)
+    def place(source, target):
+        # What is there may be a link, and it is not written through.
+        Path(target).unlink(missing_ok=True)
+        return shutil.copy2(source, target)
+    shutil.copytree(overlay, tree, dirs_exist_ok=True, symlinks=True, copy_function=place)
     for path in overlay.rglob("*"):
         if not path.is_symlink():
             os.chmod(tree / path.relative_to(overlay), 0o755 if path.is_dir() else 0o644)

@@ -70,6 +70,7 @@ class Box:
         self.ports = ports
         self.machine = self.tpm = self.qmp = None
         self.has_tpm = True
+        self.tables = ()
         self.boots = 0
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -98,6 +99,13 @@ class Box:
         self.has_tpm = False
         yield
         self.has_tpm = True
+
+    @contextmanager
+    def longer_command_line(self):
+        """As if the firmware's tables had been changed: systemd-stub adds to the signed command line what they say."""
+        self.tables = ("-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra=sund.added")
+        yield
+        self.tables = ()
 
     @contextmanager
     def another_key(self, programs, certificate):
@@ -131,7 +139,7 @@ class Box:
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
-            *(self.start_tpm() if self.has_tpm else ()),
+            *(self.start_tpm() if self.has_tpm else ()), *self.tables,
             # A cut of power takes what the guest had not written; this machine loses none of it, so nothing waits for its disk.
             "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={self.folder / 'disk.qcow2'}",
             "-device", "virtio-blk-pci,drive=disk,addr=2", "-device", "virtio-rng-pci,addr=5",

@@ -1,37 +1,94 @@
 """What of a root can be attacked, as lines: compared with `surface.txt`, so that nothing is added unseen."""
+import os
 import re
 import stat
 
 from .debian import inside
-from .store import SOURCE, Failed
+from .store import REPOSITORY, SOURCE, Failed
 
 # systemd.exec(5): 0 is closed, 10 is open.
 MOST_EXPOSED = 2.0
-OURS = ("sund.service", "sund-updater.service", "sund-enrol.service", "sund-worker@.service", "sund-network.service",
-        "sund-provision.service", "sund-provision-finish.service", "sund-reset.service", "sund-screen.service", "sund-guard.service")
+CLOSED = ("sund.service", "sund-updater.service", "sund-enrol.service", "sund-worker@.service", "sund-network.service",
+          "sund-provision.service", "sund-provision-finish.service", "sund-reset.service", "sund-screen.service", "sund-guard.service",
+          "chronyd.service", "nftables.service")
+# Where units of this repository lie, and where a root has them: what is in /etc comes first.
+OURS = (SOURCE / "root/etc/systemd/system", SOURCE / "root/usr/lib/systemd/system", REPOSITORY / "agent/units", REPOSITORY / "ota/units")
+UNITS = ("etc/systemd/system", "usr/lib/systemd/system")
 
 
 def lines(tree, inside_tools):
     """Of a tree before it becomes an image; `inside_tools` is where the chroot of the tools has it."""
-    found = []
-    for unit in OURS:
+    return sorted({*exposures(inside_tools), *capabilities(tree), *started(tree), *mounts(tree), *firewall(tree), *files(tree)})
+
+
+def exposures(inside_tools):
+    """How open our units are."""
+    for unit in CLOSED:
         told = inside("systemd-analyze", "security", "--offline=yes", f"--root={inside_tools}", "--no-pager", unit)
-        found.append(f"exposure {unit} {re.search(r'exposure level for .*: ([0-9.]+)', told)[1]}")
+        yield f"exposure {unit} {re.search(r'exposure level for .*: ([0-9.]+)', told)[1]}"
+
+
+def capabilities(tree):
+    """What our units may do beside what each user may; those that say nothing of it may do everything."""
+    for unit in (path.name for folder in OURS for path in folder.glob("*.service")):
+        bounds = setting(tree, unit, "CapabilityBoundingSet")
+        for capability in " ".join(bounds).split() if bounds is not None else ["all"]:
+            yield f"capability {unit} {capability}"
+
+
+def started(tree):
+    """Units that a call on the bus or a device starts."""
+    for file in (tree / "usr/share/dbus-1/system-services").iterdir():
+        unit = re.search(r"^SystemdService=(.*)$", file.read_text(), re.M)
+        yield f"bus {file.stem} {unit[1] if unit else 'as it says itself'}"
+    for file in (path for place in ("etc", "usr/lib") for path in (tree / place / "udev/rules.d").glob("*.rules")):
+        for units in re.findall(r'SYSTEMD_WANTS\}\+?="([^"]+)"', file.read_text()):
+            for unit in units.split():
+                yield f"udev {file.name} {unit}"
+
+
+def mounts(tree):
+    """With which options file systems are mounted; where units leave it open, the kernel's are open."""
+    for unit in {path.name for folder in UNITS for path in (tree / folder).glob("*.mount")}:
+        yield f"mount {unit} {','.join(setting(tree, unit, 'Options') or [])}"
+
+
+def firewall(tree):
+    """What is let through, and in which direction."""
+    chain = None
+    for line in (tree / "etc/nftables.conf").read_text().splitlines():
+        chain = next(iter(re.findall(r"^\s*chain (\w+)", line)), chain)
+        if line.strip().endswith("accept"):
+            yield f"firewall {chain} {line.strip()}"
+
+
+def files(tree):
     for path in tree.rglob("*"):
         at = f"/{path.relative_to(tree)}"
         mode = path.lstat().st_mode
         if path.parent in (tree / "usr/bin", tree / "usr/sbin"):
-            found.append(f"program {path.name}")
+            yield f"program {path.name}"
+        if "security.capability" in os.listxattr(path, follow_symlinks=False):
+            yield f"file-capability {at}"
         if stat.S_ISLNK(mode):
             if path.parent.suffix in (".wants", ".requires"):
-                found.append(f"unit {path.parent.name} {path.name}")
+                yield f"unit {path.parent.name} {path.name}"
         elif mode & 0o6000 and stat.S_ISREG(mode):
-            found.append(f"setuid {at}")
+            yield f"setuid {at}"
         elif mode & 0o002 and not mode & 0o1000:
-            found.append(f"writable {at}")
-        elif path.parent == tree / "usr/share/dbus-1/system-services":
-            found.append(f"bus {path.name}")
-    return sorted(set(found))
+            yield f"writable {at}"
+
+
+def setting(tree, unit, key):
+    """The values of a key in a unit and its drop-ins, one for each line; an empty one takes back those before. None where it is not there."""
+    found = next(tree / folder / unit for folder in UNITS if (tree / folder / unit).is_file())
+    drop_ins = sorted((path for folder in UNITS for path in (tree / folder / f"{unit}.d").glob("*.conf")), key=lambda path: path.name)
+    values = None
+    for file in (found, *drop_ins):
+        for value in re.findall(rf"^{key}=(.*)$", file.read_text(), re.M):
+            # One line of options takes the place of another.
+            values = [*(values or [] if key != "Options" else []), value] if value else []
+    return values
 
 
 def check(tree):
