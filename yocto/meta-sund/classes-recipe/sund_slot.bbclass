@@ -27,7 +27,8 @@ do_uki[prefuncs] += "sund_kernel_command_line"
 python sund_kernel_command_line() {
     for name in ("db.key", "db.pem", "pcr.key", "pcr.pub"):
         if not os.access(os.path.join(d.getVar("SUND_IMAGE_KEYS"), name), os.R_OK):
-            bb.fatal("no folder of keys for %s has %s, which signs what the firmware starts: see yocto/README.md" % (d.getVar("PN"), name))
+            bb.fatal("%s names no folder with %s, which signs what the firmware starts: see yocto/README.md"
+                     % (d.getVar("SUND_IMAGE_KEYS", False).strip("${}"), name))
     path = d.expand("${IMGDEPLOYDIR}/${IMAGE_LINK_NAME}.${VERITY_IMAGE_FSTYPE}.verity-params")
     with open(path) as file:
         verity = dict(line.strip().removeprefix("VERITY_").split("=", 1) for line in file)

@@ -29,7 +29,7 @@ IMAGE_INSTALL = " \
     ${@'cuda-nvrtc nvidia-driver nvidia-open-modules tensorrt-rtx' if d.getVar('SUND_GPU') == 'nvidia' else ''} \
 "
 # systemd opens these at run time, and goes on without what it does not find: system calls would not be filtered.
-IMAGE_INSTALL += " \
+IMAGE_INSTALL += "\
     libacl \
     libcrypto \
     libkmod \

@@ -23,5 +23,5 @@ do_configure:append:sund-x86-64() {
 
 # Where the modules of other recipes are signed.
 do_shared_workdir:append:sund-x86-64() {
-    install -m 0600 ${B}/certs/sund_modules.pem $kerneldir/certs/sund_modules.pem
+    install -D -m 0600 ${B}/certs/sund_modules.pem $kerneldir/certs/sund_modules.pem
 }

@@ -7,5 +7,5 @@ do_install:append:sund() {
 
 SYSTEMD_SERVICE:${PN}:sund = ""
 CONFFILES:${PN}:sund = ""
-USERADD_PARAM:${PN}:sund = "--system --home-dir /var/lib/chrony --no-create-home --shell /sbin/nologin --user-group _chrony"
+USERADD_PARAM:${PN}:sund = "--system --home-dir ${localstatedir}/lib/chrony --no-create-home --shell /sbin/nologin --user-group _chrony"
 GROUPADD_PARAM:${PN}:sund = ""
