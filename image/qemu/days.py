@@ -34,11 +34,12 @@ def locked(hospital):
 def data_full(hospital):
     """The data partition is full when images and an update come: neither is taken, nothing is lost, and both go on once there is room."""
     box = hospital.box
+    hospital.close_archive()
+    acknowledged = hospital.sends()
     box.power_off()
     before = box.log.stat().st_size
     hospital.start(fill="now")
     hospital.await_echo()
-    acknowledged = hospital.sends()
     box.await_console("Finished twin-fill.service", since=before)
     _, told = hospital.tries()
     expect("OutOfResources" in told, f"an image is refused for want of room: {told}")
@@ -46,6 +47,7 @@ def data_full(hospital):
     version = offers(hospital, "data-full")
     box.await_journal("the action waits", "disk-full", since=said)
     box.power_off()
+    hospital.open_archive()
     hospital.start(provision="r /var/twin-fill\n")
     expect(ends(hospital, "data-full") == "finished", "the update holds")
     runs(hospital, version)
@@ -63,21 +65,21 @@ def first_day(hospital, stick):
     hospital.restarts(stick)
     hospital.start()
     hospital.await_echo()
-    expect(hospital.rolls_out("first") == "finished", "the box takes its model")
+    expect(hospital.gets_its_model(), "the box takes its model")
     answers(hospital)
 
 
 def reset(hospital):
     """A signed order on a stick: the next start erases what the box has, it is nobody's, and another stick makes it the region's again."""
-    if hospital.box.folder.name != BY_STICK:
+    if hospital.name != BY_STICK:
         stick(hospital)
     box = hospital.box
     box.power_off()
-    hospital.restarts(hospital.reset_stick(BY_STICK))
+    hospital.restarts(hospital.reset_stick())
     before = box.log.stat().st_size
     hospital.start()
     box.await_console("Finished sund-factory-reset.service", since=before)
     box.await_console("Reached target multi-user.target", since=before)
     expect("Started sund.service" not in box.said(before), "nothing of it serves")
     box.power_off()
-    first_day(hospital, hospital.first_stick(BY_STICK))
+    first_day(hospital, hospital.first_stick())

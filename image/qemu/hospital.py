@@ -43,7 +43,9 @@ class Hospital:
         self.region.serve()
         self.open_archive()
         # What QEMU provisions the box with; nothing where a stick does.
-        self.provisioned = self.site.provisions(self.region.enrolment_code("twin"))
+        self.name = "twin"
+        self.provisioned = self.site.provisions(self.region.enrolment_code(self.name))
+        self.region.publish_state("first")
 
     def __enter__(self):
         return self
@@ -66,17 +68,17 @@ class Hospital:
     def from_the_factory(self, name):
         """Another box in the place of this one, and the region's stick for it."""
         self.box.power_off()
-        self.version = self.factory
+        self.name, self.version = name, self.factory
         self.box = Box(self.folder / name, self.version, self.ports)
         self.provisioned = None
-        return self.first_stick(name)
+        return self.first_stick()
 
-    def first_stick(self, name):
-        return self.site.writes_stick(self.emptied("first"), name, self.region.enrolment_code(name))
+    def first_stick(self):
+        return self.site.writes_stick(self.emptied("first"), self.name, self.region.enrolment_code(self.name))
 
-    def reset_stick(self, name):
+    def reset_stick(self):
         stick = self.emptied("reset")
-        self.region.writes_reset(name, stick)
+        self.region.writes_reset(self.name, stick)
         return stick
 
     def emptied(self, name):
@@ -98,10 +100,14 @@ class Hospital:
         self.archive.terminate()
         self.archive.wait()
 
-    def rolls_out(self, state):
-        """Brings a state to the box; ends when the box has said how that went."""
-        self.region.roll_out(state, state)
-        return self.box.until(f"the box has ended {state}", lambda: self.region.ended(state))
+    def roll_out(self, name, state):
+        self.region.roll_out(name, state, self.name)
+
+    def gets_its_model(self):
+        """Brings the box the first state of the region, and whether it took it."""
+        rollout = f"first-{self.box.boots}-{self.name}"
+        self.roll_out(rollout, "first")
+        return self.box.until(f"the box has ended {rollout}", lambda: self.region.ended(rollout)) == "finished"
 
     def echoes(self):
         """Whether a C-ECHO is answered."""

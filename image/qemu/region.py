@@ -137,8 +137,9 @@ class Region:
             self.server.wait()
             self.server = None
 
-    def roll_out(self, name, state):
-        self.command("rollout", "new", name, "--state", state, "--group", "100%", "--all-at-once")
+    def roll_out(self, name, state, box):
+        """To one box, whose name is its site's."""
+        self.command("rollout", "new", name, "--state", state, "--group", f"site={box}", "--all-at-once")
         self.command("rollout", "start", name)
 
     def ended(self, name):
@@ -168,4 +169,4 @@ class Region:
         return keys.folder() / "provisioning.pem"
 
     def enrolment_code(self, name):
-        return self.command("enrol", "new", "--name", name, "--attribute", "site=twin")["code"]
+        return self.command("enrol", "new", "--name", name, "--attribute", f"site={name}")["code"]

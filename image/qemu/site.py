@@ -99,7 +99,7 @@ recovery_key = "{of}/escrow.pub"
 [vendors]
 sund = "{of}/vendor.pub"
 [attributes]
-site = "twin"
+site = "{name}"
 """
 
 

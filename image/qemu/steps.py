@@ -25,8 +25,7 @@ def serves():
     try:
         hospital.start()
         hospital.await_echo()
-        hospital.region.publish_state("first")
-        expect(hospital.rolls_out("first") == "finished", "the box takes its model")
+        expect(hospital.gets_its_model(), "the box takes its model")
         kept = hospital.box.until("the region keeps the recovery key of the disk", lambda: hospital.region.recovery_key("twin"))
         expect(RECOVERY_KEY.fullmatch(kept), "what the region keeps is a recovery key")
     except BaseException:
@@ -45,7 +44,7 @@ def offers(hospital, name, version=None, damaged=False):
     hospital.region.publish_state(name, version, bundle(version))
     if damaged:
         hospital.region.damage(version)
-    hospital.region.roll_out(name, name)
+    hospital.roll_out(name, name)
     return version
 
 
