@@ -1,6 +1,6 @@
 """Days of a box beside its updates: the first, the last, and bad ones."""
 from . import disk, keys
-from .steps import answers, ends, expect, offers, runs
+from .steps import answers, ends, expect, holds, offers
 
 # So many images are acknowledged when the power goes, of twice as many.
 CUT_AFTER = 5
@@ -32,7 +32,7 @@ def locked(hospital):
 
 
 def data_full(hospital):
-    """The data partition is full when images and an update come: neither is taken, nothing is lost, and both go on once there is room."""
+    """The data partition is full when an image and an update come: both are refused, nothing is lost, and both are taken once there is room."""
     box = hospital.box
     hospital.close_archive()
     acknowledged = hospital.sends()
@@ -45,15 +45,14 @@ def data_full(hospital):
     expect("OutOfResources" in told, f"an image is refused for want of room: {told}")
     said = box.journal.stat().st_size
     version = offers(hospital, "data-full")
-    box.await_journal("the action waits", "disk-full", since=said)
+    expect(ends(hospital, "data-full") == "failed", "the update is refused")
+    box.await_journal("the action ended", "disk-full", since=said)
     box.power_off()
     hospital.open_archive()
     hospital.start(provision="r /var/twin-fill\n")
-    expect(ends(hospital, "data-full") == "finished", "the update holds")
-    runs(hospital, version)
-    hospital.version = version
+    hospital.roll_out("data-full-again", "data-full")
+    holds(hospital, "data-full-again", version)
     box.until("what was acknowledged has its result", lambda: acknowledged in hospital.studies_answered() or None)
-    answers(hospital)
 
 
 def stick(hospital):
