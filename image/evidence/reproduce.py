@@ -13,7 +13,7 @@ from qemu.store import SOURCE, STORE, Failed
 # What a root must not depend on: where it is built and by whom. Both builds have the keys, the tools and the programs of this checkout.
 PLACES = {"first": {"umask": 0o022, "TZ": "UTC", "LANG": "C.UTF-8", "HOME": "/root"},
           "second-with-a-longer-name": {"umask": 0o077, "TZ": "Pacific/Kiritimati", "LANG": "C", "HOME": "/nonexistent"}}
-SHARED = ("tools", "tools.of", "keys")
+SHARED = ("tools", "tools.of", "keys", "keys.of")
 IMAGE = "root.img"
 
 

@@ -23,7 +23,8 @@ SOURCES = ("image/root", "image/initrd", "image/*.txt", "image/evidence/licences
 def made():
     """`tree`, and what is said of it: `surface.txt`, `contents.json` and `licences`."""
     debian.all()
-    inputs = [*((STORE / f"{name}.of").read_text() for name in ("tools", "base", "kernel")), programs(), keys.folder() / "release-ca.pem", *OVERLAYS,
+    keys.folder()
+    inputs = [*((STORE / f"{name}.of").read_text() for name in ("tools", "base", "kernel", "keys")), programs(), *OVERLAYS,
               SOURCE / "programs.txt", SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__),
               Path(surface.__file__), epoch(), *(SOURCE / "evidence" / name for name in LICENCES), REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
     return store.made("tree", inputs, make)
@@ -103,6 +104,7 @@ def install(tree):
     share = tree / "usr/share/sund"
     share.mkdir(exist_ok=True)
     shutil.copy(keys.folder() / "release-ca.pem", share / "release-ca.pem")
+    shutil.copy(keys.folder() / "provisioning.pub", share / "provisioning.pem")
     (tree / "etc/hostname").write_text("sund\n")
     (tree / "etc/machine-id").write_text("")
     (tree / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")

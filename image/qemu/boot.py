@@ -6,10 +6,10 @@ from . import appliance, debian, keys, root, store
 from .debian import inside
 from .store import SOURCE, STORE, run
 
-COMMAND_LINE = ("ro console=ttyS0 panic=5 oops=panic lockdown=integrity lsm=landlock,lockdown,yama,apparmor,bpf "
+COMMAND_LINE = ("ro console=ttyS0 loglevel=4 panic=5 oops=panic lockdown=integrity lsm=landlock,lockdown,yama,apparmor,bpf "
                 "init_on_alloc=1 slab_nomerge module.sig_enforce=1 systemd.gpt_auto=0 systemd.machine_id=firmware "
                 "systemd.import_credentials=no")
-ESP = 96 << 20
+ESP = 48 << 20
 
 
 def initrd():

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import disk
+from .debian import inside
 from .store import STORE, Failed, run
 
 MEMORY = "2048M"
@@ -26,13 +27,7 @@ class Qmp:
     """QEMU's control socket: commands and events, one JSON object a line."""
 
     def __init__(self, path, machine):
-        await_file(path, machine)
-        self.socket = socket.socket(socket.AF_UNIX)
-        # Its file is there a moment before it listens.
-        while self.socket.connect_ex(str(path)):
-            if machine.poll() is not None:
-                raise Failed(f"QEMU ended with {machine.returncode} before it was to be talked to")
-            wait(machine, 0.05)
+        self.socket = connected(path, machine)
         self.pending = b""
         self.events = []
         self.receive()
@@ -124,12 +119,9 @@ class Box:
     def journal(self):
         return self.folder / "journal.log"
 
-    def start(self, provision):
-        """A cold start; `provision` are lines of tmpfiles.d(5) for it."""
+    def start(self, told, stick=None):
+        """A cold start. `told` is what the units of `guest` read, by name; `stick` is a folder that is on a stick which is in the box."""
         self.boots += 1
-        provisioned = self.folder / "provision"
-        provisioned.touch(mode=0o600)
-        provisioned.write_text(provision)
         control = self.folder / "qmp.sock"
         control.unlink(missing_ok=True)
         command = [
@@ -151,10 +143,25 @@ class Box:
             "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
-            "-qmp", f"unix:{control},server=on,wait=off", "-fw_cfg", f"name=opt/sund/provision,file={provisioned}"]
+            "-qmp", f"unix:{control},server=on,wait=off", *self.tells(told), *(self.puts_in(stick) if stick else ())]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.qmp = Qmp(control, self.machine)
+
+    def tells(self, told):
+        for name, text in told.items():
+            file = self.folder / name
+            file.touch(mode=0o600)
+            file.write_text(text)
+            yield from ("-fw_cfg", f"name=opt/sund/{name},file={file}")
+
+    def puts_in(self, folder):
+        """A FAT labelled SUND. The twin's kernel has no USB: `guest` has a rule by which a disk of this name is a stick."""
+        image = self.folder / "stick.img"
+        image.unlink(missing_ok=True)
+        at, of = (f"/work/{path.relative_to(STORE)}" for path in (image, folder))
+        inside("sh", "-ec", f"truncate -s 16M {at}; mkfs.vfat -n SUND {at}; mcopy -i {at} {of}/* ::")
+        return ("-drive", f"if=none,id=stick,format=raw,readonly=on,file={image}", "-device", "virtio-blk-pci,drive=stick,serial=stick,addr=8")
 
     def start_tpm(self):
         """What QEMU has to know of it."""
@@ -175,6 +182,9 @@ class Box:
             lines = self.journal.read_bytes()[since:].decode(errors="replace").splitlines()
             return next((line for line in lines if all(word in line for word in words)), None)
         return self.until(f"the journal says {' '.join(words)}", look)
+
+    def await_console(self, words, since=0):
+        self.until(f"the console says {words}", lambda: True if words in self.said(since) else None)
 
     def until(self, what, look, patience=PATIENCE):
         """Looks until there is something to be seen, as long as the machine runs."""
@@ -224,6 +234,18 @@ def await_file(path, process, patience=60):
         if process.poll() is not None or time.monotonic() > end:
             raise Failed(f"{process.args[0]} does not start: it ended with {process.poll()}")
         wait(process, 0.05)
+
+
+def connected(path, process, patience=60):
+    """A connection to who listens there. Its file is there a moment before, and one that was killed has left it behind."""
+    await_file(path, process)
+    end = time.monotonic() + patience
+    connection = socket.socket(socket.AF_UNIX)
+    while connection.connect_ex(str(path)):
+        if process.poll() is not None or time.monotonic() > end:
+            raise Failed(f"{process.args[0]} is not to be talked to: it ended with {process.poll()}")
+        wait(process, 0.05)
+    return connection
 
 
 def free_port():

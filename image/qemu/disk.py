@@ -21,17 +21,20 @@ COMPLETE = 7  # EFI_VARIABLE_NON_VOLATILE | BOOTSERVICE_ACCESS | RUNTIME_ACCESS
 def disk(version):
     """`disk.raw`: slot A with this version, slot B empty; the data partition is made by the box."""
     parts = {"10-esp-a": boot.esp(version) / "esp.img", "30-root-a": root.image(version) / "root.img"}
-    inputs = [SOURCE / "root/usr/lib/repart.d", Path(__file__), *((part.parent.parent / f"{part.parent.name}.of").read_text() for part in parts.values())]
+    # The appliance's, and the twin's sizes.
+    sources = [overlay / "usr/lib/repart.d" for overlay in appliance.OVERLAYS]
+    inputs = [*sources, Path(__file__), *((part.parent.parent / f"{part.parent.name}.of").read_text() for part in parts.values())]
     def make(folder):
         definitions = folder / "repart.d"
-        shutil.copytree(SOURCE / "root/usr/lib/repart.d", definitions)
+        for source in sources:
+            shutil.copytree(source, definitions, dirs_exist_ok=True)
         (definitions / "50-data.conf").unlink()
         for name, source in parts.items():
             filled = definitions / f"{name}.conf.d"
-            filled.mkdir()
+            filled.mkdir(exist_ok=True)
             (filled / "content.conf").write_text(f"[Partition]\nCopyBlocks=/work/{source.relative_to(STORE)}\n")
         inside("systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--seed=5a6d0000-7375-4e64-8000-000000000000",
-               "--size=1300M", f"--definitions=/work/{folder.name}/repart.d", f"/work/{folder.name}/disk.raw",
+               "--size=640M", f"--definitions=/work/{folder.name}/repart.d", f"/work/{folder.name}/disk.raw",
                env={"SOURCE_DATE_EPOCH": str(appliance.epoch())})
         shutil.rmtree(definitions)
         os.truncate(folder / "disk.raw", SIZE)

@@ -25,7 +25,8 @@ class Hospital:
     """Everything in one folder. Use it with `with`, or `close` it: it ends what it started."""
 
     def __init__(self, name, version):
-        self.version = version
+        # What the box is made with, and what it runs.
+        self.factory = self.version = version
         # Before anything is started that would have to be ended.
         disk.variables(version)
         self.folder = STORE / "boxes" / name
@@ -37,11 +38,14 @@ class Hospital:
         self.region = Region(self.folder / "region", channel)
         self.pacs = pacs
         self.site = Site(self.folder, self.region, pacs)
-        self.box = Box(self.folder / "box", version, {"dicom": dicom, "console": console})
+        self.ports = {"dicom": dicom, "console": console}
+        self.box = Box(self.folder / "box", version, self.ports)
         self.region.serve()
-        self.archive = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.archive_folder, str(pacs)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        self.provisioned = self.site.provisions(self.region.enrolment_code("twin"))
+        self.open_archive()
+        # What QEMU provisions the box with; nothing where a stick does.
+        self.name = "twin"
+        self.provisioned = self.site.provisions(self.region.enrolment_code(self.name))
+        self.region.publish_state("first")
 
     def __enter__(self):
         return self
@@ -49,20 +53,61 @@ class Hospital:
     def __exit__(self, *_):
         self.close()
 
-    def start(self, health=PATIENCE):
+    def start(self, health=PATIENCE, stick=None, **told):
         """Starts the box; a new system has so many seconds to be healthy."""
-        self.box.start(self.site.provision(self.provisioned, health))
+        if self.provisioned:
+            told["provision"] = self.site.provision(self.provisioned, health) + told.get("provision", "")
+        self.box.start(told, stick)
+
+    def restarts(self, stick=None, **told):
+        """Starts the box, which then restarts by itself; it is off afterwards."""
+        self.start(stick=stick, **told)
+        self.box.until("the box restarts", lambda: True if self.box.machine.poll() is not None else None)
+        self.box.end()
+
+    def from_the_factory(self, name):
+        """Another box in the place of this one, and the region's stick for it."""
+        self.box.power_off()
+        self.name, self.version = name, self.factory
+        self.box = Box(self.folder / name, self.version, self.ports)
+        self.provisioned = None
+        return self.first_stick()
+
+    def first_stick(self):
+        return self.site.writes_stick(self.emptied("first"), self.name, self.region.enrolment_code(self.name))
+
+    def reset_stick(self):
+        stick = self.emptied("reset")
+        self.region.writes_reset(self.name, stick)
+        return stick
+
+    def emptied(self, name):
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
 
     def close(self):
         self.box.power_off()
         self.region.stop()
+        self.close_archive()
+
+    def open_archive(self):
+        self.archive = subprocess.Popen(["storescp", "-aet", "PACS", "-od", self.archive_folder, str(self.pacs)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def close_archive(self):
         self.archive.terminate()
         self.archive.wait()
 
-    def rolls_out(self, state):
-        """Brings a state to the box; ends when the box has said how that went."""
-        self.region.roll_out(state, state)
-        return self.box.until(f"the box has ended {state}", lambda: self.region.ended(state))
+    def roll_out(self, name, state):
+        self.region.roll_out(name, state, self.name)
+
+    def gets_its_model(self):
+        """Brings the box the first state of the region, and whether it took it."""
+        rollout = f"first-{self.box.boots}-{self.name}"
+        self.roll_out(rollout, "first")
+        return self.box.until(f"the box has ended {rollout}", lambda: self.region.ended(rollout)) == "finished"
 
     def echoes(self):
         """Whether a C-ECHO is answered."""
@@ -73,20 +118,25 @@ class Hospital:
         self.box.until("a C-ECHO is answered", lambda: True if self.echoes() else None)
 
     def sends(self):
-        """A real image, as a study of its own, to the box."""
+        """A real image, as a study of its own, to the box; which study."""
+        study, told = self.tries()
+        if "(Success)" not in told:
+            raise Failed(f"the box does not take an image: {told}")
+        return study
+
+    def tries(self):
+        """Sends an image, a study of its own; which study, and what is told of it."""
         image = self.folder / "image.dcm"
         shutil.copy(STUDY, image)
         subprocess.run(["dcmodify", "-nb", "-gst", "-gse", "-gin", image], check=True)
-        command = ["storescu", "-aet", "STORESCU", "-aec", "SUND", "127.0.0.1", str(self.box.ports["dicom"]), image]
-        sent = subprocess.run(command, capture_output=True, text=True)
-        if sent.returncode:
-            raise Failed(f"the box does not take an image: {sent.stderr}")
+        command = ["storescu", "-v", "-aet", "STORESCU", "-aec", "SUND", "127.0.0.1", str(self.box.ports["dicom"]), image]
+        sent = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        [study] = studies([image])
+        return study, sent.stdout
 
     def sends_until(self, count):
         """Sends twice as many images in one association, each a study; the power goes when so many were acknowledged. Which those are."""
-        folder = self.folder / "many"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder = self.emptied("many")
         images = [Path(shutil.copy(STUDY, folder / f"{number:02}.dcm")) for number in range(2 * count)]
         subprocess.run(["dcmodify", "-nb", "-gst", "-gse", "-gin", *images], check=True)
         command = ["storescu", "-v", "-aet", "STORESCU", "-aec", "SUND", "127.0.0.1", str(self.box.ports["dicom"]), *images]

@@ -8,7 +8,7 @@ from .debian import inside
 from .store import SOURCE, STORE, Failed, run
 
 BLOCK = 4096
-SLOT = 512 << 20
+SLOT = 256 << 20
 # With all that the twin has; what NVIDIA's drivers and engines add comes on top.
 LARGEST = 250_000_000
 # Releases with a fault.

@@ -1,5 +1,4 @@
 """The life of a box, one scenario a function; each ends in what runs after it."""
-import itertools
 import os
 import random
 import re
@@ -8,108 +7,19 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-from . import appliance, disk, hardening, keys, services, surface
+from . import appliance, services, surface
 from .box import PATIENCE, wait
+from .days import data_full, locked, power_cut_receiving, reset, stick
 from .hospital import Hospital
+from .steps import FIRST, OFFERS, answers, bundle, ends, expect, goes_back, holds, offers, refuses, runs, serves
 from .store import Failed
 
-FIRST = "1.0.0"
-# What each scenario offers, and who signed it. Each offer has a version of its own: a region lists one bundle for each.
-OFFERS = {"stranger": ("1.0.2", "stranger"), "corrupted": ("1.0.1", "release"), "downgrade": ("0.0.9", "release"), "good-update": ("1.1.0", "release"),
-          "watchdog": ("1.2.0-hangs", "release"), "failed-health": ("1.2.0-unhealthy", "release"), "panic": ("1.2.0-panics", "release"),
-          "power-cut": ("1.2.0", "release"), "channel-down": ("1.3.0", "release")}
 # Moments of the install at which the power goes, in seconds after RAUC began.
 CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
-# So many images are acknowledged when the power goes, of twice as many.
-CUT_AFTER = 5
-# As systemd makes it: letters that lie at the same place on every keyboard.
-RECOVERY_KEY = re.compile(r"[cbdefghijklnrtuv]{8}(-[cbdefghijklnrtuv]{8}){7}")
+# Of the first boot of a new system, in seconds after the machine was switched on: from the firmware to what starts last.
+BOOT_CUTS = (2.0, 8.0, 15.0, 22.0, 30.0)
 # What never is healthy need not be waited for longer, in seconds.
 SHORT = 5
-
-
-def serves():
-    """A new box that has its model, and whose region has what opens its disk on the day that its TPM is gone."""
-    hospital = Hospital("test", FIRST)
-    try:
-        hospital.start()
-        hospital.await_echo()
-        hardening.check(hospital.box)
-        hospital.region.publish_state("first")
-        expect(hospital.rolls_out("first") == "finished", "the box takes its model")
-        kept = hospital.box.until("the region keeps the recovery key of the disk", lambda: hospital.region.recovery_key("twin"))
-        expect(RECOVERY_KEY.fullmatch(kept), "what the region keeps is a recovery key")
-    except BaseException:
-        hospital.close()
-        raise
-    return hospital
-
-
-def offers(hospital, name, damaged=False):
-    """Brings the box a state with an operating system, and says which."""
-    version, key = OFFERS[name]
-    hospital.region.publish_state(name, version, disk.bundle(version, key))
-    if damaged:
-        hospital.region.damage(version)
-    hospital.region.roll_out(name, name)
-    return version
-
-
-def ends(hospital, name, health=PATIENCE):
-    """How the box says that the update ended; it is started again each time that it restarts, first with so much time to be healthy."""
-    box = hospital.box
-    allowed = itertools.chain([health], itertools.repeat(PATIENCE))
-    def look():
-        if box.machine.poll() is not None:
-            box.end()
-            hospital.start(next(allowed))
-        return hospital.region.ended(name)
-    return box.until(f"the box has ended {name}", look)
-
-
-def answers(hospital):
-    """An image in, a result out."""
-    hospital.await_echo()
-    before = hospital.results()
-    hospital.sends()
-    hospital.await_result(before)
-
-
-def runs(hospital, version):
-    """What the box was started from last."""
-    welcomed = re.findall(r"Welcome to Sund (\S+)!", hospital.box.said())
-    expect(welcomed[-1:] == [version], f"{version} runs")
-
-
-def expect(holds, what):
-    if not holds:
-        raise Failed(f"not so: {what}")
-
-
-def holds(hospital, name, version):
-    """The update ends well, and the box works with it."""
-    expect(ends(hospital, name) == "finished", "the update holds")
-    runs(hospital, version)
-    answers(hospital)
-    hospital.version = version
-
-
-def goes_back(hospital, name, health=PATIENCE):
-    """A system is tried and given up; the box works with the one that it had."""
-    version = offers(hospital, name)
-    expect(ends(hospital, name, health) == "failed", "the update is given up")
-    expect(f"Welcome to Sund {version}!" in hospital.box.said(), f"{version} was tried")
-    runs(hospital, hospital.version)
-    answers(hospital)
-
-
-def refuses(hospital, name, damaged=False):
-    """What is offered is not even started."""
-    boots = hospital.box.boots
-    offers(hospital, name, damaged)
-    expect(ends(hospital, name) == "failed", "the bundle is refused")
-    expect(hospital.box.boots == boots, "the box has not restarted")
-    answers(hospital)
 
 
 def stranger(hospital):
@@ -139,7 +49,7 @@ def watchdog(hospital):
 
 def failed_health(hospital):
     """A new system whose agent does not come up: back on the old slot, which answers."""
-    goes_back(hospital, "failed-health", SHORT)
+    goes_back(hospital, "failed-health", health=SHORT)
 
 
 def panic(hospital):
@@ -147,16 +57,59 @@ def panic(hospital):
     goes_back(hospital, "panic")
 
 
+def two_failures(hospital):
+    """Two releases in a row that do not hold, each in its own way: the box goes back from both."""
+    unhealthy, panics = OFFERS["two-failures"]
+    goes_back(hospital, "two-failures", unhealthy, SHORT)
+    goes_back(hospital, "two-failures-again", panics)
+
+
+def guard(hospital):
+    """A new system whose updater cannot be started, so that nobody would end its trial: the guard restarts the box into the old slot."""
+    before = hospital.box.log.stat().st_size
+    goes_back(hospital, "guard")
+    expect("sund-guard.service" in hospital.box.said(before), "the guard was it")
+
+
 def power_cut(hospital):
     """The power goes at a random moment of the install: the box comes back, and the update ends well."""
-    box = hospital.box
-    before = box.journal.stat().st_size
+    before = hospital.box.journal.stat().st_size
     version = offers(hospital, "power-cut")
-    box.await_journal("rauc[", "installing", since=before)
-    wait(box.machine, random.choice(CUTS))
+    cut_install(hospital, random.choice(CUTS), before)
+    holds(hospital, "power-cut", version)
+
+
+def cut_install(hospital, seconds, since):
+    box = hospital.box
+    box.await_journal("rauc[", "installing", since=since)
+    wait(box.machine, seconds)
     box.cut_power()
     hospital.start()
-    holds(hospital, "power-cut", version)
+
+
+def power_cuts(hospital):
+    """The power goes at each of ten moments, of the install and of the first boot: the box always comes back, and takes the update at last."""
+    box = hospital.box
+    first, second = OFFERS["power-cuts"]
+    before = box.journal.stat().st_size
+    offers(hospital, "power-cuts", first)
+    for moment in CUTS:
+        cut_install(hospital, moment + random.random(), before)
+        before = box.journal.stat().st_size
+    holds(hospital, "power-cuts", first)
+    offers(hospital, "power-cuts-0", second)
+    for count, moment in enumerate(BOOT_CUTS):
+        box.machine.wait(PATIENCE)
+        box.end()
+        hospital.start()
+        wait(box.machine, moment + random.random())
+        box.cut_power()
+        hospital.start()
+        # What a cut of power ends was no trial that held.
+        expect(ends(hospital, f"power-cuts-{count}") == "failed", "the update is given up")
+        runs(hospital, hospital.version)
+        hospital.roll_out(f"power-cuts-{count + 1}", "power-cuts-0")
+    holds(hospital, f"power-cuts-{len(BOOT_CUTS)}", second)
 
 
 def channel_down(hospital):
@@ -172,32 +125,22 @@ def channel_down(hospital):
     holds(hospital, "channel-down", version)
 
 
-def power_cut_receiving(hospital):
-    """The power goes while images arrive: each that was acknowledged is there afterwards, and has its result."""
-    acknowledged = hospital.sends_until(CUT_AFTER)
-    hospital.start()
-    hospital.await_echo()
-    hospital.box.until("each acknowledged image has its result", lambda: acknowledged <= hospital.studies_answered() or None)
-
-
-def locked(hospital):
-    """Another TPM, none, other keys of the firmware, or a word that its tables add to the command line: the data partition stays closed, the box
-    says so, restarts and asks nobody; with its own it works."""
+def migration(hospital):
+    """Forward to a newer system and back to the older one, while the archive is away: what was queued before and between is delivered then."""
     box = hospital.box
-    box.power_off()
-    for elsewhere in (box.another_tpm, box.no_tpm, lambda: box.another_key(disk.python_tools(), keys.folder() / "stranger-ca.pem"),
-                      box.longer_command_line):
-        before = box.log.stat().st_size
-        with elsewhere():
-            hospital.start()
-            box.until("the box restarts", lambda: True if box.machine.poll() is not None else None)
-            box.end()
-        said = box.said(before)
-        expect(f"Welcome to Sund {hospital.version}!" in said, "the system itself starts")
-        expect("Started sund.service" not in said, "nothing of it serves")
-        expect("its data partition does not open" in said, "it says why")
-    hospital.start()
-    answers(hospital)
+    older = hospital.version
+    hospital.close_archive()
+    queued = {hospital.sends()}
+    newer = offers(hospital, "migration")
+    expect(ends(hospital, "migration") == "finished", "the newer system holds")
+    runs(hospital, newer)
+    hospital.await_echo()
+    queued.add(hospital.sends())
+    offers(hospital, "migration-back", older)
+    expect(ends(hospital, "migration-back") == "finished", "the older system holds")
+    runs(hospital, older)
+    hospital.open_archive()
+    box.until("what was queued is delivered", lambda: queued <= hospital.studies_answered() or None)
 
 
 def next_start(hospital):
@@ -213,8 +156,11 @@ def next_start(hospital):
 
 # In this order, so that one box lives through them. After one that fails there is a new box.
 ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update, "watchdog": watchdog,
-       "failed-health": failed_health, "panic": panic, "power-cut": power_cut, "channel-down": channel_down,
-       "power-cut-receiving": power_cut_receiving, "locked": locked}
+       "failed-health": failed_health, "panic": panic, "two-failures": two_failures, "guard": guard, "power-cut": power_cut,
+       "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts, "power-cut-receiving": power_cut_receiving,
+       "data-full": data_full, "locked": locked, "stick": stick, "reset": reset}
+# These begin with a box of their own.
+FACTORY = ("stick", "reset")
 # Of the root alone: nothing is started.
 STILL = {"attack-surface": surface.check, "services": lambda made: services.check(made / "tree")}
 NAMES = (*STILL, *ALL)
@@ -243,12 +189,14 @@ def run(names):
     # The box leaves this machine time to build what comes next.
     builder = ThreadPoolExecutor(1)
     for name in named:
-        if name in OFFERS:
-            builder.submit(disk.bundle, *OFFERS[name])
+        for version in OFFERS.get(name, ()):
+            builder.submit(bundle, version)
     try:
         with Stay() as stay:
             for name in named:
-                if stay.hospital is None and not told("a new box", stay.begin):
+                if stay.hospital is None and name in FACTORY:
+                    stay.hospital = Hospital("test", FIRST)
+                elif stay.hospital is None and not told("a new box", stay.begin):
                     return 1
                 if not told(name, lambda: ALL[name](stay.hospital)):
                     failed = 1

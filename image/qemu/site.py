@@ -1,10 +1,10 @@
-"""What a box is provisioned with. The twin gets it from QEMU, and has a unit for that which a box of iron has not."""
+"""What a box is provisioned with: by QEMU, which spares a start and has a unit in the twin alone, or by a stick."""
 import base64
 import secrets
 import subprocess
 
 from . import appliance
-from .region import ADDRESS
+from .region import NAME
 from .store import run
 
 PASSWORD = "sund"
@@ -45,7 +45,7 @@ socket = "/run/sund/worker.sock"
 memory_limit = "1GiB"
 [[vendors]]
 name = "{vendor}"
-key = "/etc/sund/vendor.pem"
+key = "/etc/sund/vendors/sund.pem"
 """
 
 ROUTES = """[[destinations]]
@@ -90,6 +90,19 @@ key = "/etc/sund/escrow.pem"
 health_seconds = {health}
 """
 
+STICK = """region = "{region}"
+box = "{name}"
+server = "{url}"
+code = "{code}"
+site = "site.toml"
+recovery_key = "{of}/escrow.pub"
+[vendors]
+sund = "{of}/vendor.pub"
+[attributes]
+site = "{name}"
+"""
+
+
 class Site:
     """The configuration of one box, for its region and its archive."""
 
@@ -116,12 +129,22 @@ class Site:
             ("updater/code", "0600 root root", f"{code}\n".encode()),
             ("channel-ca.pem", "0644 root root", (self.region.home / "ca/ca.pem").read_bytes()),
             ("root.json", "0644 root root", (self.region.home / "repository/metadata/1.root.json").read_bytes()),
-            ("vendor.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),
+            ("vendors/sund.pem", "0644 root root", (self.region.folder / "vendor.pub").read_bytes()),
             ("escrow.pem", "0644 root root", (self.region.folder / "escrow.pub").read_bytes()),
             ("tls/console.pem", "0644 sund sund", (tls / "console.pem").read_bytes()),
             ("tls/console.key", "0600 sund sund", (tls / "console.key").read_bytes()),
             *((f"keys/{name}.key", "0600 sund sund", secrets.token_hex(32).encode()) for name in ("uid", "audit")),
         ]
+
+    def writes_stick(self, folder, name, code):
+        """The stick of a box's first day."""
+        (folder / "site.toml").write_text(self.own)
+        description = folder / "description.toml"
+        description.write_text(STICK.format(region=NAME, name=name, url=self.region.url, code=code, of=self.region.folder))
+        stick = folder / "stick"
+        stick.mkdir()
+        self.region.writes_provisioning(description, stick)
+        return stick
 
     def provision(self, files, health):
         """Lines of tmpfiles.d(5) that place what `provisions` gave and is not there yet. How long a new system may take to be healthy is said

@@ -1,0 +1,87 @@
+"""Days of a box beside its updates: the first, the last, and bad ones."""
+from . import disk, keys
+from .steps import answers, ends, expect, holds, offers
+
+# So many images are acknowledged when the power goes, of twice as many.
+CUT_AFTER = 5
+# The box that a stick provisions has this name.
+BY_STICK = "twin-by-stick"
+
+
+def power_cut_receiving(hospital):
+    """The power goes while images arrive: each that was acknowledged is there afterwards, and has its result."""
+    acknowledged = hospital.sends_until(CUT_AFTER)
+    hospital.start()
+    hospital.await_echo()
+    hospital.box.until("each acknowledged image has its result", lambda: acknowledged <= hospital.studies_answered() or None)
+
+
+def locked(hospital):
+    """Another TPM, none, other keys of the firmware, or a word that its tables add to the command line: the data partition stays closed, the box
+    says so, restarts and asks nobody; with its own it works."""
+    box = hospital.box
+    box.power_off()
+    for elsewhere in (box.another_tpm, box.no_tpm, lambda: box.another_key(disk.python_tools(), keys.folder() / "stranger-ca.pem"),
+                      box.longer_command_line):
+        before = box.log.stat().st_size
+        with elsewhere():
+            hospital.restarts()
+        said = box.said(before)
+        expect(f"Welcome to Sund {hospital.version}!" in said, "the system itself starts")
+        expect("Started sund.service" not in said, "nothing of it serves")
+        expect("its data partition does not open" in said, "it says why")
+    hospital.start()
+    answers(hospital)
+
+
+def data_full(hospital):
+    """The data partition is full when an image and an update come: both are refused, nothing is lost, and both are taken once there is room."""
+    box = hospital.box
+    hospital.close_archive()
+    acknowledged = hospital.sends()
+    box.power_off()
+    before = box.log.stat().st_size
+    hospital.start(fill="now")
+    hospital.await_echo()
+    box.await_console("Finished twin-fill.service", since=before)
+    _, told = hospital.tries()
+    expect("OutOfResources" in told, f"an image is refused for want of room: {told}")
+    said = box.journal.stat().st_size
+    version = offers(hospital, "data-full")
+    expect(ends(hospital, "data-full") == "failed", "the update is refused")
+    box.await_journal("the action ended", "disk-full", since=said)
+    box.power_off()
+    hospital.open_archive()
+    hospital.start(provision="r /var/twin-fill\n")
+    hospital.roll_out("data-full-again", "data-full")
+    holds(hospital, "data-full-again", version)
+    box.until("what was acknowledged has its result", lambda: acknowledged in hospital.studies_answered() or None)
+
+
+def stick(hospital):
+    """The first day of a box that is nobody's: by the region's stick it enrols with a key of its TPM, gets its model, and answers."""
+    first_day(hospital, hospital.from_the_factory(BY_STICK))
+
+
+def first_day(hospital, stick):
+    hospital.restarts(stick)
+    hospital.start()
+    hospital.await_echo()
+    expect(hospital.gets_its_model(), "the box takes its model")
+    answers(hospital)
+
+
+def reset(hospital):
+    """A signed order on a stick: the next start erases what the box has, it is nobody's, and another stick makes it the region's again."""
+    if hospital.name != BY_STICK:
+        stick(hospital)
+    box = hospital.box
+    box.power_off()
+    hospital.restarts(hospital.reset_stick())
+    before = box.log.stat().st_size
+    hospital.start()
+    box.await_console("Finished sund-factory-reset.service", since=before)
+    box.await_console("Reached target multi-user.target", since=before)
+    expect("Started sund.service" not in box.said(before), "nothing of it serves")
+    box.power_off()
+    first_day(hospital, hospital.first_stick())
