@@ -159,8 +159,8 @@ def clock(tree):
             place.directory("etc/sund", "0750", "sund")
             # As provisioning writes them, under the umask of its unit.
             place.directory("etc/sund/chrony", "0750", "root")
-            place.put("etc/sund/chrony/site.sources", "server 127.0.0.1 iburst nts\n")
-            place.put("etc/sund/channel-ca.pem", ca if vouches else stranger)
+            place.put("etc/sund/chrony/site.sources", "server 127.0.0.1 iburst nts\n", "0640")
+            place.put("etc/sund/channel-ca.pem", ca if vouches else stranger, "0640")
             for name in ("run/chrony", "var/lib/chrony"):
                 place.directory(name, "0700", "_chrony")
             place.directory("run/sund-time", "0755", "root")
