@@ -74,9 +74,7 @@ async fn a_server_that_withholds_or_garbles_the_vendors_keys_has_nothing_tried_w
     let mut appliance = Appliance::new().await;
     pins(&mut appliance, &["first"]);
     let state = appliance.state("north-1", b"model one", json!({}));
-    let mut files = appliance.region.publish();
-    files.retain(|name, _| !name.ends_with(".vendors.json"));
-    appliance.channel.serve(files);
+    appliance.channel.told().files.retain(|name, _| !name.ends_with(".vendors.json"));
     appliance.channel.deploy("11", &state);
     assert_eq!(appliance.once().await, Some(75));
     assert_eq!(appliance.agent.serving().trials, 0);

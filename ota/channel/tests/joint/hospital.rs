@@ -94,20 +94,18 @@ impl Hospital {
         Self { region, node, archive, server }
     }
 
-    /// The configuration of the box, with what follows.
+    /// The configuration of the box, with what follows. It knows no vendor: whose packages serve is what the region pins.
     fn configuration(&self, name: &str, rest: &str) -> PathBuf {
         let at = |name: &str| self.region.path(name).display().to_string();
         let text = format!(
             "[node]\nae_title = \"SUND\"\nlisten = \"{}\"\n[study]\nquiet = \"1s\"\ncomplete_on_association_end = true\n\
              [spool]\ndirectory = \"{}\"\n[identity]\nuid_key_file = \"{}\"\n[audit]\ndirectory = \"{}\"\nkey_file = \"{}\"\n\
-             [worker]\nlauncher = \"child\"\n\
-             [[vendors]]\nname = \"Sund\"\nkey = \"{}\"\n{rest}",
+             [worker]\nlauncher = \"child\"\n{rest}",
             self.node,
             at("spool"),
             at("uid.key"),
             at("audit"),
             at("audit.key"),
-            at("vendor.pub"),
         );
         self.region.file(name, &text)
     }
