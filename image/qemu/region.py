@@ -6,20 +6,15 @@ from pathlib import Path
 
 from . import appliance, disk
 from .box import await_file, wait
+from .persons import APPROVERS, approver, channel
 from .store import REPOSITORY, STORE, Failed, run
 
 ROOT = ("Anna Holm", "Bo Krog", "Carla Lund")
-APPROVERS = ("Dora Munk", "Emil Nord", "Freja Ovesen")
 FIRST = (*ROOT[:2], *APPROVERS[:2])
 TWO = APPROVERS[:2]
 MODEL = REPOSITORY / "agent/demo/models/text-detection"
 # The host, as a box sees it on its management network.
 ADDRESS = "10.0.3.2"
-
-
-def channel():
-    """The program, of any build: it runs on this machine."""
-    return appliance.built("sund-channel", "release", "debug")
 
 
 class Region:
@@ -32,7 +27,7 @@ class Region:
         self.server = None
         self.folder.mkdir(parents=True)
         self.command("init", self.home)
-        for person in (*ROOT, *APPROVERS):
+        for person in ROOT:
             self.command("key", "new", self.key(person), "--person", person)
         keys = [word for person in ROOT for word in ("--key", f"{self.key(person)}.pub")]
         approvers = [f"{self.key(person)}.pub" for person in APPROVERS]
@@ -56,7 +51,7 @@ class Region:
         self.vendor = vendor
 
     def key(self, person):
-        return self.folder / f"{person.replace(' ', '-')}.key"
+        return approver(person) if person in APPROVERS else self.folder / f"{person.replace(' ', '-')}.key"
 
     def command(self, *words):
         """What a command of the channel answers; 75 says that persons have still to sign."""
@@ -88,15 +83,24 @@ class Region:
         state = {"name": name, **self.rest}
         more = []
         if bundle:
-            told = json.loads((bundle / "info.json").read_text())
-            file = self.folder / f"{name}-{os_version}.raucb"
-            os.link(bundle / "bundle.raucb", file)
-            proposed = self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["manifest-hash"])
+            proposed = self.publish_os(os_version, bundle)
             more = ["--with", proposed["proposal"]]
             state["os"] = {"target": proposed["target"]["target"]}
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps(state))
         self.publish(self.command("publish", "state", file, *more)["proposal"], TWO)
+
+    def publish_rescue(self, os_version, number, bundle):
+        """Lists an operating system, and releases it as recovery bundle under this number."""
+        self.publish(self.publish_os(os_version, bundle)["proposal"], TWO)
+        self.publish(self.command("publish", "rescue", os_version, "--version", number)["proposal"], TWO)
+
+    def publish_os(self, os_version, bundle):
+        """Proposes an operating system."""
+        told = json.loads((bundle / "info.json").read_text())
+        file = self.folder / f"{os_version}.raucb"
+        os.link(bundle / "bundle.raucb", file)
+        return self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["manifest-hash"])
 
     def damage(self, version):
         """A bit of each block of a bundle turns, where it is served."""

@@ -8,7 +8,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-from . import appliance, disk, keys, surface
+from . import appliance, disk, keys, rescue, surface
 from .box import PATIENCE, wait
 from .hospital import Hospital
 from .store import Failed
@@ -17,7 +17,8 @@ FIRST = "1.0.0"
 # What each scenario offers, and who signed it. Each offer has a version of its own: a region lists one bundle for each.
 OFFERS = {"stranger": ("1.0.2", "stranger"), "corrupted": ("1.0.1", "release"), "downgrade": ("0.0.9", "release"), "good-update": ("1.1.0", "release"),
           "watchdog": ("1.2.0-hangs", "release"), "failed-health": ("1.2.0-unhealthy", "release"), "panic": ("1.2.0-panics", "release"),
-          "power-cut": ("1.2.0", "release"), "channel-down": ("1.3.0", "release")}
+          "power-cut": ("1.2.0", "release"), "channel-down": ("1.3.0", "release"),
+          "rescue-old": ("1.3.1", "release"), "rescue": ("1.4.0", "release")}
 # Moments of the install at which the power goes, in seconds after RAUC began.
 CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
 # So many images are acknowledged when the power goes, of twice as many.
@@ -179,6 +180,36 @@ def power_cut_receiving(hospital):
     hospital.box.until("each acknowledged image has its result", lambda: acknowledged <= hospital.studies_answered() or None)
 
 
+def rescue_old(hospital):
+    """Both roots are damaged, and what the region releases is older than the least in the TPM: refused again and again, nothing is written."""
+    box = hospital.box
+    rescue.damage(box)
+    rescue.offer(hospital, *OFFERS["rescue-old"], too_old=True)
+    before = box.log.stat().st_size
+    hospital.start()
+    given_up = "there is no recovery bundle for this box"
+    rescue.comes_to(hospital, "the box gives up twice", lambda: True if box.said(before).count(given_up) > 1 else None)
+    said = box.said(before)
+    expect(said.count("[version-too-old]") > 1, "what is offered is too old each time")
+    expect("Welcome to Sund" not in said and "is made anew" not in said, "nothing was installed")
+    box.cut_power()
+
+
+def rescued(hospital):
+    """Both roots are damaged: the box gets what its region has released, starts it, and has its data."""
+    box = hospital.box
+    version = OFFERS["rescue"][0]
+    rescue.damage(box)
+    rescue.offer(hospital, *OFFERS["rescue"])
+    before, journal = box.log.stat().st_size, box.journal.stat().st_size
+    hospital.start()
+    welcomed = rescue.comes_to(hospital, "the box starts a system", lambda: re.search(r"Welcome to Sund (\S+)!", box.said(before)))
+    expect(welcomed[1] == version, f"{version} starts")
+    answers(hospital)
+    box.await_journal("the system is healthy, and was taken on", version, since=journal)
+    hospital.version = version
+
+
 def locked(hospital):
     """Another TPM, none, or other keys of the firmware: the data partition stays closed, the box restarts and asks nobody; with its own it works."""
     box = hospital.box
@@ -210,7 +241,7 @@ def next_start(hospital):
 # In this order, so that one box lives through them. After one that fails there is a new box.
 ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update, "watchdog": watchdog,
        "failed-health": failed_health, "panic": panic, "power-cut": power_cut, "channel-down": channel_down,
-       "power-cut-receiving": power_cut_receiving, "locked": locked}
+       "power-cut-receiving": power_cut_receiving, "rescue-old": rescue_old, "rescue": rescued, "locked": locked}
 SURFACE = "attack-surface"
 NAMES = (SURFACE, *ALL)
 CONTINUOUS = (SURFACE, "stranger", "good-update", "watchdog", "failed-health", "power-cut")

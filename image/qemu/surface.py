@@ -8,7 +8,8 @@ from .store import SOURCE, Failed
 # systemd.exec(5): 0 is closed, 10 is open.
 MOST_EXPOSED = 2.0
 OURS = ("sund.service", "sund-updater.service", "sund-enrol.service", "sund-worker@.service", "sund-network.service",
-        "sund-provision.service", "sund-provision-finish.service", "sund-reset.service", "sund-screen.service", "sund-guard.service")
+        "sund-provision.service", "sund-provision-finish.service", "sund-reset.service", "sund-screen.service", "sund-guard.service",
+        "sund-started.service")
 
 
 def lines(tree, inside_tools):

@@ -38,8 +38,14 @@ impl Firmware {
         self.count(slot, |starts| starts.broken(slot))
     }
 
+    /// A slot was made anew: the firmware starts it next, and no start from before counts.
+    pub fn made_anew(&self, slot: Slot) -> Result<(), Fault> {
+        self.remove(STARTS)?;
+        self.start_next(slot)
+    }
+
     /// The firmware starts this slot next, once; its own order stays as it is.
-    pub fn start_next(&self, slot: Slot) -> Result<(), Fault> {
+    fn start_next(&self, slot: Slot) -> Result<(), Fault> {
         let number = self.entry(slot)?;
         // UEFI 2.10, 3.1.3: BootNext goes before BootOrder, once.
         self.write(&format!("BootNext-{GLOBAL}"), &number.to_le_bytes())
@@ -50,11 +56,7 @@ impl Firmware {
         if next == Next::Other {
             self.start_next(slot.other())?;
         }
-        if starts.as_bytes().is_empty() {
-            self.remove(STARTS)?;
-        } else {
-            self.write(STARTS, starts.as_bytes())?;
-        }
+        self.write(STARTS, starts.as_bytes())?;
         Ok(next)
     }
 
@@ -162,7 +164,9 @@ mod tests {
         assert_eq!(kept, b"\x07\0\0\0aaaB");
         assert_eq!(firmware.begin(Slot::B), Ok(Next::This));
         assert_eq!(firmware.broken(Slot::B), Ok(Next::Rescue));
-        assert!(!directory.path().join(STARTS).exists(), "after a rescue that fails both slots are tried anew");
+        assert_eq!(firmware.made_anew(Slot::A), Ok(()));
+        assert_eq!(next(&firmware), Some(vec![3, 0]));
+        assert!(!directory.path().join(STARTS).exists(), "no start of the system before counts against the new one");
     }
 
     #[test]

@@ -17,12 +17,12 @@ Usage: sund-rescue [--config FILE] [--variables DIRECTORY] [COMMAND]
 Without a command: fetches the newest recovery bundle that the recovery role has signed, verifies it and writes it to
 the destination. FILE is /etc/sund/rescue.toml where it is not named. One line of JSON on stdout says what was written.
 
-begin SLOT    counts that slot a or b begins to start
-broken SLOT   the slot that began to start is not what was signed
-              Both say on stdout what comes next: this (it goes on), other (the firmware starts the other one at the
-              restart) or rescue (neither starts).
-next SLOT     the firmware starts this slot at the restart
-network       says the site's address, its gateway or -, and its name servers; nothing where there is DHCP
+begin SLOT      counts that slot a or b begins to start
+broken SLOT     the slot that began to start is not what was signed
+                Both say on stdout what comes next: this (it goes on), other (the firmware starts the other one at the
+                restart) or rescue (neither starts).
+made-anew SLOT  the firmware starts this slot at the restart, and no start from before counts
+network         says the site's address, its gateway or -, and its name servers; nothing where there is DHCP
 
 Exit codes: 0 done, or written and verified; 64 configuration; 65 what the sources hold is not what was signed, or too
 old; 69 no source can be reached; 74 disk, TPM or firmware; 76 no source proves who it is. After anything but 0 the
@@ -53,7 +53,7 @@ enum Command {
     Rescue,
     Begin(Slot),
     Broken(Slot),
-    Next(Slot),
+    MadeAnew(Slot),
     Network,
     Say(&'static str),
 }
@@ -80,12 +80,12 @@ impl Invocation {
                     invocation.command = Command::Say(concat!("sund-rescue ", env!("CARGO_PKG_VERSION")));
                 }
                 Some("network") => invocation.command = Command::Network,
-                Some(name @ ("begin" | "broken" | "next")) => {
+                Some(name @ ("begin" | "broken" | "made-anew")) => {
                     let slot = path()?.to_str().and_then(Slot::parse).ok_or_else(|| usage("a slot is a or b"))?;
                     invocation.command = match name {
                         "begin" => Command::Begin(slot),
                         "broken" => Command::Broken(slot),
-                        _ => Command::Next(slot),
+                        _ => Command::MadeAnew(slot),
                     };
                 }
                 _ => return Err(usage(&format!("{} is not known", argument.display()))),
@@ -106,7 +106,7 @@ fn run(invocation: &Invocation) -> Result<(), Fault> {
         Command::Rescue => println!("{}", rescued(&Config::read(config)?)?),
         Command::Begin(slot) => println!("{}", firmware.begin(*slot)?),
         Command::Broken(slot) => println!("{}", firmware.broken(*slot)?),
-        Command::Next(slot) => firmware.start_next(*slot)?,
+        Command::MadeAnew(slot) => firmware.made_anew(*slot)?,
         Command::Network => {
             if let Some(network) = Config::read(config)?.network {
                 println!("{network}");

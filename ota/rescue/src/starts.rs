@@ -113,8 +113,9 @@ impl Starts {
         // The firmware comes back at once from one that it can't even start.
         let came_back = self.0.ends_with(other.asked());
         if came_back || self.count(other) >= MAX_STARTS {
-            // Where the rescue fails too, both slots are tried anew.
-            return (Self::default(), Next::Rescue);
+            // Where the rescue fails too, each slot is tried once more: a power cut too many may have been all.
+            let again = [slot.letter(), other.letter()].map(|letter| letter.to_string().repeat(MAX_STARTS - 1));
+            return (Self(again.concat()), Next::Rescue);
         }
         self.0.push(other.asked());
         (self, Next::Other)
@@ -176,7 +177,18 @@ mod tests {
         let (starts, next) = is_broken(Starts::default(), Slot::A);
         assert_eq!(next, Next::Other);
         // It was slot b's turn, and slot a is here again.
-        assert_eq!(starts.begin(Slot::A), (Starts::default(), Next::Rescue));
+        assert_eq!(starts.begin(Slot::A), (Starts("aabb".to_owned()), Next::Rescue));
+    }
+
+    #[test]
+    fn after_a_rescue_that_fails_each_slot_is_tried_once_more() {
+        let (starts, next) = Starts::parse(b"aabb").begin(Slot::A);
+        assert_eq!(next, Next::This);
+        let (starts, next) = starts.begin(Slot::A);
+        assert_eq!(next, Next::Other);
+        let (starts, next) = starts.begin(Slot::B);
+        assert_eq!(next, Next::This);
+        assert_eq!(starts.begin(Slot::A).1, Next::Rescue);
     }
 
     #[test]
