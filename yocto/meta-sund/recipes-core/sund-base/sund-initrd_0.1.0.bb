@@ -25,10 +25,10 @@ do_install() {
     install -D -m 0755 ${S}/image/initrd/init ${D}/init
     install -D -m 0644 ${S}/image/initrd/rescue ${D}/rescue
     install -D -m 0755 ${S}/image/initrd/lease ${D}${bindir}/lease
-    install -d ${D}/dev ${D}/etc/sund ${D}/proc ${D}/run ${D}/sys ${D}/root
-    cp ${S}/image/initrd/rescue.toml ${D}/etc/sund/rescue.toml
-    date -u -d @${SOURCE_DATE_EPOCH} '+built = "%Y-%m-%dT%H:%M:%SZ"' >>${D}/etc/sund/rescue.toml
-    cat ${SUND_KEYS}/rescuers.toml >>${D}/etc/sund/rescue.toml
+    install -d ${D}/dev ${D}/proc ${D}/run ${D}/sys ${D}/root
+    install -D -m 0644 ${S}/image/initrd/rescue.toml ${D}${sysconfdir}/sund/rescue.toml
+    date -u -d @${SOURCE_DATE_EPOCH} '+built = "%Y-%m-%dT%H:%M:%SZ"' >>${D}${sysconfdir}/sund/rescue.toml
+    cat ${SUND_KEYS}/rescuers.toml >>${D}${sysconfdir}/sund/rescue.toml
     touch ${D}/modules ${D}/rescue-modules
 }
 
