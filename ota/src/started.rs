@@ -96,8 +96,9 @@ mod tests {
 
     #[test]
     fn the_addresses_of_a_site_go_with_it_and_none_where_they_come_by_dhcp() {
-        let network = addresses("[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\nDNS=10.20.0.2\nDNS=fd00::1\n")
-            .expect("a network");
+        let network =
+            addresses("[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\nDNS=10.20.0.2\nDNS=fd00::1\n")
+                .expect("a network");
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
         assert_eq!((network.address.as_str(), network.gateway), ("10.20.0.5/24", Some(ip("10.20.0.1"))));
         assert_eq!(network.dns, [ip("10.20.0.2"), ip("fd00::1")]);

@@ -71,7 +71,8 @@ fn what_a_rescue_needs_is_kept_with_the_sites_addresses_and_written_only_where_i
     let written = fs::metadata(world.site()).expect("a site").modified().expect("a time");
     assert_eq!(world.started().0, Some(0));
     assert_eq!(fs::metadata(world.site()).expect("a site").modified().expect("a time"), written, "firmware wears out");
-    fs::write(world.path("site.conf"), "[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\n").expect("addresses");
+    fs::write(world.path("site.conf"), "[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\n")
+        .expect("addresses");
     assert_eq!(world.started().0, Some(0));
     let kept = fs::read_to_string(world.site()).expect("a site");
     assert!(kept.contains("[network]\naddress = \"10.20.0.5/24\"\ngateway = \"10.20.0.1\"\n"), "{kept}");

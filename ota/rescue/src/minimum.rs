@@ -33,9 +33,7 @@ impl Minimum {
                 Fault::new("minimum-invalid", Blame::Configuration, reason)
             })
         });
-        let tpm = self.tpm.as_ref().map(|NvIndex { device, index }| {
-            tpm::read_number(&mut tpm::open(device)?, *index)
-        });
+        let tpm = self.tpm.as_ref().map(|NvIndex { device, index }| tpm::read_number(&mut tpm::open(device)?, *index));
         Ok(file.transpose()?.unwrap_or(0).max(tpm.transpose()?.unwrap_or(0)))
     }
 }

@@ -19,7 +19,11 @@ pub(super) struct Arguments {
 }
 
 /// A box that was not provisioned yet has a good start too, and nothing to keep.
-pub(super) fn started(config: &Path, arguments: &Arguments, configured: impl Fn(&dyn Fn(Config) -> Exit) -> Exit) -> Exit {
+pub(super) fn started(
+    config: &Path,
+    arguments: &Arguments,
+    configured: impl Fn(&dyn Fn(Config) -> Exit) -> Exit,
+) -> Exit {
     if let Err(fault) = started::is_good(&arguments.starts) {
         return failed(&fault);
     }
