@@ -1,6 +1,7 @@
 """A region for the twin: the real `sund-channel` with persons, a vendor, and what they publish. Its keys are worth nothing."""
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -29,6 +30,10 @@ class Region:
         self.command("init", self.home)
         for person in ROOT:
             self.command("key", "new", self.key(person), "--person", person)
+        # Beside a key is kept which region it has signed for: each region has a copy of its own.
+        for person in APPROVERS:
+            for suffix in ("", ".pub"):
+                shutil.copy(f"{approver(person)}{suffix}", f"{self.key(person)}{suffix}")
         keys = [word for person in ROOT for word in ("--key", f"{self.key(person)}.pub")]
         approvers = [f"{self.key(person)}.pub" for person in APPROVERS]
         self.command("root", "new", *keys, *(word for key in approvers for word in ("--approver", key)))
@@ -51,7 +56,7 @@ class Region:
         self.vendor = vendor
 
     def key(self, person):
-        return approver(person) if person in APPROVERS else self.folder / f"{person.replace(' ', '-')}.key"
+        return self.folder / f"{person.replace(' ', '-')}.key"
 
     def command(self, *words):
         """What a command of the channel answers; 75 says that persons have still to sign."""
