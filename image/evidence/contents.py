@@ -12,6 +12,8 @@ from .parts import Part
 # What starts before the root is there, of the chroot of the tools: in the initrd, and systemd's stub before the kernel.
 BOOT = ("/usr/bin/busybox", "/usr/sbin/dmsetup", "/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 MODULES = "usr/lib/modules"
+# Ours that lies in the initrd.
+RESCUE = "sund-rescue"
 
 
 def read(tree, programs):
@@ -28,8 +30,8 @@ def read(tree, programs):
             add(found, packages.part(fields, licences(tools, fields["Package"], True), True))
     control = next(packages.stanzas((debian.kernel() / "control").read_text()))
     add(found, packages.part(control, licences(debian.kernel(), control["Package"], True), True))
-    places = {f"/usr/bin/{name}" for name in programs}
-    listed = [*files(tree, base), *boot_files(tools, control["Package"])]
+    places = {f"boot:/bin/{name}" if name == RESCUE else f"/usr/bin/{name}" for name in programs}
+    listed = [*files(tree, base), *boot_files(tools, control["Package"], programs[RESCUE])]
     parts = sorted([*parts, *found.values()], key=lambda part: part.reference)
     refused = policy.refused([*parts, *ours])
     refused += [f"{file['path']} is of no package and none of ours" for file in listed if not file["package"] and file["path"] not in places]
@@ -77,8 +79,9 @@ def files(tree, base):
                     yield {"path": f"/{at}", "package": owner.get(at, ""), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def boot_files(tools, kernel):
+def boot_files(tools, kernel, rescue):
     """What is in the signed file that the firmware starts, as `boot:PATH`."""
+    yield {"path": f"boot:/bin/{RESCUE}", "package": "", "sha256": hashlib.sha256(rescue.read_bytes()).hexdigest()}
     taken = [*((tools, path, package) for path, package in boot_owners(tools)),
              (debian.kernel(), f"/boot/vmlinuz-{debian.release(debian.kernel())}", kernel)]
     for root, path, package in taken:

@@ -12,7 +12,7 @@ from .parts import Part, purl
 
 TARGET = "x86_64-unknown-linux-gnu"
 # The package of each program.
-PROGRAMS = {"sund": "sund-agent", "sund-updater": "sund-ota"}
+PROGRAMS = {"sund": "sund-agent", "sund-updater": "sund-ota", "sund-rescue": "sund-rescue"}
 # What rustc links into every program, under the licence of its sources.
 STANDARD_LIBRARY = "MIT OR Apache-2.0"
 

@@ -17,7 +17,7 @@ def document(version, epoch, parts, ours, files, boot, artefacts):
     owned = {}
     for file in files:
         owned.setdefault(file["package"], []).append(file)
-    workspace = [part for part in ours if part.name in ("sund-agent", "sund-ota")]
+    workspace = [part for part in ours if part.name in PROGRAMS.values()]
     programs = [program(file, workspace) for file in owned.get("", []) if file["path"] in PROGRAMS]
     components = [*programs, *(file_component(file) for file in owned.get("", []) if file["path"] not in PROGRAMS),
                   *(component(part, owned.get(part.name, []) if part.kind != "crate" else [], part.name in boot) for part in [*parts, *ours])]
@@ -38,8 +38,8 @@ def document(version, epoch, parts, ours, files, boot, artefacts):
     return numbered(told)
 
 
-# Where ours lie in a root.
-PROGRAMS = {"/usr/bin/sund": "sund-agent", "/usr/bin/sund-updater": "sund-ota"}
+# Where ours lie in a root, and in the signed file that the firmware starts.
+PROGRAMS = {"/usr/bin/sund": "sund-agent", "/usr/bin/sund-updater": "sund-ota", "boot:/bin/sund-rescue": "sund-rescue"}
 
 
 def numbered(told):

@@ -14,6 +14,9 @@ from .store import REPOSITORY, SOURCE, STORE, Failed, run
 # The appliance, and what the twin alone has.
 OVERLAYS = (SOURCE / "root", SOURCE / "qemu/guest")
 PROGRAMS = ("sund", "sund-updater")
+# In the initrd; its folder below target/.
+RESCUE = "sund-rescue"
+STATIC = "x86_64-unknown-linux-musl/rescue"
 # What the pages of licences in the root are made by.
 LICENCES = ("contents.py", "crates.py", "licences.py", "licences.toml", "packages.py", "parts.py", "policy.py")
 SOURCES = ("image/root", "image/initrd", "image/*.txt", "image/evidence/licences.toml", "image/qemu/guest", "image/qemu/variants",
@@ -52,21 +55,22 @@ def built(name, *profiles):
     paths = [REPOSITORY / "target" / profile / name for profile in profiles or ("release",)]
     found = [path for path in paths if path.is_file()]
     if not found:
-        raise Failed(f"{paths[0]} is not there: cargo build --release -p sund-agent, then with -p sund-ota -p sund-channel")
+        raise Failed(f"{paths[0]} is not there: build what README.md names under \"Try it\"")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
 def programs():
     """What runs in the box, without its symbols."""
+    found = {**{name: built(name).resolve() for name in PROGRAMS}, RESCUE: built(RESCUE, STATIC).resolve()}
     def make(folder):
-        for name in PROGRAMS:
-            run("strip", "-o", folder / name, built(name))
-    return store.made("programs", [built(name).resolve() for name in PROGRAMS], make)
+        for name, path in found.items():
+            run("strip", "-o", folder / name, path)
+    return store.made("programs", list(found.values()), make)
 
 
 def evidence(folder, tree):
     """What is in the tree, for the bill of materials; its licences, which go with the box."""
-    read = contents.read(tree, {name: programs() / name for name in PROGRAMS})
+    read = contents.read(tree, {name: programs() / name for name in (*PROGRAMS, RESCUE)})
     (folder / "contents.json").write_text(json.dumps(read, indent=1))
     parts, ours, _, _ = contents.load(folder / "contents.json")
     licences.write(folder / "licences", parts, ours)

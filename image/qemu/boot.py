@@ -1,8 +1,9 @@
 """What the firmware starts: kernel, initrd and command line in one signed file, on the file system of an ESP."""
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
-from . import appliance, debian, keys, root, store
+from . import appliance, debian, keys, persons, root, store
 from .debian import inside
 from .store import SOURCE, STORE, run
 
@@ -13,15 +14,20 @@ ESP = 48 << 20
 
 
 def initrd():
-    """`initrd.cpio.zst`: busybox, dmsetup and a few kernel modules."""
+    """`initrd.cpio.zst`: busybox, dmsetup, the rescue and a few kernel modules."""
+    rescuers = persons.rescuers()
     def make(folder):
         tree = folder / "tree"
-        for name in ("bin", "dev", "proc", "sys", "root", "lib64", "run"):
+        for name in ("bin", "dev", "etc/sund", "proc", "sys", "root", "lib64", "run"):
             (tree / name).mkdir(parents=True)
         tools = STORE / "tools"
         shutil.copy(tools / "usr/bin/busybox", tree / "bin/busybox")
-        shutil.copy(SOURCE / "initrd/init", tree / "init")
-        (tree / "init").chmod(0o755)
+        shutil.copy(appliance.programs() / appliance.RESCUE, tree / "bin")
+        for name, at, mode in (("init", "init", 0o755), ("rescue", "rescue", 0o644), ("lease", "bin/lease", 0o755)):
+            shutil.copy(SOURCE / "initrd" / name, tree / at)
+            (tree / at).chmod(mode)
+        built = datetime.fromtimestamp(appliance.epoch(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        (tree / "etc/sund/rescue.toml").write_text(f'{(SOURCE / "initrd/rescue.toml").read_text()}built = "{built}"\n{rescuers}')
         shutil.copy(tools / "usr/sbin/dmsetup", tree / "bin/dmsetup")
         for library in debian.libraries("/usr/sbin/dmsetup"):
             target = tree / library.lstrip("/")
@@ -32,25 +38,29 @@ def initrd():
         inside("sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"
                f" | zstd -q -19 -o ../initrd.cpio.zst")
         shutil.rmtree(tree)
-    of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), appliance.epoch()]
+    of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), appliance.epoch(),
+          appliance.programs() / appliance.RESCUE, rescuers]
     return store.made("initrd", of, make)
 
 
 def modules(tree):
+    """The kernel modules, and in which order they are loaded: at each start, and by a rescue."""
     kernel = debian.kernel()
     release = debian.release(kernel)
-    wanted = debian.names("initrd/modules.txt")
-    told = inside("modprobe", "-d", "/work/kernel/usr", "-S", release, "--show-depends", "-a", *wanted)
     to = tree / "lib/modules" / release
     to.mkdir(parents=True)
-    order = []
-    for line in told.splitlines():
-        if line.startswith("insmod"):
-            source = Path(line.split()[1].replace("/work", str(STORE)))
-            if source.name not in order:
-                shutil.copy(source, to / source.name)
-                order.append(source.name)
-    (tree / "modules").write_text("".join(f"/lib/modules/{release}/{name}\n" for name in order))
+    taken = []
+    for name in ("modules", "rescue-modules"):
+        told = inside("modprobe", "-d", "/work/kernel/usr", "-S", release, "--show-depends", "-a", *debian.names(f"initrd/{name}.txt"))
+        order = []
+        for line in told.splitlines():
+            if line.startswith("insmod"):
+                source = Path(line.split()[1].replace("/work", str(STORE)))
+                if source.name not in taken:
+                    shutil.copy(source, to / source.name)
+                    taken.append(source.name)
+                    order.append(source.name)
+        (tree / name).write_text("".join(f"/lib/modules/{release}/{module}\n" for module in order))
 
 
 def esp(version, verity=None):

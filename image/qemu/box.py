@@ -10,7 +10,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import disk
+from . import disk, tpm
 from .debian import inside
 from .store import STORE, Failed, run
 
@@ -62,6 +62,7 @@ class Box:
 
     def __init__(self, folder, version, ports):
         self.folder = Path(folder)
+        self.version = version
         self.ports = ports
         self.machine = self.tpm = self.qmp = None
         self.has_tpm = True
@@ -78,6 +79,7 @@ class Box:
         (self.folder / "tpm").mkdir()
         # The firmware and the kernel measure into each bank that there is.
         run("swtpm_setup", "--tpm2", "--tpmstate", self.folder / "tpm", "--pcr-banks", "sha256")
+        tpm.define(self.folder / "tpm")
 
     @contextmanager
     def another_tpm(self):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from . import appliance, keys
 from .box import connected, wait
+from .persons import APPROVERS, approver, channel
 from .store import REPOSITORY, STORE, Failed, run
 
 ROOT = ("Anna Holm", "Bo Krog", "Carla Lund")
-APPROVERS = ("Dora Munk", "Emil Nord", "Freja Ovesen")
 FIRST = (*ROOT[:2], *APPROVERS[:2])
 TWO = APPROVERS[:2]
 MODEL = REPOSITORY / "agent/demo/models/text-detection"
@@ -20,11 +20,6 @@ SMALLER = {"longest = 736": "longest = 320", "least_overlap = 0.5": "least_overl
 NAME = "twin-region"
 # The host, as a box sees it on its management network.
 ADDRESS = "10.0.3.2"
-
-
-def channel():
-    """The program, of any build: it runs on this machine."""
-    return appliance.built("sund-channel", "release", "debug")
 
 
 class Region:
@@ -39,8 +34,12 @@ class Region:
         self.systems = {}
         self.folder.mkdir(parents=True)
         self.command("init", self.home)
-        for person in (*ROOT, *APPROVERS):
+        for person in ROOT:
             self.command("key", "new", self.key(person), "--person", person)
+        # Beside a key is kept which region it has signed for: each region has a copy of its own.
+        for person in APPROVERS:
+            for suffix in ("", ".pub"):
+                shutil.copy(f"{approver(person)}{suffix}", f"{self.key(person)}{suffix}")
         holders = [word for person in ROOT for word in ("--key", f"{self.key(person)}.pub")]
         approvers = [f"{self.key(person)}.pub" for person in APPROVERS]
         self.command("root", "new", *holders, *(word for key in approvers for word in ("--approver", key)))
@@ -103,16 +102,27 @@ class Region:
         if os_version in self.systems:
             state["os"] = {"target": self.systems[os_version]}
         elif bundle:
-            told = json.loads((bundle / "info.json").read_text())
-            file = self.folder / f"{name}-{os_version}.raucb"
-            os.link(bundle / "bundle.raucb", file)
-            proposed = self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["manifest-hash"])
+            proposed = self.publish_os(os_version, bundle)
             more = ["--with", proposed["proposal"]]
             self.systems[os_version] = proposed["target"]["target"]
             state["os"] = {"target": self.systems[os_version]}
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps(state))
         self.publish(self.command("publish", "state", file, *more)["proposal"], TWO)
+
+    def publish_rescue(self, os_version, number, bundle):
+        """Lists an operating system, and releases it as recovery bundle under this number."""
+        proposed = self.publish_os(os_version, bundle)
+        self.systems[os_version] = proposed["target"]["target"]
+        self.publish(proposed["proposal"], TWO)
+        self.publish(self.command("publish", "rescue", os_version, "--version", number)["proposal"], TWO)
+
+    def publish_os(self, os_version, bundle):
+        """Proposes an operating system."""
+        told = json.loads((bundle / "info.json").read_text())
+        file = self.folder / f"{os_version}.raucb"
+        os.link(bundle / "bundle.raucb", file)
+        return self.command("publish", "os", file, "--version", os_version, "--manifest-sha256", told["manifest-hash"])
 
     def damage(self, version):
         """A bit of each block of a bundle turns, where it is served."""

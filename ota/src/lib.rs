@@ -24,6 +24,7 @@ pub mod provision;
 pub mod rauc;
 pub mod reset;
 pub mod screen;
+pub mod started;
 pub mod state;
 pub mod status;
 pub mod stick;

@@ -31,6 +31,7 @@ mod reset;
 mod screen;
 mod shapes;
 mod signed_documents;
+mod started;
 mod status;
 mod stick;
 mod switches;

@@ -7,6 +7,7 @@ from evidence.tests.case import package
 from evidence.tests.vulnerabilities import opened
 
 FILES = [{"path": "/usr/bin/sund", "package": "", "sha256": "a" * 64}, {"path": "/usr/bin/sund-updater", "package": "", "sha256": "b" * 64},
+         {"path": "boot:/bin/sund-rescue", "package": "", "sha256": "e" * 64},
          {"path": "/usr/lib/x86_64-linux-gnu/libssl.so.3", "package": "libssl3t64", "sha256": "c" * 64}]
 EPOCH = 1_790_000_000
 
@@ -14,9 +15,11 @@ EPOCH = 1_790_000_000
 def linked():
     """The crates of this checkout."""
     others, ours, sums = [], [], crates.checksums()
-    for name, version in sorted(crates.linked("sund-agent") | crates.linked("sund-ota")):
+    of_rescue = crates.linked("sund-rescue")
+    for name, version in sorted(crates.linked("sund-agent") | crates.linked("sund-ota") | of_rescue):
         told = crates.described()[name, version]
-        part = crates.crate_part(name, version, crates.expression(told), ["sund"], sums[name, version])
+        programs = ["sund", "sund-rescue"] if (name, version) in of_rescue else ["sund"]
+        part = crates.crate_part(name, version, crates.expression(told), programs, sums[name, version])
         (others if told["source"] else ours).append(part)
     return others, ours
 
@@ -40,7 +43,7 @@ class Document(unittest.TestCase):
 
     def test_the_schema_refuses_what_is_not(self):
         part = package("one", "1", licences=("Zlib",))
-        told = sbom.document("1.0.0", EPOCH, [part], linked()[1], FILES[:2], [], {})
+        told = sbom.document("1.0.0", EPOCH, [part], linked()[1], FILES[:3], [], {})
         self.assertIsNone(schema.fault(sbom.written(told)))
         next(one for one in told["components"] if one["name"] == "one")["licenses"] = [{"license": {"id": "No-Such-Licence"}}]
         self.assertIsNotNone(schema.fault(sbom.written(told)))
@@ -62,6 +65,7 @@ class Document(unittest.TestCase):
         known = {component["bom-ref"] for component in told["components"]}
         self.assertIn("file:/usr/bin/sund", depends["sund-image@1.0.0"])
         self.assertTrue(any(reference.startswith("pkg:cargo/rustls@") for reference in depends["file:/usr/bin/sund"]))
+        self.assertTrue(any(reference.startswith("pkg:cargo/embedded-tls@") for reference in depends["file:boot:/bin/sund-rescue"]))
         self.assertFalse([reference for references in depends.values() for reference in references if reference not in known])
 
     def test_a_vulnerability_names_a_part_of_the_document(self):

@@ -5,6 +5,7 @@ use crate::limits::{MAX_AUTHORITIES, MAX_CONFIG, MAX_ROUNDS, MAX_SOURCES, Patien
 use crate::minimum::{Minimum, NvIndex};
 use crate::moment::Moment;
 use crate::role::{Person, Role};
+use crate::site::{Network, Site};
 use crate::source::{Source, is_plain_path};
 use serde::Deserialize;
 use std::fs::File;
@@ -26,6 +27,10 @@ pub struct Config {
     pub role: Role,
     /// The lowest version.
     pub minimum: Minimum,
+    /// The TPM that is told that a rescue begins: from then on it opens no data partition before the next start.
+    pub closes: Option<PathBuf>,
+    /// The addresses of the site's network; absent: DHCP.
+    pub network: Option<Network>,
     /// A file or a block device that the bundle is written to.
     pub destination: PathBuf,
     /// How long sources are borne with.
@@ -35,10 +40,13 @@ pub struct Config {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
+    #[serde(default)]
     sources: Vec<String>,
     #[serde(default = "default_descriptor")]
     descriptor: String,
-    authorities: PathBuf,
+    authorities: Option<PathBuf>,
+    site: Option<PathBuf>,
+    closes: Option<PathBuf>,
     built: String,
     destination: PathBuf,
     minimum: RawMinimum,
@@ -86,7 +94,14 @@ impl Config {
         };
         let text = String::from_utf8(read_bounded(path, MAX_CONFIG)?).map_err(|_| refused("it is not UTF-8".into()))?;
         let raw: RawConfig = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
-        if raw.sources.is_empty() || raw.sources.len() > MAX_SOURCES {
+        let site = match (raw.site, raw.authorities) {
+            (Some(variable), None) if raw.sources.is_empty() => Site::read(&variable)?,
+            (None, Some(authorities)) => {
+                Site { sources: raw.sources, authorities: read_bounded(&authorities, MAX_AUTHORITIES)?, network: None }
+            }
+            _ => return Err(refused("it names either a site, or sources and authorities".into())),
+        };
+        if site.sources.is_empty() || site.sources.len() > MAX_SOURCES {
             return Err(refused(format!("it names no source, or more than {MAX_SOURCES}")));
         }
         if !is_plain_path(&raw.descriptor) {
@@ -107,12 +122,14 @@ impl Config {
         }
         let persons = raw.person.iter().map(|person| Person::new(&person.name, &person.key));
         Ok(Self {
-            sources: raw.sources.iter().map(|address| Source::parse(address)).collect::<Result<_, _>>()?,
+            sources: site.sources.iter().map(|address| Source::parse(address)).collect::<Result<_, _>>()?,
             descriptor: raw.descriptor,
-            authorities: Authorities::from_pem(&read_bounded(&raw.authorities, MAX_AUTHORITIES)?)?,
+            authorities: Authorities::from_pem(&site.authorities)?,
             built: Moment::try_from(raw.built).map_err(|error| refused(format!("built: {error}")))?,
             role: Role::new(persons.collect::<Result<_, _>>()?, raw.threshold)?,
             minimum: Minimum { file, tpm: tpm.map(|RawNvIndex { device, index }| NvIndex { device, index }) },
+            closes: raw.closes,
+            network: site.network,
             destination: raw.destination,
             patience: Patience { rounds, ..patience },
         })

@@ -7,6 +7,12 @@ pub const MAX_CONFIG: u64 = 64 * 1024;
 pub const MAX_AUTHORITIES: u64 = 64 * 1024;
 /// The file that holds the minimum version, in bytes.
 pub const MAX_MINIMUM: u64 = 64;
+/// A variable of the firmware, in bytes.
+pub const MAX_VARIABLE: u64 = 64 * 1024;
+/// Boot entries of the firmware that are looked at.
+pub const MAX_BOOT_ENTRIES: usize = 256;
+/// Name servers of a site.
+pub const MAX_NAME_SERVERS: usize = 8;
 /// Sources that are asked.
 pub const MAX_SOURCES: usize = 8;
 /// Rounds over all sources; the pause between two of them doubles each time.

@@ -3,7 +3,6 @@ use crate::config::read_bounded;
 use crate::fault::{Blame, Fault};
 use crate::limits::MAX_MINIMUM;
 use crate::tpm;
-use std::fs::OpenOptions;
 use std::path::PathBuf;
 
 /// Where the minimum stands. Where there are two, the higher one counts; where one cannot be read, nothing is taken.
@@ -34,13 +33,7 @@ impl Minimum {
                 Fault::new("minimum-invalid", Blame::Configuration, reason)
             })
         });
-        let tpm = self.tpm.as_ref().map(|NvIndex { device, index }| {
-            let mut opened = OpenOptions::new().read(true).write(true).open(device).map_err(|error| {
-                let reason = format!("{}: {error}: is the TPM on, and its driver loaded?", device.display());
-                Fault::new("tpm-unreadable", Blame::Box, reason)
-            })?;
-            tpm::read_number(&mut opened, *index)
-        });
+        let tpm = self.tpm.as_ref().map(|NvIndex { device, index }| tpm::read_number(&mut tpm::open(device)?, *index));
         Ok(file.transpose()?.unwrap_or(0).max(tpm.transpose()?.unwrap_or(0)))
     }
 }

@@ -10,6 +10,7 @@ use crate::moment::Moment;
 use crate::role::{Signed, hex};
 use crate::source::Source;
 use crate::tls::{Buffers, Connection};
+use crate::tpm;
 use rustls_pki_types::ServerName;
 use sha2::{Digest as _, Sha256};
 use std::thread;
@@ -33,6 +34,9 @@ pub enum Event<'a> {
 
 /// Fetches the newest bundle that the recovery role has released, verifies it and makes it valid at the destination.
 pub fn rescue(config: &Config, tell: &mut dyn FnMut(Event<'_>)) -> Result<Admitted, Fault> {
+    if let Some(device) = &config.closes {
+        tpm::close(&mut tpm::open(device)?)?;
+    }
     let minimum = config.minimum.read()?;
     tell(Event::Minimum(minimum));
     let mut run = Run { config, minimum, known: config.built, tell, buffers: Buffers::new() };

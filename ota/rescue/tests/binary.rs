@@ -124,6 +124,56 @@ fn its_exit_code_tells_what_kind_of_failure_it_was() {
 }
 
 #[test]
+fn the_site_that_the_firmware_keeps_says_where_the_channel_is_and_nothing_else() {
+    let authority = Authority::new();
+    let site = site(&authority, 3, BUNDLE);
+    let directory = initramfs(&authority, &site);
+    let (config, variable) = (directory.path().join("rescue.toml"), directory.path().join("site"));
+    let text = fs::read_to_string(&config).expect("a configuration");
+    let (_, signed) = text.split_once("built").expect("what is signed");
+    fs::write(&config, format!("site = \"{}\"\nbuilt{signed}", variable.display())).expect("it is written");
+    let keeps = |more: &str| {
+        let kept = format!("sources = [\"{}\"]\nauthorities = '''{}'''\n{more}", site.address(), authority.pem);
+        fs::write(&variable, [&[7, 0, 0, 0], kept.as_bytes()].concat()).expect("it is kept");
+    };
+    keeps("network = { address = '10.20.0.5/24', dns = ['10.20.0.2'] }\n");
+    let output = rescue(directory.path());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(fs::read(directory.path().join("bundle")).expect("a bundle"), BUNDLE);
+    let told = run(&["--config", &config.display().to_string(), "network"]);
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "10.20.0.5/24 - 10.20.0.2\n");
+    keeps("threshold = 1\n");
+    assert_eq!(rescue(directory.path()).status.code(), Some(64));
+    fs::remove_file(&variable).expect("it was there");
+    assert_eq!(rescue(directory.path()).status.code(), Some(64));
+}
+
+#[test]
+fn a_box_is_told_at_each_start_what_comes_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let variables = directory.path().display().to_string();
+    for (number, label) in [("0001", "sund-a\0"), ("0002", "sund-b\0")] {
+        let text: Vec<u8> = label.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let entry = directory.path().join(format!("Boot{number}-8be4df61-93ca-11d2-aa0d-00e098032b8c"));
+        fs::write(entry, [&[7, 0, 0, 0, 1, 0, 0, 0, 0, 0][..], &text].concat()).expect("an entry");
+    }
+    let step = |command: &str, slot: &str| {
+        let output = run(&["--variables", &variables, command, slot]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let says = |word: &str| (Some(0), word.to_owned());
+    assert_eq!(step("begin", "a"), says("this"));
+    assert_eq!(step("broken", "a"), says("other"));
+    assert_eq!(step("begin", "b"), says("this"));
+    assert_eq!(step("broken", "b"), says("rescue"));
+    assert_eq!(step("made-anew", "a"), says(""));
+    let next = fs::read(directory.path().join("BootNext-8be4df61-93ca-11d2-aa0d-00e098032b8c")).expect("it is asked");
+    assert_eq!(next, [7, 0, 0, 0, 1, 0]);
+    assert_eq!(step("begin", "a"), says("this"));
+    assert_eq!(step("begin", "c"), (Some(64), String::new()));
+}
+
+#[test]
 fn a_tampered_bundle_ends_with_65_and_nothing_valid() {
     let authority = Authority::new();
     let mut altered = BUNDLE.to_vec();

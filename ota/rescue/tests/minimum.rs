@@ -1,6 +1,7 @@
 //! The minimum version against old signed bundles: a file, and an NV counter in a TPM (swtpm).
 use crate::authority::Authority;
 use crate::world::World;
+use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use sund_rescue::fault::Blame;
 use sund_rescue::minimum::NvIndex;
-use sund_rescue::tpm::read_number;
+use sund_rescue::tpm::{close, read_number};
 use tempfile::TempDir;
 
 const COUNTER: u32 = 0x0180_0100;
@@ -63,6 +64,18 @@ impl Tpm {
         }
     }
 
+    /// TPM2_PCR_Read of the SHA-256 bank.
+    fn measured(&mut self, register: usize) -> Vec<u8> {
+        let mut select = [0; 3];
+        select[register / 8] = 1 << (register % 8);
+        let body = [&[0, 0, 0, 1, 0, 0x0b, 3][..], &select].concat();
+        let head = [&[0x80, 1][..], &(10 + body.len() as u32).to_be_bytes(), &0x17E_u32.to_be_bytes()].concat();
+        self.socket.write_all(&[head, body].concat()).expect("a TPM");
+        let mut answer = [0; 4096];
+        let length = self.socket.read(&mut answer).expect("an answer");
+        answer[length - 32..length].to_vec()
+    }
+
     fn define(&mut self, index: u32, attributes: u32) {
         // TPM2B_NV_PUBLIC: index, SHA-256, attributes, no policy, 8 bytes.
         let public = [&index.to_be_bytes()[..], &[0, 0x0b], &attributes.to_be_bytes(), &[0, 0, 0, 8]].concat();
@@ -114,6 +127,17 @@ fn a_number_in_the_tpm_is_read_whole() {
     tpm.define(NUMBER, AUTHORIZED);
     tpm.write(NUMBER, 0x0102_0304_0506_0708);
     assert_eq!(read_number(&mut tpm.socket, NUMBER), Ok(0x0102_0304_0506_0708));
+}
+
+#[test]
+fn once_a_rescue_has_begun_the_register_of_the_data_partition_is_another() {
+    let mut tpm = Tpm::start();
+    // TPM_RC_RETRY is borne with here, and not by what reads the register.
+    tpm.define(COUNTER, AUTHORIZED | IS_COUNTER);
+    assert_eq!(tpm.measured(11), [0; 32]);
+    close(&mut tpm.socket).expect("it is measured");
+    let extended = Sha256::new().chain_update([0; 32]).chain_update(Sha256::digest(b"sund-rescue")).finalize();
+    assert_eq!(tpm.measured(11), extended.to_vec());
 }
 
 #[test]

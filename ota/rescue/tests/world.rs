@@ -45,6 +45,8 @@ impl World {
             built: Moment::parse("2026-01-01T00:00:00Z").expect("a time"),
             role: Role::new(persons, 2).expect("a role"),
             minimum: Minimum { file: Some(minimum), tpm: None },
+            closes: None,
+            network: None,
             destination: directory.path().join("bundle"),
             patience,
         };

@@ -6,6 +6,7 @@ mod provision;
 mod reset;
 mod run;
 mod screen;
+mod started;
 mod status;
 
 use crate::config::Config;
@@ -48,6 +49,8 @@ enum Command {
     CheckConfig,
     /// Fails where nobody looks after a system on trial, so that its unit restarts the box.
     Guard(guard::Arguments),
+    /// Tells the firmware that this start was good, and what a rescue has to know.
+    Started(started::Arguments),
     /// Gets this box's certificate with a one-time code.
     Enrol(enrol::Arguments),
     /// Makes this box its region's, by a signed file from a stick.
@@ -71,6 +74,7 @@ pub fn main(cli: Cli) -> Exit {
     match command {
         Command::CheckConfig => configured(&|_| Exit::Done),
         Command::Guard(arguments) => guard::guard(&arguments, configured),
+        Command::Started(arguments) => started::started(&path, &arguments, configured),
         Command::Status { json } => configured(&|config| status::status(&config, json)),
         Command::Run => configured(&|config| in_runtime(run::run(config))),
         Command::Once => configured(&|config| in_runtime(run::once(config))),

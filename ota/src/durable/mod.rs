@@ -5,6 +5,7 @@
 pub(crate) mod cut;
 
 use crate::fault::{Blame, Fault};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -72,10 +73,35 @@ pub fn remove(path: &Path) -> Result<(), Fault> {
     removed.map_err(|error| failed(path, &error))
 }
 
+/// A variable outlives a restart, and the system may write it (UEFI 2.10, 8.2: non-volatile, boot service and runtime access).
+pub const VARIABLE_ATTRIBUTES: u32 = 0x7;
+
 /// Writes a variable of the firmware, as the kernel's efivarfs has it: in one write and under its own name, since nothing there can be
 /// renamed. The firmware keeps the one before or this one.
 pub fn variable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    release(path)?;
     OpenOptions::new().write(true).create(true).truncate(true).open(path)?.write_all(bytes)
+}
+
+/// Takes a variable of the firmware away. One that is not there is gone already.
+pub fn remove_variable(path: &Path) -> io::Result<()> {
+    match release(path).and_then(|()| std::fs::remove_file(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// The kernel holds on to each variable that it does not know, so that no careless `rm` makes a machine unbootable.
+fn release(path: &Path) -> io::Result<()> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    // Another file system than the kernel's own may have no such flags.
+    match ioctl_getflags(&file) {
+        Ok(flags) if flags.contains(IFlags::IMMUTABLE) => Ok(ioctl_setflags(&file, flags - IFlags::IMMUTABLE)?),
+        _ => Ok(()),
+    }
 }
 
 /// [`replace`] on some disk.

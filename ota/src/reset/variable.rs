@@ -3,8 +3,6 @@ use crate::durable;
 use crate::fault::{Blame, Fault};
 use std::path::Path;
 
-/// It outlives a restart, and the system may write it (UEFI 2.10, 8.2: non-volatile, boot service and runtime access).
-const ATTRIBUTES: u32 = 0x7;
 /// What counts as yes for systemd, in UTF-16 with its end.
 const YES: [u8; 4] = [b'1', 0, 0, 0];
 
@@ -20,7 +18,7 @@ pub(super) fn is_free(variable: &Path) -> Result<(), Fault> {
 
 /// Asks the next boot for a factory reset.
 pub(super) fn request(variable: &Path) -> Result<(), Fault> {
-    let value = [ATTRIBUTES.to_le_bytes(), YES].concat();
+    let value = [durable::VARIABLE_ATTRIBUTES.to_le_bytes(), YES].concat();
     durable::variable(variable, &value).map_err(|error| {
         let reason = format!(
             "{}: {error}: the firmware takes no request for a factory reset; nothing was changed. Clear its settings, or erase the disk",

@@ -1,5 +1,5 @@
 SUMMARY = "From the kernel to the root file system"
-DESCRIPTION = "The program of image/initrd, as it is in the twin: finds the slot, checks it, and hands over."
+DESCRIPTION = "The scripts of image/initrd, as they are in the twin: find the slot, check it, and hand over, or rescue the box."
 SECTION = "base"
 LICENSE = "Apache-2.0"
 LIC_FILES_CHKSUM = "file://LICENSE;md5=3b83ef96387f14655fc854ddc3c6bd57"
@@ -19,16 +19,20 @@ do_compile[noexec] = "1"
 
 # What the start needs is built into this kernel: the lists of modules are empty.
 do_install() {
-    install -d ${D}/dev ${D}/proc ${D}/sys ${D}/root ${D}/run ${D}${bindir}
-    for file in ${S}/image/initrd/*; do
-        case "$file" in
-        *.txt) touch ${D}/$(basename $file .txt) ;;
-        *) install -m 0755 $file ${D} ;;
-        esac
-    done
+    if [ ! -r "${SUND_KEYS}/rescuers.toml" ]; then
+        bbfatal "SUND_KEYS names no folder with rescuers.toml, the persons who may release a recovery bundle: see yocto/README.md"
+    fi
+    install -d ${D}/dev ${D}/proc ${D}/run ${D}/sys ${D}/root
+    install -D -m 0755 ${S}/image/initrd/init ${D}/init
+    install -D -m 0644 ${S}/image/initrd/rescue ${D}/rescue
+    install -D -m 0755 ${S}/image/initrd/lease ${D}${bindir}/lease
+    install -D -m 0644 ${S}/image/initrd/rescue.toml ${D}${sysconfdir}/sund/rescue.toml
+    date -u -d @${SOURCE_DATE_EPOCH} '+built = "%Y-%m-%dT%H:%M:%SZ"' >>${D}${sysconfdir}/sund/rescue.toml
+    cat ${SUND_KEYS}/rescuers.toml >>${D}${sysconfdir}/sund/rescue.toml
+    touch ${D}/modules ${D}/rescue-modules
     # It looks for programs in one place.
     ln -s ../sbin/dmsetup ${D}${bindir}/dmsetup
 }
 
 FILES:${PN} += "/"
-RDEPENDS:${PN} = "busybox libdevmapper"
+RDEPENDS:${PN} = "busybox libdevmapper sund-rescue"
