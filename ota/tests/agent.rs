@@ -10,7 +10,7 @@ use sund_ota::agent::{
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
-use super::repository::sha256;
+use super::region::sha256;
 
 /// What the agent serves, and how it behaves.
 #[derive(Default)]

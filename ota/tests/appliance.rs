@@ -30,6 +30,15 @@ impl Appliance {
         appliance
     }
 
+    /// A box that serves `north-1`, which the action 1 brought.
+    pub async fn serving() -> Self {
+        let mut appliance = Self::new().await;
+        let descriptor = appliance.state("north-1", b"model one", json!({}));
+        appliance.channel.deploy("1", &descriptor);
+        assert_eq!(appliance.once().await, Some(0));
+        appliance
+    }
+
     /// Writes the configuration; `more` comes at its end.
     pub fn configure(&self, more: &str) {
         let (path, port) = (self.directory.path().display(), self.channel.address.port());

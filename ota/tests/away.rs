@@ -8,10 +8,7 @@ use sund_ota::machine::record::{Action, Step};
 
 /// A box that serves `north-1`, and whose updater was killed while it watched `north-2`.
 async fn killed_while_it_watched(watch_seconds: u64) -> Appliance {
-    let mut appliance = Appliance::new().await;
-    let good = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &good);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     let watched = appliance.state("north-2", b"model two", json!({"watch_seconds": watch_seconds}));
     appliance.channel.deploy("2", &watched);
     let running = Running(appliance.run());

@@ -103,10 +103,7 @@ async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_was_left_half_watched_for_one_that_is_refused_does_not_stay() {
-    let mut appliance = Appliance::new().await;
-    let good = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &good);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     let watched = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
     appliance.channel.deploy("2", &watched);
     let _running = Running(appliance.run());

@@ -1,5 +1,6 @@
 //! The updater is killed at every step and at random instants: each action still ends once, and well. `SUND_TEST_KILLS` says how often.
 use super::appliance::Appliance;
+use super::transitions::{Side, die_at_each, has_died_at};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use sund_ota::ddi::Finished;
@@ -10,26 +11,14 @@ const KILLS_PER_ACTION: u32 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_each_step_it_goes_on_from_there() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", &vec![1; 400_000], json!({}));
-    appliance.channel.told().pause = Some(Duration::from_millis(10));
-    appliance.channel.deploy("1", &descriptor);
-    for rank in 0..=7 {
-        let mut updater = appliance.run();
-        let until = Instant::now() + Duration::from_secs(30);
-        while appliance.record().action.is_some_and(|action| action.step.rank() < rank) || has_not_begun(&appliance) {
-            assert!(Instant::now() < until, "step {rank} is never reached");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        updater.kill().expect("it is killed");
-        updater.wait().expect("it ended");
+    for side in [Side::Before, Side::After] {
+        let mut appliance = Appliance::new().await;
+        let descriptor = appliance.state("north-1", &vec![1; 400_000], json!({}));
+        appliance.channel.deploy("1", &descriptor);
+        let deaths = die_at_each(&appliance, side, || (), || appliance.record().last.is_some()).await;
+        has_died_at(&deaths, &["candidate", "verified", "installed", "tested", "active", "ended"]);
+        finish(&appliance, "1", "north-1").await;
     }
-    finish(&appliance, "1", "north-1").await;
-}
-
-fn has_not_begun(appliance: &Appliance) -> bool {
-    let record = appliance.record();
-    record.action.is_none() && record.last.is_none()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +44,7 @@ async fn killed_at_random_instants_each_action_ends_once_and_well() {
 }
 
 /// Lets the updater end what is left, and checks that the channel knows it once.
-async fn finish(appliance: &Appliance, id: &str, name: &str) {
+pub async fn finish(appliance: &Appliance, id: &str, name: &str) {
     let until = Instant::now() + Duration::from_mins(1);
     while appliance.channel.action(id, |action| action.is_open) || appliance.record().action.is_some() {
         assert!(Instant::now() < until, "action {id} does not end");

@@ -4,7 +4,7 @@ use super::rauc::System;
 use serde_json::json;
 
 /// Deploys a state and sees it through, with the restart that it may need.
-async fn deploy(system: &System, id: &str, descriptor: &sund_ota::descriptor::Descriptor) {
+pub async fn deploy(system: &System, id: &str, descriptor: &sund_ota::descriptor::Descriptor) {
     system.appliance.channel.deploy(id, descriptor);
     for _ in 0..4 {
         system.appliance.once().await;
@@ -15,12 +15,12 @@ async fn deploy(system: &System, id: &str, descriptor: &sund_ota::descriptor::De
     panic!("action {id} does not end");
 }
 
-fn withdraw(system: &mut System, name: &str) {
+pub fn withdraw(system: &mut System, name: &str) {
     system.appliance.region.withdraw(&format!("state/{name}.json"));
     system.appliance.publish();
 }
 
-fn serves(system: &System) -> Option<String> {
+pub fn serves(system: &System) -> Option<String> {
     system.appliance.agent.serving().state.clone()
 }
 
@@ -75,21 +75,29 @@ async fn a_power_cut_on_the_way_back_is_gone_on_from() {
     assert_eq!(system.slots().runs(), "1.0");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_system_that_the_next_state_names_is_installed_where_it_is_not_there_any_more() {
+/// A box that holds `north-1`, which names 2.0, and `north-2`, which brought 3.0. An update that failed has written over the other slot.
+pub async fn without_its_first_system() -> System {
     let mut system = System::new("").await;
     for (id, name, version) in [("1", "north-1", "2.0"), ("2", "north-2", "3.0")] {
         let descriptor = system.state_with(name, version);
         deploy(&system, id, &descriptor).await;
     }
-    // The other slot held 2.0; an update that failed has written over it.
     "the disk is broken".clone_into(&mut system.slots().refusal);
     let third = system.state_with("north-3", "4.0");
     deploy(&system, "3", &third).await;
-    system.slots().refusal.clear();
-    "4.0".clone_into(&mut system.slots().versions[1]);
+    {
+        let mut slots = system.slots();
+        slots.refusal.clear();
+        slots.marks.clear();
+        "4.0".clone_into(&mut slots.versions[1]);
+    }
     assert_eq!(system.slots().runs(), "3.0");
+    system
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_that_the_next_state_names_is_installed_where_it_is_not_there_any_more() {
+    let mut system = without_its_first_system().await;
     withdraw(&mut system, "north-2");
     assert_eq!(system.appliance.once().await, Some(0));
     assert_eq!((system.slots().runs().as_str(), serves(&system).as_deref()), ("2.0", Some("north-1")));

@@ -1,16 +1,16 @@
 //! What passes by itself, or is set right by somebody, ends no action: it waits, the channel is told why, and it goes on.
 use super::appliance::Appliance;
+use super::channel::ServerAction;
+use super::conversation::{Running, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use sund_ota::ddi::{Execution, Finished};
 use sund_ota::descriptor::Descriptor;
 
 /// A box that serves `north-1` and is to serve `north-2`.
 async fn appliance() -> (Appliance, Descriptor) {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
     (appliance, descriptor)
@@ -85,14 +85,38 @@ async fn metadata_that_has_expired() {
     .await;
 }
 
+/// The repository lies at another address than the server.
+fn behind_a_mirror(appliance: &Appliance) {
+    let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
+    let mirror = text.replace("etadata = \"http://127.0.0.1", "etadata = \"http://localhost");
+    std::fs::write(appliance.configuration(), mirror).expect("updater.toml");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_a_mirror_does_not_list_at_a_poll_in_the_middle_of_its_download_is_waited_for() {
+    let (mut appliance, _) = appliance().await;
+    behind_a_mirror(&appliance);
+    appliance.channel.told().pause = Some(Duration::from_secs(3));
+    let _updater = Running(appliance.run());
+    until("it is taken up", || appliance.record().action.is_some()).await;
+    appliance.region.withdraw("state/north-2.json");
+    appliance.publish();
+    let says_why = |action: &mut ServerAction| {
+        assert!(action.is_open, "{:?}", action.last_words());
+        let mut lines = action.feedback.iter().flat_map(|feedback| &feedback.status.details);
+        lines.any(|line| line.contains("waits: ") && line.contains("target-not-approved"))
+    };
+    until("it waits", || appliance.channel.action("2", says_why)).await;
+    appliance.channel.told().pause = None;
+    appliance.state("north-2", b"model two", json!({}));
+    until("it serves", || appliance.agent.serving().state.as_deref() == Some("north-2")).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_a_mirror_does_not_list_yet_is_waited_for_and_not_for_ever() {
     for comes in [true, false] {
         let (mut appliance, _) = appliance().await;
-        // The repository lies at another address than the server.
-        let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
-        let mirror = text.replace("etadata = \"http://127.0.0.1", "etadata = \"http://localhost");
-        std::fs::write(appliance.configuration(), mirror).expect("updater.toml");
+        behind_a_mirror(&appliance);
         appliance.region.withdraw("state/north-2.json");
         appliance.publish();
         if comes {

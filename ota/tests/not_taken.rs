@@ -84,10 +84,7 @@ async fn a_payload_that_was_altered_in_the_store_is_fetched_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_metadata_stops_updates_and_not_what_runs() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     appliance.region.expires = "2020-01-01T00:00:00Z".to_owned();
     let frozen = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &frozen);
@@ -171,10 +168,7 @@ async fn a_state_that_missed_its_watch_takes_the_place_of_none_that_can_be_gone_
 /// As it is found where the updater was killed between the two: the agent serves the box's own configuration, and its models are on.
 #[tokio::test]
 async fn models_that_were_not_yet_suspended_on_the_way_back_are_suspended_at_the_next_start() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     appliance.region.withdraw("state/north-1.json");
     appliance.publish();
     appliance.agent.serving().state = None;

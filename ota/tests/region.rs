@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::Fault;
+use sund_ota::hex::hex;
 use sund_ota::state::Pin;
 use sund_ota::trust::{Source, Transport, Trusted};
 use tempfile::TempDir;
@@ -376,8 +377,4 @@ fn canonical(value: &Value) -> Vec<u8> {
     let formatter = olpc_cjson::CanonicalFormatter::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter)).unwrap();
     bytes
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

@@ -1,6 +1,6 @@
 //! What RAUC streams goes through the updater.
 use super::appliance::Appliance;
-use super::tpm::no_tls;
+use super::web::plain_client;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 use sund_ota::config::Config;
@@ -9,10 +9,6 @@ use sund_ota::rauc::relay::Relay;
 use tokio::net::TcpStream;
 
 const PLACE: &str = "targets/os/0.sund.raucb";
-
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().tls_backend_preconfigured(no_tls()).build().expect("a client")
-}
 
 /// A store with a bundle, and a relay of it.
 async fn relayed(bundle: &[u8], cap: Option<u64>) -> (Appliance, Relay) {
@@ -34,7 +30,7 @@ async fn who_connects_and_asks_for_nothing_keeps_rauc_from_nothing() {
         idle.push(TcpStream::connect(&address).await.expect("a connection"));
     }
     let begin = Instant::now();
-    let answer = client().get(relay.url.clone()).send().await.expect("an answer");
+    let answer = plain_client().get(relay.url.clone()).send().await.expect("an answer");
     assert_eq!(answer.bytes().await.expect("a body").as_ref(), b"a bundle");
     assert!(begin.elapsed() < Duration::from_secs(8), "no head was waited for: {:?}", begin.elapsed());
     assert_eq!(relay.trouble(), None);
@@ -45,7 +41,7 @@ async fn the_cap_of_the_line_counts_for_all_that_rauc_streams_together() {
     let (_appliance, relay) = relayed(&vec![7; 60_000], Some(40_000)).await;
     let begin = Instant::now();
     let part = async |range: &str| {
-        let request = client().get(relay.url.clone()).header("range", range);
+        let request = plain_client().get(relay.url.clone()).header("range", range);
         request.send().await.expect("an answer").bytes().await.expect("a body").len()
     };
     let lengths = tokio::join!(part("bytes=0-29999"), part("bytes=30000-59999"));
@@ -60,6 +56,6 @@ async fn what_goes_wrong_at_the_store_is_known_and_what_rauc_itself_leaves_is_no
     drop(TcpStream::connect(&address).await.expect("a connection"));
     assert_eq!(relay.trouble(), None);
     appliance.channel.told().is_away = true;
-    assert_eq!(client().get(relay.url.clone()).send().await.expect("an answer").status(), 502);
+    assert_eq!(plain_client().get(relay.url.clone()).send().await.expect("an answer").status(), 502);
     assert!(relay.trouble().is_some_and(|why| why.contains("502")));
 }

@@ -1,31 +1,14 @@
 //! A region for tests: its keys, and the repository that they sign. Written by hand from the specification (TUF 1.0), so that what
 //! the updater reads is not what its own library wrote.
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use super::region::{Key, sha256, sign};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use sund_ota::descriptor::Descriptor;
 
-/// A key of somebody.
-pub struct Signer {
-    pair: Ed25519KeyPair,
-    key: Value,
-    id: String,
-}
-
-impl Signer {
-    fn new() -> Self {
-        let pair = Ed25519KeyPair::generate().expect("a key");
-        let public = hex(pair.public_key().as_ref());
-        let key = json!({"keytype": "ed25519", "keyval": {"public": public}, "scheme": "ed25519"});
-        let id = sha256(&canonical(&key));
-        Self { pair, key, id }
-    }
-}
-
 /// The region: root and approvers (two persons), and the server's online keys.
 pub struct Region {
-    persons: [Signer; 2],
-    online: [Signer; 2],
+    persons: [Key; 2],
+    online: [Key; 2],
     /// Targets of the role `targets` beside its list of approvers.
     pub trust: BTreeMap<&'static str, Vec<u8>>,
     /// Targets by role.
@@ -50,8 +33,8 @@ const ROLES: [(&str, &[&str]); 4] = [
 impl Region {
     pub fn new() -> Self {
         Self {
-            persons: [Signer::new(), Signer::new()],
-            online: [Signer::new(), Signer::new()],
+            persons: [Key::new(), Key::new()],
+            online: [Key::new(), Key::new()],
             trust: BTreeMap::new(),
             targets: ROLES.iter().map(|(role, _)| (*role, BTreeMap::new())).collect(),
             version: 0,
@@ -100,8 +83,8 @@ impl Region {
     /// The root metadata that boxes are provisioned with.
     pub fn root(&self) -> Vec<u8> {
         let [timestamp, snapshot] = &self.online;
-        let persons = self.persons.iter().map(|signer| signer.id.clone()).collect::<Vec<_>>();
-        let keys = self.persons.iter().chain(&self.online).map(|signer| (signer.id.clone(), signer.key.clone()));
+        let persons = self.persons.iter().map(Key::id).collect::<Vec<_>>();
+        let keys = self.persons.iter().chain(&self.online).map(|signer| (signer.id(), signer.public.clone()));
         let root = json!({
             "_type": "root", "spec_version": "1.0.0", "version": 1, "expires": "2050-01-01T00:00:00Z",
             "consistent_snapshot": true,
@@ -109,8 +92,8 @@ impl Region {
             "roles": {
                 "root": {"keyids": persons, "threshold": 2},
                 "targets": {"keyids": persons, "threshold": 2},
-                "timestamp": {"keyids": [timestamp.id], "threshold": 1},
-                "snapshot": {"keyids": [snapshot.id], "threshold": 1},
+                "timestamp": {"keyids": [timestamp.id()], "threshold": 1},
+                "snapshot": {"keyids": [snapshot.id()], "threshold": 1},
             },
         });
         sign(&root, &self.persons)
@@ -144,15 +127,15 @@ impl Region {
             signed["targets"] = Value::Object(listed.collect());
             add(role, sign(&signed, &self.persons));
         }
-        let keyids = self.persons.iter().map(|signer| signer.id.clone()).collect::<Vec<_>>();
+        let keyids = self.persons.iter().map(Key::id).collect::<Vec<_>>();
         let roles = ROLES.iter().map(|(name, paths)| {
             json!({"name": name, "keyids": keyids, "threshold": 2, "terminating": true, "paths": paths})
         });
-        let keys = self.persons.iter().map(|signer| (signer.id.clone(), signer.key.clone()));
+        let keys = self.persons.iter().map(|signer| (signer.id(), signer.public.clone()));
         let mut signed = head("targets");
         // Whose each key is: a threshold counts persons.
         let [first, second] = &self.persons;
-        let approvers = json!({"format": 1, "persons": {"Anna Berg": [first.id], "Bo Dahl": [second.id]}});
+        let approvers = json!({"format": 1, "persons": {"Anna Berg": [first.id()], "Bo Dahl": [second.id()]}});
         let approvers = serde_json::to_vec(&approvers).expect("JSON");
         let mut trust = self.trust.clone();
         trust.insert("trust/approvers.json", approvers);
@@ -182,35 +165,4 @@ impl Region {
         }
         files
     }
-}
-
-fn sign(signed: &Value, signers: &[Signer]) -> Vec<u8> {
-    let message = canonical(signed);
-    let signatures =
-        signers.iter().map(|signer| json!({"keyid": signer.id, "sig": hex(signer.pair.sign(&message).as_ref())}));
-    serde_json::to_vec(&json!({"signed": signed, "signatures": signatures.collect::<Vec<_>>()})).expect("JSON")
-}
-
-/// Canonical JSON (OLPC) of values whose strings need no escapes.
-fn canonical(value: &Value) -> Vec<u8> {
-    match value {
-        Value::Object(object) => {
-            let sorted: BTreeMap<_, _> = object.iter().collect();
-            let members = sorted.iter().map(|(key, value)| [canonical(&json!(key)), canonical(value)].join(&b':'));
-            [b"{".to_vec(), members.collect::<Vec<_>>().join(&b','), b"}".to_vec()].concat()
-        }
-        Value::Array(array) => {
-            let members = array.iter().map(canonical).collect::<Vec<_>>();
-            [b"[".to_vec(), members.join(&b','), b"]".to_vec()].concat()
-        }
-        other => serde_json::to_vec(other).expect("JSON"),
-    }
-}
-
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -155,7 +155,7 @@ fn state_of(files: &Files) -> &[u8] {
 }
 
 fn sha256_of(files: &Files) -> String {
-    super::repository::sha256(state_of(files))
+    super::region::sha256(state_of(files))
 }
 
 fn length_of(files: &Files) -> usize {
@@ -190,10 +190,7 @@ async fn a_system_on_a_stick_is_refused_by_a_box_whose_updater_looks_after_none(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_on_a_stick_that_does_not_hold_is_taken_back() {
-    let mut appliance = Appliance::new().await;
-    let good = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &good);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     let descriptor = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
     let files = appliance.region.bundle(&descriptor, FAR);
     appliance.channel.told().is_away = true;

@@ -28,15 +28,6 @@ fn suspend(appliance: &mut Appliance, package: &str, version: Option<&str>) {
     list(appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension]}));
 }
 
-/// A box that serves `north-1`, with the model `brain`.
-async fn serving() -> Appliance {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
-    appliance
-}
-
 /// One poll, and the lines of the audit trail about it.
 async fn audited(appliance: &Appliance, words: &str) -> usize {
     let output = appliance.updater(&["once"]).await;
@@ -97,7 +88,7 @@ async fn a_server_that_withholds_the_text_of_a_stop_does_not_take_it_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspension_reaches_whichever_state_a_box_runs_and_is_lifted_with_the_list() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", None);
     assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1);
     assert_eq!(appliance.agent.serving().suspended, ["brain"]);
@@ -146,7 +137,7 @@ async fn a_suspension_is_applied_while_a_state_is_watched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_suspended_the_channel_does_not_take_back() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     appliance.agent.serving().suspend("brain", "Dr. Holm does not trust it");
     suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
@@ -168,7 +159,7 @@ async fn what_a_person_suspended_the_channel_does_not_take_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_a_person_resumes_is_off_again_while_the_region_suspends_it() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
     appliance.agent.serving().suspended.clear();
@@ -178,7 +169,7 @@ async fn a_model_that_a_person_resumes_is_off_again_while_the_region_suspends_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspension_of_one_version_leaves_another_serving() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", Some("1.0.2"));
     assert_eq!(appliance.once().await, Some(0));
     assert!(appliance.agent.serving().suspended.is_empty());
@@ -192,7 +183,7 @@ async fn a_suspension_of_one_version_leaves_another_serving() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_takes_no_switch_back() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", None);
     stop_all(&mut appliance);
     assert_eq!(appliance.once().await, Some(0));
@@ -211,7 +202,7 @@ async fn a_frozen_server_takes_no_switch_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_cannot_be_read_changes_nothing_and_is_told() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
     list(&mut appliance, SUSPENSIONS, &json!({"format": 2}));
@@ -223,7 +214,7 @@ async fn a_document_that_cannot_be_read_changes_nothing_and_is_told() {
 
 /// A box that serves `north-2` and has `north-1` to go back to.
 async fn with_a_past() -> Appliance {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
     assert_eq!(appliance.once().await, Some(0));
@@ -266,7 +257,7 @@ async fn a_withdrawn_state_is_left_while_another_one_is_on_trial() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_is_withdrawn_while_it_is_watched_is_taken_back() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     let descriptor = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
     appliance.channel.deploy("2", &descriptor);
     let _running = Running(appliance.run());
@@ -296,7 +287,7 @@ async fn a_suspended_model_of_a_coming_state_is_off_before_that_state_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_model_of_an_earlier_state_is_off_before_the_box_goes_back_to_it() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     let mut liver = appliance.region.approve("models/vendor", "models/vendor/liver.sund", b"liver");
     (liver["name"], liver["version"]) = (json!("liver"), json!("1.0.0"));
     let routes = json!({"abdomen": {"models": ["liver"], "mode": "shadow"}});

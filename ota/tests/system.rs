@@ -1,6 +1,8 @@
 //! A new operating system: written, started, looked at, committed or given up.
 use super::conversation::{Running, until};
+use super::kill::finish;
 use super::rauc::{MANIFEST, System};
+use super::transitions::{Side, die_at_each, has_died_at};
 use super::windows::around;
 use serde_json::json;
 use std::path::PathBuf;
@@ -209,35 +211,18 @@ async fn a_new_system_whose_node_does_not_answer_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_each_step_of_a_new_system_it_ends_once_and_well() {
-    let mut system = System::new("").await;
-    let descriptor = system.state();
-    system.appliance.channel.deploy("1", &descriptor);
-    for rank in 0..=7 {
-        let mut updater = system.appliance.run();
-        let until = std::time::Instant::now() + Duration::from_secs(30);
-        loop {
-            let record = system.appliance.record();
-            let is_there = record.action.as_ref().is_some_and(|action| action.step.rank() >= rank);
-            if is_there || record.last.is_some() {
-                break;
-            }
-            assert!(std::time::Instant::now() < until, "step {rank} is never reached");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        updater.kill().expect("it is killed");
-        updater.wait().expect("it ended");
+    for side in [Side::Before, Side::After] {
+        let mut system = System::new("").await;
+        let descriptor = system.state();
+        system.appliance.channel.deploy("1", &descriptor);
+        let is_over = || system.appliance.record().last.is_some();
+        let deaths = die_at_each(&system.appliance, side, || (), is_over).await;
+        has_died_at(&deaths, &["candidate", "verified", "rebooting", "installed", "tested", "active", "ended"]);
+        finish(&system.appliance, "1", "north-2").await;
+        let slots = system.slots();
+        assert_eq!((slots.runs().as_str(), slots.booted, slots.active), ("2.0", 1, 1));
+        assert!(slots.has_marked("good", "booted"));
     }
-    while system.appliance.channel.action("1", |action| action.is_open) || system.appliance.record().action.is_some() {
-        assert_eq!(system.appliance.once().await, Some(0));
-    }
-    system.appliance.channel.action("1", |action| {
-        assert_eq!((action.closed().len(), action.late), (1, 0), "told once");
-        assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
-    });
-    assert_eq!(system.appliance.agent.serving().state.as_deref(), Some("north-2"));
-    let slots = system.slots();
-    assert_eq!((slots.versions[slots.booted].as_str(), slots.booted, slots.active), ("2.0", 1, 1));
-    assert!(slots.marks.contains(&("good".to_owned(), "booted".to_owned())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,14 +4,6 @@ use super::appliance::Appliance;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-async fn serving() -> Appliance {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
-    appliance
-}
-
 fn file(appliance: &Appliance, name: &str) -> PathBuf {
     appliance.directory.path().join("updater").join(name)
 }
@@ -23,13 +15,13 @@ fn payloads(appliance: &Appliance) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_half_written_beside_a_file_is_passed_over() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     for name in ["state.json.new", "now.json.new", "now.json", "tuf/seen.json.new"] {
         std::fs::write(file(&appliance, name), b"{\"format\": 1, \"act").expect("a torn file");
     }
     let descriptor = appliance.state("north-2", b"model two, and more of it", json!({}));
     // A download that was cut off: its length is there, its bytes are not.
-    let digest = super::repository::sha256(b"model two, and more of it");
+    let digest = super::region::sha256(b"model two, and more of it");
     std::fs::write(file(&appliance, &format!("store/{digest}.part")), [0; 20]).expect("a torn file");
     appliance.channel.deploy("2", &descriptor);
     assert_eq!(appliance.once().await, Some(0));
@@ -38,7 +30,7 @@ async fn what_was_half_written_beside_a_file_is_passed_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_step_that_was_not_written_down_is_done_again() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
     // The names of a directory that was not synchronized: each record is the one before, while the agent and the channel are further.
@@ -53,7 +45,7 @@ async fn the_last_step_that_was_not_written_down_is_done_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_is_damaged_says_what_to_do_and_a_box_that_begins_anew_keeps_what_the_agent_serves() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     let served = payloads(&appliance);
     assert_eq!(served.len(), 1);
     for damaged in [&b""[..], b"{\"format\": 1, \"act", &[0; 300]] {
@@ -85,7 +77,7 @@ async fn a_record_that_is_damaged_says_what_to_do_and_a_box_that_begins_anew_kee
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_removed_while_the_agent_does_not_answer() {
-    let mut appliance = serving().await;
+    let mut appliance = Appliance::serving().await;
     let stranger = file(&appliance, &format!("store/{}.sund", "0".repeat(64)));
     std::fs::write(&stranger, b"an old one").expect("a file");
     let descriptor = appliance.state("north-2", b"model two", json!({}));
@@ -102,7 +94,7 @@ async fn nothing_is_removed_while_the_agent_does_not_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_memory_of_the_repository_says_what_to_do() {
-    let appliance = serving().await;
+    let appliance = Appliance::serving().await;
     for damaged in [&b""[..], b"{\"latest\"", &[0; 300]] {
         std::fs::write(file(&appliance, "tuf/seen.json"), damaged).expect("seen.json");
         let output = appliance.updater(&["once"]).await;

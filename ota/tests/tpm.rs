@@ -322,7 +322,7 @@ async fn rauc_streams_by_ranges_from_a_store_that_asks_for_the_certificate_of_a_
     let relay = Relay::start(Http::new(&config).expect("credentials"), source, None).await.expect("a relay");
     world.authority.is_known.store(false, Ordering::Relaxed);
 
-    let client = reqwest::Client::builder().tls_backend_preconfigured(no_tls()).build().expect("a client");
+    let client = super::web::plain_client();
     let head = client.head(relay.url.clone()).send().await.expect("an answer");
     assert_eq!(head.headers()["content-length"], super::enrolment::BUNDLE.len().to_string());
     assert!(world.authority.is_known.load(Ordering::Relaxed), "the store saw the certificate");
@@ -343,12 +343,4 @@ async fn rauc_streams_by_ranges_from_a_store_that_asks_for_the_certificate_of_a_
     })
     .await
     .expect("it ends with its value");
-}
-
-pub fn no_tls() -> rustls::ClientConfig {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth()
 }

@@ -26,10 +26,7 @@ async fn a_quiet_watch_counts_by_its_golden_cases_and_the_report_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_answers_nothing_of_what_comes_is_taken_back_however_little_that_was() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     appliance.agent.serving().jobs = (0, 2);
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
@@ -41,10 +38,7 @@ async fn a_model_that_answers_nothing_of_what_comes_is_taken_back_however_little
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_after_which_the_node_does_not_answer_is_taken_back() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     appliance.agent.serving().silent_in = Some("north-2".to_owned());
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
@@ -57,10 +51,7 @@ async fn a_configuration_after_which_the_node_does_not_answer_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn golden_cases_that_miss_while_a_state_is_watched_take_it_back_with_their_figures() {
     for (misses_from, when) in [(3, "at the beginning of the watch"), (4, "at the end of the watch")] {
-        let mut appliance = Appliance::new().await;
-        let descriptor = appliance.state("north-1", b"model one", json!({}));
-        appliance.channel.deploy("1", &descriptor);
-        assert_eq!(appliance.once().await, Some(0));
+        let mut appliance = Appliance::serving().await;
         appliance.agent.serving().misses_check = Some(misses_from);
         let descriptor = appliance.state("north-2", b"model two", json!({}));
         appliance.channel.deploy("2", &descriptor);
@@ -74,10 +65,7 @@ async fn golden_cases_that_miss_while_a_state_is_watched_take_it_back_with_their
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_has_the_figures_of_the_jobs_beside_those_of_the_version_before() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     {
         let mut serving = appliance.agent.serving();
         (serving.jobs, serving.not_applicable) = ((412, 1), 7);
@@ -95,10 +83,7 @@ async fn a_report_has_the_figures_of_the_jobs_beside_those_of_the_version_before
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_takes_far_longer_than_the_one_before_is_taken_back_without_a_bound_of_the_box() {
-    let mut appliance = Appliance::new().await;
-    let descriptor = appliance.state("north-1", b"model one", json!({}));
-    appliance.channel.deploy("1", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
+    let mut appliance = Appliance::serving().await;
     let words = reported(&appliance, "1", Finished::Success);
     assert!(words.contains("latency was not compared: there was no version before it on this box"), "{words}");
 

@@ -7,6 +7,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use sund_channel::repository::local;
 use tempfile::TempDir;
 
@@ -90,10 +92,25 @@ fn members(file: &Path) -> BTreeMap<String, Vec<u8>> {
     names.lines().map(|name| (name.to_owned(), read(name))).collect()
 }
 
+/// What a static web server was asked, and how far its line goes.
+pub struct Line {
+    /// Ranges that were asked for.
+    pub ranges: Mutex<Vec<String>>,
+    /// Bytes of a model after which the connection breaks.
+    pub breaks_after: AtomicUsize,
+}
+
 /// A static web server, as plain as they come: it decodes `%2F` and reads the file.
 pub fn serve(directory: PathBuf) -> String {
+    serve_on(directory).0
+}
+
+/// The same; it says on which line.
+pub fn serve_on(directory: PathBuf) -> (String, Arc<Line>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let line = Arc::new(Line { ranges: Mutex::default(), breaks_after: AtomicUsize::new(usize::MAX) });
+    let served = Arc::clone(&line);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
@@ -105,20 +122,33 @@ pub fn serve(directory: PathBuf) -> String {
                     Ok(read) => request.extend_from_slice(&buffer[..read]),
                 }
             }
-            let request = String::from_utf8_lossy(&request).into_owned();
-            let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').replace("%2F", "/");
-            let answer = match fs::read(directory.join(path)) {
-                Ok(bytes) => [
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len())
-                        .into_bytes(),
-                    bytes,
-                ]
-                .concat(),
-                Err(_) => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
-            };
             // A client that has gone away is not served.
-            let _ = stream.write_all(&answer);
+            let _ = stream.write_all(&served.answer(&directory, &String::from_utf8_lossy(&request)));
         }
     });
-    format!("http://{address}/")
+    (format!("http://{address}/"), line)
+}
+
+impl Line {
+    fn answer(&self, directory: &Path, request: &str) -> Vec<u8> {
+        let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').replace("%2F", "/");
+        let Ok(bytes) = fs::read(directory.join(&path)) else {
+            return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec();
+        };
+        let range = request.lines().find_map(|line| line.to_lowercase().strip_prefix("range: ").map(str::to_owned));
+        let from = range.as_ref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        self.ranges.lock().unwrap().extend(range);
+        let (status, from) = from.map_or_else(
+            || ("200 OK".to_owned(), 0),
+            |from| {
+                let (last, all) = (bytes.len() - 1, bytes.len());
+                (format!("206 Partial Content\r\ncontent-range: bytes {from}-{last}/{all}"), from)
+            },
+        );
+        let body = &bytes[from..];
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let is_model = path.starts_with("targets/models/");
+        let most = if is_model { self.breaks_after.load(Ordering::Relaxed).min(body.len()) } else { body.len() };
+        [head.as_bytes(), &body[..most]].concat()
+    }
 }

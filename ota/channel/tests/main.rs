@@ -12,6 +12,7 @@ mod interop;
 mod joint;
 mod json;
 mod kills;
+mod mirror;
 mod page;
 mod people;
 mod power_cut;

@@ -172,15 +172,33 @@ async fn a_state_that_is_withdrawn_reaches_no_further_box() {
     channel.stop().await;
 }
 
-/// A server that looks at the clock a day later, and then serves again.
+/// A server that looks at the clock a day later, and then serves again. No box was heard meanwhile.
 async fn a_day_later(channel: Channel) -> Channel {
+    days_later(channel, 1, false).await
+}
+
+/// The same some days later; all boxes poll until then, or none.
+async fn days_later(channel: Channel, days: i64, poll: bool) -> Channel {
     let home = channel.stop().await;
     let database = sund_channel::database::Database::open(home.path()).unwrap();
     let states = listed::states(home.path()).unwrap();
-    let later = now() + 25 * 60 * 60 * 1000;
-    database.write(move |c| engine::advance(c, &states, later)).await.unwrap();
+    let later = now() + days * 25 * 60 * 60 * 1000;
+    let look = move |c: &rusqlite::Connection| {
+        if poll {
+            c.execute("UPDATE device SET seen_at = ?1", [later]).unwrap();
+        }
+        engine::advance(c, &states, later)
+    };
+    database.write(look).await.unwrap();
     drop(database);
     Channel::start_on(home, PLAIN).await
+}
+
+/// A rollout to all boxes at once that no failure pauses.
+fn patient(name: &str) -> New {
+    let mut new = new(name, "north-1", &["100%"]);
+    new.waves.iter_mut().for_each(|wave| wave.error = 100);
+    new
 }
 
 /// A box at the server's new address.
@@ -204,6 +222,53 @@ async fn silence_counts_as_failure_until_there_is_a_word() {
     channel.order("r1", Order::Resume).await.unwrap();
     again(&channel, other).install("success", &[]).await;
     channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_polls_and_says_no_word_of_its_action_is_silent_and_one_that_waits_is_not() {
+    let channel = Channel::start(PLAIN).await;
+    let (mute, blind, waits) =
+        (channel.device("mute", &[]).await, channel.device("blind", &[]).await, channel.device("waits", &[]).await);
+    channel.ask(Request::NewRollout(patient("r1"))).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (id, _) = mute.await_link("deploymentBase").await;
+    let (waiting, _) = waits.await_link("deploymentBase").await;
+    let window = ["waits: its window is closed [window-closed]"];
+    assert_eq!(waits.feedback("deploymentBase", &waiting, "proceeding", "none", &window).await, StatusCode::OK);
+    assert!(blind.poll().await.contains_key("deploymentBase"));
+
+    let channel = days_later(channel, 1, true).await;
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 1)]);
+    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+    let why = "It polls, and has said nothing of this for 24 hours.";
+    assert!(overview.failures.iter().all(|failure| failure.reason.as_deref() == Some(why)), "{overview:#?}");
+
+    // To ask what it is to do is no word; the first one counts.
+    let mute = again(&channel, mute);
+    assert_eq!(mute.await_link("deploymentBase").await.0, id);
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 1)]);
+    assert_eq!(mute.feedback("deploymentBase", &id, "proceeding", "none", &["taken up"]).await, StatusCode::OK);
+    let channel = days_later(channel, 2, true).await;
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 1), ("taken", 2)]);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_person_at_the_box_is_not_silent_and_has_its_hours_from_the_confirmation_on() {
+    let channel = Channel::start(PLAIN).await;
+    let (asked, confirmed) = (channel.device("asked", &[]).await, channel.device("confirmed", &[]).await);
+    let confirming = New { confirm: true, ..patient("r1") };
+    channel.ask(Request::NewRollout(confirming)).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    asked.await_link("confirmationBase").await;
+    let (id, _) = confirmed.await_link("confirmationBase").await;
+    let body = serde_json::json!({ "confirmation": "confirmed", "details": [] });
+    let url = format!("{}/confirmationBase/{id}/feedback", confirmed.root);
+    let answer = confirmed.request(reqwest::Method::POST, &url).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    let channel = days_later(channel, 1, true).await;
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("offered", 1), ("silent", 1)]);
     channel.stop().await;
 }
 

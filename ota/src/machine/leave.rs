@@ -1,6 +1,7 @@
-//! A state that was withdrawn takes its operating system with it: the box goes on to the one that the next state names, else to the one
-//! before, by the same rules as on its way here. What is started is looked at like any system that was not found good on this box.
-use super::record::{Back, Record, System};
+//! Leaving an operating system. One that is on trial, and did not hold, is given up for the one before it. A state that was withdrawn takes
+//! its own with it: the box goes on to the one that the next state names, else to the one before, by the same rules as on its way here. What
+//! is started is looked at like any system that was not found good on this box.
+use super::record::{Back, OsTrial, Record, Step, System};
 use super::system::LOOK;
 use super::verify::is_withdrawn;
 use super::{Halt, Machine, files};
@@ -108,11 +109,7 @@ impl Machine {
     }
 
     async fn restart_back(&mut self, config: &OsConfig, running: &Running) -> Result<(), Halt> {
-        if let Some(why) = self.box_waits_for(config).await {
-            self.pace.say(why);
-            let reason = format!("the system of a withdrawn state is left at a restart, which {why}");
-            return Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)));
-        }
+        self.heed_restart(config, "was withdrawn").await?;
         self.while_polling(rauc::idle(config.install)).await.map_err(Halt::Later)?;
         self.guard_next(running)?;
         rauc::start_other_slot().await.map_err(Halt::Later)?;
@@ -124,6 +121,49 @@ impl Machine {
         tracing::warn!(target: "audit", leaves = running.version, "the box restarts to leave the system of a withdrawn state");
         rauc::reboot().await.map_err(Halt::Later)?;
         Err(Halt::Rebooting)
+    }
+
+    /// Gives up a system on trial that did not hold, or whose state did not. `given_up` is the boot in which that was done.
+    pub(super) async fn leave_trial(&mut self, trial: &OsTrial, given_up: Option<&str>) -> Result<String, Halt> {
+        let Some(config) = self.config.os.clone() else {
+            return Ok("this box's updater looks after no operating system".to_owned());
+        };
+        let running = rauc::running(&config).map_err(Halt::Later)?;
+        // What calls itself otherwise than either was brought under a wrong name: it is given up like the system on trial.
+        if running.version == trial.before {
+            // Also where the boot loader went back by itself: it does not try again.
+            self.unwrite_os().await.map_err(Halt::Later)?;
+            self.take_on(running.version.clone()).await.map_err(Halt::Later)?;
+            return Ok(format!("runs {}", running.version));
+        }
+        match given_up {
+            Some(boot) if boot != running.boot => {
+                return Ok(format!("{} was given up, and the box started it again", trial.version));
+            }
+            Some(_) => {}
+            None => {
+                // One whose node does not answer has nothing to wait for.
+                if self.agent.status().await.is_ok_and(|status| status.node_answers) {
+                    self.heed_restart(&config, "did not hold").await?;
+                }
+                rauc::give_up_running_slot().await.map_err(Halt::Later)?;
+                self.change(|action| {
+                    if let Step::RollingBack { boot, .. } = &mut action.step {
+                        *boot = Some(running.boot);
+                    }
+                })?;
+            }
+        }
+        rauc::reboot().await.map_err(Halt::Later)?;
+        Err(Halt::Rebooting)
+    }
+
+    /// It restarts as on its way here: in its window, and when no study is worked on.
+    async fn heed_restart(&self, config: &OsConfig, why: &str) -> Result<(), Halt> {
+        let Some(waits) = self.box_waits_for(config).await else { return Ok(()) };
+        self.pace.say(waits);
+        let reason = format!("the system of a state that {why} is left at a restart, which {waits}");
+        Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)))
     }
 
     fn leads_to(&self, back: &Back, trusted: Option<&Trusted>) -> Result<To, Fault> {

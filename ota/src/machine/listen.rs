@@ -191,26 +191,30 @@ impl Machine {
         }
     }
 
-    /// Tells the channel a step; that it can't be told holds up nothing.
-    pub(super) async fn tell_step(&self, line: &str) {
+    /// Tells the channel a step, and says whether it was told; that it can't be holds up nothing.
+    pub(super) async fn tell_step(&self, line: &str) -> bool {
         let progress = Progress { cnt: u32::from(self.step().rank()), of: Some(u32::from(super::ACTIVE) + 1) };
         let proceeding = feedback(Execution::Proceeding, Finished::None, Some(progress), vec![line.to_owned()]);
+        let mut is_told = true;
         // The channel knows nothing of what came on a stick.
         if !self.is_from_stick() {
-            self.log(self.ddi.feedback(self.action_id(), &proceeding).await);
+            let told = self.ddi.feedback(self.action_id(), &proceeding).await;
+            is_told = told.is_ok();
+            self.log(told);
         }
         self.note(None);
+        is_told
     }
 
-    /// Tells the channel why the action waits, where it was not told that already: servers keep a bounded number of lines.
+    /// Tells the channel why the action waits, where it was not told that already: servers keep a bounded number of lines. Without a word
+    /// it would count as silent there.
     pub(super) async fn tell_wait(&self, fault: &Fault) {
         self.pace.say(&fault.to_string());
         self.pace.with(|state| state.now.waits = Some(fault.clone()));
         self.note_now();
-        let is_new =
-            self.pace.with(|state| std::mem::replace(&mut state.waits_for, fault.code.to_string()) != fault.code);
-        if is_new {
-            self.tell_step(&format!("waits: {fault}")).await;
+        let is_new = self.pace.with(|state| state.waits_for != fault.code);
+        if is_new && self.tell_step(&format!("waits: {fault}")).await {
+            self.pace.with(|state| state.waits_for = fault.code.to_string());
         }
     }
 

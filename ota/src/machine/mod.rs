@@ -18,6 +18,7 @@ mod system;
 mod tell;
 mod trial;
 mod verify;
+mod versions;
 mod watch;
 mod watched;
 mod when;

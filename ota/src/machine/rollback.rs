@@ -4,16 +4,13 @@
 //! is away, its metadata expired), the one known last counts: what was just found bad must not serve meanwhile, and a withdrawal is found
 //! at the next poll. Where there is none, the box serves its own configuration, and the models there are suspended;
 //! a box that never had a state goes back to its own configuration as it was.
-use super::leave::LEAVES;
 use super::listen::later;
 use super::trial::OWN_SUSPENSION;
 use super::{ACTIVE, Halt, Machine, files};
 use crate::agent::client::AgentError;
 use crate::agent::{ModelStatus, StateId};
-use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
-use crate::machine::record::{End, Good, OsTrial, Outcome, Record, Step, state_name};
-use crate::rauc;
+use crate::machine::record::{End, Good, Outcome, Record, Step, state_name};
 use crate::trust::Trusted;
 
 impl Machine {
@@ -28,7 +25,7 @@ impl Machine {
                 Err(Halt::Later(fault)) => tracing::warn!(%fault, "the system is left before its state"),
                 done => done?,
             }
-            let line = self.leave_os(&trial, boot.as_deref()).await?;
+            let line = self.leave_trial(&trial, boot.as_deref()).await?;
             self.note_rollback(line)?;
         }
         self.agent_up().await?;
@@ -54,10 +51,12 @@ impl Machine {
         self.note_rollback(line)
     }
 
-    /// A line of the report, kept across the restart that leaves a system.
+    /// A line of the report, kept across the restart that leaves a system. Whoever was killed on the way back comes here again.
     fn note_rollback(&mut self, line: String) -> Result<(), Halt> {
         self.change(|action| {
-            if let Step::RollingBack { details, .. } = &mut action.step {
+            if let Step::RollingBack { details, .. } = &mut action.step
+                && !details.contains(&line)
+            {
                 details.push(line);
             }
         })
@@ -101,7 +100,7 @@ impl Machine {
     pub(super) async fn heed_withdrawal(&self, trusted: &Trusted) -> Option<Halt> {
         let action = self.record.action.as_ref().filter(|action| action.step.rank() <= ACTIVE)?;
         if let Some(fault) = self.withdrawal(trusted, action.descriptor.as_ref()?).await {
-            return Some(self.refuse(fault));
+            return Some(self.judge(fault));
         }
         // One that can't be left may be replaced by the state in hand, which has the time of a trial for that.
         let is_held_up = self.stays_since.is_some_and(|since| since.elapsed() < self.config.agent.trial);
@@ -189,48 +188,5 @@ impl Machine {
             Halt::RollBack(fault) => Halt::Later(fault),
             halt => halt,
         })
-    }
-
-    async fn leave_os(&mut self, trial: &OsTrial, given_up: Option<&str>) -> Result<String, Halt> {
-        let Some(config) = self.config.os.clone() else {
-            return Ok("this box's updater looks after no operating system".to_owned());
-        };
-        let running = rauc::running(&config).map_err(Halt::Later)?;
-        // What calls itself otherwise than either was brought under a wrong name: it is given up like the system on trial.
-        if running.version == trial.before {
-            // Also where the boot loader went back by itself: it does not try again.
-            self.unwrite_os().await.map_err(Halt::Later)?;
-            self.take_on(running.version.clone()).await.map_err(Halt::Later)?;
-            return Ok(format!("runs {}", running.version));
-        }
-        match given_up {
-            Some(boot) if boot != running.boot => {
-                return Ok(format!("{} was given up, and the box started it again", trial.version));
-            }
-            Some(_) => {}
-            None => {
-                self.heed_studies(&config).await?;
-                rauc::give_up_running_slot().await.map_err(Halt::Later)?;
-                self.change(|action| {
-                    if let Step::RollingBack { boot, .. } = &mut action.step {
-                        *boot = Some(running.boot);
-                    }
-                })?;
-            }
-        }
-        rauc::reboot().await.map_err(Halt::Later)?;
-        Err(Halt::Rebooting)
-    }
-
-    /// A box that works is restarted as on its way here: in its window, and when no study is worked on. One whose node does not
-    /// answer has nothing to wait for.
-    async fn heed_studies(&self, config: &OsConfig) -> Result<(), Halt> {
-        if !self.agent.status().await.is_ok_and(|status| status.node_answers) {
-            return Ok(());
-        }
-        let Some(why) = self.box_waits_for(config).await else { return Ok(()) };
-        self.pace.say(why);
-        let reason = format!("the system of a state that did not hold is left at a restart, which {why}");
-        Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)))
     }
 }

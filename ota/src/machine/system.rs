@@ -67,6 +67,7 @@ impl Machine {
             self.reads_spool(version).map_err(|fault| self.refuse(fault))?;
             self.write_slot(config, image.get(), os, running).await?;
         }
+        self.advance(Step::Rebooting).await?;
         Err(self.restart(config, running).await)
     }
 
@@ -100,8 +101,7 @@ impl Machine {
             Err(fault) if fault.code == "os-service-away" => return Err(Halt::Later(fault)),
             Err(fault) => return Err(self.not_installed(image, fault).await?),
         }
-        self.change(|action| action.os.iter_mut().for_each(|os| os.slot = Slot::Written))?;
-        self.advance(Step::Rebooting).await
+        self.change(|action| action.os.iter_mut().for_each(|os| os.slot = Slot::Written))
     }
 
     /// What it means that RAUC did not install a bundle. One that did not come whole is tried again; what was signed otherwise, or cannot be

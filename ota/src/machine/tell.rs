@@ -1,6 +1,7 @@
 //! What the channel is told of this box (`configData`).
 use super::Machine;
 use super::record::{Action, Origin, Step, System, state_name};
+use super::versions::is_older;
 use crate::config::TIME_ZONE;
 use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
@@ -135,31 +136,4 @@ fn told_of_stick(last: &Action) -> Option<String> {
     let end = outcome.fault.as_ref().map_or("active", |fault| fault.code.as_ref());
     let at = jiff::Timestamp::from_second(outcome.at).map_or_else(|_| String::new(), |at| at.to_string());
     (last.origin == Origin::Stick).then(|| format!("{}: {end} {at}", last.state().unwrap_or("no state")))
-}
-
-/// Whether a version comes before another one: part for part, numbers by their size.
-fn is_older(version: &str, than: &str) -> bool {
-    let parts = |version: &str| version.split('.').map(str::to_owned).collect::<Vec<_>>();
-    let (mut version, mut than) = (parts(version), parts(than));
-    let length = version.len().max(than.len());
-    version.resize(length, "0".to_owned());
-    than.resize(length, "0".to_owned());
-    let order = |(one, other): (&String, &String)| match (one.parse::<u64>(), other.parse::<u64>()) {
-        (Ok(one), Ok(other)) => one.cmp(&other),
-        _ => one.cmp(other),
-    };
-    version.iter().zip(&than).map(order).find(|order| order.is_ne()).is_some_and(std::cmp::Ordering::is_lt)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_older;
-
-    #[test]
-    fn versions_are_ordered_by_their_numbers() {
-        for (older, newer) in [("1.9", "1.10"), ("0.9", "1.0"), ("1.2", "1.2.1"), ("2026.9.1", "2026.10")] {
-            assert!(is_older(older, newer) && !is_older(newer, older), "{older}, {newer}");
-        }
-        assert!(!is_older("1.0", "1.0.0") && !is_older("1.0.0", "1.0"));
-    }
 }

@@ -169,7 +169,7 @@ impl Machine {
         if passes && !is_from_stick {
             return Halt::Later(fault);
         }
-        if fault.code == "target-not-approved" && self.mirror_may_be_behind() {
+        if fault.code == "target-not-approved" && !is_from_stick && self.mirror_may_be_behind() {
             return Halt::Later(fault);
         }
         // What serves, or is tried, is no worse for that; a state that the region no longer lists is another matter.

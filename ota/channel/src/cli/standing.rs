@@ -100,8 +100,9 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let identity = certificate.zip(key).map(|(certificate, key)| [certificate, key].concat());
     let client = mirror::client(ca.as_deref(), identity.as_deref())?;
     let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;
+    let mirror::Mirrored { timestamp, fetched, kept, removed, .. } = &mirrored;
     let line =
-        format!("timestamp {}: {} targets fetched, {} were there", mirrored.timestamp, mirrored.fetched, mirrored.kept);
+        format!("timestamp {timestamp}: {fetched} targets fetched, {kept} were there, {removed} are listed no more");
     Ok(Answer::new(vec![line], mirrored))
 }
 

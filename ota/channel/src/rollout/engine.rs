@@ -94,17 +94,30 @@ impl Rollout {
         }
     }
 
-    /// A box that was offered something and then said nothing for the stated hours has failed, as far as anybody knows.
+    /// A box that is not heard for the stated hours has failed, as far as anybody knows, and so has one that polls and says no word of
+    /// what it was offered: its updater takes nothing up. One that waits for its window says that. Where somebody has to confirm at the box,
+    /// the hours of that word begin when it was confirmed.
     fn hear_silence(&self, c: &Connection, at: i64) -> rusqlite::Result<()> {
-        let why = format!("No word for {} hours.", self.silence_hours);
-        let before = at - self.silence_hours * 60 * 60 * 1000;
-        c.prepare_cached(
-            "UPDATE action SET status = 'silent', reason = ?3, changed_at = ?4
-             WHERE rollout = ?1 AND current = 1 AND status IN ('offered', 'taken') AND offered_at < ?2
-               AND NOT EXISTS (SELECT 1 FROM device d WHERE d.id = action.device AND d.seen_at >= ?2)",
-        )?
-        .execute(params![self.id, before, why, at])
-        .map(drop)
+        let hours = self.silence_hours;
+        let before = at - hours * 60 * 60 * 1000;
+        for (why, is_silent) in [
+            (
+                format!("No word for {hours} hours."),
+                "NOT EXISTS (SELECT 1 FROM device d WHERE d.id = action.device AND d.seen_at >= ?2)",
+            ),
+            (
+                format!("It polls, and has said nothing of this for {hours} hours."),
+                "NOT EXISTS (SELECT 1 FROM message m WHERE m.action = action.id)
+                 AND NOT EXISTS (SELECT 1 FROM rollout r WHERE r.id = ?1 AND r.confirm AND (NOT action.confirmed OR action.changed_at >= ?2))",
+            ),
+        ] {
+            c.prepare_cached(&format!(
+                "UPDATE action SET status = 'silent', reason = ?3, changed_at = ?4
+                 WHERE rollout = ?1 AND current = 1 AND status IN ('offered', 'taken') AND offered_at < ?2 AND {is_silent}"
+            ))?
+            .execute(params![self.id, before, why, at])?;
+        }
+        Ok(())
     }
 
     /// Offers a wave. Where rollouts overlap the newest started one has its way: it takes a box over from older ones,

@@ -107,9 +107,12 @@ pub(super) async fn deployment(
     Ok(Json(DeploymentBase { id: id.to_string(), deployment }).into_response())
 }
 
-/// The box knows its action from now on. Gives how many actions that was: one or none.
+/// The box knows its action from now on. One that was silent is so until it says a word of it. Gives how many actions that was: one or
+/// none.
 pub(super) fn take(c: &Connection, id: i64) -> Result<usize, Fault> {
-    let taken = "UPDATE action SET status = 'taken', taken = 1, changed_at = ?2 WHERE id = ?1 AND status IN ('offered', 'silent')";
+    let taken =
+        "UPDATE action SET status = CASE status WHEN 'offered' THEN 'taken' ELSE status END, taken = 1, changed_at = ?2
+                 WHERE id = ?1 AND status IN ('offered', 'silent')";
     c.execute(taken, params![id, now()]).map_err(failed)
 }
 
@@ -272,7 +275,7 @@ pub(super) struct Action {
     confirmed: bool,
     confirm: bool,
     /// Whether the box has begun it, silent or not.
-    taken: bool,
+    pub taken: bool,
     /// Whether its rollout is running.
     is_running: bool,
     rollout: i64,

@@ -110,7 +110,7 @@ impl Walk {
             Step::End(n, is_well) => {
                 let device = &self.devices[*n];
                 let Some(action) = Action::next(&self.c, device.id).unwrap() else { return };
-                if action.status == Status::Taken {
+                if action.taken && action.status != Status::Canceling {
                     let ended = if *is_well { Finished::Success } else { Finished::Failure };
                     keep(&self.c, device, action.id, &word(Execution::Closed, ended), Status::after).unwrap();
                 }

@@ -14,7 +14,7 @@ use std::process::Command;
 mod agent;
 
 /// What the agent of the updater's tests wants of its neighbours.
-mod repository {
+mod region {
     pub fn sha256(bytes: &[u8]) -> String {
         sund_ota::hex::hex(&sund_channel::repository::files::sha256(bytes))
     }

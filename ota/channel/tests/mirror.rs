@@ -1,0 +1,106 @@
+//! A mirror over time: a line that breaks, two runs at once, and what the region lists no more.
+use crate::copies::{Line, serve_on};
+use crate::region::{Ended, Region, TWO, frozen, text};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A hospital's copy of a region with one state.
+struct Hospital {
+    region: Region,
+    origin: String,
+    line: Arc<Line>,
+}
+
+impl Hospital {
+    fn new() -> Self {
+        let region = Region::with_state();
+        let (origin, line) = serve_on(region.home().join("repository"));
+        Self { region, origin, line }
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.region.path("mirror")
+    }
+
+    fn mirror(&self) -> Ended {
+        let root = self.region.home().join("repository/metadata/1.root.json");
+        self.region.run(&["mirror", text(&self.copy()), "--from", &self.origin, "--root", text(&root)])
+    }
+
+    /// The model's file, which the copy has or may get.
+    fn model(&self) -> PathBuf {
+        let models = "targets/models/sund";
+        let mut there = fs::read_dir(self.region.home().join("repository").join(models)).unwrap().flatten();
+        self.copy().join(models).join(there.next().unwrap().file_name())
+    }
+}
+
+fn part(path: &Path) -> PathBuf {
+    path.with_added_extension("part")
+}
+
+#[test]
+fn a_mirror_goes_on_where_the_line_broke_and_believes_nothing_of_what_lay_there() {
+    let hospital = Hospital::new();
+    let model = hospital.model();
+    let package = fs::read(frozen("format-1.sund")).unwrap();
+    hospital.line.breaks_after.store(1000, Ordering::Relaxed);
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, ended.refusal()), (Some(69), "origin-unreachable"), "{:#}", ended.json);
+    assert!(!hospital.copy().join("metadata/timestamp.json").exists() && !model.exists());
+    assert_eq!(fs::read(part(&model)).unwrap(), package[..1000]);
+    hospital.line.breaks_after.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(hospital.mirror().code, Some(0));
+    assert_eq!(*hospital.line.ranges.lock().unwrap(), ["bytes=1000-"]);
+    assert!(fs::read(&model).unwrap() == package && !part(&model).exists());
+
+    // What a power cut leaves: bytes that never came, too many of them, all of them without their name.
+    for left in [vec![0; 500], vec![0; package.len()], vec![0; package.len() + 1], package.clone()] {
+        fs::remove_file(&model).unwrap();
+        fs::write(part(&model), &left).unwrap();
+        let ended = hospital.mirror();
+        assert_eq!(ended.code, Some(0), "{} bytes: {:#}", left.len(), ended.json);
+        assert!(fs::read(&model).unwrap() == package && !part(&model).exists());
+    }
+    assert_eq!(*hospital.line.ranges.lock().unwrap(), ["bytes=1000-", "bytes=500-"]);
+}
+
+#[test]
+fn two_mirrors_do_not_work_in_one_directory() {
+    let hospital = Hospital::new();
+    fs::create_dir(hospital.copy()).unwrap();
+    let other = File::open(hospital.copy()).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, ended.refusal()), (Some(64), "mirror-busy"));
+    drop(other);
+    assert_eq!(hospital.mirror().code, Some(0));
+}
+
+#[test]
+fn what_is_listed_no_more_goes_one_snapshot_later_and_not_before() {
+    let hospital = Hospital::new();
+    let (region, model) = (&hospital.region, hospital.model());
+    assert_eq!(hospital.mirror().code, Some(0));
+    region.must(&["withdraw", "models/sund/positive-values-1.0.0.sund", "--reason", "a test"]);
+    region.publish("models.sund-3", &TWO);
+    for _ in 0..2 {
+        let ended = hospital.mirror();
+        assert_eq!((ended.code, &ended.json["removed"]), (Some(0), &0.into()), "{:#}", ended.json);
+        assert!(model.exists(), "a box may be fetching it");
+    }
+    for stray in [part(&model), hospital.copy().join("targets/state/left")] {
+        fs::write(stray, "left").unwrap();
+    }
+    region.must(&["stop-all", "--reason", "a test"]);
+    region.publish("state-4", &TWO);
+    let ended = hospital.mirror();
+    // The model, its state, and what had been left.
+    assert_eq!((ended.code, &ended.json["removed"]), (Some(0), &4.into()), "{:#}", ended.json);
+    assert!(!model.exists() && !part(&model).exists());
+    let configurations = fs::read_dir(hospital.copy().join("targets/config")).unwrap().count();
+    assert_eq!(configurations, 1, "what is listed stays");
+}
