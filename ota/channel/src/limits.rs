@@ -101,6 +101,8 @@ pub mod rollout {
     pub const SHORTEST_LOOK: Duration = Duration::from_millis(200);
     /// Longest time between two: silence, withdrawn states.
     pub const LONGEST_LOOK: Duration = Duration::from_secs(30);
+    /// Longest time that a server may be away without boxes getting their hours of silence anew.
+    pub const LONGEST_ABSENCE: Duration = Duration::from_mins(10);
 }
 
 /// The repository's own renewal.
