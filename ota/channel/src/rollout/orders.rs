@@ -160,8 +160,8 @@ fn start(c: &Connection, id: i64, name: &str) -> Result<(), Fault> {
     let empty = waves.iter().zip(&filters).position(|(wave, filter)| wave.is_empty() && filter.has_conditions());
     if let Some(n) = empty {
         let reason = format!(
-            "Group {} of `{name}`, `{}`, takes no box that an earlier group has left: make the rollout anew with the \
-             conditions mended, or without it.",
+            "Group {} of `{name}`, `{}`, takes no enrolled box that an earlier group has left: make the rollout anew \
+             with the conditions mended, or without it.",
             n + 1,
             filters[n]
         );
