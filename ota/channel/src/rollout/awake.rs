@@ -11,7 +11,7 @@ pub async fn since(database: &Database) -> Result<i64, Fault> {
     let at = now();
     let known = database.read(Awake::read)?;
     let awake = Awake::go_on(known, at);
-    if known.is_none_or(|known| known.since != awake.since || at - known.until >= milliseconds(LONGEST_LOOK)) {
+    if known.is_none_or(|known| known.since != awake.since || (at - known.until).abs() >= milliseconds(LONGEST_LOOK)) {
         database.write(move |c| awake.write(c).map_err(failed)).await?;
     }
     Ok(awake.since)
