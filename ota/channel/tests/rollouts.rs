@@ -402,7 +402,9 @@ async fn silent_boxes_that_were_accepted_and_come_back_well_pay_for_nobody_elses
     channel.order("r1", Order::Start).await.unwrap();
     let mut ids = BTreeMap::new();
     for device in [&away_1, &away_2, &well, &fails] {
-        ids.insert(device.name.clone(), device.await_link("deploymentBase").await.0);
+        let (id, _) = device.await_link("deploymentBase").await;
+        assert_eq!(device.feedback("deploymentBase", &id, "proceeding", "none", &["fetching"]).await, StatusCode::OK);
+        ids.insert(device.name.clone(), id);
     }
     let channel = a_day_later(channel, &["well", "fails"]).await;
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 2)]);
@@ -426,7 +428,8 @@ async fn a_silence_that_was_accepted_is_no_failure_that_was_accepted() {
     channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
     let (id, _) = away.await_link("deploymentBase").await;
-    well.await_link("deploymentBase").await;
+    let (other, _) = well.await_link("deploymentBase").await;
+    assert_eq!(well.feedback("deploymentBase", &other, "proceeding", "none", &["fetching"]).await, StatusCode::OK);
     let channel = a_day_later(channel, &["well"]).await;
     channel.order("r1", Order::Resume).await.unwrap();
     assert_eq!(channel.until("r1", is("running")).await.reason, None);
