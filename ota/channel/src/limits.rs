@@ -6,10 +6,13 @@ pub mod http {
     use super::Duration;
     /// Open connections; more wait in the backlog of the socket, so that their buffers cannot take the memory.
     pub const MAX_CONNECTIONS: usize = 4096;
-    /// Open connections from one address; a hospital behind one address has room, one attacker takes a part of the places.
-    pub const MAX_CONNECTIONS_PER_ADDRESS: usize = 256;
+    /// Open connections from one network (an IPv4 address, or an IPv6 network of 64 bits, which one host has to itself): a
+    /// hospital behind one address has room, one attacker takes a part of the places.
+    pub const MAX_CONNECTIONS_PER_NETWORK: usize = 256;
     /// Requests that are answered at once; past that a device is told when to come again.
     pub const MAX_REQUESTS: usize = 1024;
+    /// A connection carries one request at a time (HTTP/1.1), so its places are a network's share of the requests too.
+    const _: () = assert!(MAX_CONNECTIONS_PER_NETWORK <= MAX_REQUESTS / 4);
     /// Shortest and longest `Retry-After`, in seconds: devices that were turned away do not come back together.
     pub const RETRY_AFTER: std::ops::Range<u64> = 10..70;
     /// Longest request head; a longer one is an attempt to fill memory.
@@ -98,6 +101,8 @@ pub mod rollout {
     pub const SHORTEST_LOOK: Duration = Duration::from_millis(200);
     /// Longest time between two: silence, withdrawn states.
     pub const LONGEST_LOOK: Duration = Duration::from_secs(30);
+    /// Longest time that a server may be away without boxes getting their hours of silence anew.
+    pub const LONGEST_ABSENCE: Duration = Duration::from_mins(10);
 }
 
 /// The repository's own renewal.

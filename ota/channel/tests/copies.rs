@@ -1,5 +1,7 @@
 //! Copies: a bundle for a box without a network, a mirror for a hospital.
+use crate::fixture::Channel;
 use crate::region::{Region, TWO, block_on, text};
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use sund_channel::database::{FILE_NAME, now};
+use sund_channel::enrol::{self, authority::Authority};
 use sund_channel::repository::local;
+use sund_channel::server::control::Request;
 use tempfile::TempDir;
 
 #[test]
@@ -82,6 +87,58 @@ fn a_mirror_shows_what_it_has_verified_and_nothing_else() {
     fs::write(&path, altered).unwrap();
     assert_eq!(mirror(&root).code, Some(65));
     load().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirrors_certificate_is_renewed_before_it_ends_and_where_it_is_not_somebody_is_told() {
+    let home = Region::with_state().into_home();
+    let channel = Channel::start_on(home, "approval = false\nopen_repository = true").await;
+    let (home, place) = (channel.home.path(), TempDir::new().unwrap());
+    let path = |name: &str| place.path().join(name);
+    // Enrolled, as the server's clock stood two months ago.
+    let two_months_ago = now() - 61 * 24 * 60 * 60 * 1000;
+    let enrol = async |pair: &KeyPair| {
+        let asked = Request::Enrol { name: "mirror".into(), attributes: BTreeMap::new(), hours: 1 };
+        let code = channel.secret(asked).await;
+        let database = rusqlite::Connection::open(home.join(FILE_NAME)).unwrap();
+        let request = CertificateParams::default().serialize_request(pair).unwrap().pem().unwrap();
+        let request = Authority::request(&request).unwrap();
+        let authority = Authority::open(home).unwrap();
+        enrol::enrol(&database, &authority, &code, &request, two_months_ago).unwrap().1.pem
+    };
+    let (pair, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    fs::write(path("mirror.key"), pair.serialize_pem()).unwrap();
+    let old = enrol(&pair).await;
+    fs::write(path("mirror.pem"), &old).unwrap();
+    let mirror = || {
+        let (from, root) = (channel.url("/repository/"), home.join("repository/metadata/1.root.json"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
+        command.args(["--json", "mirror", text(&path("copy")), "--from", &from, "--root", text(&root)]);
+        command.args(["--ca", text(&home.join("ca/ca.pem"))]);
+        command.args(["--certificate", text(&path("mirror.pem")), "--key", text(&path("mirror.key"))]);
+        command.output().unwrap()
+    };
+    let ended = mirror();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let renewed = fs::read_to_string(path("mirror.pem")).unwrap();
+    let days = (sund_ota::identity::validity(&path("mirror.pem")).unwrap().until - now() / 1000) / (24 * 60 * 60);
+    assert!(renewed != old && (89..=90).contains(&days), "{days}");
+    assert!(mirror().status.success());
+    assert_eq!(fs::read_to_string(path("mirror.pem")).unwrap(), renewed, "it is good for a while");
+
+    // Somebody else was enrolled under its name: its own certificate is worth nothing any more, and the copy is made.
+    enrol(&other).await;
+    fs::write(path("mirror.pem"), &old).unwrap();
+    fs::remove_dir_all(path("copy")).unwrap();
+    let ended = mirror();
+    let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(
+        (ended.status.success(), &told["error"]["code"]),
+        (false, &Value::from("mirror-certificate")),
+        "{told:#}"
+    );
+    assert!(path("copy/metadata/timestamp.json").exists());
+    channel.stop().await;
 }
 
 /// Name and bytes of each member, read by GNU tar.

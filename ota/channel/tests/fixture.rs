@@ -240,6 +240,13 @@ impl Device {
         self.request(Method::POST, &url).json(&body).send().await.unwrap().status()
     }
 
+    /// Answers whether it may begin: `confirmed` or `denied`.
+    pub async fn confirm(&self, id: &str, word: &str, why: &str) -> StatusCode {
+        let url = format!("{}/confirmationBase/{id}/feedback", self.root);
+        let body = json!({ "confirmation": word, "details": [why] });
+        self.request(Method::POST, &url).json(&body).send().await.unwrap().status()
+    }
+
     /// Takes what is offered and says how it ended.
     pub async fn install(&self, finished: &str, details: &[&str]) {
         let (id, _) = self.await_link("deploymentBase").await;

@@ -163,10 +163,13 @@ fn the_command_line_speaks_to_the_server_that_runs() {
     let program = Program::start(home.path());
     let (_, code, _) = sund(&["enrol", "new", "--name", "odense-1", "--attribute", "site=odense"]);
     assert_eq!(code.trim().len(), 23, "{code}");
-    let (_, token, _) = sund(&["enrol", "token", "--name", "vejle-1", "--json"]);
+    let (_, token, _) = sund(&["enrol", "token", "--name", "vejle-1", "--attribute", "site=vejle", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&token).unwrap()["token"].as_str().unwrap().len(), 64);
-    let new = ["rollout", "new", "r1", "--state", "north-1", "--group", "site=odense", "--group", "100%"];
-    assert_eq!(sund(&new).0, 0);
+    let new = |name, group| sund(&["rollout", "new", name, "--state", "north-1", "--group", group, "--group", "100%"]);
+    assert_eq!((new("r0", "site=odense").0, new("r1", "site=vejle").0), (0, 0));
+    // Its box has a code, and has not come yet.
+    let (code, _, said) = sund(&["rollout", "start", "r0"]);
+    assert!(code == 64 && said.contains("rollout-group-empty"), "{said}");
     assert_eq!(sund(&["rollout", "start", "r1"]).0, 0);
     let (_, status, _) = sund(&["rollout", "status", "--json"]);
     let status: Value = serde_json::from_str(&status).unwrap();
@@ -175,6 +178,6 @@ fn the_command_line_speaks_to_the_server_that_runs() {
     assert_eq!(serde_json::from_str::<Value>(&fleet).unwrap()["devices"][0]["name"], "vejle-1");
     let (code, _, said) = sund(&["rollout", "resume", "r1"]);
     assert!(code == 64 && said.contains("rollout-order"), "{said}");
-    assert_eq!(sund(&["rollout", "stop", "--all"]).1, "stopped: 1\n");
+    assert_eq!(sund(&["rollout", "stop", "--all"]).1, "stopped: 2\n");
     program.kill();
 }

@@ -140,6 +140,93 @@ async fn an_older_rollout_does_not_come_back_over_a_newer_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_a_newer_rollout_takes_over_lets_nobody_through_in_the_older_one() {
+    let channel = Channel::start(PLAIN).await;
+    let canary = channel.device("canary", &[("ring", "canary")]).await;
+    let rest = channel.device("a", &[]).await;
+    channel.rollout("old", "north-1", &["ring=canary", "100%"]).await.unwrap();
+    channel.order("old", Order::Start).await.unwrap();
+    let (old, _) = canary.await_link("deploymentBase").await;
+    channel.rollout("new", "north-2", &["ring=canary", "100%"]).await.unwrap();
+    channel.order("new", Order::Start).await.unwrap();
+    canary.await_link("cancelAction").await;
+    assert_eq!(canary.feedback("cancelAction", &old, "closed", "success", &["left"]).await, StatusCode::OK);
+    let rollout = channel.until("old", is("paused")).await;
+    assert!(rollout.reason.as_ref().is_some_and(|why| why.contains("taken over")), "{rollout:?}");
+    assert!(!rest.poll().await.contains_key("deploymentBase"), "no box has shown what this state does");
+
+    // A person may know better.
+    channel.order("old", Order::Resume).await.unwrap();
+    let (_, offered) = rest.await_link("deploymentBase").await;
+    assert_eq!(offered["deployment"]["chunks"][0]["version"], "north-1");
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_died_before_it_could_leave_an_older_rollout_does_not_keep_that_open() {
+    let channel = Channel::start(PLAIN).await;
+    let (dead, well) = (channel.device("dead", &[]).await, channel.device("well", &[]).await);
+    channel.rollout("old", "north-1", &["100%"]).await.unwrap();
+    channel.order("old", Order::Start).await.unwrap();
+    dead.await_link("deploymentBase").await;
+    well.install("success", &[]).await;
+    channel.rollout("new", "north-2", &["100%"]).await.unwrap();
+    channel.order("new", Order::Start).await.unwrap();
+    let old = channel.until("old", is("finished")).await;
+    assert_eq!(
+        boxes(&old.waves[0]),
+        [("canceling", 1), ("finished", 1)],
+        "it is asked to leave it if it ever comes back"
+    );
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_takes_no_box_is_refused_by_its_name_and_offers_nobody_anything() {
+    let channel = Channel::start(PLAIN).await;
+    let canary = channel.device("canary", &[("ring", "canary")]).await;
+    channel.rollout("typo", "north-1", &["ring=cannary", "100%"]).await.unwrap();
+    let refused = channel.order("typo", Order::Start).await.unwrap_err();
+    assert_eq!(refused.code, "rollout-group-empty");
+    assert!(refused.reason.contains("`ring=cannary 100%`"), "{refused}");
+    assert_eq!(channel.status("typo").await.status.word(), "ready");
+    assert!(!canary.poll().await.contains_key("deploymentBase"));
+
+    // Where the canaries are all there is, nobody is left to be offered anything too early.
+    channel.rollout("small", "north-1", &["ring=canary", "100%"]).await.unwrap();
+    channel.order("small", Order::Start).await.unwrap();
+    canary.install("success", &[]).await;
+    channel.until("small", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_denies_has_failed_with_its_reason_and_a_retry_asks_it_again() {
+    let channel = Channel::start(PLAIN).await;
+    let canary = channel.device("canary", &[("ring", "canary")]).await;
+    let rest = channel.device("a", &[]).await;
+    let asks = New { confirm: true, ..new("r1", "north-1", &["ring=canary", "100%"]) };
+    channel.ask(Request::NewRollout(asks)).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (first, _) = canary.await_link("confirmationBase").await;
+    assert_eq!(canary.confirm(&first, "denied", "theatre is busy").await, StatusCode::OK);
+    let rollout = channel.until("r1", is("paused")).await;
+    assert_eq!(boxes(&rollout.waves[0]), [("failed", 1)]);
+    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+    assert_eq!(overview.failures[0].reason.as_deref(), Some("Denied at the box: theatre is busy"));
+    assert_eq!(canary.confirm(&first, "confirmed", "").await, StatusCode::NOT_FOUND, "that action is over");
+    assert!(!rest.poll().await.contains_key("confirmationBase"));
+
+    channel.order("r1", Order::Retry).await.unwrap();
+    let (again, _) = canary.await_link("confirmationBase").await;
+    assert_ne!(again, first);
+    assert_eq!(canary.confirm(&again, "confirmed", "").await, StatusCode::OK);
+    canary.install("success", &[]).await;
+    rest.await_link("confirmationBase").await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_takes_back_what_is_not_finished_everywhere() {
     let channel = Channel::start(PLAIN).await;
     let (begun, waiting) = (channel.device("begun", &[]).await, channel.device("waiting", &[]).await);
@@ -172,22 +259,21 @@ async fn a_state_that_is_withdrawn_reaches_no_further_box() {
     channel.stop().await;
 }
 
-/// A server that looks at the clock a day later, and then serves again. No box was heard meanwhile.
-async fn a_day_later(channel: Channel) -> Channel {
-    days_later(channel, 1, false).await
+/// A server that looks at the clock a day later, when it has just heard some boxes, and then serves again.
+async fn a_day_later(channel: Channel, heard: &[&str]) -> Channel {
+    days_later(channel, 1, &format!("name IN ('{}')", heard.join("', '"))).await
 }
 
-/// The same some days later; all boxes poll until then, or none.
-async fn days_later(channel: Channel, days: i64, poll: bool) -> Channel {
+/// The same some days later, when those were heard of which this holds in the database.
+async fn days_later(channel: Channel, days: i64, heard: &str) -> Channel {
     let home = channel.stop().await;
     let database = sund_channel::database::Database::open(home.path()).unwrap();
     let states = listed::states(home.path()).unwrap();
-    let later = now() + days * 25 * 60 * 60 * 1000;
+    let (awake_since, later) = (now(), now() + days * 25 * 60 * 60 * 1000);
+    let hear = format!("UPDATE device SET seen_at = ?1 WHERE {heard}");
     let look = move |c: &rusqlite::Connection| {
-        if poll {
-            c.execute("UPDATE device SET seen_at = ?1", [later]).unwrap();
-        }
-        engine::advance(c, &states, later)
+        c.execute(&hear, [later]).unwrap();
+        engine::advance(c, &states, later, awake_since)
     };
     database.write(look).await.unwrap();
     drop(database);
@@ -214,7 +300,7 @@ async fn silence_counts_as_failure_until_there_is_a_word() {
     channel.rollout("r1", "north-1", &["name=a", "name=b"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
     let (id, _) = device.await_link("deploymentBase").await;
-    let channel = a_day_later(channel).await;
+    let channel = a_day_later(channel, &[]).await;
     let rollout = channel.status("r1").await;
     assert_eq!((rollout.status.word(), boxes(&rollout.waves[0])), ("paused", vec![("silent", 1)]));
     let device = again(&channel, device);
@@ -238,7 +324,7 @@ async fn a_box_that_polls_and_says_no_word_of_its_action_is_silent_and_one_that_
     assert_eq!(waits.feedback("deploymentBase", &waiting, "proceeding", "none", &window).await, StatusCode::OK);
     assert!(blind.poll().await.contains_key("deploymentBase"));
 
-    let channel = days_later(channel, 1, true).await;
+    let channel = days_later(channel, 1, "true").await;
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 1)]);
     let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
     let why = "It polls, and has said nothing of this for 24 hours.";
@@ -249,7 +335,7 @@ async fn a_box_that_polls_and_says_no_word_of_its_action_is_silent_and_one_that_
     assert_eq!(mute.await_link("deploymentBase").await.0, id);
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 1)]);
     assert_eq!(mute.feedback("deploymentBase", &id, "proceeding", "none", &["taken up"]).await, StatusCode::OK);
-    let channel = days_later(channel, 2, true).await;
+    let channel = days_later(channel, 2, "true").await;
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 1), ("taken", 2)]);
     channel.stop().await;
 }
@@ -267,8 +353,33 @@ async fn who_waits_for_a_person_at_the_box_is_not_silent_and_has_its_hours_from_
     let url = format!("{}/confirmationBase/{id}/feedback", confirmed.root);
     let answer = confirmed.request(reqwest::Method::POST, &url).json(&body).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
-    let channel = days_later(channel, 1, true).await;
+    let channel = days_later(channel, 1, "true").await;
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("offered", 1), ("silent", 1)]);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_away_for_a_day_calls_no_box_silent_for_that() {
+    let channel = Channel::start(PLAIN).await;
+    let (device, other) = (channel.device("a", &[]).await, channel.device("b", &[]).await);
+    channel.rollout("r1", "north-1", &["name=a"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    device.await_link("deploymentBase").await;
+    let home = channel.stop().await;
+    let database = rusqlite::Connection::open(home.path().join(sund_channel::database::FILE_NAME)).unwrap();
+    let day = 25 * 60 * 60 * 1000;
+    for (table, column) in [("action", "offered_at"), ("device", "seen_at"), ("awake", "since"), ("awake", "until")] {
+        let a_day_ago = format!("UPDATE {table} SET {column} = {column} - ?1");
+        assert!(database.execute(&a_day_ago, [day]).unwrap() > 0, "{table}.{column}");
+    }
+    drop(database);
+    let channel = Channel::start_on(home, PLAIN).await;
+    // A look at one rollout is a look at all: once this one has begun, the other one was judged.
+    channel.rollout("r2", "north-1", &["name=b"]).await.unwrap();
+    channel.order("r2", Order::Start).await.unwrap();
+    again(&channel, other).await_link("deploymentBase").await;
+    let rollout = channel.status("r1").await;
+    assert_eq!((rollout.status.word(), boxes(&rollout.waves[0])), ("running", vec![("taken", 1)]));
     channel.stop().await;
 }
 
@@ -279,7 +390,7 @@ async fn a_box_that_fell_silent_in_the_middle_is_asked_to_leave_what_was_stopped
     channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
     let (id, _) = begun.await_link("deploymentBase").await;
-    let channel = a_day_later(channel).await;
+    let channel = a_day_later(channel, &[]).await;
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2)]);
     channel.order("r1", Order::Stop).await.unwrap();
     assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("canceled", 1), ("canceling", 1)]);
@@ -306,7 +417,7 @@ async fn a_box_that_fell_silent_leaves_the_older_rollout_for_the_newer_one() {
     channel.rollout("old", "north-1", &["100%"]).await.unwrap();
     channel.order("old", Order::Start).await.unwrap();
     let (old, _) = device.await_link("deploymentBase").await;
-    let channel = a_day_later(channel).await;
+    let channel = a_day_later(channel, &[]).await;
     channel.rollout("new", "north-2", &["100%"]).await.unwrap();
     channel.order("new", Order::Start).await.unwrap();
     let device = again(&channel, device);
@@ -326,7 +437,7 @@ async fn a_silent_box_goes_on_with_what_it_has_begun_and_a_retry_gives_it_time_f
     channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
     let (id, _) = device.await_link("deploymentBase").await;
-    let channel = a_day_later(channel).await;
+    let channel = a_day_later(channel, &[]).await;
     let device = again(&channel, device);
     assert_eq!(channel.status("r1").await.status.word(), "paused");
     assert_eq!(device.await_link("deploymentBase").await.0, id, "a pause lets go on who has begun");
@@ -334,6 +445,54 @@ async fn a_silent_box_goes_on_with_what_it_has_begun_and_a_retry_gives_it_time_f
     assert_eq!(device.await_link("deploymentBase").await.0, id, "and nothing is begun twice");
     assert_eq!(device.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
     channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_boxes_that_were_accepted_and_come_back_well_pay_for_nobody_elses_failure() {
+    let channel = Channel::start(PLAIN).await;
+    let canary = async |name| channel.device(name, &[("ring", "canary")]).await;
+    let (away_1, away_2, well, fails) =
+        (canary("away-1").await, canary("away-2").await, canary("well").await, canary("fails").await);
+    let rest = channel.device("rest", &[]).await;
+    channel.rollout("r1", "north-1", &["ring=canary", "100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let mut ids = BTreeMap::new();
+    for device in [&away_1, &away_2, &well, &fails] {
+        let (id, _) = device.await_link("deploymentBase").await;
+        assert_eq!(device.feedback("deploymentBase", &id, "proceeding", "none", &["fetching"]).await, StatusCode::OK);
+        ids.insert(device.name.clone(), id);
+    }
+    let channel = a_day_later(channel, &["well", "fails"]).await;
+    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 2)]);
+    channel.order("r1", Order::Resume).await.unwrap();
+    let [away_1, away_2, well, fails, rest] = [away_1, away_2, well, fails, rest].map(|it| again(&channel, it));
+    for (device, ended) in [(&away_1, "success"), (&away_2, "success"), (&fails, "failure")] {
+        let said = device.feedback("deploymentBase", &ids[&device.name], "closed", ended, &[]).await;
+        assert_eq!(said, StatusCode::OK);
+    }
+    let rollout = channel.until("r1", is("paused")).await;
+    assert!(rollout.reason.as_ref().is_some_and(|why| why.contains("1 of 4 boxes failed")), "{rollout:?}");
+    assert_eq!(well.feedback("deploymentBase", &ids["well"], "closed", "success", &[]).await, StatusCode::OK);
+    assert!(!rest.poll().await.contains_key("deploymentBase"));
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_that_was_accepted_is_no_failure_that_was_accepted() {
+    let channel = Channel::start(PLAIN).await;
+    let (away, well) = (channel.device("away", &[]).await, channel.device("well", &[]).await);
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let (id, _) = away.await_link("deploymentBase").await;
+    let (other, _) = well.await_link("deploymentBase").await;
+    assert_eq!(well.feedback("deploymentBase", &other, "proceeding", "none", &["fetching"]).await, StatusCode::OK);
+    let channel = a_day_later(channel, &["well"]).await;
+    channel.order("r1", Order::Resume).await.unwrap();
+    assert_eq!(channel.until("r1", is("running")).await.reason, None);
+    let away = again(&channel, away);
+    assert_eq!(away.feedback("deploymentBase", &id, "closed", "failure", &["no room"]).await, StatusCode::OK);
+    channel.until("r1", is("paused")).await;
     channel.stop().await;
 }
 

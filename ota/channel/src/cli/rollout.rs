@@ -49,7 +49,7 @@ pub(super) enum Command {
     Start(Named),
     /// Offers nothing more; boxes that have begun go on.
     Pause(Named),
-    /// Goes on, with the failures so far accepted.
+    /// Goes on: the boxes that failed, fell silent or were taken over so far are accepted.
     Resume(Named),
     /// Ends a rollout: what boxes have not finished is taken back.
     Stop {

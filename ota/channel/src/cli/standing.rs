@@ -2,7 +2,9 @@
 use super::root::With;
 use super::{Answer, Exit, proposed};
 use crate::repository::bundle::Outcome;
-use crate::repository::{self, Alarm, Draft, Home, Published, Status, bundle, files, limits, local, mirror};
+use crate::repository::{
+    self, Alarm, Draft, Home, Published, Status, bundle, certificate, files, limits, local, mirror,
+};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -97,13 +99,19 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let root = files::read(&it.root, metadata::MAX_ROOT)?;
     let pem = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose();
     let (ca, certificate, key) = (pem(&it.ca)?, pem(&it.certificate)?, pem(&it.key)?);
-    let identity = certificate.zip(key).map(|(certificate, key)| [certificate, key].concat());
+    let identity = certificate.zip(key.as_ref()).map(|(certificate, key)| [&certificate[..], &key[..]].concat());
     let client = mirror::client(ca.as_deref(), identity.as_deref())?;
+    // Before anything is fetched: a mirror that cannot read the repository any more is still to keep its certificate.
+    let renewed = match (&it.certificate, &key) {
+        (Some(path), Some(key)) => certificate::renew_if_due(path, key, &it.from, &client).await,
+        _ => Ok(()),
+    };
     let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;
     let mirror::Mirrored { timestamp, fetched, kept, removed, .. } = &mirrored;
     let line =
         format!("timestamp {timestamp}: {fetched} targets fetched, {kept} were there, {removed} are listed no more");
-    Ok(Answer::new(vec![line], mirrored))
+    // The copy is new, and somebody has to look at the certificate: the command ends as a failure.
+    renewed.map(|()| Answer::new(vec![line], mirrored))
 }
 
 pub(super) fn alarm(alarm: &Alarm) -> String {

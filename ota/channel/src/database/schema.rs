@@ -1,7 +1,7 @@
 //! The tables, one step for each format. A step that was released is never changed: the next one follows it.
 use rusqlite::Connection;
 
-const STEPS: [&str; 3] = [FIRST, TAKEN, ESCROW];
+const STEPS: [&str; 5] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE];
 
 const FIRST: &str = "
 CREATE TABLE device (
@@ -106,6 +106,30 @@ CREATE TABLE escrow (
 ) STRICT;
 ";
 
+/// A person accepts how these boxes ended, and not a number of failures, which others could use up. Of a wave from before
+/// the oldest are taken to be meant: whatever came after them, nobody has seen.
+const ACCEPTED: &str = "
+ALTER TABLE action ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
+UPDATE action SET accepted = 1 WHERE id IN (
+    SELECT id FROM (
+        SELECT a.id, w.accepted AS places, row_number() OVER (PARTITION BY a.rollout, a.wave ORDER BY a.changed_at, a.id) AS place
+        FROM action a JOIN wave w ON w.rollout = a.rollout AND w.position = a.wave
+        WHERE a.current = 1 AND a.status IN ('failed', 'silent'))
+    WHERE place <= places);
+ALTER TABLE wave DROP COLUMN accepted;
+CREATE TRIGGER action_is_otherwise AFTER UPDATE OF status ON action
+WHEN NEW.accepted AND NEW.status <> OLD.status AND NEW.status <> 'canceled'
+BEGIN UPDATE action SET accepted = 0 WHERE id = NEW.id; END;
+";
+
+const AWAKE: &str = "
+CREATE TABLE awake (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;
+";
+
 /// Brings a database to the newest format. One from a newer server is an error, and nothing of it is touched.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {
     let text = |error: rusqlite::Error| error.to_string();
@@ -140,5 +164,29 @@ mod tests {
         let taken = "SELECT group_concat(status || taken, ' ') FROM (SELECT * FROM action ORDER BY id)";
         let taken: String = c.query_row(taken, [], |r| r.get(0)).unwrap();
         assert_eq!(taken, "scheduled0 offered0 taken1 silent1");
+    }
+
+    #[test]
+    fn what_a_person_accepted_as_a_number_are_boxes_from_now_on_and_no_more_of_them() {
+        let mut c = Connection::open_in_memory().unwrap();
+        for step in &STEPS[..3] {
+            c.execute_batch(step).unwrap();
+        }
+        c.pragma_update(None, "user_version", 3).unwrap();
+        let rows = "INSERT INTO device (id, name, enrolled_at) VALUES (1, 'a', 1);
+            INSERT INTO rollout (id, name, state, sha256, length, status, created_by, created_at, silence_hours, confirm)
+                VALUES (1, 'r', 'state/s.json', '0', 1, 'paused', 'a', 1, 24, 0);
+            INSERT INTO wave (rollout, position, filter, success, error, accepted) VALUES (1, 0, '', 0, 0, 2), (1, 1, '', 0, 0, 0);
+            INSERT INTO action (rollout, wave, device, status, changed_at)
+                VALUES (1, 0, 1, 'failed', 3), (1, 0, 1, 'silent', 2), (1, 0, 1, 'failed', 1), (1, 0, 1, 'taken', 0), (1, 1, 1, 'failed', 0);";
+        c.execute_batch(rows).unwrap();
+        migrate(&mut c).unwrap();
+        let standing = || -> String {
+            let all = "SELECT group_concat(status || accepted, ' ') FROM (SELECT * FROM action ORDER BY id)";
+            c.query_row(all, [], |r| r.get(0)).unwrap()
+        };
+        assert_eq!(standing(), "failed0 silent1 failed1 taken0 failed0");
+        c.execute("UPDATE action SET status = 'taken' WHERE status = 'silent'", []).unwrap();
+        assert_eq!(standing(), "failed0 taken0 failed1 taken0 failed0", "a box that is back is no longer accepted");
     }
 }

@@ -6,6 +6,7 @@
 mod approve;
 pub mod bundle;
 mod ceremony;
+pub mod certificate;
 mod commit;
 mod document;
 mod draft;

@@ -3,7 +3,7 @@
 //! It keeps nothing in memory. Whatever moment the server dies at, the next look goes on from what was committed.
 use super::orders::set;
 use super::rules::{self, Step, Tally, Wave};
-use super::{Status, listed};
+use super::{Status, awake, listed};
 use crate::database::{Database, failed, now};
 use crate::limits::rollout::{LONGEST_LOOK, SHORTEST_LOOK};
 use rusqlite::{Connection, params};
@@ -34,17 +34,19 @@ pub async fn run(database: Database, home: PathBuf, wake: Arc<Notify>, mut stop:
 }
 
 async fn look(database: &Database, home: PathBuf) -> Result<(), Fault> {
+    let awake_since = awake::since(database).await?;
     let running = database
         .read(|c| c.query_row("SELECT count(*) FROM rollout WHERE status = 'running'", [], |r| r.get::<_, i64>(0)))?;
     if running == 0 {
         return Ok(());
     }
     let states = tokio::task::spawn_blocking(move || listed::states(&home)).await.map_err(failed)??;
-    database.write(move |c| advance(c, &states, now())).await
+    database.write(move |c| advance(c, &states, now(), awake_since)).await
 }
 
-/// One look at all running rollouts at a moment, in milliseconds since 1970.
-pub fn advance(c: &Connection, states: &BTreeMap<String, Descriptor>, at: i64) -> Result<(), Fault> {
+/// One look at all running rollouts at a moment, by a server that could hear boxes since another one; in milliseconds
+/// since 1970.
+pub fn advance(c: &Connection, states: &BTreeMap<String, Descriptor>, at: i64, awake_since: i64) -> Result<(), Fault> {
     let rollouts: Vec<Rollout> = c
         .prepare_cached("SELECT id, name, state, sha256, silence_hours FROM rollout WHERE status = 'running' ORDER BY sequence DESC")
         .and_then(|mut rows| rows.query_map([], Rollout::read)?.collect())
@@ -55,7 +57,7 @@ pub fn advance(c: &Connection, states: &BTreeMap<String, Descriptor>, at: i64) -
             set(c, rollout.id, Status::Paused, Some(&why)).map_err(failed)?;
             continue;
         }
-        rollout.advance(c, at).map_err(failed)?;
+        rollout.advance(c, at, awake_since).map_err(failed)?;
     }
     Ok(())
 }
@@ -79,8 +81,8 @@ impl Rollout {
         })
     }
 
-    fn advance(&self, c: &Connection, at: i64) -> rusqlite::Result<()> {
-        self.hear_silence(c, at)?;
+    fn advance(&self, c: &Connection, at: i64, awake_since: i64) -> rusqlite::Result<()> {
+        self.hear_silence(c, at, awake_since)?;
         loop {
             match rules::next(&waves(c, self.id)?) {
                 Step::Wait => return Ok(()),
@@ -97,9 +99,12 @@ impl Rollout {
     /// A box that is not heard for the stated hours has failed, as far as anybody knows, and so has one that polls and says no word of
     /// what it was offered: its updater takes nothing up. One that waits for its window says that. Where somebody has to confirm at the box,
     /// the hours of that word begin when it was confirmed.
-    fn hear_silence(&self, c: &Connection, at: i64) -> rusqlite::Result<()> {
+    fn hear_silence(&self, c: &Connection, at: i64, awake_since: i64) -> rusqlite::Result<()> {
         let hours = self.silence_hours;
         let before = at - hours * 60 * 60 * 1000;
+        if awake_since >= before {
+            return Ok(());
+        }
         for (why, is_silent) in [
             (
                 format!("No word for {hours} hours."),
@@ -149,18 +154,26 @@ impl Rollout {
     }
 }
 
+/// A box that is asked to leave for a newer rollout counts as gone: one that is dead would keep the older one open for
+/// ever, and one that answers that it is too late to leave counts as it says.
 fn waves(c: &Connection, rollout: i64) -> rusqlite::Result<Vec<Wave>> {
     c.prepare_cached(
-        "SELECT w.begun_at IS NOT NULL, w.success, w.error, w.accepted, count(a.id), total(a.status = 'finished'),
-             total(a.status IN ('failed', 'silent')), total(a.status = 'canceled')
+        "SELECT w.begun_at IS NOT NULL, w.success, w.error, count(a.id), total(a.status = 'finished'),
+             total(a.status IN ('failed', 'silent') AND NOT a.accepted),
+             total(a.status IN ('canceled', 'canceling') AND NOT a.accepted), total(a.accepted)
          FROM wave w LEFT JOIN action a ON a.rollout = w.rollout AND a.wave = w.position AND a.current = 1
          WHERE w.rollout = ?1 GROUP BY w.position ORDER BY w.position",
     )?
     .query_map([rollout], |r| {
         let count = |n: usize| r.get::<_, f64>(n).map(|count| count as u64);
-        let tally =
-            Tally { total: r.get::<_, i64>(4)? as u64, finished: count(5)?, failed: count(6)?, canceled: count(7)? };
-        Ok(Wave { begun: r.get(0)?, success: r.get(1)?, error: r.get(2)?, accepted: r.get::<_, i64>(3)? as u64, tally })
+        let tally = Tally {
+            total: r.get::<_, i64>(3)? as u64,
+            finished: count(4)?,
+            failed: count(5)?,
+            canceled: count(6)?,
+            accepted: count(7)?,
+        };
+        Ok(Wave { begun: r.get(0)?, success: r.get(1)?, error: r.get(2)?, tally })
     })?
     .collect()
 }

@@ -27,6 +27,11 @@ struct Term {
 }
 
 impl Filter {
+    /// Whether it asks for anything of a box; without, it means all that are left.
+    pub fn has_conditions(&self) -> bool {
+        !self.terms.is_empty()
+    }
+
     /// Whether a box with these attributes is meant.
     pub fn matches(&self, attributes: &Attributes) -> bool {
         self.terms.iter().all(|term| {

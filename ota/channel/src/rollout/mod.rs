@@ -1,5 +1,6 @@
 //! Rollouts: one signed desired state, brought to the fleet in waves.
 pub mod action;
+mod awake;
 pub mod engine;
 pub mod filter;
 pub mod listed;
@@ -24,7 +25,7 @@ words! {
         Running = "running",
         /// No wave begins, and no box is offered anything; boxes that have begun go on.
         Paused = "paused",
-        /// All boxes have ended.
+        /// All boxes have ended, or have been left to a newer rollout.
         Finished = "finished",
         /// A person ended it.
         Stopped = "stopped",

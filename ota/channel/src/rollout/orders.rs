@@ -21,7 +21,7 @@ pub enum Order {
     Start,
     /// Offer nothing more.
     Pause,
-    /// Go on, with the failures so far accepted.
+    /// Go on: who failed, fell silent or was taken over so far is accepted.
     Resume,
     /// End it: what boxes have not finished is taken back.
     Stop,
@@ -111,12 +111,12 @@ pub fn order(c: &Connection, name: &str, order: Order, who: &str) -> Result<(), 
             return Err(refused("rollout-own", "Who makes a rollout does not approve it: ask another approver."));
         }
         (Order::Approve, Status::WaitingForApproval) => approve(c, id, who),
-        (Order::Start, Status::Ready) => start(c, id, name),
+        (Order::Start, Status::Ready) => Ok(start(c, id, name)?),
         (Order::Start, Status::WaitingForApproval) => {
             return Err(refused("rollout-not-approved", format!("No approver has agreed to `{name}` yet.")));
         }
         (Order::Pause, Status::Running) => set(c, id, Status::Paused, Some(&format!("Paused by {who}."))),
-        (Order::Resume, Status::Paused) => accept_failures(c, id).and_then(|()| set(c, id, Status::Running, None)),
+        (Order::Resume, Status::Paused) => accept(c, id).and_then(|()| set(c, id, Status::Running, None)),
         (Order::Stop, Status::WaitingForApproval | Status::Ready | Status::Running | Status::Paused) => {
             take_back(c, id, &format!("The rollout `{name}` was stopped."))
                 .and_then(|()| set(c, id, Status::Stopped, Some(&format!("Stopped by {who}."))))
@@ -152,19 +152,37 @@ fn approve(c: &Connection, id: i64, who: &str) -> rusqlite::Result<()> {
     set(c, id, Status::Ready, None)
 }
 
-/// Plans the waves over the fleet as it is now.
-fn start(c: &Connection, id: i64, name: &str) -> rusqlite::Result<()> {
-    let text = "SELECT filter FROM wave WHERE rollout = ?1 ORDER BY position";
-    let filters: Vec<Filter> = c
-        .prepare(text)?
+/// Plans the waves over the fleet as it is now. A group by conditions that takes no box is a slip of the pen, and would let
+/// the next group go first.
+fn start(c: &Connection, id: i64, name: &str) -> Result<(), Fault> {
+    let filters = filters(c, id).map_err(failed)?;
+    let waves = plan::waves(name, &filters, &fleet(c).map_err(failed)?);
+    let empty = waves.iter().zip(&filters).position(|(wave, filter)| wave.is_empty() && filter.has_conditions());
+    if let Some(n) = empty {
+        let reason = format!(
+            "Group {} of `{name}`, `{}`, takes no enrolled box that an earlier group has left: make the rollout anew \
+             with the conditions mended, or without it.",
+            n + 1,
+            filters[n]
+        );
+        return Err(refused("rollout-group-empty", reason));
+    }
+    schedule(c, id, waves).map_err(failed)
+}
+
+fn filters(c: &Connection, id: i64) -> rusqlite::Result<Vec<Filter>> {
+    c.prepare("SELECT filter FROM wave WHERE rollout = ?1 ORDER BY position")?
         .query_map([id], |r| r.get::<_, String>(0))?
         .map(|filter| filter.and_then(|text| text.parse().map_err(|_| rusqlite::Error::InvalidQuery)))
-        .collect::<Result<_, _>>()?;
+        .collect()
+}
+
+fn schedule(c: &Connection, id: i64, waves: Vec<Vec<i64>>) -> rusqlite::Result<()> {
     let at = now();
     let mut scheduled = c.prepare(
         "INSERT INTO action (rollout, wave, device, status, changed_at) VALUES (?1, ?2, ?3, 'scheduled', ?4)",
     )?;
-    for (position, wave) in plan::waves(name, &filters, &fleet(c)?).into_iter().enumerate() {
+    for (position, wave) in waves.into_iter().enumerate() {
         for device in wave {
             scheduled.execute(params![id, position as i64, device, at])?;
         }
@@ -190,10 +208,13 @@ fn fleet(c: &Connection) -> rusqlite::Result<Vec<Candidate>> {
         .collect()
 }
 
-fn accept_failures(c: &Connection, id: i64) -> rusqlite::Result<()> {
+/// Of waves that have begun, a person has seen who failed, fell silent or was taken over. That holds for a box until it is
+/// otherwise with that box: the table sees to it.
+fn accept(c: &Connection, id: i64) -> rusqlite::Result<()> {
     c.execute(
-        "UPDATE wave SET accepted = (SELECT count(*) FROM action a WHERE a.rollout = wave.rollout AND a.wave = wave.position
-             AND a.current = 1 AND a.status IN ('failed', 'silent')) WHERE rollout = ?1",
+        "UPDATE action SET accepted = 1
+         WHERE rollout = ?1 AND current = 1 AND status IN ('failed', 'silent', 'canceling', 'canceled')
+           AND wave IN (SELECT position FROM wave WHERE rollout = ?1 AND begun_at IS NOT NULL)",
         [id],
     )
     .map(drop)
@@ -214,9 +235,8 @@ fn take_back(c: &Connection, id: i64, why: &str) -> rusqlite::Result<()> {
 /// same rules. A silent one has not ended: its box goes on with it once it is back, and has its hours anew.
 fn retry(c: &Connection, id: i64) -> rusqlite::Result<()> {
     c.execute(
-        "UPDATE wave SET accepted = 0, begun_at = CASE WHEN EXISTS (SELECT 1 FROM action a WHERE a.rollout = wave.rollout
-             AND a.wave = wave.position AND a.current = 1 AND a.status IN ('failed', 'silent')) THEN NULL ELSE begun_at END
-         WHERE rollout = ?1",
+        "UPDATE wave SET begun_at = NULL WHERE rollout = ?1 AND EXISTS (SELECT 1 FROM action a
+             WHERE a.rollout = wave.rollout AND a.wave = wave.position AND a.current = 1 AND a.status IN ('failed', 'silent'))",
         [id],
     )?;
     c.execute(

@@ -1,10 +1,10 @@
 //! Sockets to requests: TLS, connections within their limits, and the drain at the end.
 use super::exhausted::Exhausted;
 use super::peer::{Certificate, Peer};
+use super::seats::Seats;
 use crate::enrol::authority::Authority;
 use crate::limits::http::{
-    CONNECTION_LIFE, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_HEAD,
-    MAX_HEADERS,
+    CONNECTION_LIFE, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS,
 };
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -14,9 +14,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use sund_ota::fault::{Blame, Fault};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -62,7 +61,7 @@ pub(super) struct Connections {
     router: Router,
     tls: TlsAcceptor,
     all: Arc<Semaphore>,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    seats: Arc<Seats>,
     shutdown: watch::Receiver<bool>,
 }
 
@@ -72,7 +71,7 @@ impl Connections {
             router,
             tls: TlsAcceptor::from(tls),
             all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            by_address: Mutex::new(HashMap::new()),
+            seats: Arc::default(),
             shutdown,
         })
     }
@@ -92,7 +91,7 @@ impl Connections {
                 _ = shutdown.wait_for(|stop| *stop) => break,
                 Some(_) = open.join_next() => continue,
             };
-            let Some(seat) = self.seat(address.ip()) else { continue };
+            let Some(seat) = Seats::take(&self.seats, address.ip()) else { continue };
             let connections = Arc::clone(&self);
             open.spawn(async move {
                 connections.connection(socket, address).await;
@@ -131,34 +130,6 @@ impl Connections {
         if !ended {
             connection.as_mut().graceful_shutdown();
             drop(timeout(DRAIN_TIME, connection).await);
-        }
-    }
-
-    /// One of an address's seats, given back on drop.
-    fn seat(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = by_address.entry(address).or_default();
-        if *taken >= MAX_CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        *taken += 1;
-        Some(Seat { connections: Arc::clone(self), address })
-    }
-}
-
-struct Seat {
-    connections: Arc<Connections>,
-    address: IpAddr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut by_address = self.connections.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = by_address.get_mut(&self.address) {
-            *taken -= 1;
-            if *taken == 0 {
-                by_address.remove(&self.address);
-            }
         }
     }
 }

@@ -53,11 +53,14 @@ pub(super) async fn confirmation(
         "denied" => false,
         _ => return Err(Refusal::bad_request("`confirmation` is confirmed or denied.")),
     };
-    let said = text(&word.details);
-    let reason = (!is_confirmed).then(|| format!("Denied at the box: {said}"));
+    let reason = match text(&word.details).as_str() {
+        _ if is_confirmed => None,
+        "" => Some("Denied at the box.".to_owned()),
+        said => Some(format!("Denied at the box: {said}")),
+    };
     let write = move |c: &Connection| {
         c.execute(
-            "UPDATE action SET confirmed = ?3, reason = ?4, changed_at = ?5
+            "UPDATE action SET confirmed = ?3, status = CASE WHEN ?3 THEN status ELSE 'failed' END, reason = ?4, changed_at = ?5
              WHERE id = ?1 AND device = ?2 AND status IN ('offered', 'silent')",
             params![id, device.id, is_confirmed, reason, now()],
         )
@@ -66,6 +69,7 @@ pub(super) async fn confirmation(
     if server.database.write(write).await? == 0 {
         return Err(Refusal::not_found());
     }
+    server.wake.notify_one();
     Ok(StatusCode::OK.into_response())
 }
 

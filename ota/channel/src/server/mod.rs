@@ -14,6 +14,7 @@ mod range;
 mod refusal;
 mod renewal;
 mod repository;
+mod seats;
 #[cfg(test)]
 mod walk;
 

@@ -117,7 +117,7 @@ impl Walk {
             }
             Step::Look(hours) => {
                 self.clock += hours * 60 * 60 * 1000;
-                engine::advance(&self.c, &self.states, self.clock).unwrap();
+                engine::advance(&self.c, &self.states, self.clock, 0).unwrap();
             }
         }
     }

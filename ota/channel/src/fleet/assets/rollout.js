@@ -15,6 +15,7 @@ const ORDERS = [
 
 const sum = (boxes) => Object.values(boxes).reduce((all, n) => all + n, 0);
 const bad = (boxes) => (boxes.failed ?? 0) + (boxes.silent ?? 0);
+const gone = (boxes) => (boxes.canceling ?? 0) + (boxes.canceled ?? 0);
 
 function waveItem() {
   const bar = el("div", { class: "wave-bar", role: "img" });
@@ -79,9 +80,11 @@ export function rolloutItem(order) {
 export function question(rollout, kind) {
   const boxes = count(rollout.waves.reduce((all, wave) => all + sum(wave.boxes), 0), "box", "boxes");
   const failed = count(rollout.waves.reduce((all, wave) => all + bad(wave.boxes), 0), "failure", "failures");
+  const left = rollout.waves.reduce((all, wave) => all + (wave.begun_at ? gone(wave.boxes) : 0), 0);
+  const taken = left > 0 ? ` and ${count(left, "box", "boxes")} that were taken over or back` : "";
   return {
     stop: [`Stop ${rollout.name}?`, `What ${boxes} have not finished is taken back. A stopped rollout does not start again.`, "Stop it"],
-    resume: [`Go on with ${rollout.name}?`, `You accept ${failed} so far; one more pauses it again.`, "Go on"],
+    resume: [`Go on with ${rollout.name}?`, `You accept ${failed}${taken} so far; one more pauses it again.`, "Go on"],
     approve: [`Approve ${rollout.name}?`, `It brings ${rollout.state} to the boxes of its waves.`, "Approve"],
   }[kind];
 }

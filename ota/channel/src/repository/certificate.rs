@@ -1,0 +1,56 @@
+//! A mirror's own certificate: the mirror is enrolled as a box is, and renews as a box does, or it would stand still after
+//! ninety days, and the boxes behind it with it.
+use super::files;
+use crate::database::now;
+use rcgen::{CertificateParams, KeyPair};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use serde::Deserialize;
+use serde_json::json;
+use std::fmt::Display;
+use std::path::Path;
+use sund_ota::fault::{Blame, Fault};
+use sund_ota::{http, identity};
+use url::Url;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Longest answer with a certificate, in bytes.
+const MAX_ANSWER: u64 = 64 * 1024;
+
+#[derive(Deserialize)]
+struct Issued {
+    certificate_pem: String,
+}
+
+/// Renews it from two thirds of its life on, at the server that the mirror reads.
+pub async fn renew_if_due(path: &Path, key: &[u8], from: &Url, client: &reqwest::Client) -> Result<(), Fault> {
+    if !identity::validity(path)?.is_due(now() / 1000) {
+        return Ok(());
+    }
+    let refuse = |why: &dyn Display| {
+        let reason =
+            format!("{} is due and was not renewed: {why}; enrol the mirror anew before it ends", path.display());
+        Fault::new("mirror-certificate", Blame::Channel, reason)
+    };
+    let pair = KeyPair::from_pem(&String::from_utf8_lossy(key)).map_err(|error| refuse(&error))?;
+    // Its name is the server's to say.
+    let request = CertificateParams::default().serialize_request(&pair).and_then(|request| request.pem());
+    let asked = json!({ "csr_pem": request.map_err(|error| refuse(&error))? });
+    let url = from.join("/enrol/renew").map_err(|error| refuse(&error))?;
+    let response = client.post(url).json(&asked).send().await.map_err(|error| refuse(&http::reason(&error)))?;
+    if !response.status().is_success() {
+        return Err(refuse(&format!("the server answers {}", response.status())));
+    }
+    let body = http::body(response, MAX_ANSWER).await.map_err(|error| refuse(&error))?;
+    let issued: Issued = serde_json::from_slice(&body).map_err(|error| refuse(&error))?;
+    if !is_for(&issued.certificate_pem, &pair) {
+        return Err(refuse(&"what the server sent is not for this key"));
+    }
+    files::write(path, issued.certificate_pem.as_bytes(), 0o644)
+}
+
+fn is_for(pem: &str, pair: &KeyPair) -> bool {
+    let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
+    X509Certificate::from_der(&certificate)
+        .is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *pair.public_key_raw())
+}
