@@ -119,10 +119,7 @@ struct Tested {
 }
 
 /// The state serves.
-struct Active {
-    tested: Tested,
-    since: i64,
-}
+struct Active(Tested);
 
 impl Machine {
     /// The machine of a directory, as it was left.
