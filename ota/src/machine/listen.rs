@@ -80,9 +80,9 @@ impl Pace {
         self.with(|state| {
             let backoff = FIRST_RETRY.saturating_mul(1 << state.misses.min(16)).min(most);
             state.misses = state.misses.saturating_add(1);
-            // Never before the time that the server asks for, and not all boxes at that time.
-            let wait = asked.map_or_else(|| jittered(backoff), |asked| asked.mul_f64(jitter(1.0, 1.2)));
-            state.next = Instant::now() + wait;
+            // Never before the time that the server asks for, and not all boxes at that time; one that asks for none is not flooded.
+            let asked = asked.unwrap_or_default().mul_f64(jitter(1.0, 1.2));
+            state.next = Instant::now() + asked.max(jittered(backoff));
         });
     }
 }
@@ -315,6 +315,12 @@ mod tests {
     fn boxes_that_a_busy_server_sends_away_do_not_come_back_together_nor_too_early() {
         let asked = Duration::from_mins(10);
         assert_spread(&polls((10, 60), |pace| pace.missed(Some(asked))), 600.0, 720.0);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_no_wait_is_left_alone_as_one_that_asks_for_nothing() {
+        let waits = polls((1, 40), |pace| (0..4).for_each(|_| pace.missed(Some(Duration::ZERO))));
+        assert!(waits[0] >= 14.0, "{} s", waits[0]);
     }
 
     #[test]
