@@ -1,6 +1,6 @@
 //! The channel is listened to while a step works: it can stop the action, or have another one.
 use super::{Halt, Machine};
-use crate::ddi::client::{DdiError, Polled, feedback};
+use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Finished, Progress};
 use crate::fault::Fault;
 use crate::machine::record::persist;
@@ -155,13 +155,10 @@ impl Machine {
             if !self.is_from_stick() {
                 self.tell_progress().await;
             }
-            if let Some(link) = &polled.cancel {
-                match self.ddi.stops(link).await {
-                    Ok(stops) if stops == self.action_id() && can_stop => return Halt::Stopped(link.clone()),
-                    Ok(stops) if stops == self.action_id() => self.reject(link).await,
-                    Ok(_) => self.log(self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await),
-                    Err(error) => self.log(Err(error)),
-                }
+            if let Some(link) = &polled.cancel
+                && self.answer_stop(link, can_stop).await
+            {
+                return Halt::Stopped(link.clone());
             }
             // A system on trial is brought to its end first: half of it can't be left.
             let is_other = polled.deployment.is_some_and(|link| link.id != self.action_id());
@@ -171,8 +168,19 @@ impl Machine {
         }
     }
 
+    /// Answers who wants an action stopped while work is done, but for the action in hand that can still be: whether it is to be.
+    pub(super) async fn answer_stop(&self, link: &ActionLink, can_stop: bool) -> bool {
+        match self.ddi.stops(link).await {
+            Ok(stops) if stops == self.action_id() && can_stop => return true,
+            Ok(stops) if stops == self.action_id() => self.reject(link).await,
+            Ok(_) => self.log(self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await),
+            Err(error) => self.log(Err(error)),
+        }
+        false
+    }
+
     /// Says once that it is too late to stop the action.
-    pub(super) async fn reject(&self, link: &crate::ddi::client::ActionLink) {
+    pub(super) async fn reject(&self, link: &ActionLink) {
         if self.pace.with(|state| state.rejected.insert(link.id.clone())) {
             let why = "it serves already and is being watched, or is being taken back: send another state instead";
             self.log(self.ddi.answer_cancel(link, Err(why)).await);
