@@ -335,7 +335,10 @@ fn poll(told: &Told, base: &str) -> Value {
         } else if action.needs_confirmation {
             link("confirmationBase", format!("confirmationBase/{id}?c=-2129030598"));
         } else {
-            link("deploymentBase", format!("deploymentBase/{id}?c=-2129030598"));
+            // Another one where the action says something else.
+            let said = format!("{}{:?}", action.update, action.maintenance);
+            let c = said.bytes().fold(17_i32, |c, byte| c.wrapping_mul(31).wrapping_add(i32::from(byte)));
+            link("deploymentBase", format!("deploymentBase/{id}?c={c}"));
         }
     }
     json!({"config": {"polling": {"sleep": "00:00:01"}}, "_links": links})

@@ -1,7 +1,6 @@
 //! One poll and all that follows from it.
 use super::record::{Action, End, Good, KEPT_STATES, Origin, Outcome, Record, Step};
 use super::switches::Look;
-use super::when::When;
 use super::{ACTIVE, Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Feedback, Finished};
@@ -32,6 +31,7 @@ impl Machine {
 
     /// Polls, and does what the channel wants, to its end.
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
+        self.unmark().await;
         self.is_heard();
         let taken_up = self.take_up_stick().await;
         // A disk that does not write keeps nobody from hearing the region; the stick is tried again with the next poll.
@@ -141,9 +141,8 @@ impl Machine {
             Err(DdiError::Gone) => return Ok(Next::Wait(None)),
             deployment => deployment?,
         };
-        let when = When::new(&deployment.deployment, &self.config.zone);
         // A window that can't be read ends an action that is new, and changes nothing for one in hand.
-        let window = when.map(|when| self.when = when);
+        let window = self.keep_when(link, &deployment);
         if self.record.action.is_none() {
             let named = match self.ddi.descriptor(&deployment).await {
                 Ok(bytes) => window.and_then(|()| Descriptor::parse(&bytes)),

@@ -160,6 +160,9 @@ impl Machine {
             {
                 return Halt::Stopped(link.clone());
             }
+            if let Some(link) = &polled.deployment {
+                self.learn_when(link).await;
+            }
             // A system on trial is brought to its end first: half of it can't be left.
             let is_other = polled.deployment.is_some_and(|link| link.id != self.action_id());
             if is_other && !self.is_os_started() && !self.is_from_stick() {
