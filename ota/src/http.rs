@@ -129,9 +129,9 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
 
 fn wait(said: &str, now: Timestamp) -> Option<Duration> {
     let seconds = said.trim().parse().ok().map(Duration::from_secs);
-    // A date that is over asks for no wait.
-    let until = || Some(http_date(said)?.duration_since(now).try_into().unwrap_or_default());
-    Some(seconds.or_else(until)?.min(MAX_RETRY_AFTER))
+    let until = || http_date(said)?.duration_since(now).try_into().ok();
+    // Zero, and a date that is over, ask for nothing: the box backs off as it does by itself.
+    Some(seconds.or_else(until)?.min(MAX_RETRY_AFTER)).filter(|wait| !wait.is_zero())
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
@@ -231,7 +231,9 @@ mod tests {
         for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(after(date), Some(120), "{date}");
         }
-        assert_eq!(after("Sun, 06 Nov 1994 08:47:36 GMT"), Some(0));
+        for over in ["0", "Sun, 06 Nov 1994 08:47:37 GMT", "Sun, 06 Nov 1994 08:47:36 GMT"] {
+            assert_eq!(after(over), None, "{over}");
+        }
         let hour = Some(MAX_RETRY_AFTER.as_secs());
         assert_eq!((after("99999999"), after("Thu, 31 Dec 9998 23:59:59 GMT")), (hour, hour));
         for nonsense in ["", "soon", "-1", "1994-11-06T08:49:37Z", "Sun, 36 Nov 1994 08:49:37 GMT"] {

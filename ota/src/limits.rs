@@ -37,6 +37,9 @@ pub mod transfer {
     pub const WINDOW: Duration = Duration::from_secs(30);
     /// ... so many bytes arrive at least: a server that drips (about 1 KB/s and less) holds the box up no longer.
     pub const LEAST_PER_WINDOW: u64 = 32 * 1024;
+    /// All of the metadata arrives within this time: one file after the other, a server that drips just fast enough would hold the box up for
+    /// hours, also one that has something to take back.
+    pub const METADATA: Duration = Duration::from_mins(10);
     /// Times that one fetch goes on after a broken line before it leaves the rest to the next poll.
     pub const MAX_RESUMES: u32 = 8;
     /// Times that a bundle that did not come whole is streamed anew, at as many polls: a line that never holds refuses it in the end.

@@ -7,7 +7,7 @@ use sund_ota::fault::{Blame, Fault};
 use sund_ota::machine::record::{Action, Step};
 
 /// A box that serves `north-1`, and whose updater was killed while it watched `north-2`.
-async fn killed_while_it_watched(watch_seconds: u64) -> Appliance {
+pub async fn killed_while_it_watched(watch_seconds: u64) -> Appliance {
     let mut appliance = Appliance::serving().await;
     let watched = appliance.state("north-2", b"model two", json!({"watch_seconds": watch_seconds}));
     appliance.channel.deploy("2", &watched);
@@ -18,11 +18,11 @@ async fn killed_while_it_watched(watch_seconds: u64) -> Appliance {
     appliance
 }
 
-fn step(appliance: &Appliance) -> &'static str {
+pub fn step(appliance: &Appliance) -> &'static str {
     appliance.record().action.map_or("none", |action| action.step.name())
 }
 
-fn serves(appliance: &Appliance) -> Option<String> {
+pub fn serves(appliance: &Appliance) -> Option<String> {
     appliance.agent.serving().state.clone()
 }
 
@@ -71,16 +71,20 @@ async fn a_miss_is_taken_back_also_where_the_metadata_has_expired() {
     appliance.channel.action("2", |action| assert!(action.last_words().contains("watch-missed")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn going_back_is_finished() {
-    let appliance = killed_while_it_watched(600).await;
-    appliance.channel.told().is_away = true;
-    // Killed right after it was written down.
+/// The updater was killed right after it had written down that the state is taken back.
+pub fn goes_back(appliance: &Appliance) {
     let mut record = appliance.record();
     let fault = Fault::new("watch-missed", Blame::Package, "`brain` is off");
     let rolling_back = Step::RollingBack { fault, boot: None, details: Vec::new() };
     record.action = record.action.map(|action| Action { step: rolling_back, ..action });
     record.write(&appliance.directory.path().join("updater/state.json")).expect("the record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_is_finished() {
+    let appliance = killed_while_it_watched(600).await;
+    appliance.channel.told().is_away = true;
+    goes_back(&appliance);
     assert_eq!(appliance.once().await, Some(75));
     assert_eq!((serves(&appliance).as_deref(), step(&appliance)), (Some("north-1"), "ended"));
     appliance.channel.told().is_away = false;

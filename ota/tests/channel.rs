@@ -33,6 +33,8 @@ pub struct Told {
     pub busy: Option<u32>,
     /// A file of the repository that is answered with 500.
     pub fails: Option<&'static str>,
+    /// What it does to a box that is to go on with its work.
+    pub misdeed: Option<Misdeed>,
     /// Answers nothing, the repository neither.
     pub is_away: bool,
     /// How many ranges of a bundle it still fails to serve.
@@ -46,6 +48,36 @@ pub struct Told {
     /// Requests for targets that asked for a range.
     pub ranges: Vec<String>,
 }
+
+/// What a server that was taken over answers while the box brings something to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    /// Names the action, and does not give it.
+    Withholds,
+    /// Wants an action stopped that the box has never heard of, each time.
+    Cancels,
+    /// Wants such an action confirmed, each time.
+    Confirms,
+    /// Names such an action, and does not give it.
+    NamesAnother,
+    /// Answers every request for the repository with a page for people.
+    MaintenancePage,
+}
+
+impl Misdeed {
+    /// What a poll names in place of what there is.
+    fn link(self) -> Option<&'static str> {
+        match self {
+            Self::Cancels => Some("cancelAction"),
+            Self::Confirms => Some("confirmationBase"),
+            Self::NamesAnother => Some("deploymentBase"),
+            Self::Withholds | Self::MaintenancePage => None,
+        }
+    }
+}
+
+/// Its number.
+const STRANGER: &str = "666";
 
 /// An action.
 pub struct ServerAction {
@@ -148,6 +180,10 @@ async fn answer(State(channel): State<Channel>, request: Request) -> Response {
 }
 
 impl Told {
+    fn withholds(&self) -> bool {
+        matches!(self.misdeed, Some(Misdeed::Withholds | Misdeed::NamesAnother))
+    }
+
     /// A bundle, whole or by a range as RAUC asks for it.
     fn bundle(&mut self, bytes: &[u8], range: Option<&str>) -> Response {
         let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
@@ -190,6 +226,11 @@ impl Channel {
                 Some(action) => action.descriptor.clone().into_response(),
                 None => StatusCode::NOT_FOUND.into_response(),
             },
+            ("GET", ["deploymentBase", ..]) if told.withholds() => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            ("GET", ["cancelAction", STRANGER]) => {
+                json_answer(&json!({"id": STRANGER, "cancelAction": {"stopId": STRANGER}}))
+            }
+            ("POST", [_, STRANGER, "feedback"]) => StatusCode::OK.into_response(),
             (method, [kind, id, rest @ ..]) => {
                 let Some(action) = told.actions.iter_mut().find(|action| action.id == *id) else {
                     return StatusCode::NOT_FOUND.into_response();
@@ -230,6 +271,9 @@ impl Channel {
 
     fn file(&self, path: &str, range: Option<String>) -> Response {
         let mut told = self.told();
+        if told.misdeed == Some(Misdeed::MaintenancePage) {
+            return ([(header::CONTENT_TYPE, "text/html")], "<h1>We will be back soon</h1>").into_response();
+        }
         if told.fails == Some(path) {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
@@ -282,14 +326,19 @@ fn poll(told: &Told, base: &str) -> Value {
         link("configData", "configData".to_owned());
     }
     // One action at a time, the newest, as hawkBit does it.
-    if let Some(action) = told.actions.iter().rev().find(|action| action.is_open) {
+    if let Some(rel) = told.misdeed.and_then(Misdeed::link) {
+        link(rel, format!("{rel}/{STRANGER}"));
+    } else if let Some(action) = told.actions.iter().rev().find(|action| action.is_open) {
         let id = &action.id;
         if action.is_canceling {
             link("cancelAction", format!("cancelAction/{id}"));
         } else if action.needs_confirmation {
             link("confirmationBase", format!("confirmationBase/{id}?c=-2129030598"));
         } else {
-            link("deploymentBase", format!("deploymentBase/{id}?c=-2129030598"));
+            // Another one where the action says something else.
+            let said = format!("{}{:?}", action.update, action.maintenance);
+            let c = said.bytes().fold(17_i32, |c, byte| c.wrapping_mul(31).wrapping_add(i32::from(byte)));
+            link("deploymentBase", format!("deploymentBase/{id}?c={c}"));
         }
     }
     json!({"config": {"polling": {"sleep": "00:00:01"}}, "_links": links})

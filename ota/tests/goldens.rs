@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use sund_ota::agent::{Answer, Request};
+use sund_ota::machine::record::Record;
 
 /// Reads a golden file as `T` and writes it again: nothing may get lost, and nothing may come but what an older side does not say.
 fn holds<T: DeserializeOwned + Serialize>(path: &Path) {
@@ -44,4 +45,12 @@ fn the_agent_is_asked_and_answers_as_the_golden_files_have_it() {
         }
     }
     assert!(requests >= 9 && answers >= 8, "{requests} requests, {answers} answers");
+}
+
+#[test]
+fn a_box_that_is_updated_in_the_middle_of_a_watch_reads_what_the_updater_before_has_kept() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/record");
+    for name in ["watched.json", "watched-of-an-older-updater.json"] {
+        holds::<Record>(&folder.join(name));
+    }
 }

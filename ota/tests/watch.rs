@@ -1,8 +1,11 @@
 //! The watch after an activation, and states that share a name.
 use super::appliance::Appliance;
+use super::away::killed_while_it_watched;
 use serde_json::json;
+use std::time::{Duration, Instant};
 use sund_ota::agent::AgentFault;
 use sund_ota::ddi::Finished;
+use sund_ota::machine::record::Step;
 
 /// The words of the report of an action that ended so.
 fn reported(appliance: &Appliance, id: &str, finished: Finished) -> String {
@@ -193,4 +196,35 @@ async fn what_an_older_agent_has_activated_serves_on_and_is_left_when_it_is_with
     appliance.publish();
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(appliance.agent.serving().reverts, [None]);
+}
+
+/// The box was off for an hour in the middle of its watch, or its clock was set forward by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn time_in_which_nobody_watched_ends_no_watch() {
+    let appliance = killed_while_it_watched(5).await;
+    let mut record = appliance.record();
+    record.action.iter_mut().for_each(|action| {
+        if let Step::Active { since, .. } = &mut action.step {
+            *since -= 3600;
+        }
+    });
+    record.write(&appliance.directory.path().join("updater/state.json")).expect("the record");
+    let begun = Instant::now();
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(begun.elapsed() >= Duration::from_secs(5), "{:?}", begun.elapsed());
+    reported(&appliance, "2", Finished::Success);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_watched_before_a_restart_counts() {
+    let appliance = killed_while_it_watched(600).await;
+    let mut record = appliance.record();
+    record.action.iter_mut().for_each(|action| {
+        if let Step::Active { watched, .. } = &mut action.step {
+            *watched = 600;
+        }
+    });
+    record.write(&appliance.directory.path().join("updater/state.json")).expect("the record");
+    assert_eq!(appliance.once().await, Some(0));
+    reported(&appliance, "2", Finished::Success);
 }

@@ -1,5 +1,8 @@
 //! The window of a rollout, in the box's local time.
 use super::appliance::Appliance;
+use super::conversation::{Running, until};
+use super::leaving::on_its_second_system;
+use super::rauc::{Stop, System};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sund_ota::ddi::Finished;
@@ -72,6 +75,71 @@ async fn a_trial_that_outlasts_the_rollouts_window_serves_in_the_next_one() {
     appliance.channel.action("1", |action| action.maintenance = Some(around(0)));
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(appliance.agent.serving().activations, ["north-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_the_server_that_closes_while_the_restart_waits_for_studies_is_closed_for_it() {
+    let mut system = System::new("").await;
+    system.appliance.agent.serving().running = 1;
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    let _updater = Running(system.appliance.run());
+    until("no job begins", || !system.appliance.agent.serving().holds.is_empty()).await;
+    system.appliance.channel.action("1", |action| action.update = "skip");
+    // Jobs begin again: it knows.
+    until("it waits for the window", || system.appliance.agent.serving().holds.last() == Some(&0)).await;
+    system.appliance.agent.serving().running = 0;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(system.slots().boots, 1);
+    system.appliance.channel.action("1", |action| action.update = "attempt");
+    until("it restarts", || system.slots().runs() == "2.0").await;
+}
+
+/// The updater was killed right after it had told the boot loader to start the new system, or the order to restart got lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_of_which_the_restart_did_not_come_is_not_started_by_a_power_cut_outside_its_window() {
+    for (stop, is_away) in [(Stop::AfterMark, false), (Stop::BeforeRestart, false), (Stop::BeforeRestart, true)] {
+        let mut system = System::new("").await;
+        system.slots().stops_at = Some(stop);
+        let descriptor = system.state();
+        system.appliance.channel.deploy("1", &descriptor);
+        let updater = Running(system.appliance.run());
+        until("it comes so far", || system.slots().has_stopped).await;
+        drop(updater);
+        system.slots().stops_at = None;
+        assert_eq!(system.slots().active, 1, "the boot loader was told");
+        system.appliance.channel.action("1", |action| action.update = "skip");
+        system.appliance.channel.told().is_away = is_away;
+        assert_eq!(system.appliance.once().await, Some(75), "{stop:?}");
+        assert_eq!(system.slots().active, 0, "{stop:?}");
+        system.cut_power();
+        assert_eq!(system.slots().runs(), "1.0", "{stop:?}");
+        // It goes on from there.
+        system.appliance.channel.told().is_away = false;
+        system.appliance.channel.action("1", |action| action.update = "attempt");
+        assert_eq!(system.appliance.once().await, Some(0), "{stop:?}");
+        let slots = system.slots();
+        assert_eq!((slots.runs().as_str(), slots.installs.len()), ("2.0", 1), "{stop:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_that_was_to_leave_a_withdrawn_system_and_did_not_come_is_not_made_by_a_power_cut() {
+    let mut system = on_its_second_system().await;
+    system.slots().stops_at = Some(Stop::BeforeRestart);
+    system.appliance.region.withdraw("state/north-2.json");
+    system.appliance.publish();
+    let updater = Running(system.appliance.run());
+    until("it is to restart", || system.slots().has_stopped).await;
+    drop(updater);
+    system.slots().stops_at = None;
+    assert_eq!(system.slots().active, 0, "the boot loader was told");
+    system.appliance.agent.serving().running = 1;
+    assert_eq!(system.appliance.once().await, Some(75));
+    assert_eq!(system.slots().active, 1);
+    system.appliance.agent.serving().running = 0;
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().runs(), "1.0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -169,7 +169,10 @@ impl Teller {
     fn tell_end(&mut self, action: &Action) -> Exit {
         let Step::Ended { outcome } = &action.step else { return Exit::Failed };
         if outcome.end == End::Active {
-            self.steps(action, &Step::Active { since: outcome.at, findings: Vec::new(), before: BTreeMap::new() });
+            self.steps(
+                action,
+                &Step::Active { since: outcome.at, watched: 0, findings: Vec::new(), before: BTreeMap::new() },
+            );
         }
         self.data(action);
         let state = action.state().unwrap_or("no state");

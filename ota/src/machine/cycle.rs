@@ -1,7 +1,6 @@
 //! One poll and all that follows from it.
 use super::record::{Action, End, Good, KEPT_STATES, Origin, Outcome, Record, Step};
 use super::switches::Look;
-use super::when::When;
 use super::{ACTIVE, Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Feedback, Finished};
@@ -32,6 +31,7 @@ impl Machine {
 
     /// Polls, and does what the channel wants, to its end.
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
+        self.unmark().await;
         self.is_heard();
         let taken_up = self.take_up_stick().await;
         // A disk that does not write keeps nobody from hearing the region; the stick is tried again with the next poll.
@@ -59,6 +59,13 @@ impl Machine {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
         }
         self.stays_since = left.is_err().then(Instant::now);
+        // An action that takes its place may never come: what nobody watches any more does not serve until then.
+        if !self.record.unproven.is_empty()
+            && !self.is_underway()
+            && let Err(halt) = Box::pin(self.leave_unproven()).await
+        {
+            tracing::warn!(target: "audit", ?halt, "a state that was left half watched could not be left");
+        }
         let system = match Box::pin(self.leave_system(&trusted)).await {
             Err(Halt::Rebooting) => return Ok(Next::Wait(None)),
             Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => met.and(Err(fault)),
@@ -85,6 +92,11 @@ impl Machine {
 
     async fn heed(&mut self, polled: &Polled, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
         self.tell_attributes(polled).await;
+        if self.is_underway() {
+            // It needs nobody's word to come to its end, and a server that withholds, stops or confirms something else holds up none of it.
+            self.heed_meanwhile(polled).await;
+            return self.work().await;
+        }
         if let Some(next) = self.tell_untold(polled).await? {
             return Ok(next);
         }
@@ -102,8 +114,6 @@ impl Machine {
                 // The channel has it: the answer was lost, or this process was, before it was kept.
                 Step::Ended { .. } => self.put_away().map_err(DdiError::Fault)?,
                 _ if is_offered => {}
-                // What has changed the box is brought to its end, also where nobody asks for it any more.
-                _ if self.is_underway() => return self.work().await,
                 _ => self.drop_action("the channel no longer has it").await?,
             }
         }
@@ -113,15 +123,26 @@ impl Machine {
         }
     }
 
+    /// What else the channel wants of a box that brings something to its end: what fails of it is asked for again at the next poll.
+    async fn heed_meanwhile(&mut self, polled: &Polled) {
+        let told = self.tell_untold(polled).await;
+        self.log(told.map(|_| ()));
+        if let Some(link) = polled.confirmation.as_ref().filter(|_| self.config.confirm) {
+            self.log(self.ddi.confirm(link).await);
+        }
+        if let Some(link) = &polled.cancel {
+            self.answer_stop(link, false).await;
+        }
+    }
+
     async fn take_up(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
         let deployment = match self.ddi.deployment(link).await {
             // It ended between the two requests.
             Err(DdiError::Gone) => return Ok(Next::Wait(None)),
             deployment => deployment?,
         };
-        let when = When::new(&deployment.deployment, &self.config.zone);
         // A window that can't be read ends an action that is new, and changes nothing for one in hand.
-        let window = when.map(|when| self.when = when);
+        let window = self.keep_when(link, &deployment);
         if self.record.action.is_none() {
             let named = match self.ddi.descriptor(&deployment).await {
                 Ok(bytes) => window.and_then(|()| Descriptor::parse(&bytes)),
@@ -260,23 +281,16 @@ impl Machine {
     async fn heed_cancel(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
         let stops = self.ddi.stops(link).await?;
         let action = self.record.action.as_ref().filter(|action| action.id == stops);
-        match action.map(|action| action.step.rank() >= ACTIVE || self.is_os_started()) {
+        match action.map(|action| action.step.clone()) {
             None => self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await?,
             // Its outcome stands; the answer to the cancel action is the word that counts.
-            Some(true) => {
+            Some(Step::Ended { outcome }) => {
                 self.reject(link).await;
-                return self.work_or_report().await;
+                return self.report(&outcome).await;
             }
-            Some(false) => return self.stop(link).await,
+            Some(_) => return self.stop(link).await,
         }
         Ok(Next::Again)
-    }
-
-    async fn work_or_report(&mut self) -> Result<Next, DdiError> {
-        match self.step().clone() {
-            Step::Ended { outcome } => self.report(&outcome).await,
-            _ => self.work().await,
-        }
     }
 
     /// Stops the action in hand, which has not served yet.

@@ -1,6 +1,6 @@
 //! The channel is listened to while a step works: it can stop the action, or have another one.
 use super::{Halt, Machine};
-use crate::ddi::client::{DdiError, Polled, feedback};
+use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Finished, Progress};
 use crate::fault::Fault;
 use crate::machine::record::persist;
@@ -80,9 +80,9 @@ impl Pace {
         self.with(|state| {
             let backoff = FIRST_RETRY.saturating_mul(1 << state.misses.min(16)).min(most);
             state.misses = state.misses.saturating_add(1);
-            // Never before the time that the server asks for, and not all boxes at that time.
-            let wait = asked.map_or_else(|| jittered(backoff), |asked| asked.mul_f64(jitter(1.0, 1.2)));
-            state.next = Instant::now() + wait;
+            // Never before the time that the server asks for, and not all boxes at that time; one that asks for none is not flooded.
+            let asked = asked.unwrap_or_default().mul_f64(jitter(1.0, 1.2));
+            state.next = Instant::now() + asked.max(jittered(backoff));
         });
     }
 }
@@ -155,13 +155,13 @@ impl Machine {
             if !self.is_from_stick() {
                 self.tell_progress().await;
             }
-            if let Some(link) = &polled.cancel {
-                match self.ddi.stops(link).await {
-                    Ok(stops) if stops == self.action_id() && can_stop => return Halt::Stopped(link.clone()),
-                    Ok(stops) if stops == self.action_id() => self.reject(link).await,
-                    Ok(_) => self.log(self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await),
-                    Err(error) => self.log(Err(error)),
-                }
+            if let Some(link) = &polled.cancel
+                && self.answer_stop(link, can_stop).await
+            {
+                return Halt::Stopped(link.clone());
+            }
+            if let Some(link) = &polled.deployment {
+                self.learn_when(link).await;
             }
             // A system on trial is brought to its end first: half of it can't be left.
             let is_other = polled.deployment.is_some_and(|link| link.id != self.action_id());
@@ -171,8 +171,19 @@ impl Machine {
         }
     }
 
+    /// Answers who wants an action stopped while work is done, but for the action in hand that can still be: whether it is to be.
+    pub(super) async fn answer_stop(&self, link: &ActionLink, can_stop: bool) -> bool {
+        match self.ddi.stops(link).await {
+            Ok(stops) if stops == self.action_id() && can_stop => return true,
+            Ok(stops) if stops == self.action_id() => self.reject(link).await,
+            Ok(_) => self.log(self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await),
+            Err(error) => self.log(Err(error)),
+        }
+        false
+    }
+
     /// Says once that it is too late to stop the action.
-    pub(super) async fn reject(&self, link: &crate::ddi::client::ActionLink) {
+    pub(super) async fn reject(&self, link: &ActionLink) {
         if self.pace.with(|state| state.rejected.insert(link.id.clone())) {
             let why = "it serves already and is being watched, or is being taken back: send another state instead";
             self.log(self.ddi.answer_cancel(link, Err(why)).await);
@@ -319,6 +330,12 @@ mod tests {
     fn boxes_that_a_busy_server_sends_away_do_not_come_back_together_nor_too_early() {
         let asked = Duration::from_mins(10);
         assert_spread(&polls((10, 60), |pace| pace.missed(Some(asked))), 600.0, 720.0);
+    }
+
+    #[test]
+    fn a_server_that_asks_for_no_wait_is_left_alone_as_one_that_asks_for_nothing() {
+        let waits = polls((1, 40), |pace| (0..4).for_each(|_| pace.missed(Some(Duration::ZERO))));
+        assert!(waits[0] >= 14.0, "{} s", waits[0]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod switches;
 mod system;
 mod tell;
 mod trial;
+mod unmark;
 mod verify;
 mod versions;
 mod watch;
@@ -52,7 +53,8 @@ pub struct Machine {
     agent: Agent,
     record: Record,
     pace: Pace,
-    when: When,
+    /// It changes while a step works.
+    when: Mutex<When>,
     /// They change while a step works.
     switches: Mutex<Switches>,
     /// When what serves was found to be withdrawn and could not be left.
@@ -69,6 +71,8 @@ pub struct Machine {
     is_format_known: bool,
     /// The boot in which an unexpected system had its time to be healthy.
     tried_boot: Option<String>,
+    /// The boot loader was told since this updater began what it starts next, wherever the one before was killed.
+    is_unmarked: bool,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
     metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
@@ -123,10 +127,7 @@ struct Tested {
 }
 
 /// The state serves.
-struct Active {
-    tested: Tested,
-    since: i64,
-}
+struct Active(Tested);
 
 impl Machine {
     /// The machine of a directory, as it was left.
@@ -157,7 +158,7 @@ impl Machine {
             agent,
             record,
             pace,
-            when: When::default(),
+            when: Mutex::default(),
             switches,
             stays_since: None,
             stick_fails: false,
@@ -166,6 +167,7 @@ impl Machine {
             quiet: Mutex::default(),
             is_format_known: false,
             tried_boot: None,
+            is_unmarked: false,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
         })

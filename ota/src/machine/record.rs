@@ -217,6 +217,10 @@ pub enum Step {
     Active {
         /// Since when, in seconds since 1970.
         since: i64,
+        /// Seconds for which it was watched so far, by no clock that can be set; without them, as an older updater keeps none, the watch
+        /// begins anew.
+        #[serde(default)]
+        watched: u64,
         /// What the trial found.
         findings: Vec<String>,
         /// How the models did that served before it, by their names.

@@ -5,7 +5,6 @@
 //! from a stick, whatever the channel has meanwhile.
 use super::cycle::{Next, closed};
 use super::system::LOOK;
-use super::when::When;
 use super::{Halt, Machine};
 use crate::bundle::{self, inbox::Waiting};
 use crate::ddi::client::{DdiError, Polled};
@@ -69,7 +68,7 @@ impl Machine {
         self.pace.say("a state on a stick");
         self.note_now();
         self.keep(record)?;
-        self.when = When::default();
+        self.forget_when();
         tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), "a state on a stick was taken up");
         Ok(())
     }

@@ -133,10 +133,6 @@ impl Machine {
     }
 
     async fn restart_when_ready(&mut self, config: &OsConfig, running: &Running) -> Result<(), Halt> {
-        // It was marked, and the restart did not come: until it does, no power cut starts it outside its window.
-        if self.os_trial().is_some_and(|trial| trial.slot == Slot::Marked) {
-            self.mark(Slot::Written, running).await?;
-        }
         let ready = async {
             while let Some(why) = self.restart_waits_for(config).await {
                 self.pace.say(why);
@@ -147,21 +143,17 @@ impl Machine {
             self.release_jobs().await;
             return Err(halt);
         }
-        self.mark(Slot::Marked, running).await?;
+        self.mark(running).await?;
         rauc::reboot().await.map_err(Halt::Later)
     }
 
-    async fn mark(&mut self, slot: Slot, running: &Running) -> Result<(), Halt> {
-        if slot == Slot::Marked {
-            self.guard_next(running)?;
-        }
-        let marked =
-            if slot == Slot::Marked { rauc::start_other_slot().await } else { rauc::keep_running_slot().await };
-        marked.map_err(Halt::Later)?;
+    async fn mark(&mut self, running: &Running) -> Result<(), Halt> {
+        self.guard_next(running)?;
+        rauc::start_other_slot().await.map_err(Halt::Later)?;
         let kept = self.change(|action| {
-            action.os.iter_mut().for_each(|os| (os.slot, os.boot) = (slot, running.boot.clone()));
+            action.os.iter_mut().for_each(|os| (os.slot, os.boot) = (Slot::Marked, running.boot.clone()));
         });
-        if kept.is_err() && slot == Slot::Marked {
+        if kept.is_err() {
             // What can't be written down is not started.
             rauc::keep_running_slot().await.map_err(Halt::Later)?;
         }
@@ -171,7 +163,7 @@ impl Machine {
     async fn restart_waits_for(&self, config: &OsConfig) -> Option<&'static str> {
         let closed = match () {
             () if self.is_stopped() => "waits: the region has stopped all rollouts",
-            () if !self.when.is_open(jiff::Timestamp::now()) => "waits for its window",
+            () if !self.is_window_open() => "waits for its window",
             () => return self.box_waits_for(config).await,
         };
         self.release_jobs().await;

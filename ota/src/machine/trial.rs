@@ -53,11 +53,8 @@ impl Machine {
             self.suspend_coming(Some(&state.models)).await?;
         }
         // Persisted before it is asked for: from here on there may be something to take back.
-        let step = Step::Active { since: super::now(), findings: tested.findings.clone(), before: before(&status) };
-        self.advance(step).await?;
-        let Step::Active { since, .. } = *self.step() else {
-            return Err(later(Fault::new("record-unwritable", Blame::Updater, "the step was not kept")));
-        };
+        let (since, findings) = (super::now(), tested.findings.clone());
+        self.advance(Step::Active { since, watched: 0, findings, before: before(&status) }).await?;
         if !serves_it {
             match self.agent.activate(&id).await {
                 Ok(_) => {}
@@ -69,7 +66,7 @@ impl Machine {
         }
         self.resume_own().await?;
         self.suspend_at_once().await;
-        Ok(Active { tested, since })
+        Ok(Active(tested))
     }
 
     fn state_in_hand(&self) -> Result<StateId, Halt> {

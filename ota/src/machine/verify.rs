@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What trust says where a target is not listed by its role, or not under that hash.
 const NOT_APPROVED: [&str; 2] = ["target-not-approved", "wrong-role"];
+/// What trust says of a state that does not fit together with what is listed.
+const CONTRADICTIONS: [&str; 4] = ["os-manifest-differs", "os-manifest-not-fixed", "state-invalid", "state-format"];
 /// What says nothing about the state that an action names: the line, the store, a mirror that is behind, the clock. It passes, or somebody
 /// sets it right, and the action goes on.
 const MOMENTARY: [&str; 12] = [
@@ -172,9 +174,11 @@ impl Machine {
         if fault.code == "target-not-approved" && !is_from_stick && self.mirror_may_be_behind() {
             return Halt::Later(fault);
         }
-        // What serves, or is tried, is no worse for that; a state that the region no longer lists is another matter.
-        let goes_on = self.step().rank() >= ACTIVE || self.is_begun() && fault.blame == Blame::Box && !is_from_stick;
-        if goes_on && !NOT_APPROVED.contains(&fault.code.as_ref()) {
+        // What serves, or is tried, is no worse for what a store shows in place of what it should, nor for this box's disk; that the region
+        // lists it no longer, or otherwise, is another matter.
+        let is_tried = self.is_begun() || self.is_os_started();
+        let goes_on = self.step().rank() >= ACTIVE || is_tried && !is_from_stick;
+        if goes_on && !self.is_the_regions_word(&fault) {
             return Halt::Later(fault);
         }
         self.refuse(fault)
@@ -185,6 +189,12 @@ impl Machine {
         let is_mirror = self.config.metadata.origin() != self.config.server.origin();
         let since = self.record.action.as_ref().filter(|action| matches!(action.step, Step::Candidate));
         is_mirror && since.is_some_and(|action| (0..MIRROR_PATIENCE).contains(&(super::now() - action.since)))
+    }
+
+    /// Whether a fault is what the region has signed about the state in hand, and no doing of who brings it.
+    fn is_the_regions_word(&self, fault: &Fault) -> bool {
+        let code = fault.code.as_ref();
+        NOT_APPROVED.contains(&code) || self.step().rank() < ACTIVE && CONTRADICTIONS.contains(&code)
     }
 
     /// Whether the state is on trial already, or its system waits in the other slot.

@@ -16,21 +16,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Seconds of watching after which they are kept.
+const KEPT_EVERY: u64 = 60;
 /// Times that a check is asked for anew because the agent has lost it.
 const MAX_CHECKS: u32 = 3;
 
 impl Machine {
     pub(super) async fn watch(&mut self, active: Active) -> Result<Outcome, Halt> {
-        let Active { tested, mut since } = active;
+        let Active(tested) = active;
         let state = tested.state.get();
         let missing = || later(Fault::new("record-unwritable", Blame::Updater, "the action is not in the record"));
         let id = self.state_id().ok_or_else(missing)?;
         self.recheck(&id, "at the beginning of the watch").await?;
-        let mut answered = Instant::now();
+        let (before, begun) = (self.watched(), Instant::now());
+        let mut answered = begun;
         loop {
-            // A clock that was set back does not prolong the watch for years: it begins anew.
-            since = since.min(super::now());
-            let watched = u64::try_from(super::now() - since).unwrap_or(0);
+            let watched = before + begun.elapsed().as_secs();
+            self.keep_watched(watched)?;
             let is_over = watched >= state.watch_seconds;
             match self.agent.status().await {
                 Ok(status) => {
@@ -51,6 +53,27 @@ impl Machine {
             let pause = self.config.watch.every.min(Duration::from_secs(rest));
             self.guard_to_the_end(tokio::time::sleep(pause)).await?;
         }
+    }
+
+    /// Seconds for which the state in hand was watched, also by an updater before this one. The time in which the box was off, or in which
+    /// its clock was set forward, is none of them.
+    fn watched(&self) -> u64 {
+        match self.step() {
+            Step::Active { watched, .. } => *watched,
+            _ => 0,
+        }
+    }
+
+    /// Keeps them once a minute has come together: a power cut costs the watch no more than that.
+    fn keep_watched(&mut self, seconds: u64) -> Result<(), Halt> {
+        if seconds < self.watched() + KEPT_EVERY {
+            return Ok(());
+        }
+        self.change(|action| {
+            if let Step::Active { watched, .. } = &mut action.step {
+                *watched = seconds;
+            }
+        })
     }
 
     /// What is known of the state in hand before it is taken back: the findings of its trial and, where it serves, its figures.

@@ -149,7 +149,12 @@ impl Trusted {
         let before = Seen::open(&source.datastore)?;
         let started = before.now()?;
         let mut seen = before.clone();
-        let held = workflow::update(&store, &source.root, freshness, started, &mut seen).await;
+        let time = store.transport.time_for_metadata();
+        let update = workflow::update(&store, &source.root, freshness, started, &mut seen);
+        let held = tokio::time::timeout(time, update).await.unwrap_or_else(|_| {
+            let reason = format!("the metadata did not arrive within {} s", time.as_secs());
+            Err(Fault::new("slow-data", Blame::Channel, reason))
+        });
         // A bundle's terms have yet to say that it is not too old.
         if held.is_ok() && freshness == Freshness::Online {
             seen.latest = Some(started);

@@ -42,11 +42,13 @@ pub struct Pace {
     pub window: Duration,
     /// ... so many bytes.
     pub least: u64,
+    /// All of the metadata within this time.
+    pub metadata: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { window: transfer::WINDOW, least: transfer::LEAST_PER_WINDOW }
+        Self { window: transfer::WINDOW, least: transfer::LEAST_PER_WINDOW, metadata: transfer::METADATA }
     }
 }
 
@@ -90,6 +92,11 @@ impl Transport {
     #[must_use]
     pub fn paced(self, pace: Pace) -> Self {
         Self { pace, ..self }
+    }
+
+    /// How long all of the metadata may take.
+    pub(super) fn time_for_metadata(&self) -> Duration {
+        self.pace.metadata
     }
 
     /// The same way, taking at most so many bytes a second: the line belongs to the hospital.

@@ -160,7 +160,7 @@ async fn a_cap_is_kept_and_makes_no_slow_server() {
     let region = Region::new();
     let device = region.device();
     let web = Web::serve(region.path()).await;
-    let pace = Pace { window: Duration::from_secs(1), least: 300_000 };
+    let pace = Pace { window: Duration::from_secs(1), least: 300_000, ..Pace::default() };
     let transport = Transport::http(client()).paced(pace).capped(NonZeroU64::new(250_000));
     let begun = Instant::now();
     assert_eq!(code(fetch(&device, &web, transport, &model()).await), "");

@@ -3,6 +3,7 @@ mod clock;
 mod download;
 mod flips;
 mod freezing;
+mod hostile_server;
 mod rollback;
 mod signatures;
 mod store;

@@ -12,7 +12,7 @@ pub fn client() -> reqwest::Client {
 
 /// A pace at which a test can wait.
 pub fn hurried() -> Transport {
-    Transport::http(client()).paced(Pace { window: Duration::from_millis(1500), least: 4096 })
+    Transport::http(client()).paced(Pace { window: Duration::from_millis(1500), least: 4096, ..Pace::default() })
 }
 
 async fn load(device: &Device, web: &Web) -> Result<Trusted, sund_ota::fault::Fault> {
@@ -50,6 +50,18 @@ async fn slow_metadata_is_refused_in_time() {
     let begun = Instant::now();
     each_metadata_file(Manner::Drips, "slow-data").await;
     assert!(begun.elapsed() < Duration::from_mins(1), "each ends with its window");
+}
+
+#[tokio::test]
+async fn metadata_that_drips_just_fast_enough_is_refused_in_time() {
+    let region = Region::new();
+    let web = Web::serve(region.path()).await;
+    web.behave("1.snapshot.json", Manner::Drips);
+    let pace = Pace { least: 1, metadata: Duration::from_secs(3), ..Pace::default() };
+    let begun = Instant::now();
+    let device = region.device();
+    assert_eq!(code(device.load_from(&web.url, Transport::http(client()).paced(pace)).await), "slow-data");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
