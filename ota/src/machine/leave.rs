@@ -119,7 +119,7 @@ impl Machine {
             return Err(halt);
         }
         tracing::warn!(target: "audit", leaves = running.version, "the box restarts to leave the system of a withdrawn state");
-        rauc::reboot().await.map_err(Halt::Later)?;
+        self.ask_for_restart().await?;
         Err(Halt::Rebooting)
     }
 
@@ -154,7 +154,7 @@ impl Machine {
                 })?;
             }
         }
-        rauc::reboot().await.map_err(Halt::Later)?;
+        self.ask_for_restart().await?;
         Err(Halt::Rebooting)
     }
 

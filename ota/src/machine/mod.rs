@@ -73,6 +73,8 @@ pub struct Machine {
     tried_boot: Option<String>,
     /// The boot loader was told since this updater began what it starts next, wherever the one before was killed.
     is_unmarked: bool,
+    /// When this updater asked for a restart.
+    restarts_since: Option<std::time::Instant>,
     /// Metadata is loaded by one at a time: what was seen is kept in one file.
     metadata: tokio::sync::Mutex<()>,
     /// One updater works in a directory at a time.
@@ -168,6 +170,7 @@ impl Machine {
             is_format_known: false,
             tried_boot: None,
             is_unmarked: false,
+            restarts_since: None,
             metadata: tokio::sync::Mutex::default(),
             _lock: lock,
         })

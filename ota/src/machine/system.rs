@@ -144,7 +144,7 @@ impl Machine {
             return Err(halt);
         }
         self.mark(running).await?;
-        rauc::reboot().await.map_err(Halt::Later)
+        self.ask_for_restart().await
     }
 
     async fn mark(&mut self, running: &Running) -> Result<(), Halt> {

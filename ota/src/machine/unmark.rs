@@ -1,13 +1,28 @@
 //! A slot is marked right before the restart that starts it. Where that did not come (nobody took the order, the updater was killed), the
 //! mark is taken back at once: else a power cut would start the slot outside its window, or once its action is over.
-use super::Machine;
 use super::record::{Back, Slot};
+use super::{Halt, Machine};
 use crate::fault::Fault;
 use crate::rauc::{self, Running};
+use std::time::{Duration, Instant};
+
+/// A restart that was agreed to comes within this time: services end first.
+const RESTART: Duration = Duration::from_mins(10);
 
 impl Machine {
+    /// Asks for the restart that was marked.
+    pub(super) async fn ask_for_restart(&mut self) -> Result<(), Halt> {
+        rauc::reboot().await.map_err(Halt::Later)?;
+        self.restarts_since = Some(Instant::now());
+        Ok(())
+    }
+
     /// Has the boot loader stay with what runs, where it may have been told otherwise. What fails is tried again with the next poll.
+    /// A restart that this updater has asked for is on its way.
     pub(super) async fn unmark(&mut self) {
+        if self.restarts_since.is_some_and(|since| since.elapsed() < RESTART) {
+            return;
+        }
         if let Err(fault) = self.take_back_mark().await {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the boot loader may start the other slot next");
         }
