@@ -30,6 +30,8 @@ pub enum Stop {
     AfterMark,
     /// The box is to restart.
     BeforeRestart,
+    /// The restart was agreed to, and services end before it comes.
+    WhileServicesEnd,
 }
 
 /// What the two slots hold, and what was asked.
@@ -237,6 +239,9 @@ impl Login {
         assert!(!interactive, "nobody is there to be asked");
         if slots(&self.0).stops(Stop::BeforeRestart) {
             self.0.1.notified().await;
+            return;
+        }
+        if slots(&self.0).stops(Stop::WhileServicesEnd) {
             return;
         }
         let mut slots = slots(&self.0);

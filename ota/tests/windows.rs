@@ -123,6 +123,25 @@ async fn a_system_of_which_the_restart_did_not_come_is_not_started_by_a_power_cu
     }
 }
 
+/// Services end one after the other, and the updater may poll once more meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_is_not_taken_back_while_the_restart_that_was_asked_for_is_on_its_way() {
+    let mut system = System::new("").await;
+    system.slots().stops_at = Some(Stop::WhileServicesEnd);
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    let updater = Running(system.appliance.run());
+    until("the restart is agreed to", || system.slots().has_stopped).await;
+    let polls = system.appliance.channel.told().polls;
+    until("it polls again", || system.appliance.channel.told().polls > polls + 1).await;
+    drop(updater);
+    let told = ("active".to_owned(), "rootfs.1".to_owned());
+    assert!(system.slots().marks.iter().all(|mark| *mark == told), "{:?}", system.slots().marks);
+    system.cut_power();
+    assert_eq!(system.slots().runs(), "2.0");
+    assert_eq!(system.appliance.once().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_that_was_to_leave_a_withdrawn_system_and_did_not_come_is_not_made_by_a_power_cut() {
     let mut system = on_its_second_system().await;

@@ -17,8 +17,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Has the boot loader stay with what runs, where it may have been told otherwise. What fails is tried again with the next poll.
-    /// A restart that this updater has asked for is on its way.
+    /// Has the boot loader stay with what runs, where it may have been told otherwise, but for a restart that this updater has asked for
+    /// and that is on its way. What fails is tried again with the next poll.
     pub(super) async fn unmark(&mut self) {
         if self.restarts_since.is_some_and(|since| since.elapsed() < RESTART) {
             return;
