@@ -250,7 +250,8 @@ impl Channel {
                     }
                     ("POST", "deploymentBase", ["feedback"]) => {
                         let feedback: Feedback = serde_json::from_slice(body).expect("feedback");
-                        action.is_open = feedback.status.execution != Execution::Closed;
+                        // What a box has left is offered to it no more.
+                        action.is_open = !matches!(feedback.status.execution, Execution::Closed | Execution::Canceled);
                         action.feedback.push(feedback);
                         StatusCode::OK.into_response()
                     }
