@@ -128,8 +128,9 @@ class Box:
         control.unlink(missing_ok=True)
         command = [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-            # Without a keyboard's controller: looking for one, an emulated kernel has stood still.
-            "-machine", "q35,smm=on,i8042=off", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-smp", "2", "-m", MEMORY, "-uuid", UUID,
+            # Without a keyboard's controller: looking for one, an emulated kernel has stood still. One processor: where the kernel rewrites its own
+            # code, an emulated second one has run into what was only half rewritten ("Oops: int3"), twice in some sixty starts.
+            "-machine", "q35,smm=on,i8042=off", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", CPU, "-smp", "1", "-m", MEMORY, "-uuid", UUID,
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
