@@ -10,6 +10,7 @@ use sund_agent::dataset::part10;
 
 fn demo(arguments: &[&str], folder: &Path) -> Child {
     let mut command = Command::new(SUND);
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     command.arg("demo").args(arguments).arg("--folder").arg(folder).stdout(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -20,6 +21,15 @@ fn received(folder: &Path, kind: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.filter(|path| path.to_str().unwrap().ends_with(kind)).collect();
     files.sort();
     files
+}
+
+#[test]
+fn away_from_the_source_tree_the_demonstration_says_where_its_cases_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(SUND).args(["demo", "--once"]).current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(said.contains("--cases"), "{said}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ def make(folder):
 
 def epoch():
     """The time of the build is that of the newest change of what goes into a box: its clock never goes back behind it."""
-    return int(run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
 
 
 def built(name, *profiles):
@@ -62,6 +62,9 @@ def built(name, *profiles):
 def programs():
     """What runs in the box, without its symbols."""
     found = {**{name: built(name).resolve() for name in PROGRAMS}, RESCUE: built(RESCUE, STATIC).resolve()}
+    # Another build of it, to be compared with.
+    if "SUND_TWIN_AGENT" in os.environ:
+        found["sund"] = Path(os.environ["SUND_TWIN_AGENT"])
     def make(folder):
         for name, path in found.items():
             run("strip", "-o", folder / name, path)

@@ -67,9 +67,9 @@ def two_failures(hospital):
 
 def guard(hospital):
     """A new system whose updater cannot be started, so that nobody would end its trial: the guard restarts the box into the old slot."""
-    before = hospital.box.log.stat().st_size
+    before = hospital.box.journal.stat().st_size
     goes_back(hospital, "guard")
-    expect("sund-guard.service" in hospital.box.said(before), "the guard was it")
+    hospital.box.await_journal("sund-guard.service", "Failed with result", since=before)
 
 
 def power_cut(hospital):
@@ -98,19 +98,19 @@ def power_cuts(hospital):
         cut_install(hospital, moment + random.random(), before)
         before = box.journal.stat().st_size
     holds(hospital, "power-cuts", first)
-    offers(hospital, "power-cuts-0", second)
     for count, moment in enumerate(BOOT_CUTS):
+        version = offers(hospital, f"power-cuts-{count}", second if hospital.version == first else first)
         box.machine.wait(PATIENCE)
         box.end()
         hospital.start()
         wait(box.machine, moment + random.random())
         box.cut_power()
         hospital.start()
-        # What a cut of power ends was no trial that held.
-        expect(ends(hospital, f"power-cuts-{count}") == "failed", "the update is given up")
+        # What a cut ends was no trial that held. Before the firmware has begun it, it is still to come.
+        if ends(hospital, f"power-cuts-{count}") == "finished":
+            hospital.version = version
         runs(hospital, hospital.version)
-        hospital.roll_out(f"power-cuts-{count + 1}", "power-cuts-0")
-    holds(hospital, f"power-cuts-{len(BOOT_CUTS)}", second)
+    holds(hospital, "power-cuts-last", offers(hospital, "power-cuts-last", second if hospital.version == first else first))
 
 
 def channel_down(hospital):

@@ -39,7 +39,10 @@ enum Command {
         /// End after the story; 0 only if every step held.
         #[arg(long)]
         once: bool,
-        /// Where spool, models and results are put; a new temporary folder otherwise.
+        /// Folder of the cases' packages.
+        #[arg(long, default_value = demo::CASES)]
+        cases: PathBuf,
+        /// Where spool and results are put; a new temporary folder otherwise.
         #[arg(long)]
         folder: Option<PathBuf>,
     },
@@ -153,8 +156,8 @@ pub fn run(arguments: Arguments) -> Exit {
         .with_writer(std::io::stderr)
         .init();
     match arguments.command {
-        Command::Demo { case, once, folder } => on_runtime(async {
-            match demo::run(demo::Options { case, once, folder }).await {
+        Command::Demo { case, once, cases, folder } => on_runtime(async {
+            match demo::run(demo::Options { case, once, cases, folder }).await {
                 Ok(()) => Exit::Ok,
                 Err(error) => {
                     tracing::error!("the demonstration failed: {error:#}");

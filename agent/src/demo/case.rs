@@ -1,9 +1,9 @@
-//! The packaged cases. Models and images are part of the binary, so that the demonstration needs nothing else.
-use crate::dataset::part10;
-use crate::decode::SourceInstance;
-use crate::fault::Fault;
-use bytes::Bytes;
-use std::path::Path;
+//! The packaged cases. Their models and images lie in the source tree: a box carries none of them.
+use crate::fault::{Blame, Fault};
+use std::path::{Path, PathBuf};
+
+/// Where the cases lie, as seen from the top of the source tree.
+pub const CASES: &str = "agent/demo/models";
 
 /// A packaged case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -14,34 +14,9 @@ pub enum Case {
     Text,
 }
 
-macro_rules! files {
-    ($folder:literal: $($name:literal),+ $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../demo/models/", $folder, "/", $name)))),+]
-    };
-}
-
-const BRAIN: &[(&str, &[u8])] = files!("brain-extraction":
-    "model.toml", "CARD.md", "LICENSE.txt", "sbom.cdx.json", "locate.onnx", "extract.onnx",
-    "golden/brain.mask", "golden/brain/brain_01.dcm", "golden/brain/brain_02.dcm", "golden/brain/brain_03.dcm", "golden/brain/brain_04.dcm",
-    "golden/brain/brain_05.dcm", "golden/brain/brain_06.dcm", "golden/brain/brain_07.dcm", "golden/brain/brain_08.dcm",
-    "golden/brain/brain_09.dcm", "golden/brain/brain_10.dcm", "golden/brain/brain_11.dcm", "golden/brain/brain_12.dcm",
-    "golden/brain/brain_13.dcm", "golden/brain/brain_14.dcm", "golden/brain/brain_15.dcm", "golden/brain/brain_16.dcm",
-    "golden/brain/brain_17.dcm", "golden/brain/brain_18.dcm", "golden/brain/brain_19.dcm", "golden/brain/brain_20.dcm",
-);
-const TEXT: &[(&str, &[u8])] = files!("text-detection":
-    "model.toml", "CARD.md", "LICENSE.txt", "sbom.cdx.json", "detect.onnx", "golden/ultrasound/frame.dcm",
-);
-
 impl Case {
     /// Both.
     pub const ALL: [Case; 2] = [Case::Brain, Case::Text];
-
-    fn files(self) -> &'static [(&'static str, &'static [u8])] {
-        match self {
-            Case::Brain => BRAIN,
-            Case::Text => TEXT,
-        }
-    }
 
     /// Name of its package's folder.
     pub fn package(self) -> &'static str {
@@ -67,26 +42,16 @@ impl Case {
         }
     }
 
-    /// Writes the package's folder.
-    pub fn unpack(self, models: &Path) -> std::io::Result<std::path::PathBuf> {
-        let folder = models.join(self.package());
-        for (name, bytes) in self.files() {
-            let path = folder.join(name);
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            std::fs::write(path, bytes)?;
+    /// The package's folder among the cases.
+    pub fn folder(self, cases: &Path) -> Result<PathBuf, Fault> {
+        let folder = cases.join(self.package());
+        if folder.is_dir() {
+            return Ok(folder);
         }
-        Ok(folder)
-    }
-
-    /// The images.
-    pub fn images(self) -> Result<Vec<SourceInstance>, Fault> {
-        let is_image = |name: &str| Path::new(name).extension().is_some_and(|extension| extension == "dcm");
-        self.files()
-            .iter()
-            .filter(|(name, _)| is_image(name))
-            .map(|(_, bytes)| part10::read(&Bytes::from_static(bytes)))
-            .collect()
+        let reason = format!(
+            "{} is not there: the demonstration's models come with the source tree; run it at its top, or name the folder by --cases",
+            folder.display()
+        );
+        Err(Fault::new("case-not-found", Blame::Configuration, reason))
     }
 }

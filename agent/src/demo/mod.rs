@@ -4,5 +4,5 @@ mod pacs;
 mod story;
 mod verify;
 
-pub use case::Case;
+pub use case::{CASES, Case};
 pub use story::{Options, run};

@@ -9,8 +9,7 @@ use crate::counted::counted;
 use crate::dataset::part10;
 use crate::deliver::Destination;
 use crate::limits::association::MAX_ASSOCIATIONS;
-use crate::model::Package;
-use crate::model::manifest::Golden;
+use crate::model::{Package, golden};
 use crate::outcome::Outcome;
 use crate::results::preview_png;
 use crate::route::{Mode, Route, Selection};
@@ -30,6 +29,8 @@ pub struct Options {
     pub case: Option<Case>,
     /// True: end after the story.
     pub once: bool,
+    /// Where the packages of the cases lie.
+    pub cases: PathBuf,
     /// Where everything is put; a new temporary folder where none is named.
     pub folder: Option<PathBuf>,
 }
@@ -66,8 +67,8 @@ pub async fn run(options: Options) -> Result<()> {
 
     let mut config = Config::embedded(&folder)?;
     NODE.clone_into(&mut config.node.ae_title);
-    configure(&mut config, &folder, &pacs_address)?;
-    let goldens: Vec<Golden> = config.packages.iter().flat_map(|package| package.manifest.golden.clone()).collect();
+    configure(&mut config, &options.cases, &pacs_address)?;
+    let packages = config.packages.clone();
     let agent = Agent::start(config).await?;
     let node_address = agent.node().to_string();
 
@@ -75,9 +76,9 @@ pub async fn run(options: Options) -> Result<()> {
     if let Some(console) = agent.console() {
         story.tell(format!("console http://{console}/"));
     }
-    for (case, golden) in Case::ALL.into_iter().zip(&goldens) {
+    for (case, package) in Case::ALL.into_iter().zip(&packages) {
         if options.case.is_none_or(|only| only == case) {
-            play(&story, (case, golden), &agent, &mut arrivals).await?;
+            play(&story, (case, package), &agent, &mut arrivals).await?;
         }
     }
     story.tell(format!("the results lie in {}", received.display()));
@@ -115,10 +116,9 @@ fn destination(address: &str) -> Destination {
 }
 
 /// The demonstration's models, its one route and its destination.
-fn configure(config: &mut Config, folder: &Path, pacs_address: &str) -> Result<()> {
-    let models = folder.join("models");
+fn configure(config: &mut Config, cases: &Path, pacs_address: &str) -> Result<()> {
     for case in Case::ALL {
-        config.packages.push(Package::open(&case.unpack(&models)?)?);
+        config.packages.push(Package::open(&case.folder(cases)?)?);
     }
     config.destinations.push(destination(pacs_address));
     config.routes.push(Route {
@@ -136,14 +136,15 @@ fn configure(config: &mut Config, folder: &Path, pacs_address: &str) -> Result<(
     Ok(())
 }
 
-/// Sends a case and waits for its results, each of which is checked.
+/// Sends the images of a case's golden case and waits for the results, each of which is checked.
 async fn play(
     story: &Story,
-    (case, golden): (Case, &Golden),
+    (case, package): (Case, &Package),
     agent: &Agent,
     arrivals: &mut mpsc::UnboundedReceiver<PathBuf>,
 ) -> Result<()> {
-    let images = case.images()?;
+    let golden = package.manifest.golden.first().context("the package has no golden case")?;
+    let images = golden::series(package, golden)?;
     let objects: Vec<ObjectToSend> = images
         .iter()
         .map(|image| ObjectToSend {
