@@ -83,6 +83,9 @@ impl Agent {
             spool.commit_format()?;
         }
         say_what_cannot_serve(&audit, lost)?;
+        if let Some(variant) = &config.variant {
+            tracing::warn!(variant = variant.name, "the system is a variant, and not the one for patients");
+        }
         let gpus = gpus(&mut config.worker);
         let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
         let trials = Trials::new(&config.worker);
@@ -90,6 +93,7 @@ impl Agent {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
             device: config.device,
+            variant: config.variant,
             engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
             bounds: config.worker.bounds,
             activation: config.worker.activation,
