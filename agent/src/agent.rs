@@ -15,6 +15,7 @@ use crate::metrics;
 use crate::pipeline::{
     Pipeline, Recorder, ServingSet, Site, SpoolIntake, assemble, compile_engines, deliver, retain, run_jobs,
 };
+use crate::release::Variant;
 use crate::spool::Spool;
 use crate::status::Status;
 use std::net::SocketAddr;
@@ -76,7 +77,7 @@ impl Agent {
         // Before the first event: each that tells a refusal is counted.
         let metrics = config.console.as_ref().map(|_| metrics::install());
 
-        say_what_runs(&audit, config.digest, config.node.plain_dicom.as_ref(), node)?;
+        say_what_runs(&audit, config.digest, config.variant.as_ref(), config.node.plain_dicom.as_ref(), node)?;
         say_what_is_lost(&audit, spool.usage().damaged)?;
         // Where no updater looks after the box, nobody takes its system back.
         if channel.is_none() {
@@ -84,12 +85,12 @@ impl Agent {
         }
         say_what_cannot_serve(&audit, lost)?;
         let gpus = gpus(&mut config.worker);
-        let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
-        let trials = Trials::new(&config.worker);
+        let (seats, compiler, trials) = (config.worker.seats(), config.worker.compiler(), Trials::new(&config.worker));
         let site = Site {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
             device: config.device,
+            variant: config.variant,
             engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
             bounds: config.worker.bounds,
             activation: config.worker.activation,
@@ -336,9 +337,13 @@ fn say_what_cannot_serve(audit: &audit::Log, lost: Option<(String, Fault)>) -> R
 fn say_what_runs(
     audit: &audit::Log,
     digest: Option<String>,
+    variant: Option<&Variant>,
     plain_dicom: Option<&crate::config::PlainDicom>,
     node: SocketAddr,
 ) -> Result<(), Fault> {
+    if let Some(variant) = variant {
+        tracing::warn!(variant = variant.name, "the system is a variant, and not the one for patients");
+    }
     audit.append(audit::Event::AgentStarted { version: env!("CARGO_PKG_VERSION").to_owned() })?;
     if let Some(digest) = digest {
         audit.append(audit::Event::ConfigurationLoaded { digest })?;

@@ -39,6 +39,7 @@ pub mod preprocess;
 pub mod privacy;
 pub mod recall;
 mod refusals;
+pub mod release;
 pub mod results;
 pub mod route;
 pub mod sandbox;

@@ -463,6 +463,14 @@ pub mod forward {
     pub const MAX_CURSOR: u64 = 4096;
 }
 
+/// What the system says of itself.
+pub mod system {
+    /// An os-release in bytes, against a path that names something else.
+    pub const MAX_RELEASE: u64 = 64 * 1024;
+    /// Characters of what a variant is called: it stands in one line of a page.
+    pub const MAX_VARIANT: usize = 48;
+}
+
 /// The support bundle.
 pub mod support {
     /// Last lines of the log that are looked at.

@@ -53,6 +53,7 @@ use crate::deliver::queue::Delivery;
 use crate::fault::{Blame, Fault};
 use crate::infer::Engines;
 use crate::job::Job;
+use crate::release::Variant;
 use crate::results::UidKey;
 use crate::spool::{Spool, SpoolError, Table};
 use crate::status::{CertificateStatus, ForwardStatus};
@@ -82,6 +83,8 @@ pub struct Site {
     pub uid_key: UidKey,
     /// Name of this device in results.
     pub device: String,
+    /// Which variant its system is; `None`: the one for patients.
+    pub variant: Option<Variant>,
     /// The engines of this machine.
     pub engines: Engines,
     /// Bounds on one job.

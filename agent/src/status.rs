@@ -1,6 +1,7 @@
 //! What `sund status --json`, the console and the tests see of a running agent. Frozen: a change is a new version.
 use crate::outcome::Outcome;
 use crate::privacy::Private;
+use crate::release::Variant;
 use crate::spool::Lack;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
@@ -12,6 +13,9 @@ pub struct Status {
     pub format: u32,
     /// `sund` version.
     pub version: String,
+    /// Which variant the system is; absent on the one for patients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
     /// When the agent started.
     #[serde(with = "utc")]
     pub started: SystemTime,

@@ -16,6 +16,7 @@ use sund_agent::console::{ConsoleOptions, Login, User, hash_password, serve, tls
 use sund_agent::fault::Fault;
 use sund_agent::limits::console::{MAX_FAILURES_PER_ADDRESS, MAX_HEAD};
 use sund_agent::metrics;
+use sund_agent::release::Variant;
 use sund_agent::status::Status;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -510,6 +511,9 @@ fn people_can_use_the_page_in_a_browser() {
             }
             "NEXT idle" => std::fs::write(&updater, idle()).unwrap(),
             "NEXT damaged" => std::fs::write(&updater, b"{").unwrap(),
+            "NEXT debug" => plain.source.change(|status| {
+                status.variant = Some(Variant { id: "debug".into(), name: "DEBUG: not for patients".into() });
+            }),
             "NEXT full" => plain.source.change(|status| status.spool.accepting = false),
             "NEXT draining" => plain.source.change(|status| status.draining = true),
             "NEXT stop" => plain.stop().unwrap(),

@@ -44,6 +44,7 @@ mod tensors;
 mod trouble;
 mod unfit;
 mod units;
+mod variant;
 mod vendor;
 mod watched;
 mod whose;

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qemu.store import Failed
 
-from . import versions
+from . import assessments, versions
 
 # Against a database that was made to fill the memory.
 MOST_RECORDS = 2_000_000
@@ -153,8 +153,8 @@ def others(record):
     return sorted({*record.get("aliases", []), *record.get("upstream", [])})
 
 
-def table(parts, database):
-    """The report for people."""
+def table(parts, database, given=(), ended=()):
+    """The report for people, with the assessments that hold and those that have ended."""
     if database is None:
         return ("Vulnerabilities: not looked at.\n\n"
                 f"No database was given, so nothing is known of the {len(parts)} parts of this image: this is not a clean report.\n"
@@ -162,34 +162,46 @@ def table(parts, database):
     found, unjudged = findings(parts, database)
     missing = gaps(parts, database)
     here = [one for one in found if one[0].present]
-    lines = [f"Vulnerabilities: {len({one[1]['id'] for one in here})} known in what is in the image.", "",
+    open_ones = {record["id"] for part, record, _ in here if not assessments.of(part, record, given)}
+    lines = [f"Vulnerabilities: {len({one[1]['id'] for one in here})} known in what is in the image, {len(open_ones)} of them not assessed.", "",
              f"Database: {database.path.name}, SHA-256 of its records {database.digest}, newest record {database.newest or 'none'}",
              *(f"  {name}: {count} records" for name, count in sorted(database.counts.items()))]
     if missing or unjudged:
         lines += ["", "Not judged, and so not clean:"]
         lines += [f"  {count} parts of {name}: the database has no record of it" for name, count in missing.items()]
         lines += [f"  {line}" for line in unjudged]
+    idle = assessments.idle(given, ended, found)
+    if idle:
+        lines += ["", "Assessments that are not applied:", *(f"  {line}" for line in idle)]
     for title, rows in (("In the image", here), ("In packages of which no file is in the image", [one for one in found if not one[0].present])):
         if rows:
-            cells = [("id", "also", "kind", "part", "version", "without it from")]
-            cells += [(record["id"], ", ".join(others(record)), kind(record), part.name, part.version, fix or "none yet")
+            cells = [("id", "also", "kind", "part", "version", "without it from", "assessed")]
+            cells += [(record["id"], ", ".join(others(record)), kind(record), part.name, part.version, fix or "none yet", judged(part, record, given))
                       for part, record, fix in rows]
             widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
             lines += ["", f"{title}:", ""] + ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
     return "\n".join(lines) + "\n"
 
 
-def vex(parts, database):
-    """The `vulnerabilities` of a CycloneDX document (1.6), with references to its components."""
+def judged(part, record, given):
+    found = assessments.of(part, record, given)
+    return f"{found.state}, until {found.until}" if found else "not yet" if part.present else "no file is there"
+
+
+def vex(parts, database, given=()):
+    """The `vulnerabilities` of a CycloneDX document (1.6), with references to its components: one for each record, and one more for what is
+    said of some of its parts alone."""
     grouped = {}
     for part, record, fix in findings(parts, database)[0]:
-        grouped.setdefault((record["id"], part.present), (record, []))[1].append((part, fix))
-    return [statement(record, present, affected) for (_, present), (record, affected) in sorted(grouped.items(), key=lambda item: item[0])]
+        found = assessments.of(part, record, given)
+        reference = f"{record['id']}{'#absent' if not part.present else f'#{found.package}' if found else ''}"
+        grouped.setdefault(reference, (record, found, []))[2].append((part, fix))
+    return [statement(reference, *grouped[reference]) for reference in sorted(grouped)]
 
 
-def statement(record, present, affected):
-    told = {"bom-ref": f"{record['id']}{'' if present else '#absent'}", "id": record["id"],
-            "source": {"name": "OSV", "url": WHERE + record["id"]}}
+def statement(reference, record, found, affected):
+    present = affected[0][0].present
+    told = {"bom-ref": reference, "id": record["id"], "source": {"name": "OSV", "url": WHERE + record["id"]}}
     if others(record):
         told["references"] = [{"id": other, "source": {"name": "OSV", "url": WHERE + other}} for other in others(record)]
     known = [one for one in record.get("severity") or [] if one["type"] in METHODS]
@@ -204,14 +216,20 @@ def statement(record, present, affected):
     for name, word in (("published", "published"), ("modified", "updated")):
         if record.get(name):
             told[word] = record[name]
-    told["analysis"] = {"state": "in_triage"} if present else {
-        "state": "not_affected", "justification": "code_not_present", "detail": "No file of the package is in the image."}
-    told["affects"] = [{"ref": part.reference, "versions": [{"version": part.version, "status": "affected" if present else "unaffected"}]}
-                       for part, _ in affected]
     told["properties"] = [{"name": "sund:kind", "value": kind(record)}]
+    if found:
+        told["analysis"], status = assessments.analysis(found), assessments.STATES[found.state]
+        told["properties"] += [{"name": "sund:assessed-by", "value": found.who}, {"name": "sund:assessed-until", "value": str(found.until)}]
+    elif present:
+        told["analysis"], status = {"state": "in_triage"}, "affected"
+    else:
+        told["analysis"], status = NOT_THERE, "unaffected"
+    told["affects"] = [{"ref": part.reference, "versions": [{"version": part.version, "status": status}]} for part, _ in affected]
     return told
 
 
+# No person has to look at what is not in the image.
+NOT_THERE = {"state": "not_affected", "justification": "code_not_present", "detail": "No file of the package is in the image."}
 # OSV's types of severity, and CycloneDX's name for each vector of it.
 METHODS = {"CVSS_V2": lambda _: "CVSSv2", "CVSS_V3": lambda vector: "CVSSv31" if vector.startswith("CVSS:3.1") else "CVSSv3",
            "CVSS_V4": lambda _: "CVSSv4"}

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from . import appliance, services, surface
 from .box import PATIENCE, wait
 from .days import data_full, locked, power_cut_receiving, reset, stick
+from .firmware import stranger_kernel
 from .hospital import Hospital
 from .rescue import rescue_old, rescued
 from .steps import FIRST, OFFERS, answers, bundle, ends, expect, goes_back, holds, offers, refuses, runs, serves
@@ -156,9 +157,10 @@ def next_start(hospital):
 
 
 # In this order, so that one box lives through them. After one that fails there is a new box.
-ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update, "watchdog": watchdog,
-       "failed-health": failed_health, "panic": panic, "two-failures": two_failures, "guard": guard, "power-cut": power_cut,
-       "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts, "power-cut-receiving": power_cut_receiving,
+ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update,
+       "stranger-kernel": stranger_kernel, "watchdog": watchdog, "failed-health": failed_health, "panic": panic, "two-failures": two_failures,
+       "guard": guard, "power-cut": power_cut, "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts,
+       "power-cut-receiving": power_cut_receiving,
        "data-full": data_full, "rescue-old": rescue_old, "rescue": rescued, "locked": locked, "stick": stick, "reset": reset}
 # These begin with a box of their own.
 FACTORY = ("stick", "reset")

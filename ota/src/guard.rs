@@ -140,7 +140,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn running(version: &str, boot: &str) -> Running {
-        Running { version: version.to_owned(), boot: boot.to_owned() }
+        Running { version: version.to_owned(), boot: boot.to_owned(), variant: None }
     }
 
     fn word() -> Word {

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod machine;
 pub mod provision;
 pub mod rauc;
+pub mod release;
 pub mod reset;
 pub mod screen;
 pub mod started;

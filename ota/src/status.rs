@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::identity;
 use crate::machine::record::{Action, Origin, Record, Step, state_name};
 use crate::rauc;
+use crate::release::Variant;
 use crate::trust;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +61,9 @@ pub struct Status {
     pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
     pub os: Option<String>,
+    /// Which variant of it, where it is not the one for patients.
+    #[serde(default)]
+    pub variant: Option<Variant>,
     /// Name of the state that the box last found good.
     pub state: Option<String>,
     /// Since when, in seconds since 1970.
@@ -118,6 +122,8 @@ impl Status {
             Credentials::Token(_) | Credentials::Nobody => None,
         };
         let good = record.good.first();
+        let running = config.os.as_ref().and_then(|os| rauc::running(os).ok());
+        let (os, variant) = running.map(|running| (running.version, running.variant)).unzip();
         Self {
             format: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -127,7 +133,8 @@ impl Status {
             certificate_until: certificate.map(|validity| validity.until),
             escrow: EscrowStatus::read(config),
             metadata_until: trust::expiries(&config.tuf()),
-            os: config.os.as_ref().and_then(|os| rauc::running(os).ok()).map(|running| running.version),
+            os,
+            variant: variant.flatten(),
             state: good.map(|good| state_name(&good.descriptor).to_owned()),
             since: good.map(|good| good.since),
             kept: record.good.iter().skip(1).map(|good| state_name(&good.descriptor).to_owned()).collect(),
@@ -147,6 +154,9 @@ impl Status {
             // Into memory: nothing can fail.
             let _ = writeln!(text, "{key:12} {value}");
         };
+        if let Some(variant) = &self.variant {
+            line("variant", &variant.name);
+        }
         line("box", &format!("{} (tenant {}) at {}", self.id, self.tenant, self.server));
         if let Some(until) = self.certificate_until {
             let has_ended = until < jiff::Timestamp::now().as_second();

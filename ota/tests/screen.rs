@@ -63,6 +63,19 @@ fn what_the_screen_shows_is_frozen() {
 }
 
 #[test]
+fn no_name_pushes_off_the_screen_that_the_system_is_none_for_patients() {
+    let long = "x".repeat(64);
+    let drawn = draw(&Picture {
+        host: long.clone(),
+        id: Some(long.to_uppercase()),
+        variant: Some("DEBUG: not for patients".to_owned()),
+        ..enrolled()
+    });
+    let first = drawn.lines().next().expect("a line");
+    assert!(first.ends_with("x DEBUG: not for patients") && first.chars().count() < COLUMNS, "{first}");
+}
+
+#[test]
 fn nothing_that_is_shown_commands_the_terminal() {
     let evil = "a\x1b[2J\u{9b}31m\x07\n\x00b".to_owned();
     let drawn = draw(&Picture {

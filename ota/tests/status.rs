@@ -7,6 +7,7 @@ use sund_ota::ddi::Progress;
 use sund_ota::escrow::{EscrowStatus, Standing};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::machine::record::{End, Origin};
+use sund_ota::release::Variant;
 use sund_ota::status::{ActionStatus, Now, Poll, Status};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +114,7 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
         }),
         metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
         os: Some("2026.11".to_owned()),
+        variant: Some(Variant { id: "debug".to_owned(), name: "DEBUG: not for patients".to_owned() }),
         state: Some("north-2026-10-3".to_owned()),
         since: Some(1_794_000_000),
         kept: vec!["north-2026-10-2".to_owned()],

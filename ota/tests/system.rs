@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use sund_ota::ddi::Finished;
 use sund_ota::limits::transfer::MAX_STREAMS;
+use sund_ota::status::Status;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_system_on_a_stick_is_hashed_whole_before_rauc_gets_the_file() {
@@ -105,6 +106,29 @@ async fn a_new_system_is_streamed_by_its_manifests_hash_started_tried_and_then_c
         assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
     });
     assert_eq!(system.appliance.channel.told().attributes["os"], "2.0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debug_variant_says_so_to_the_channel_in_its_status_and_on_its_screen() {
+    let system = System::new("").await;
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(!system.appliance.channel.told().attributes.contains_key("variant"), "one for patients has none");
+    let release = system.appliance.directory.path().join("os-release");
+    let plain = std::fs::read_to_string(&release).expect("os-release");
+    let debug = format!("{plain}VARIANT=\"DEBUG: not for patients\"\nVARIANT_ID=debug\n");
+    std::fs::write(&release, debug).expect("os-release");
+
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.appliance.channel.told().attributes["variant"], "debug");
+    let words = system.appliance.updater(&["status"]).await.stdout;
+    assert!(words.starts_with(b"variant      DEBUG: not for patients\n"), "{}", String::from_utf8_lossy(&words));
+    let status = system.appliance.updater(&["status", "--json"]).await.stdout;
+    let status: Status = serde_json::from_slice(&status).expect("JSON");
+    assert_eq!(status.variant.expect("a variant").id, "debug");
+    let release = release.to_str().expect("UTF-8");
+    let screen = system.appliance.updater(&["screen", "--once", "--release", release]).await.stdout;
+    let screen = String::from_utf8_lossy(&screen).into_owned();
+    assert!(screen.lines().next().is_some_and(|line| line.ends_with(" DEBUG: not for patients")), "{screen}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

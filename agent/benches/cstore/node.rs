@@ -25,6 +25,7 @@ pub fn node(directory: &Path) -> Result<()> {
         ae_title: "SUND".to_owned(),
         uid_key: UidKey::new(&random()?),
         device: "bench".to_owned(),
+        variant: None,
         bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
         engines: Engines::here(None),
         activation: Activation::AtStart,

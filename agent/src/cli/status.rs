@@ -78,6 +78,9 @@ fn table(status: &Status) -> String {
     };
     // Writing to a String cannot fail.
     let _ = writeln!(text, "sund {}: {state}", status.version);
+    if let Some(variant) = &status.variant {
+        let _ = writeln!(text, "variant      {}", variant.name);
+    }
     let _ = writeln!(text, "node         {} on {}", status.node.ae_title, status.node.address);
     if let Some(state) = &status.state {
         let _ = writeln!(text, "state        {state}, by the channel");
@@ -160,4 +163,26 @@ fn table(status: &Status) -> String {
 fn size(bytes: u64) -> String {
     let unit = |exponent: u32| bytes as f64 / f64::from(1 << exponent);
     if bytes < 1 << 30 { format!("{:.1} MiB", unit(20)) } else { format!("{:.1} GiB", unit(30)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_status_of_a_debug_variant_says_so_before_all_else() {
+        let mut status = json!({
+            "format": 1, "version": "0.1.0", "started": "2026-11-23T08:00:00.000Z", "draining": false,
+            "node": { "ae_title": "SUND", "address": "127.0.0.1:11112", "associations": 0, "received": 0 },
+            "spool": { "bytes": 0, "quota": 1, "instances": 0, "accepting": true, "lack": null, "damaged": 0 },
+            "models": [], "workers": [], "destinations": [], "queue": [], "studies": [],
+        });
+        let second = |status: &serde_json::Value| {
+            table(&serde_json::from_value(status.clone()).unwrap()).lines().nth(1).map(str::to_owned)
+        };
+        assert_eq!(second(&status).unwrap(), "node         SUND on 127.0.0.1:11112");
+        status["variant"] = json!({ "id": "debug", "name": "DEBUG: not for patients" });
+        assert_eq!(second(&status).unwrap(), "variant      DEBUG: not for patients");
+    }
 }

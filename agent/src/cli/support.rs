@@ -6,6 +6,7 @@ use crate::control::{Answer, Request};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::limits::support::{MAX_LINES, MAX_LOG};
+use crate::release::RELEASE;
 use crate::support::{archive, counts, figures, machine, told_of_configuration, told_of_log};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -86,7 +87,7 @@ async fn bundle(arguments: &SupportArguments) -> Result<(PathBuf, Vec<String>), 
         }
     };
     let members = [
-        ("machine.json", json(&machine(checked.as_ref().ok()))),
+        ("machine.json", json(&machine(checked.as_ref().ok(), Path::new(RELEASE)))),
         ("status.json", status),
         ("metrics.txt", metrics.into_bytes()),
         ("configuration.toml", told_of_configuration(&text).into_bytes()),

@@ -8,6 +8,7 @@ use crate::infer::Engines;
 use crate::limits::association::MAX_ASSOCIATIONS;
 use crate::model::Floors;
 use crate::pipeline::Activation;
+use crate::release::{RELEASE, Release};
 use crate::results::UidKey;
 use crate::spool::SpoolOptions;
 use crate::study::assembly::AssemblyRules;
@@ -42,6 +43,7 @@ impl Config {
         Ok(Self {
             digest: None,
             device: "embedded".to_owned(),
+            variant: Release::read(Path::new(RELEASE)).variant(),
             audit: crate::audit::Options {
                 dir: made("audit")?,
                 key: crate::audit::Key::new(random()?),

@@ -37,6 +37,7 @@ use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::limits::config::MAX_FILE;
 use crate::model::{Floors, Package};
+use crate::release::{RELEASE, Release, Variant};
 use crate::results::UidKey;
 use crate::route::Route;
 use crate::spool::SpoolOptions;
@@ -54,6 +55,8 @@ pub struct Config {
     pub digest: Option<String>,
     /// Name of this device in results.
     pub device: String,
+    /// Which variant the system is that it was read on; `None`: the one for patients.
+    pub variant: Option<Variant>,
     /// The DICOM node.
     pub node: Node,
     /// Who may call; empty for anybody on loopback.
@@ -275,6 +278,7 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
     Some(Config {
         digest: None,
         device: node.ae_title.clone(),
+        variant: Release::read(Path::new(RELEASE)).variant(),
         node,
         callers,
         console,

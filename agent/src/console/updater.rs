@@ -2,6 +2,7 @@
 //! that anybody may have written: it can be absent, damaged, oversized or old, and the page says which.
 use super::server::Server;
 use crate::limits::console::{MAX_UPDATER_STATUS, UPDATER_LATE};
+use crate::release::Variant;
 use axum::extract::State;
 use axum::response::Json;
 use rustix::fs::OFlags;
@@ -64,6 +65,8 @@ pub struct UpdaterStatus {
     pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
     pub os: Option<String>,
+    /// Which variant of it, where it is not the one for patients.
+    pub variant: Option<Variant>,
     /// The state that the box last found good.
     pub state: Option<String>,
     /// Since when.

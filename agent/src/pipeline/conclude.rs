@@ -438,6 +438,7 @@ mod tests {
             ae_title: "SUND".into(),
             uid_key: UidKey::new(&[7; 32]),
             device: "test".into(),
+            variant: None,
             engines: Engines::default(),
             bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
             activation: Activation::AtStart,

@@ -39,6 +39,7 @@ impl StatusSource for Pipeline {
             format: 1,
             state: set.state.as_ref().map(|state| state.name.clone()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            variant: self.site.variant.clone(),
             started: self.started,
             draining: *self.draining.borrow(),
             node: Node {

@@ -76,6 +76,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "the spool is damaged",
     "the spool of an acceptance cohort cannot be removed",
     "the state cannot serve; the box's own configuration does",
+    "the system is a variant, and not the one for patients",
     "the system stays: the spool goes over to its newest format",
     "the worker ends",
     "this process is not held to its files",

@@ -51,6 +51,7 @@ impl Aside {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
             device: "acceptance".to_owned(),
+            variant: config.variant,
             engines: models.engines,
             bounds: models.bounds,
             activation: config.worker.activation,

@@ -59,6 +59,7 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
         ae_title: config.node.ae_title,
         uid_key: config.uid_key,
         device: "trial".to_owned(),
+        variant: config.variant,
         engines: config.worker.engines,
         bounds: config.worker.bounds,
         activation: config.worker.activation,

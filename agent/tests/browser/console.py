@@ -226,6 +226,18 @@ def the_updater():
     shoot("updater-damaged-light-1280", whole=False)
 
 
+def the_variant():
+    """A page of a system for patients says nothing of it."""
+    assert not css("#variant").is_displayed()
+    change("debug", "the debug variant", lambda: text("#variant") == "DEBUG: not for patients")
+    assert "DEBUG: not for patients" in text("#updater [data-key=rest]")
+    for name in ["dark", "light"]:
+        scheme(name)
+        assert not contrast(), contrast()
+    no_sideways_scroll()
+    shoot("debug-light-1280", whole=False)
+
+
 def states_of_the_node():
     change("full", "the full spool", lambda: text("#band-word") == "Full")
     assert driver.title.startswith("Full")
@@ -266,7 +278,7 @@ try:
     size(*DESK)
     scheme("light")
     seen = []
-    for step in [live_without_reload, looks, keyboard_alone, finding_a_study, the_updater, states_of_the_node, login_over_tls]:
+    for step in [live_without_reload, looks, keyboard_alone, finding_a_study, the_variant, the_updater, states_of_the_node, login_over_tls]:
         step()
         seen += requests()
         print(f"ok {step.__name__}", flush=True)

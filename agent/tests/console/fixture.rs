@@ -64,6 +64,7 @@ pub fn empty() -> Status {
     Status {
         format: 1,
         version: "0.1.0".into(),
+        variant: None,
         started: at(0),
         draining: false,
         state: None,

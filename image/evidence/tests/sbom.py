@@ -1,8 +1,10 @@
 """The bill of materials: valid, the same again, and complete."""
 import json
 import unittest
+from datetime import date
 
 from evidence import crates, sbom, schema, vulnerabilities
+from evidence.assessments import Assessment
 from evidence.tests.case import package
 from evidence.tests.vulnerabilities import opened
 
@@ -10,6 +12,8 @@ FILES = [{"path": "/usr/bin/sund", "package": "", "sha256": "a" * 64}, {"path": 
          {"path": "boot:/bin/sund-rescue", "package": "", "sha256": "e" * 64},
          {"path": "/usr/lib/x86_64-linux-gnu/libssl.so.3", "package": "libssl3t64", "sha256": "c" * 64}]
 EPOCH = 1_790_000_000
+ASSESSED = Assessment("RUSTSEC-2021-0153", "encoding", "0.2.33", "not_affected", "Nothing calls it.", "Ane Holm", date(2026, 11, 30), date(2027, 5, 31),
+                      "code_not_reachable")
 
 
 def linked():
@@ -32,7 +36,7 @@ def document(database=False):
              package("linux-image-6.12.9+deb13-amd64", "6.12.9-1", "linux-signed-amd64 (6.12.9+1)", licences=("GPL-2.0-only",))]
     told = sbom.document("1.0.0", EPOCH, parts, ours, FILES, ["zlib1g"], {"root.img": "d" * 64})
     if database:
-        told = sbom.with_vulnerabilities(told, vulnerabilities.vex(parts, opened(parts)), "a database")
+        told = sbom.with_vulnerabilities(told, vulnerabilities.vex(parts, opened(parts), [ASSESSED]), "a database")
     return told
 
 
@@ -73,6 +77,7 @@ class Document(unittest.TestCase):
         known = {component["bom-ref"] for component in told["components"]}
         found = {one["id"]: one for one in told["vulnerabilities"]}
         self.assertEqual(set(found), {"DSA-6015-1", "RUSTSEC-2021-0153", "DEBIAN-CVE-2011-3374"})
+        self.assertEqual(found["RUSTSEC-2021-0153"]["analysis"]["state"], "not_affected")
         self.assertFalse([affects["ref"] for one in found.values() for affects in one["affects"] if affects["ref"] not in known])
 
     def test_a_document_without_a_database_says_so(self):

@@ -2,6 +2,7 @@
 use crate::fixture::{Channel, PLAIN, new};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::process::Command;
 use sund_channel::limits::http::{HANDSHAKE_TIME, MAX_CONNECTIONS_PER_NETWORK};
 use sund_channel::rollout::orders::Order;
 use sund_channel::server::control::Request;
@@ -120,6 +121,27 @@ async fn what_a_box_says_of_itself_does_not_move_it_to_another_ring() {
         put(json!({ "data": { "a": "x".repeat(100_000) } })).await.unwrap().status(),
         StatusCode::PAYLOAD_TOO_LARGE
     );
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_of_the_debug_variant_is_seen_and_can_be_left_out_of_a_rollout() {
+    let channel = Channel::start(PLAIN).await;
+    let debug = channel.device("odense-1", &[]).await;
+    channel.device("odense-2", &[]).await;
+    let url = format!("{}/configData", debug.root);
+    let told = json!({ "mode": "replace", "data": { "variant": "debug" } });
+    assert_eq!(debug.request(Method::PUT, &url).json(&told).send().await.unwrap().status(), StatusCode::OK);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
+    command.arg("--home").arg(channel.home.path()).arg("fleet");
+    let listed = tokio::task::block_in_place(|| command.output().unwrap()).stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(listed.contains("odense-1  nothing yet, variant debug\nodense-2  nothing yet\n"), "{listed}");
+    channel.rollout("r1", "north-1", &["variant!=debug", "variant=debug"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    let rollout = channel.status("r1").await;
+    let boxes = |wave: usize| rollout.waves[wave].boxes.values().sum::<i64>();
+    assert_eq!((boxes(0), boxes(1)), (1, 1), "{rollout:?}");
     channel.stop().await;
 }
 

@@ -38,6 +38,10 @@ async fn people_can_use_the_page_in_a_browser() {
     let offer = json!({ "format": 1, "recipient": "a".repeat(64), "sealed": "AAAA" });
     let kept = devices[2].request(Method::POST, &channel.url("/escrow")).json(&offer).send().await.unwrap();
     assert!(kept.status().is_success());
+    let told = json!({ "mode": "replace", "data": { "variant": "debug" } });
+    let url = format!("{}/configData", devices[2].root);
+    let told = devices[2].request(Method::PUT, &url).json(&told).send().await.unwrap();
+    assert!(told.status().is_success());
     let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let shots = tempfile::tempdir().unwrap();
     let shots = std::env::var("SUND_TEST_SCREENSHOTS").unwrap_or_else(|_| shots.path().to_string_lossy().into_owned());

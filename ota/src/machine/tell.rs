@@ -92,6 +92,7 @@ impl Machine {
         data.insert("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         if let Some(Ok(running)) = self.config.os.as_ref().map(rauc::running) {
             data.insert("os".to_owned(), running.version);
+            data.extend(running.variant.map(|variant| ("variant".to_owned(), variant.id)));
         }
         if let Some(trouble) = &self.os_trouble {
             data.insert("os.trouble".to_owned(), trouble.to_string());

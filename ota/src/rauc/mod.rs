@@ -9,6 +9,7 @@ mod slots;
 use crate::config::{Config, Os as OsConfig};
 use crate::fault::{Blame, Fault};
 use crate::http::Http;
+use crate::release::{self, Release};
 use crate::trust::Served;
 use futures_util::StreamExt;
 use relay::Relay;
@@ -19,8 +20,6 @@ use zbus::{OwnedVariant, Variant};
 
 /// Time between two looks at a RAUC that works, beside its signals: one that ended says nothing more.
 const LOOK: Duration = Duration::from_secs(1);
-/// os-release and the boot id, in bytes.
-const MAX_BYTES: usize = 64 * 1024;
 
 /// What RAUC says of a slot.
 type SlotStatus = HashMap<String, OwnedVariant>;
@@ -54,31 +53,28 @@ pub struct Running {
     pub version: String,
     /// Which boot this is.
     pub boot: String,
+    /// Which variant of it, where it is not the one for patients.
+    pub variant: Option<release::Variant>,
 }
 
 /// What the box runs, by its own files.
 pub fn running(config: &OsConfig) -> Result<Running, Fault> {
-    Ok(Running { version: version(&config.release)?, boot: read(&config.boot_id)?.trim().to_owned() })
+    let system = Release::read(&config.release)?;
+    Ok(Running {
+        version: versioned(&system, &config.release)?,
+        boot: release::text(&config.boot_id)?.trim().to_owned(),
+        variant: system.variant(),
+    })
 }
 
 /// The version of the system that runs, by its os-release.
 pub fn version(release: &Path) -> Result<String, Fault> {
-    let text = read(release)?;
-    let value = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.split_once('='));
-        lines.filter(|(name, _)| *name == key).map(|(_, value)| value.trim().trim_matches('"').to_owned()).next_back()
-    };
-    value("IMAGE_VERSION")
-        .or_else(|| value("VERSION_ID"))
-        .ok_or_else(|| Fault::new("os-unknown", Blame::Box, format!("{} has no IMAGE_VERSION", release.display())))
+    versioned(&Release::read(release)?, release)
 }
 
-fn read(path: &Path) -> Result<String, Fault> {
-    let unreadable = |reason: String| {
-        Fault::new("os-unknown", Blame::Box, format!("{} does not say what runs: {reason}", path.display()))
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    if text.len() > MAX_BYTES { Err(unreadable("it is too long".to_owned())) } else { Ok(text) }
+fn versioned(system: &Release, path: &Path) -> Result<String, Fault> {
+    let unknown = || Fault::new("os-unknown", Blame::Box, format!("{} has no IMAGE_VERSION", path.display()));
+    system.version().map(str::to_owned).ok_or_else(unknown)
 }
 
 /// Installs a bundle into the other slot, and waits until RAUC is done. The boot loader is told nothing of it (`activate-installed=false` in

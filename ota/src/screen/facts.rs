@@ -6,6 +6,7 @@ use crate::ddi::Progress;
 use crate::fault::Fault;
 use crate::hex::hex;
 use crate::identity::Standing;
+use crate::release::Release;
 use crate::status::Status;
 use crate::stick;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -95,15 +96,11 @@ fn lapsed(fault: &Fault) -> String {
 /// All of it.
 pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) -> Picture {
     let node = read(&sources.agent_config).and_then(|text| text.parse::<toml::Table>().ok()).unwrap_or_default();
-    let release = read(&sources.release).unwrap_or_default();
-    let of_release = |key: &str| {
-        let lines = release.lines().filter_map(|line| line.split_once('='));
-        lines.filter(|(name, _)| *name == key).map(|(_, value)| value.trim().trim_matches('"').to_owned()).next_back()
-    };
+    let release = Release::read(&sources.release).unwrap_or_default();
     let mut picture = Picture {
         stage,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        variant: of_release("VARIANT").filter(|variant| !variant.is_empty()),
+        variant: release.variant().map(|variant| variant.name),
         networks: networks(),
         node: dicom(&node),
         agent: "not asked".to_owned(),
@@ -114,8 +111,7 @@ pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) ->
         stick: stick::said(&sources.stick),
         ..Picture::default()
     };
-    let system = of_release("IMAGE_VERSION").or_else(|| of_release("VERSION_ID"));
-    picture.versions.extend(system.map(|version| ("system".to_owned(), version)));
+    picture.versions.extend(release.version().map(|version| ("system".to_owned(), version.to_owned())));
     picture.versions.push(("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
     if let Some(config) = config {
         ask_agent(config, &mut picture).await;

@@ -139,10 +139,12 @@ fn asked(picture: &Picture) -> Vec<String> {
 
 fn head(picture: &Picture) -> String {
     let id = picture.id.as_ref().filter(|id| **id != picture.host).map(|id| format!(" ({id})")).unwrap_or_default();
-    let head = format!(" Sund   {}{id}", picture.host);
-    let variant = picture.variant.as_deref().unwrap_or_default();
-    let head = format!("{head}{variant:>width$}", width = COLUMNS.saturating_sub(head.chars().count() + 1));
-    cut(plain(&head).trim_end(), COLUMNS)
+    let name = plain(&format!(" Sund   {}{id}", picture.host));
+    let Some(variant) = &picture.variant else { return cut(name.trim_end(), COLUMNS) };
+    // No name is so long that this is pushed off the screen.
+    let variant = cut(&plain(variant), COLUMNS / 2);
+    let width = COLUMNS - 1 - variant.chars().count();
+    format!("{:width$}{variant}", cut(&name, width - 1))
 }
 
 /// Nothing that a terminal would obey, whoever wrote it.

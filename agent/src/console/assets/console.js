@@ -19,6 +19,8 @@ function draw() {
   drawBand();
   if (!status) return;
   say($("version"), status.version);
+  say($("variant"), status.variant?.name ?? "");
+  $("variant").hidden = !status.variant;
   drawFilters();
   const matches = FILTERS.find(([name]) => name === filter)[2];
   const words = $("search").value.toLocaleLowerCase().split(/\s+/).filter(Boolean);

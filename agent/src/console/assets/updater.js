@@ -148,6 +148,7 @@ function rest() {
     const lines = [
       next && ["Next poll", next, "plain"],
       status.os && ["System", status.os, "plain"],
+      status.variant && ["Variant", status.variant.name, "bad"],
       status.kept.length && ["Can go back to", status.kept.join(", "), "plain"],
       ...Object.entries(status.suspended_by_region).map(([name, why]) => [`${name} is off`, why, "bad"]),
       status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],

@@ -35,7 +35,9 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
     for device in &devices {
         let doing = device.doing.as_ref().map(|(rollout, status)| format!(", {rollout}: {}", status.word()));
         let installed = device.installed.as_deref().unwrap_or("nothing yet");
-        print(&format!("{}  {installed}{}", device.name, doing.unwrap_or_default()))?;
+        let variant = device.attributes.get("variant").map(|variant| format!(", variant {variant}"));
+        let (doing, variant) = (doing.unwrap_or_default(), variant.unwrap_or_default());
+        print(&format!("{}  {installed}{variant}{doing}", device.name))?;
     }
     if (devices.len() as i64) < matching {
         print(&format!("{} of {matching} are shown; --page shows more", devices.len()))?;

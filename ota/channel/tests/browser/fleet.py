@@ -140,6 +140,8 @@ def a_viewer_sees_and_orders_nothing():
     assert js("return document.cookie") == "", "scripts must not see the session"
     until("the boxes", lambda: js("return document.querySelectorAll('.box').length") == 24)
     until("whose recovery key is kept", lambda: "Recovery key kept since" in text(".box") and "Recovery key not kept" in text(".box:last-child"))
+    assert js("return [...document.querySelectorAll('.box')].filter((e) => e.textContent.includes('Variant: debug')).length") == 1
+    assert "Variant: debug" in text(".box"), "its own tile"
     until("the alarm", lambda: "not renewed" in text("#alarms"))
     assert text("#count") == "24" and text("#band-word") == "At rest"
     change("made", "the rollout", lambda: text(".rollout h3") == "spring")

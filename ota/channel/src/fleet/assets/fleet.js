@@ -85,16 +85,19 @@ function drawShare() {
 function drawBoxes() {
   keyed($("boxes"), boxes.devices, (box) => box.name, () => {
     const name = el("strong");
+    const variant = chip();
     const state = el("span");
     const about = el("span", { class: "muted" });
     const seen = ago();
     const never = el("span", { class: "muted" }, "never heard");
     const disk = el("span", { class: "muted" });
     const doing = chip();
-    const tile = el("li", { class: "box" }, name, state, about, seen, never, disk, doing);
+    const tile = el("li", { class: "box" }, name, variant, state, about, seen, never, disk, doing);
     seen.classList.add("muted");
     tile.update = (box) => {
       say(name, box.name);
+      variant.hidden = !box.attributes.variant;
+      if (box.attributes.variant) variant.set(`Variant: ${box.attributes.variant}`, "bad");
       say(state, plain(box.installed));
       mark(tile, "data-part", part(box.installed));
       mark(tile, "data-away", !(box.seen_at >= boxes.heardSince));
