@@ -104,13 +104,7 @@ impl<'a> Next<'a> {
             let is_there = current.as_ref() == Some(document);
             let expected = current.as_ref().map_or(1, |current| current.version() + 1);
             if !is_there && version.get() != expected {
-                let reason = format!(
-                    "{role} {version} was proposed, and {} is published: something else came first; discard {} and propose \
-                     it again",
-                    expected - 1,
-                    proposal.cover.id
-                );
-                return Err(Fault::new("proposal-outdated", Blame::Region, reason));
+                return Err(proposal.overtaken(role, version.get(), expected - 1));
             }
             let signatures: Vec<Signature> = proposal.signatures(role)?.into_values().collect();
             let bytes = document.file(signatures)?;

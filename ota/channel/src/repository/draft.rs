@@ -200,7 +200,10 @@ impl Draft {
         let history = History::gather(&self.home, &before)?;
         let enclosed = self.enclosed;
         let proposal = Proposal { directory, cover, documents: self.documents, before, history, enclosed };
-        proposal.standing()?;
+        if let Some((role, version, published)) = proposal.out_of_order() {
+            return Err(proposal.overtaken(role, version, published));
+        }
+        proposal.unsigned()?;
         proposal.write()?;
         Ok(proposal)
     }

@@ -12,8 +12,9 @@ mod document;
 mod draft;
 pub mod files;
 mod formerly;
-pub mod history;
+mod history;
 pub mod home;
+mod kept;
 pub mod keys;
 pub mod limits;
 pub mod local;
@@ -37,6 +38,7 @@ pub use ceremony::{Delegation, First, OnlineKeys, add_key, delegate, first, remo
 pub use document::{Document, in_days};
 pub use draft::Draft;
 pub use home::Home;
+pub use kept::Kept;
 pub use proposal::{Proposal, Seat, SignatureFile, Standing};
 pub use published::Published;
 pub use release::{Operating, configuration, model, operating_system, state};
