@@ -91,6 +91,50 @@ fn a_role_that_was_there_is_not_called_new() {
 }
 
 #[test]
+fn what_a_proposal_lets_go_or_leaves_out_is_not_signed_unread() {
+    let region = Region::new();
+    region.must(&["suspend", "brain", "--reason", "drift"]);
+    region.publish("state-2", &TWO);
+    region.must(&["stop-all", "--reason", "a test"]);
+    let proposal = region.home().join("proposals/state-3");
+    // The thief unlists what is suspended.
+    let path = proposal.join("documents/state.json");
+    let mut document = read(&path);
+    document["signed"]["targets"].as_object_mut().unwrap().remove("state/suspensions.json");
+    fs::write(&path, document.to_string()).unwrap();
+    let suspensions = read(&region.home().join("repository/metadata/2.state.json"));
+    let suspensions = suspensions["signed"]["targets"]["state/suspensions.json"].clone();
+    let sha256 = suspensions["hashes"]["sha256"].as_str().unwrap().to_owned();
+    let kept = fs::read_dir(region.home().join("repository/targets/state")).unwrap().map(|it| it.unwrap().path());
+    let kept = kept.into_iter().find(|it| text(it).contains(&sha256)).unwrap();
+    fs::copy(&kept, proposal.join("payloads").join(&sha256)).unwrap();
+    let shown = region.must(&["show", "state-3"])["words"].to_string();
+    assert!(shown.contains("SERVES AGAIN: brain, every version"), "{shown}");
+    // He leaves out what it was, or what is new.
+    let stop = document["signed"]["targets"]["state/stop.json"]["hashes"]["sha256"].as_str().unwrap();
+    for payload in [stop, &sha256].map(|sha256| proposal.join("payloads").join(sha256)) {
+        let bytes = fs::read(&payload).unwrap();
+        fs::remove_file(&payload).unwrap();
+        assert_eq!(region.run(&["show", "state-3"]).refusal(), "proposal-invalid", "{}", payload.display());
+        fs::write(&payload, bytes).unwrap();
+    }
+}
+
+#[test]
+fn boxes_are_not_left_without_word_of_whose_a_key_is() {
+    let region = Region::new();
+    region.must(&["refresh", "targets"]);
+    let path = region.home().join("proposals/targets-2/documents/targets.json");
+    let mut document = read(&path);
+    document["signed"]["targets"].as_object_mut().unwrap().remove("trust/approvers.json");
+    fs::write(&path, document.to_string()).unwrap();
+    region.sign("targets-2", &["Anna Holm", "Bo Krog"]);
+    let ended = region.run(&["approve", "targets-2"]);
+    assert_eq!((ended.code, ended.refusal()), (Some(65), "would-not-be-valid"));
+    region.load().unwrap();
+}
+
+#[test]
 fn what_was_given_up_under_a_number_is_replaced_when_the_signers_say_so() {
     let region = Region::new();
     region.must(&["stop-all", "--reason", "a mistake"]);

@@ -4,6 +4,7 @@ use super::document::{Document, FIRST, SPECIFICATION, after, canonical, file, in
 use super::files;
 use super::home::Home;
 use super::keys::{FileSigner, Signer, key_id};
+use super::persons;
 use super::proposal::Proposal;
 use super::published::{Published, role_file};
 use super::renew::{SNAPSHOT_DAYS, TIMESTAMP_DAYS};
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::num::NonZeroU64;
+use sund_ota::documents::{APPROVERS, Approvers};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::metadata;
 use tough::schema::{Hashes, Metafile, Role, RoleType, Root, Signature, Signed, Snapshot, Targets, Timestamp};
@@ -23,7 +25,7 @@ use tough::schema::{Hashes, Metafile, Role, RoleType, Root, Signature, Signed, S
 pub(super) fn commit(home: &Home, proposal: &Proposal) -> Result<(), Fault> {
     let published = Published::read(home)?;
     let next = Next::of(home, published.as_ref(), proposal)?;
-    next.check(proposal)?;
+    next.check(home, proposal)?;
     for (role, (version, bytes)) in &next.files {
         if role != ROOT {
             put(home, role, *version, bytes)?;
@@ -132,7 +134,7 @@ impl<'a> Next<'a> {
     }
 
     /// Holds what is about to be published to the rules by which clients will read it.
-    fn check(&self, proposal: &Proposal) -> Result<(), Fault> {
+    fn check(&self, home: &Home, proposal: &Proposal) -> Result<(), Fault> {
         let refused = |role: &str, why: String| {
             let reason = format!("{role} would not be valid for the boxes: {why}");
             Err(Fault::new("would-not-be-valid", Blame::Region, reason))
@@ -158,6 +160,9 @@ impl<'a> Next<'a> {
                 return refused(TARGETS, error.to_string());
             }
         }
+        if let Err((role, why)) = persons::check(&self.roots, &top.signed, approvers(home, &top.signed)?.as_ref()) {
+            return refused(&role, why);
+        }
         let delegations = top.signed.delegations.clone().unwrap_or_default();
         for delegated in &delegations.roles {
             // TUF 5.6.7: a role that cannot be found ends the search, for every role.
@@ -178,6 +183,13 @@ impl<'a> Next<'a> {
         let roles = self.roles.iter();
         roles.map(|(role, (version, bytes))| (format!("{role}.json"), metafile(*version, bytes))).collect()
     }
+}
+
+/// Whose key is whose, as it is about to be listed.
+fn approvers(home: &Home, targets: &Targets) -> Result<Option<Approvers>, Fault> {
+    let listed = targets.targets.iter().find(|(name, _)| name.raw() == APPROVERS);
+    let read = |(_, listed)| files::read(&store::path(home, APPROVERS, listed), metadata::MAX_APPROVERS);
+    listed.map(read).transpose()?.map(|bytes| Approvers::parse(&bytes)).transpose()
 }
 
 /// TUF 4.4: version, length and hash, so that a client can bound what it fetches.

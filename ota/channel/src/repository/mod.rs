@@ -20,6 +20,7 @@ pub mod limits;
 pub mod local;
 pub mod mirror;
 mod package;
+mod persons;
 mod proposal;
 pub mod published;
 mod release;
