@@ -8,6 +8,7 @@ use super::persons;
 use super::proposal::Proposal;
 use super::published::{Published, role_file};
 use super::renew::{SNAPSHOT_DAYS, TIMESTAMP_DAYS};
+use super::rescue;
 use super::roles::{ROOT, SNAPSHOT, TARGETS, TIMESTAMP, file_names};
 use super::store;
 use jiff::Timestamp as Time;
@@ -37,6 +38,8 @@ pub(super) fn commit(home: &Home, proposal: &Proposal) -> Result<(), Fault> {
     if let Some((version, bytes)) = next.files.get(ROOT) {
         put(home, ROOT, *version, bytes)?;
     }
+    // Before the proposal goes: as long as it waits, the command can be given again.
+    rescue::forget_unlisted(home)?;
     let kept = home.published().join(&proposal.cover.id);
     if kept.exists() {
         fs::remove_dir_all(&kept).map_err(|error| files::disk("removed", &kept, &error))?;

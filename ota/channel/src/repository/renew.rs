@@ -2,7 +2,7 @@
 use super::commit::{reissue, stamp};
 use super::home::Home;
 use super::published::Published;
-use super::rescue::Payload;
+use super::rescue::{self, Payload};
 use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,8 @@ pub struct Renewal {
     pub alarms: Vec<Alarm>,
 }
 
-/// Signs a new timestamp, and a new snapshot where it is past half of its life. To be called once a day.
+/// Signs a new timestamp, and a new snapshot where it is past half of its life; takes a recovery bundle back that is listed no
+/// more. To be called once a day.
 pub fn renew(home: &Home) -> Result<Renewal, Fault> {
     let _lock = home.lock()?;
     let published = Published::must(home)?;
@@ -56,6 +57,7 @@ pub fn renew(home: &Home) -> Result<Renewal, Fault> {
         Some(snapshot) if !is_late => stamp(home, Some(&published), &roots, snapshot.clone())?,
         _ => reissue(home, Some(&published), &roots, &published.snapshot.signed.meta)?,
     }
+    rescue::forget_unlisted(home)?;
     let renewed = Published::must(home)?;
     Ok(Renewal {
         timestamp: renewed.timestamp.signed.version.get(),
