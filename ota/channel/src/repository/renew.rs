@@ -1,6 +1,6 @@
 //! Keeps timestamp and snapshot fresh, and raises the alarm before what persons sign runs out.
 use super::commit::{reissue, stamp};
-use super::home::Home;
+use super::home::{Home, Lock};
 use super::published::Published;
 use super::rescue::{self, Payload};
 use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
@@ -48,8 +48,7 @@ pub struct Renewal {
 
 /// Signs a new timestamp, and a new snapshot where it is past half of its life; takes a recovery bundle back that is listed no
 /// more. To be called once a day.
-pub fn renew(home: &Home) -> Result<Renewal, Fault> {
-    let _lock = home.lock()?;
+pub fn renew(home: &Home, _turn: &Lock) -> Result<Renewal, Fault> {
     let published = Published::must(home)?;
     let roots = [&published.root.signed];
     let is_late = left(published.snapshot.signed.expires) < SNAPSHOT_DAYS * DAY / 2;
