@@ -144,6 +144,10 @@ fn what_was_given_up_under_a_number_is_replaced_when_the_signers_say_so() {
     let ended = sign(&region, "state-2", DORA, &[]);
     assert_eq!((ended.code, ended.refusal()), (Some(65), "known-otherwise"));
     assert!(ended.json["error"]["reason"].as_str().unwrap().contains("--anew"), "{:#}", ended.json);
+    // Whoever is asked reads what is passed over.
+    let asked = region.command(&["sign", "state-2", "--anew", "--key", text(&region.key(DORA))]).output().unwrap();
+    let asked = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.contains("SIGNED ANEW: this key has signed another version 2 of state"), "{asked}");
     assert_eq!(sign(&region, "state-2", DORA, &["--anew"]).code, Some(0));
     // It is what this key knows from now on, and one who has signed nothing of it is asked nothing.
     region.publish("state-2", &[DORA, FREJA]);
