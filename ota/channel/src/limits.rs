@@ -114,6 +114,10 @@ pub mod renewal {
     pub const RETRY: Duration = Duration::from_mins(10);
     /// Time between two looks at what is published: persons who sign a role see its alarm go.
     pub const LOOK: Duration = Duration::from_mins(1);
+    /// How long the server waits for a command that changes the repository; shorter than the time in which it drains.
+    pub const LOCK_TIME: Duration = Duration::from_secs(3);
+    /// How often it tries meanwhile.
+    pub const LOCK_TRIED: Duration = Duration::from_millis(100);
 }
 
 /// The database.

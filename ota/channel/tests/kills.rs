@@ -1,12 +1,14 @@
 //! SIGKILL at any moment: what a box was told is kept, what the rules say still holds.
 use crate::fixture::{Device, PLAIN, client, configure, list_states, new};
+use crate::region::Region;
 use reqwest::{Method, StatusCode};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use sund_channel::repository::Home;
 use sund_channel::rollout::orders::Order;
 use sund_channel::server::control::{Answer, Request, ask};
 use tokio::sync::watch;
@@ -142,6 +144,36 @@ fn two_servers_do_not_share_a_home_and_a_terminated_one_drains() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&first.child), rustix::process::Signal::TERM)
         .unwrap();
     assert_eq!(first.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_waits_for_another_command_drains_in_time() {
+    let home = Region::new().into_home();
+    configure(home.path(), PLAIN);
+    let _held = Home::open(home.path()).unwrap().lock().unwrap();
+    let mut program = Program::start(home.path());
+    let open = format!("/proc/{}/fd", program.child.id());
+    let waits = || {
+        let files = std::fs::read_dir(&open).unwrap().filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        files.into_iter().any(|file| file.ends_with("repository/.lock"))
+    };
+    within(Duration::from_secs(20), "it never looked at the repository", || waits().then_some(()));
+    let process = rustix::process::Pid::from_child(&program.child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let ended = within(Duration::from_secs(5), "it does not end", || program.child.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0));
+}
+
+/// Waits for something; at most so long.
+fn within<T>(time: Duration, late: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + time;
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{late}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod escrow;
 mod fixture;
 mod hawkbit;
 mod hawkbit_client;
+mod hidden;
 mod interop;
 mod joint;
 mod json;

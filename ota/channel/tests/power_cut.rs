@@ -31,6 +31,22 @@ fn killed_at_any_moment_of_a_rotation_boxes_of_the_old_and_of_the_new_root_go_on
     assert_eq!(region.must(&["status"])["roles"][0]["version"], 2);
 }
 
+#[test]
+fn killed_at_any_moment_of_a_withdrawal_no_withdrawn_system_is_left_as_the_rescue() {
+    let region = crate::rescue::region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    region.publish("rescue-1", &TWO);
+    region.must(&["withdraw", "os/sund-1.2.0.raucb", "--reason", "does not start"]);
+    region.sign("os-4", &TWO);
+    let (waits, rescue) = (region.home().join("proposals/os-4"), "repository/targets/rescue/rescue.json");
+    let rescue = region.home().join(rescue);
+    let kills = kill_at_each_call(&region, "os-4", || {
+        region.load().unwrap();
+        assert!(waits.exists() || !rescue.exists(), "nobody is asked any more to take the rescue back");
+    });
+    assert!(kills > 15, "killed only {kills} times");
+}
+
 /// Kills `approve` at its 1st, 2nd, 3rd ... call of each kind until a run ends by itself; what is there then is asked each
 /// time. The same command, done again, has to end what was begun.
 fn kill_at_each_call(region: &Region, id: &str, holds: impl Fn()) -> u32 {

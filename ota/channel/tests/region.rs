@@ -164,6 +164,13 @@ impl Region {
         }
     }
 
+    /// The same where their keys know something else.
+    pub fn sign_anew(&self, id: &str, persons: &[&str]) {
+        for person in persons {
+            self.must(&["sign", id, "--yes", "--anew", "--key", text(&self.key(person))]);
+        }
+    }
+
     /// Signs and publishes.
     pub fn publish(&self, id: &str, persons: &[&str]) {
         self.sign(id, persons);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
-use sund_channel::repository::{Upkeep, in_days, local};
+use sund_channel::repository::{Home, Upkeep, in_days, local};
 use sund_channel::server::control::{Answer, Request};
 use sund_ota::fault::Fault;
 use sund_ota::trust::Trusted;
@@ -79,6 +79,19 @@ async fn a_role_past_half_of_its_life_and_missing_keys_are_alarming_and_boxes_ar
     fs::rename(&away, &keys).unwrap();
     let channel = Channel::start_on(home, PLAIN).await;
     until(&channel, |upkeep| upkeep.trouble.is_none() && upkeep.alarms.len() == 1).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_never_ends_is_told_and_hides_no_alarm() {
+    let home = Region::new().into_home();
+    ends_in(home.path(), "1.os.json", 100);
+    let held = Home::open(home.path()).unwrap().lock().unwrap();
+    let channel = Channel::start_on(home, PLAIN).await;
+    let found = until(&channel, |upkeep| upkeep.trouble.is_some()).await;
+    assert_eq!(found.trouble.unwrap().code, "home-busy");
+    assert_eq!(found.alarms.iter().map(|alarm| alarm.role.as_str()).collect::<Vec<_>>(), ["os"]);
+    drop(held);
     channel.stop().await;
 }
 

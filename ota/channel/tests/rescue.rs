@@ -21,7 +21,7 @@ fn program() -> PathBuf {
 }
 
 /// A region that lists an operating system and one more.
-fn region() -> Region {
+pub fn region() -> Region {
     let region = Region::new();
     let digest = "a".repeat(64);
     for (version, contents) in [("1.2.0", BUNDLE), ("1.3.0", "another")] {
@@ -173,6 +173,21 @@ fn a_withdrawn_system_rescues_no_box() {
     // Nor does one that is withdrawn while its signatures are gathered.
     withdraw("1.3.0", "os-5");
     assert_eq!(region.run(&["approve", "rescue-2"]).refusal(), "target-not-listed");
+}
+
+#[test]
+fn a_withdrawn_system_that_was_left_as_the_rescue_goes_with_the_next_renewal() {
+    let region = region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    region.publish("rescue-1", &TWO);
+    region.must(&["renew"]);
+    let place = region.home().join("repository/targets/rescue/rescue.json");
+    let left = fs::read(&place).unwrap();
+    region.must(&["withdraw", "os/sund-1.2.0.raucb", "--reason", "does not start"]);
+    region.publish("os-4", &TWO);
+    fs::write(&place, left).unwrap();
+    region.must(&["renew"]);
+    assert!(!place.exists());
 }
 
 #[test]

@@ -242,7 +242,8 @@ fn what_something_else_has_overtaken_is_proposed_again() {
     region.sign("state-2", &APPROVERS);
     fs::rename(&waiting, &aside).unwrap();
     region.must(&["suspend", "brain", "--reason", "second"]);
-    region.publish("state-2", &TWO);
+    region.sign_anew("state-2", &TWO);
+    region.publish("state-2", &[]);
     fs::rename(&aside, &waiting).unwrap();
     assert_eq!(region.run(&["approve", "state-2"]).refusal(), "proposal-outdated");
     region.must(&["discard", "state-2"]);

@@ -1,5 +1,5 @@
 //! Withdrawn, stopped, suspended: new metadata, signed like a release.
-use crate::region::{Region, TWO, block_on};
+use crate::region::{Region, TWO, block_on, text};
 use serde_json::{Value, json};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspensions};
@@ -55,6 +55,53 @@ fn a_suspension_names_package_and_version_and_is_taken_back() {
     region.publish("state-3", &TWO);
     let suspensions = Suspensions::parse(&target(&region, SUSPENSIONS)).unwrap();
     assert!(suspensions.of("lung", "7.0.0").is_none() && suspensions.of("brain", "1.0.2").is_some());
+}
+
+#[test]
+fn what_holds_back_or_says_who_may_sign_is_not_withdrawn_like_a_release() {
+    let region = Region::new();
+    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["stop-all", "--reason", "a test", "--with", "state-2"]);
+    region.publish("state-2", &TWO);
+    for target in [STOP, SUSPENSIONS, "trust/approvers.json", "trust/vendors.json"] {
+        let ended = region.run(&["withdraw", target, "--reason", "a mistake"]);
+        assert_eq!((ended.code, ended.refusal()), (Some(64), "not-a-release"), "{target}");
+    }
+    assert_eq!(region.must(&["proposals"])["proposals"], json!([]));
+}
+
+#[test]
+fn whoever_signs_reads_which_model_serves_again() {
+    let region = Region::new();
+    region.must(&["suspend", "brain", "--reason", "drift"]);
+    region.must(&["suspend", "lung", "--reason", "recall by the vendor", "--with", "state-2"]);
+    region.publish("state-2", &TWO);
+    let proposed = words(&region.must(&["resume", "brain"]));
+    assert!(proposed.contains("SUSPENDED: lung, every version: recall by the vendor"), "{proposed}");
+    assert!(proposed.contains("SERVES AGAIN: brain, every version"), "{proposed}");
+    region.publish("state-3", &TWO);
+    // One version stays off; it is not said to serve.
+    region.must(&["suspend", "lung", "--version", "1.0.2", "--reason", "drift"]);
+    let proposed = words(&region.must(&["resume", "lung", "--with", "state-4"]));
+    assert!(proposed.contains("SERVES AGAIN: lung, every version but those that are named"), "{proposed}");
+    region.publish("state-4", &TWO);
+    let proposed = words(&region.must(&["resume", "lung", "--version", "1.0.2"]));
+    assert!(proposed.contains("SERVES AGAIN: lung, version 1.0.2"), "{proposed}");
+}
+
+#[test]
+fn whoever_signs_reads_which_key_of_a_vendor_is_gone() {
+    let region = Region::with_vendor();
+    let (another, dora) = (region.file("another.pem", "another key"), region.public(TWO[0]));
+    let emil = region.public(TWO[1]);
+    let delegate = ["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&another)];
+    let proposed = region.must(&[&delegate[..], &["--key", text(&dora), "--key", text(&emil)]].concat());
+    assert!(words(&proposed).contains("GONE: a package key of vendor sund"), "{proposed:#}");
+}
+
+/// What a proposal says of itself.
+fn words(proposal: &Value) -> String {
+    proposal["words"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
 }
 
 /// The bytes of a small target, as a box reads it.

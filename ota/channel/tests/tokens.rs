@@ -89,7 +89,7 @@ fn approvers_sign_with_keys_that_never_leave_their_token_and_boxes_take_it() {
     }
     assert_eq!(region.must(&["approve", "state-3"])["is_published"], true);
     region.load().unwrap();
-    assert_eq!(fs::read_dir(region.path("home/.local/state/sund-channel")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(region.path("home/.local/state/sund-channel")).unwrap().count(), 4);
     let thief = Region::new();
     let mut arguments = vec!["delegate", "state"];
     let keys = [region.path("gerda.pub"), region.path("hans.pub")];

@@ -1,10 +1,9 @@
 //! Proposals: show, sign, approve, discard.
 use super::{Answer, Exit, rescue};
 use crate::repository::files;
-use crate::repository::history;
 use crate::repository::keys::{KeyPlace, PublicKey, Signer, fingerprint, key_id};
 use crate::repository::rescue::{Offer, Payload};
-use crate::repository::{self, Home, Proposal, SignatureFile, Standing, describe, plain};
+use crate::repository::{self, Home, Kept, Proposal, SignatureFile, Standing, describe, plain};
 use clap::Args;
 use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -32,6 +31,9 @@ pub(super) struct Sign {
     /// Asks nothing: what is signed has been read before.
     #[arg(long)]
     pub(super) yes: bool,
+    /// Signs also where this key knows a newer version of a role, or another one of the same number: the others have said why.
+    #[arg(long)]
+    anew: bool,
     /// FILE.pub of a key that lives in a token.
     #[arg(long, conflicts_with = "key")]
     public_key: Option<PathBuf>,
@@ -97,13 +99,25 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
     let proposal = find(directory, &it.proposal)?;
     let signer = it.key.as_ref().map(KeyPlace::open).transpose()?;
     let kept = match (&it.key, &signer, &it.public_key) {
-        (Some(key), Some(signer), _) => history::kept_root(key, signer.as_ref())?,
-        (_, _, public) => history::beside(public.as_deref().unwrap_or(Path::new(""))),
+        (Some(key), Some(signer), _) => Kept::of(key, signer.as_ref())?,
+        (_, _, public) => Kept::beside(public.as_deref().unwrap_or(Path::new(""))),
     };
-    history::check_kept(&proposal, &kept)?;
+    kept.check_root(&proposal)?;
+    let doubts = kept.doubts(&proposal)?;
+    if let Some(doubt) = doubts.first().filter(|_| !it.anew) {
+        return Err(doubt.clone());
+    }
+    let words = || -> Result<Vec<String>, Fault> {
+        let mut lines = told(&proposal)?;
+        lines.extend(kept.unknown(&proposal)?.iter().map(|role| {
+            format!("this key knows no earlier version of {role}: another approver says which one is published")
+        }));
+        lines.extend(doubts.iter().map(|doubt| format!("SIGNED ANEW: {}", doubt.reason)));
+        Ok(lines)
+    };
     if let (Some(public), Some(into)) = (&it.public_key, &it.write_messages) {
         let written = repository::messages(&proposal, &PublicKey::read(public)?, into)?;
-        let mut lines = told(&proposal)?;
+        let mut lines = words()?;
         lines.extend(written.iter().map(|path| format!("let the token sign {}", path.display())));
         lines.push(format!("next: `sund-channel sign {} --public-key ... --signatures ...`", it.proposal));
         return Ok(Answer::new(lines, json!({ "messages": written })));
@@ -112,7 +126,7 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
         (Some(public), Some(from), _) => repository::enclose(&proposal, &PublicKey::read(public)?, from)?,
         (None, _, Some(signer)) => {
             if !it.yes {
-                consent(&proposal, signer.as_ref())?;
+                consent(&proposal, &words()?, signer.as_ref())?;
             }
             repository::signature_file(&proposal, signer.as_ref())?
         }
@@ -121,7 +135,7 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
             return Err(Fault::new("usage", Blame::Configuration, reason));
         }
     };
-    history::keep(&proposal, &kept)?;
+    kept.keep(&proposal, &file)?;
     let path = it.out.clone().unwrap_or_else(|| file.place(&proposal.directory));
     files::write(&path, &serde_json::to_vec_pretty(&file).unwrap_or_default(), 0o644)?;
     Ok(signed(&proposal, &file, &path))
@@ -146,7 +160,7 @@ pub(super) fn discard(home: &Home, named: &Named) -> Result<Answer, Fault> {
     let path = if Offer::is_at(&home.proposals().join(&named.proposal)) {
         Offer::open(home, &named.proposal)?.directory
     } else {
-        Proposal::open(home, &named.proposal)?.directory
+        Proposal::place(home, &named.proposal)?
     };
     let path = &path;
     std::fs::remove_dir_all(path).map_err(|error| files::disk("removed", path, &error))?;
@@ -188,9 +202,9 @@ fn counted(standing: &Standing) -> String {
 }
 
 /// Shows what would be signed, and asks.
-fn consent(proposal: &Proposal, signer: &dyn Signer) -> Result<(), Fault> {
+fn consent(proposal: &Proposal, words: &[String], signer: &dyn Signer) -> Result<(), Fault> {
     let id = hex(key_id(&signer.key())?.as_ref());
-    ask(&told(proposal)?, proposal.people()?.person(&id).unwrap_or("a person who is not named"), &id)
+    ask(words, proposal.people()?.person(&id).unwrap_or("a person who is not named"), &id)
 }
 
 /// Shows what would be signed, and asks whoever sits at the terminal.

@@ -54,7 +54,7 @@ pub(super) struct Mirror {
 }
 
 pub(super) fn renew(home: &Home) -> Result<Answer, Fault> {
-    let renewal = repository::renew(home)?;
+    let renewal = repository::renew(home, &home.lock()?)?;
     let mut lines = vec![format!("timestamp {}, snapshot {}", renewal.timestamp, renewal.snapshot)];
     lines.extend(renewal.alarms.iter().map(alarm));
     let exit = if renewal.alarms.is_empty() { Exit::Ok } else { Exit::Failed };

@@ -177,28 +177,82 @@ pub fn enrol(
         return Err(wrong());
     }
     c.execute("UPDATE code SET key = ?2 WHERE device = ?1", params![device, request.key()]).map_err(failed)?;
-    let issued = certify(c, authority, &name, request, at)?;
+    // Certificates of another key are worth nothing from now on: a stolen one ends with the next code.
+    let issued = authority.issue(request, &name, at)?;
+    let kept = "UPDATE device SET certificate_until = ?2, key = ?3 WHERE id = ?1";
+    c.execute(kept, params![device, issued.until, request.key()]).map_err(failed)?;
     record(c, &name, "enrolled", &name)?;
     Ok((name, issued))
 }
 
-/// A new certificate for a box. Those of another key are worth nothing from now on: a stolen one ends with the next code.
-pub fn certify(c: &Connection, authority: &Authority, name: &str, request: &Request, at: i64) -> Result<Issued, Fault> {
+/// The successor of a certificate. A renewal never changes the key: it is held to the one that the box has at this moment, since the
+/// box may have enrolled another one, or been shut out, while this waited for its turn.
+pub fn renew(c: &Connection, authority: &Authority, name: &str, request: &Request, at: i64) -> Result<Issued, Fault> {
     let issued = authority.issue(request, name, at)?;
-    let kept = "UPDATE device SET certificate_until = ?2, key = ?3 WHERE name = ?1";
-    c.execute(kept, params![name, issued.until, request.key()]).map_err(failed)?;
-    Ok(issued)
+    let kept = "UPDATE device SET certificate_until = ?3 WHERE name = ?1 AND key = ?2 AND blocked = 0";
+    if c.execute(kept, params![name, request.key(), issued.until]).map_err(failed)? == 1 {
+        return Ok(issued);
+    }
+    let reason =
+        "A certificate is renewed for the key that it has; another key needs a code of the channel's operator.";
+    Err(Fault::new("enrol-key", Blame::Box, reason))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::database::Database;
+    use rcgen::{CertificateParams, KeyPair};
+    use std::sync::Arc;
 
     #[test]
     fn a_code_may_be_typed_as_people_type() {
         let code = new_code().unwrap();
         assert_eq!((code.len(), plain(&code).len()), (23, 20));
         assert_eq!(plain("o1L-abc de"), "011ABCDE");
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_waits_behind_a_new_enrolment_or_a_block_gives_a_stolen_key_nothing_back() {
+        let home = tempfile::tempdir().unwrap();
+        let (database, authority) = (Database::open(home.path()).unwrap(), Authority::open(home.path()).unwrap());
+        let authority = Arc::new(authority);
+        let request = || {
+            let (key, params) = (KeyPair::generate().unwrap(), CertificateParams::default());
+            Arc::new(Authority::request(&params.serialize_request(&key).unwrap().pem().unwrap()).unwrap())
+        };
+        let code = || async {
+            let code = new_code().unwrap();
+            let given = code.clone();
+            let expected = move |c: &Connection| expect(c, "odense-1", &Attributes::default(), &given, 1, "a test", 1);
+            database.write(expected).await.unwrap();
+            code
+        };
+        let enrolment = |code: String, request: Arc<Request>| {
+            let authority = Arc::clone(&authority);
+            database.write(move |c| enrol(c, &authority, &code, &request, 2).map(|_| ()))
+        };
+        let renewal = |request: Arc<Request>| {
+            let authority = Arc::clone(&authority);
+            database.write(move |c| renew(c, &authority, "odense-1", &request, 3).map(|_| ()))
+        };
+        let (stolen, fresh) = (request(), request());
+        enrolment(code().await, stolen.clone()).await.unwrap();
+        renewal(stolen.clone()).await.unwrap();
+        let second = code().await;
+        // The writer is held until all three wait: they share one commit, in this order.
+        let (go, held) = std::sync::mpsc::channel();
+        let hold = database.write(move |_| held.recv().map_err(failed));
+        let (enrolled, late) = (enrolment(second, fresh.clone()), renewal(stolen));
+        let shut_out = database.write(|c| block(c, "odense-1", true, "a test"));
+        let after = renewal(fresh.clone());
+        let (_, enrolled, late, _, after, _) =
+            tokio::join!(biased; hold, enrolled, late, shut_out, after, async { go.send(()) });
+        enrolled.unwrap();
+        assert_eq!(late.unwrap_err().code, "enrol-key");
+        assert_eq!(after.unwrap_err().code, "enrol-key");
+        let key: Vec<u8> = database.read(|c| c.query_row("SELECT key FROM device", [], |r| r.get(0))).unwrap();
+        assert_eq!(key, fresh.key());
     }
 
     #[test]

@@ -3,7 +3,6 @@ use super::commit::commit;
 use super::files;
 use super::home::Home;
 use super::proposal::{Proposal, SignatureFile, Standing};
-use super::rescue;
 use serde::Serialize;
 use std::path::PathBuf;
 use sund_ota::fault::{Blame, Fault};
@@ -35,7 +34,6 @@ pub fn approve(home: &Home, id: &str, signatures: &[PathBuf]) -> Result<Approval
     let is_published = standing.iter().all(Standing::holds);
     if is_published {
         commit(home, &proposal)?;
-        rescue::forget_unlisted(home)?;
     }
     Ok(Approval { proposal: id.to_owned(), standing, is_published })
 }

@@ -4,9 +4,11 @@ use super::document::{Document, FIRST, SPECIFICATION, after, canonical, file, in
 use super::files;
 use super::home::Home;
 use super::keys::{FileSigner, Signer, key_id};
+use super::persons;
 use super::proposal::Proposal;
 use super::published::{Published, role_file};
 use super::renew::{SNAPSHOT_DAYS, TIMESTAMP_DAYS};
+use super::rescue;
 use super::roles::{ROOT, SNAPSHOT, TARGETS, TIMESTAMP, file_names};
 use super::store;
 use jiff::Timestamp as Time;
@@ -15,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::num::NonZeroU64;
+use sund_ota::documents::{APPROVERS, Approvers};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::metadata;
 use tough::schema::{Hashes, Metafile, Role, RoleType, Root, Signature, Signed, Snapshot, Targets, Timestamp};
@@ -23,7 +26,7 @@ use tough::schema::{Hashes, Metafile, Role, RoleType, Root, Signature, Signed, S
 pub(super) fn commit(home: &Home, proposal: &Proposal) -> Result<(), Fault> {
     let published = Published::read(home)?;
     let next = Next::of(home, published.as_ref(), proposal)?;
-    next.check(proposal)?;
+    next.check(home, proposal)?;
     for (role, (version, bytes)) in &next.files {
         if role != ROOT {
             put(home, role, *version, bytes)?;
@@ -35,6 +38,8 @@ pub(super) fn commit(home: &Home, proposal: &Proposal) -> Result<(), Fault> {
     if let Some((version, bytes)) = next.files.get(ROOT) {
         put(home, ROOT, *version, bytes)?;
     }
+    // Before the proposal goes: as long as it waits, the command can be given again.
+    rescue::forget_unlisted(home)?;
     let kept = home.published().join(&proposal.cover.id);
     if kept.exists() {
         fs::remove_dir_all(&kept).map_err(|error| files::disk("removed", &kept, &error))?;
@@ -104,13 +109,7 @@ impl<'a> Next<'a> {
             let is_there = current.as_ref() == Some(document);
             let expected = current.as_ref().map_or(1, |current| current.version() + 1);
             if !is_there && version.get() != expected {
-                let reason = format!(
-                    "{role} {version} was proposed, and {} is published: something else came first; discard {} and propose \
-                     it again",
-                    expected - 1,
-                    proposal.cover.id
-                );
-                return Err(Fault::new("proposal-outdated", Blame::Region, reason));
+                return Err(proposal.overtaken(role, version.get(), expected - 1));
             }
             let signatures: Vec<Signature> = proposal.signatures(role)?.into_values().collect();
             let bytes = document.file(signatures)?;
@@ -138,7 +137,7 @@ impl<'a> Next<'a> {
     }
 
     /// Holds what is about to be published to the rules by which clients will read it.
-    fn check(&self, proposal: &Proposal) -> Result<(), Fault> {
+    fn check(&self, home: &Home, proposal: &Proposal) -> Result<(), Fault> {
         let refused = |role: &str, why: String| {
             let reason = format!("{role} would not be valid for the boxes: {why}");
             Err(Fault::new("would-not-be-valid", Blame::Region, reason))
@@ -164,6 +163,9 @@ impl<'a> Next<'a> {
                 return refused(TARGETS, error.to_string());
             }
         }
+        if let Err((role, why)) = persons::check(&self.roots, &top.signed, approvers(home, &top.signed)?.as_ref()) {
+            return refused(&role, why);
+        }
         let delegations = top.signed.delegations.clone().unwrap_or_default();
         for delegated in &delegations.roles {
             // TUF 5.6.7: a role that cannot be found ends the search, for every role.
@@ -184,6 +186,13 @@ impl<'a> Next<'a> {
         let roles = self.roles.iter();
         roles.map(|(role, (version, bytes))| (format!("{role}.json"), metafile(*version, bytes))).collect()
     }
+}
+
+/// Whose key is whose, as it is about to be listed.
+fn approvers(home: &Home, targets: &Targets) -> Result<Option<Approvers>, Fault> {
+    let listed = targets.targets.iter().find(|(name, _)| name.raw() == APPROVERS);
+    let read = |(_, listed)| files::read(&store::path(home, APPROVERS, listed), metadata::MAX_APPROVERS);
+    listed.map(read).transpose()?.map(|bytes| Approvers::parse(&bytes)).transpose()
 }
 
 /// TUF 4.4: version, length and hash, so that a client can bound what it fetches.

@@ -9,6 +9,7 @@ use super::proposal::{Cover, Proposal};
 use super::published::Published;
 use super::roles::{ROOT, TARGETS, of_target, plain_name};
 use super::store;
+use super::words::is_told;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -200,7 +201,10 @@ impl Draft {
         let history = History::gather(&self.home, &before)?;
         let enclosed = self.enclosed;
         let proposal = Proposal { directory, cover, documents: self.documents, before, history, enclosed };
-        proposal.standing()?;
+        if let Some((role, version, published)) = proposal.out_of_order() {
+            return Err(proposal.overtaken(role, version, published));
+        }
+        proposal.unsigned()?;
         proposal.write()?;
         Ok(proposal)
     }
@@ -223,8 +227,7 @@ impl Draft {
                 let other = other.get(role);
                 for (name, listed) in targets_in(Some(document)) {
                     let is_same = targets_in(other).any(|(known, target)| known == name && target == listed);
-                    let is_told = ["trust/", "state/"].iter().any(|start| name.raw().starts_with(start));
-                    if name.raw() == APPROVERS || is_told && !is_same && listed.length <= MAX_ENCLOSED {
+                    if name.raw() == APPROVERS || is_told(name.raw()) && !is_same {
                         needed.insert(store::sha256_of(listed), store::path(&self.home, name.raw(), listed));
                     }
                 }

@@ -1,20 +1,14 @@
 //! What a proposal says is published, held to its signatures: the difference that a person reads before signing is told
 //! against it. Whoever has the server could otherwise hide what is new by calling it old.
-//!
-//! An approver's machine keeps the newest root that it has seen, beside the key. What does not come from that root by
-//! rotations that its own persons have signed is another region's, or a thief's.
 use super::document::Document;
 use super::files;
 use super::home::Home;
-use super::keys::{KeyPlace, Signer, key_id};
 use super::limits::{MAX_DOCUMENT, MAX_ENTRIES};
-use super::proposal::Proposal;
 use super::published::role_file;
 use super::roles::{ROOT, TARGETS, plain_name};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
-use sund_ota::hex::hex;
 use sund_ota::limits::metadata;
 use tough::schema::{Root, Signed, Targets};
 
@@ -89,6 +83,16 @@ impl History {
         }
         Ok(())
     }
+
+    /// The newest root, where one is published.
+    pub fn root(&self) -> Option<&[u8]> {
+        self.files.get(ROOT).map(Vec::as_slice)
+    }
+
+    /// Every root, from the first one on.
+    pub fn roots(&self) -> &[Vec<u8>] {
+        &self.roots
+    }
 }
 
 fn file_of(directory: &Path, role: &str) -> PathBuf {
@@ -97,65 +101,6 @@ fn file_of(directory: &Path, role: &str) -> PathBuf {
 
 fn root_of(directory: &Path, version: usize) -> PathBuf {
     directory.join("roots").join(format!("{version}.json"))
-}
-
-/// Where the root is kept that a key has signed under: beside its file. What is known of a key in a token lies with the
-/// person's own state (XDG Base Directory), under the key's identifier.
-pub fn kept_root(key: &KeyPlace, signer: &dyn Signer) -> Result<PathBuf, Fault> {
-    match key {
-        KeyPlace::File(path) => Ok(beside(path)),
-        KeyPlace::Token(_) => {
-            let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-            let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
-            let state = state.ok_or_else(|| {
-                let reason = "there is no place for what this key has signed under: set HOME or XDG_STATE_HOME";
-                Fault::new("state-not-kept", Blame::Configuration, reason)
-            })?;
-            let id = hex(key_id(&signer.key())?.as_ref());
-            Ok(state.join("sund-channel").join(format!("{id}.root.json")))
-        }
-    }
-}
-
-/// The same beside a file of a key, private or public.
-pub fn beside(key: &Path) -> PathBuf {
-    key.with_added_extension("root.json")
-}
-
-/// Holds the enclosed root to the one that is kept: the same, or one that it leads to. Without one, nothing is held.
-pub fn check_kept(proposal: &Proposal, kept: &Path) -> Result<(), Fault> {
-    let Some(kept) = files::read_if_there(kept, metadata::MAX_ROOT)? else { return Ok(()) };
-    let kept: Signed<Root> = parse(&kept)?;
-    let another = || {
-        let reason = format!(
-            "the root of {} does not follow from root {} under which this key has signed before: it is another region's, or \
-             the server has been in other hands. Sign nothing and call the others",
-            proposal.cover.id, kept.signed.version
-        );
-        Fault::new("another-root", Blame::Region, reason)
-    };
-    let roots: Result<Vec<Signed<Root>>, Fault> = proposal.history.roots.iter().map(|bytes| parse(bytes)).collect();
-    let at = kept.signed.version.get() as usize;
-    let newer = roots?.into_iter().skip(at - 1).collect::<Vec<_>>();
-    if newer.first().map(|root| &root.signed) != Some(&kept.signed) {
-        return Err(another());
-    }
-    for pair in newer.windows(2) {
-        // TUF 5.3.4 and 5.3.5.
-        let follows = pair[0].signed.verify_role(&pair[1]).is_ok() && pair[1].signed.verify_role(&pair[1]).is_ok();
-        if !follows || pair[1].signed.version.get() != pair[0].signed.version.get() + 1 {
-            return Err(another());
-        }
-    }
-    match (newer.last(), proposal.before.get(ROOT)) {
-        (Some(newest), Some(Document::Root(root))) if newest.signed == **root => Ok(()),
-        _ => Err(another()),
-    }
-}
-
-/// Keeps the enclosed root for the next time.
-pub fn keep(proposal: &Proposal, kept: &Path) -> Result<(), Fault> {
-    proposal.history.files.get(ROOT).map_or(Ok(()), |root| files::write(kept, root, 0o644))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {

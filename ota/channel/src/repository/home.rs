@@ -1,8 +1,11 @@
 //! The home of a channel: one directory, and who may change it at a time.
 use super::files;
+use crate::limits::renewal::LOCK_TRIED;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use sund_ota::fault::{Blame, Fault};
 
 /// The directory of a channel.
@@ -49,11 +52,38 @@ impl Home {
 
     /// Waits for its turn to change the repository.
     pub fn lock(&self) -> Result<Lock, Fault> {
-        let path = self.directory.join("repository/.lock");
-        let failed = |error| files::disk("locked", &path, &error);
-        let file = File::create(&path).map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        let (path, file) = self.lock_file()?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| files::disk("locked", &path, &error.into()))?;
         Ok(Lock { _file: file })
+    }
+
+    /// The same, for so long and no longer: for a server that has more to do, and that may be told to stop meanwhile.
+    pub fn lock_within(&self, patience: Duration) -> Result<Lock, Fault> {
+        let (path, file) = self.lock_file()?;
+        let until = Instant::now() + patience;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock { _file: file }),
+                // The kernel knows no wait for this lock that has an end.
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => std::thread::sleep(LOCK_TRIED),
+                Err(Errno::WOULDBLOCK) => {
+                    let reason = format!(
+                        "another command holds {} for more than {} s: if it is not one that you know, see who does (`fuser`) and \
+                         end it",
+                        path.display(),
+                        patience.as_secs()
+                    );
+                    return Err(Fault::new("home-busy", Blame::Channel, reason));
+                }
+                Err(error) => return Err(files::disk("locked", &path, &error.into())),
+            }
+        }
+    }
+
+    fn lock_file(&self) -> Result<(PathBuf, File), Fault> {
+        let path = self.directory.join("repository/.lock");
+        let file = File::create(&path).map_err(|error| files::disk("locked", &path, &error))?;
+        Ok((path, file))
     }
 
     /// Metadata that any web server may serve.

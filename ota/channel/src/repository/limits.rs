@@ -10,6 +10,8 @@ pub const MAX_ENCLOSED: u64 = sund_ota::limits::MAX_CONFIGURATION;
 pub const MAX_ENTRIES: usize = 256;
 /// A signature file, in bytes.
 pub const MAX_SIGNATURE_FILE: u64 = 256 * 1024;
+/// What is kept beside a key of the versions that it knows, in bytes: one that somebody has filled.
+pub const MAX_KEPT: u64 = 256 * 1024;
 /// Persons in one role.
 pub const MAX_PERSONS: usize = 64;
 /// A model package, in bytes (agent/MODELS.md).

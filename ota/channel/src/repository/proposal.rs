@@ -109,12 +109,17 @@ impl Standing {
 impl Proposal {
     /// Opens a proposal of a channel by its name.
     pub fn open(home: &Home, id: &str) -> Result<Self, Fault> {
+        Self::read(&Self::place(home, id)?)
+    }
+
+    /// Where one lies that waits, whatever it holds.
+    pub fn place(home: &Home, id: &str) -> Result<PathBuf, Fault> {
         let directory = home.proposals().join(id);
         if id.contains('/') || id.starts_with('.') || !directory.is_dir() {
             let reason = format!("no proposal `{id}` waits here: `sund-channel proposals` lists those that do");
             return Err(Fault::new("proposal-not-found", Blame::Configuration, reason));
         }
-        Self::read(&directory)
+        Ok(directory)
     }
 
     /// Reads a proposal, wherever it was copied to.
@@ -149,7 +154,34 @@ impl Proposal {
         let directory = directory.to_owned();
         let proposal = Self { directory, cover, documents, before, history, enclosed };
         proposal.history.check(&proposal.cover.id)?;
+        if let Some((role, version, before)) = proposal.out_of_order() {
+            let reason = format!(
+                "{}: it brings version {version} of {role} and calls {before} published: what lies between is withheld. Copy the \
+                 proposal again; if it says this once more, sign nothing and call the others",
+                proposal.cover.id
+            );
+            return Err(Fault::new("history-withheld", Blame::Region, reason));
+        }
         Ok(proposal)
+    }
+
+    /// A role of which the version does not follow right after the one that is called published: role, its version, that one (0:
+    /// none). The words would not tell what had come between.
+    pub fn out_of_order(&self) -> Option<(&str, u64, u64)> {
+        let versions = self.documents.iter().map(|(role, document)| {
+            (role.as_str(), document.version(), self.before.get(role).map_or(0, Document::version))
+        });
+        versions.into_iter().find(|(_, version, before)| before.checked_add(1) != Some(*version))
+    }
+
+    /// The refusal of a proposal that something else has overtaken.
+    pub(super) fn overtaken(&self, role: &str, version: u64, published: u64) -> Fault {
+        let reason = format!(
+            "{role} {version} was proposed, and {published} is published: something else came first; discard {} and propose it \
+             again",
+            self.cover.id
+        );
+        Fault::new("proposal-outdated", Blame::Region, reason)
     }
 
     /// Writes it under `home`, in place of one of the same name; signatures of that one are gone.
@@ -282,10 +314,22 @@ impl Proposal {
 
     /// How each role stands with each of its seats: persons are counted, not keys.
     pub fn standing(&self) -> Result<Vec<Standing>, Fault> {
+        self.count(|role| self.signatures(role))
+    }
+
+    /// The same before anybody has signed: what lies there may be signatures of the proposal that this one replaces.
+    pub fn unsigned(&self) -> Result<Vec<Standing>, Fault> {
+        self.count(|_| Ok(BTreeMap::new()))
+    }
+
+    fn count(
+        &self,
+        signatures: impl Fn(&str) -> Result<BTreeMap<String, Signature>, Fault>,
+    ) -> Result<Vec<Standing>, Fault> {
         let people = self.people()?;
         let mut all = Vec::new();
         for (role, document) in &self.documents {
-            let signatures = self.signatures(role)?;
+            let signatures = signatures(role)?;
             let seats = self.seats(role)?;
             if seats.is_empty() {
                 let reason = format!("nobody may sign {role}: delegate it first");

@@ -1,8 +1,8 @@
 //! Keeps timestamp and snapshot fresh, and raises the alarm before what persons sign runs out.
 use super::commit::{reissue, stamp};
-use super::home::Home;
+use super::home::{Home, Lock};
 use super::published::Published;
-use super::rescue::Payload;
+use super::rescue::{self, Payload};
 use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
@@ -46,9 +46,9 @@ pub struct Renewal {
     pub alarms: Vec<Alarm>,
 }
 
-/// Signs a new timestamp, and a new snapshot where it is past half of its life. To be called once a day.
-pub fn renew(home: &Home) -> Result<Renewal, Fault> {
-    let _lock = home.lock()?;
+/// Signs a new timestamp, and a new snapshot where it is past half of its life; takes a recovery bundle back that is listed no
+/// more. To be called once a day.
+pub fn renew(home: &Home, _turn: &Lock) -> Result<Renewal, Fault> {
     let published = Published::must(home)?;
     let roots = [&published.root.signed];
     let is_late = left(published.snapshot.signed.expires) < SNAPSHOT_DAYS * DAY / 2;
@@ -56,6 +56,7 @@ pub fn renew(home: &Home) -> Result<Renewal, Fault> {
         Some(snapshot) if !is_late => stamp(home, Some(&published), &roots, snapshot.clone())?,
         _ => reissue(home, Some(&published), &roots, &published.snapshot.signed.meta)?,
     }
+    rescue::forget_unlisted(home)?;
     let renewed = Published::must(home)?;
     Ok(Renewal {
         timestamp: renewed.timestamp.signed.version.get(),

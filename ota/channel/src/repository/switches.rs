@@ -22,8 +22,12 @@ pub struct Suspended<'a> {
 
 /// Proposes to take a target off the lists, and with it every state that names it.
 pub fn withdraw(home: &Home, with: Option<&str>, target: &str, reason: &str) -> Result<(Proposal, Vec<String>), Fault> {
-    let mut draft = Draft::begin(home, with)?;
     of_target(target)?;
+    if let Some(command) = changed_by(target) {
+        let reason = format!("{target} is no release and is not withdrawn: {command} changes what it says");
+        return Err(Fault::new("not-a-release", Blame::Configuration, reason));
+    }
+    let mut draft = Draft::begin(home, with)?;
     let mut gone = BTreeSet::new();
     for (state, _) in draft.targets_of(STATE) {
         if state == STOP || state == SUSPENSIONS || state.starts_with(TERMS) {
@@ -54,6 +58,16 @@ pub fn withdraw(home: &Home, with: Option<&str>, target: &str, reason: &str) -> 
     }
     let proposal = draft.finish(&format!("{target} is withdrawn: {reason}"))?;
     Ok((proposal, gone.into_iter().collect()))
+}
+
+/// What changes a document that stands for itself: without it everything that it holds back would be let go.
+fn changed_by(target: &str) -> Option<&'static str> {
+    match target {
+        STOP => Some("`go-on`"),
+        SUSPENSIONS => Some("`resume PACKAGE`"),
+        _ if target.starts_with("trust/") => Some("`delegate` or `root`"),
+        _ => None,
+    }
 }
 
 /// Proposes that no box takes a new deployment.

@@ -7,8 +7,8 @@ use super::proposal::{Proposal, delegated};
 use super::roles::{ROOT, TARGETS};
 use super::store::sha256_of;
 use std::collections::{BTreeMap, BTreeSet};
-use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, Stop, Suspensions, VENDORS, Vendors};
-use sund_ota::fault::Fault;
+use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, Stop, Suspension, Suspensions, VENDORS, Vendors};
+use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
 use sund_ota::state::{DesiredState, Mode};
 use tough::TargetName;
@@ -36,7 +36,7 @@ pub fn describe(proposal: &Proposal) -> Result<Vec<String>, Fault> {
                     Some(Document::Targets(before)) => Some(&**before),
                     _ => None,
                 };
-                listed(proposal, before, targets, &mut lines);
+                listed(proposal, before, targets, &mut lines)?;
                 if lines.len() == at {
                     lines.push("  lists what it listed before".to_owned());
                 }
@@ -106,13 +106,33 @@ fn seats(role: &str, before: Keys, after: Keys, people: &Approvers, lines: &mut 
     }
 }
 
+/// Whether people are told what stands in a target: the region's own small documents.
+pub(super) fn is_told(target: &str) -> bool {
+    ["trust/", "state/"].iter().any(|start| target.starts_with(start))
+}
+
+/// What stands in a target that people are told of. It is refused where it is left out: they would sign what they have not read.
+fn enclosed<'a>(proposal: &'a Proposal, name: &TargetName, target: &Target) -> Result<Option<&'a [u8]>, Fault> {
+    let bytes = proposal.enclosed(target);
+    if bytes.is_none() && is_told(name.raw()) {
+        let reason = format!("{} is not enclosed as it is listed: copy the whole proposal again", name.raw());
+        return Err(Fault::new("proposal-invalid", Blame::Region, plain(&reason)));
+    }
+    Ok(bytes)
+}
+
 /// Which targets come, go and change.
-fn listed(proposal: &Proposal, before: Option<&Targets>, after: &Targets, lines: &mut Vec<String>) {
-    let known = before.map(|before| &before.targets);
-    let old = |name: &TargetName| known.and_then(|known| known.get(name));
+fn listed(
+    proposal: &Proposal,
+    before: Option<&Targets>,
+    after: &Targets,
+    lines: &mut Vec<String>,
+) -> Result<(), Fault> {
+    let known: BTreeMap<&TargetName, &Target> = before.into_iter().flat_map(|before| &before.targets).collect();
     let sorted: BTreeMap<&TargetName, &Target> = after.targets.iter().collect();
-    for (name, target) in sorted {
-        let sign = match old(name) {
+    for (name, target) in &sorted {
+        let old = known.get(name);
+        let sign = match old {
             None => '+',
             Some(old) if old == target => continue,
             Some(_) => '~',
@@ -123,57 +143,103 @@ fn listed(proposal: &Proposal, before: Option<&Targets>, after: &Targets, lines:
         for (key, value) in custom {
             lines.push(format!("      {key}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
         }
-        if let Some(bytes) = proposal.enclosed(target) {
-            contents(name.raw(), bytes, lines);
+        if let Some(bytes) = enclosed(proposal, name, target)? {
+            let old = old.map(|old| enclosed(proposal, name, old)).transpose()?.flatten();
+            documents(name.raw(), old, Some(bytes), lines);
         }
     }
-    let gone: BTreeSet<&TargetName> =
-        known.into_iter().flatten().map(|(name, _)| name).filter(|name| !after.targets.contains_key(*name)).collect();
-    for name in gone {
+    for (name, target) in known.iter().filter(|(name, _)| !sorted.contains_key(*name)) {
         let meaning = match name.raw() {
             STOP => ": ROLLOUTS GO ON",
+            SUSPENSIONS => ": the region suspends no model any more",
+            APPROVERS => ": nobody is told any more whose key is whose",
+            VENDORS => ": no vendor is known any more",
             _ => ": no box takes it any more, and boxes that run it go back to a state that is still listed",
         };
         lines.push(format!("  - {}{meaning}", name.raw()));
+        documents(name.raw(), enclosed(proposal, name, target)?, None, lines);
     }
     let count = after.targets.len();
     lines.push(format!("  {count} target{} in all", if count == 1 { "" } else { "s" }));
+    Ok(())
 }
 
-/// What a small payload says.
-fn contents(name: &str, bytes: &[u8], lines: &mut Vec<String>) {
+/// What a small document says, and what the one before said and it does not.
+fn documents(name: &str, old: Option<&[u8]>, new: Option<&[u8]>, lines: &mut Vec<String>) {
     let mut tell = |text: String| lines.push(format!("      {text}"));
+    let told = new.map_or(Ok(()), |new| contents(name, new, &mut tell));
+    if let Err(fault) = told.and_then(|()| old.map_or(Ok(()), |old| no_longer(name, old, new, &mut tell))) {
+        tell(format!("its contents cannot be told: {fault}"));
+    }
+}
+
+/// What a small document says.
+fn contents(name: &str, bytes: &[u8], tell: &mut impl FnMut(String)) -> Result<(), Fault> {
     match name {
         APPROVERS => {
-            for (person, keys) in Approvers::parse(bytes).map(|it| it.persons).unwrap_or_default() {
+            for (person, keys) in Approvers::parse(bytes)?.persons {
                 let keys: Vec<String> = keys.iter().map(|key| fingerprint(key)).collect();
                 tell(format!("{person}: {}", keys.join("; ")));
             }
         }
         VENDORS => {
-            for (name, vendor) in Vendors::parse(bytes).map(|it| it.vendors).unwrap_or_default() {
+            for (name, vendor) in Vendors::parse(bytes)?.vendors {
                 tell(format!("vendor {name}: `{}`, {} package key(s)", vendor.vendor, vendor.keys.len()));
                 for key in &vendor.keys {
-                    tell(format!("  key file with sha256 {} ...", fingerprint(&hex(&files::sha256(key.as_bytes())))));
+                    tell(format!("  key file with sha256 {} ...", key_file(key)));
                 }
             }
         }
-        STOP => {
-            if let Ok(stop) = Stop::parse(bytes) {
-                tell(format!("STOPS ALL ROLLOUTS: {}", stop.reason));
-            }
-        }
+        STOP => tell(format!("STOPS ALL ROLLOUTS: {}", Stop::parse(bytes)?.reason)),
         SUSPENSIONS => {
-            for it in Suspensions::parse(bytes).map(|it| it.suspensions).unwrap_or_default() {
-                let version = it.version.map_or("every version".to_owned(), |version| format!("version {version}"));
-                tell(format!("SUSPENDED: {}, {version}: {}", it.package, it.reason));
+            for it in Suspensions::parse(bytes)?.suspensions {
+                tell(format!("SUSPENDED: {}, {}: {}", it.package, versions(&it), it.reason));
             }
         }
-        _ => match DesiredState::parse(name, bytes) {
-            Ok(state) => desired(&state, &mut tell),
-            Err(fault) => tell(format!("its contents cannot be told: {fault}")),
-        },
+        _ => desired(&DesiredState::parse(name, bytes)?, tell),
     }
+    Ok(())
+}
+
+/// What the region held back or vouched for by the document before, and does not any more.
+fn no_longer(name: &str, old: &[u8], new: Option<&[u8]>, tell: &mut impl FnMut(String)) -> Result<(), Fault> {
+    match name {
+        SUSPENSIONS => {
+            let new = new.map(Suspensions::parse).transpose()?.unwrap_or_default().suspensions;
+            let is_off = |old: &Suspension, new: &Suspension| {
+                new.package == old.package && (new.version.is_none() || new.version == old.version)
+            };
+            for it in Suspensions::parse(old)?.suspensions {
+                if !new.iter().any(|new| is_off(&it, new)) {
+                    let is_named = it.version.is_none() && new.iter().any(|new| new.package == it.package);
+                    let rest = if is_named { " but those that are named" } else { "" };
+                    tell(format!("SERVES AGAIN: {}, {}{rest}", it.package, versions(&it)));
+                }
+            }
+        }
+        VENDORS => {
+            let new = new.map(Vendors::parse).transpose()?.unwrap_or_default().vendors;
+            for (name, vendor) in Vendors::parse(old)?.vendors {
+                let kept = new.get(&name);
+                if kept.is_none() {
+                    tell(format!("GONE: vendor {name}: `{}`", vendor.vendor));
+                }
+                for key in vendor.keys.iter().filter(|key| kept.is_none_or(|kept| !kept.keys.contains(key))) {
+                    tell(format!("GONE: a package key of vendor {name}, key file with sha256 {} ...", key_file(key)));
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn versions(it: &Suspension) -> String {
+    it.version.as_ref().map_or("every version".to_owned(), |version| format!("version {version}"))
+}
+
+fn key_file(key: &str) -> String {
+    fingerprint(&hex(&files::sha256(key.as_bytes())))
 }
 
 fn desired(state: &DesiredState, tell: &mut impl FnMut(String)) {

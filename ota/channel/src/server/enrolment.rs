@@ -5,7 +5,7 @@ use super::peer::{Device, Peer};
 use super::refusal::Refusal;
 use crate::database::now;
 use crate::enrol::authority::{Authority, Issued};
-use crate::enrol::{certify, enrol};
+use crate::enrol::{enrol, renew};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -62,15 +62,13 @@ pub(super) async fn again(
 ) -> Answer {
     let device = Device::certified(&server, &peer)?;
     let request = Authority::request(&csr_pem)?;
-    if !device.has_key(&request.key()) {
-        let reason =
-            "A certificate is renewed for the key that it has; another key needs a code of the channel's operator.";
-        return Err(Refusal(StatusCode::FORBIDDEN, Fault::new("enrol-key", Blame::Box, reason)));
-    }
-    let name = device.name;
-    let (authority, device) = (Arc::clone(&server.authority), name.clone());
-    let issued = server.database.write(move |c| certify(c, &authority, &device, &request, now())).await?;
-    Ok(certificate(&server, &name, issued))
+    let (authority, name) = (Arc::clone(&server.authority), device.name.clone());
+    let done = server.database.write(move |c| renew(c, &authority, &name, &request, now())).await;
+    let issued = done.map_err(|fault| match fault.code.as_ref() {
+        "enrol-key" => Refusal(StatusCode::FORBIDDEN, fault),
+        _ => fault.into(),
+    })?;
+    Ok(certificate(&server, &device.name, issued))
 }
 
 fn certificate(server: &Server, name: &str, issued: Issued) -> Response {

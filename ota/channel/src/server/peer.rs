@@ -105,11 +105,6 @@ impl Device {
         certificate.name == self.name && self.key.as_ref() == Some(&certificate.key)
     }
 
-    /// Whether a request is of the key that it has now.
-    pub(super) fn has_key(&self, key: &[u8]) -> bool {
-        self.key.as_deref() == Some(key)
-    }
-
     /// Whatever device the caller is.
     pub fn any(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
         let found = match (certified(peer), token(headers)) {

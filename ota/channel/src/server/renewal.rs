@@ -1,7 +1,7 @@
 //! Keeps timestamp and snapshot of the repository fresh. Whoever publishes on the command line holds the same lock meanwhile.
 //!
 //! What is wrong is said and holds nothing up: boxes are served whatever becomes of it.
-use crate::limits::renewal::{LOOK, PERIOD, RETRY};
+use crate::limits::renewal::{LOCK_TIME, LOOK, PERIOD, RETRY};
 use crate::repository::{Home, Published, Upkeep, alarms, renew};
 use std::path::Path;
 use std::sync::Arc;
@@ -41,7 +41,9 @@ fn look(home: &Home, before: Upkeep, is_due: bool) -> Upkeep {
         // Nothing has been published yet: nothing is to be kept.
         Ok(None) => return Upkeep::default(),
         Ok(Some(_)) if !is_due => before.trouble,
-        Ok(Some(_)) => renew(home)
+        Ok(Some(_)) => home
+            .lock_within(LOCK_TIME)
+            .and_then(|turn| renew(home, &turn))
             .inspect(|it| tracing::info!(timestamp = it.timestamp, snapshot = it.snapshot, "the repository is renewed"))
             .err(),
         Err(fault) => Some(fault),

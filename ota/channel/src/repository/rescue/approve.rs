@@ -195,6 +195,8 @@ pub fn forget_unlisted(home: &Home) -> Result<bool, Fault> {
     match offered(home) {
         Ok(None) => return Ok(false),
         Ok(Some(payload)) if is_listed(&Published::must(home)?, &payload) => return Ok(false),
+        // A disk that fails for a moment takes no rescue back.
+        Err(fault) if fault.code != "repository-damaged" => return Err(fault),
         _ => {}
     }
     let path = home.targets().join(PLACE);
