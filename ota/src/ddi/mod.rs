@@ -181,6 +181,9 @@ pub struct FeedbackStatus {
     pub details: Vec<String>,
 }
 
+/// How a device's line begins that says why its action waits. It is said once, and holds until another word: no such device is silent.
+pub const WAITS: &str = "waits: ";
+
 /// What happens with an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
