@@ -261,6 +261,24 @@ async fn a_state_that_is_withdrawn_reaches_no_further_box() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_last_wave_of_which_too_few_ended_well_pauses_until_a_person_has_seen_that() {
+    let channel = Channel::start(PLAIN).await;
+    let (well, ill) = (channel.device("well", &[]).await, channel.device("ill", &[]).await);
+    let mut half = new("r1", "north-1", &["100%"]);
+    (half.waves[0].success, half.waves[0].error) = (95, 60);
+    channel.ask(Request::NewRollout(half)).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    well.install("success", &[]).await;
+    ill.install("failure", &["no room"]).await;
+    let rollout = channel.until("r1", |rollout| rollout.status.word() != "running").await;
+    let why = "Wave 1: all boxes have ended, 1 of 2 well, and 95 % were asked for.";
+    assert_eq!((rollout.status.word(), rollout.reason.as_deref()), ("paused", Some(why)));
+    channel.order("r1", Order::Resume).await.unwrap();
+    channel.until("r1", is("finished")).await;
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_with_a_reason() {
     let channel = Channel::start("approval = true").await;
     channel.device("a", &[]).await;
