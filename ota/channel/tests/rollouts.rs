@@ -279,6 +279,18 @@ async fn a_last_wave_of_which_too_few_ended_well_pauses_until_a_person_has_seen_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_switch_or_the_terms_of_a_bundle_are_no_state_to_roll_out() {
+    let channel = Channel::start(PLAIN).await;
+    list_states(channel.home.path(), 2, &["north-1", "stop", "suspensions", "bundles/north-1"]);
+    for name in ["stop", "suspensions", "bundles/north-1", "state/bundles/north-1.json"] {
+        let fault = channel.rollout("r1", name, &["100%"]).await.unwrap_err();
+        assert_eq!(fault.code, "state-not-listed", "{name}");
+    }
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_is_refused_with_a_reason() {
     let channel = Channel::start("approval = true").await;
     channel.device("a", &[]).await;
