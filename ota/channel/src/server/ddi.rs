@@ -330,17 +330,18 @@ impl Action {
 
     /// `?c=`: changes whenever what the action says changes.
     fn tag(&self) -> String {
-        hex(&digest(&SHA256, format!("{}{}", self.descriptor.sha256, self.confirmed).as_bytes()).as_ref()[..4])
+        let says = format!("{}{}{}", self.descriptor.sha256, self.confirmed, self.is_window_closed());
+        hex(&digest(&SHA256, says.as_bytes()).as_ref()[..4])
+    }
+
+    /// Whether its window is closed now, where that is known here: by the time zone that the box has told.
+    fn is_window_closed(&self) -> bool {
+        let window = self.maintenance.as_ref().zip(self.zone.as_deref());
+        window.and_then(|(window, zone)| maintenance::is_open(window, zone, jiff::Timestamp::now())) == Some(false)
     }
 
     fn deployment(&self, root: &str) -> Deployment {
-        let zone = self.zone.as_deref();
-        let open = self
-            .maintenance
-            .as_ref()
-            .zip(zone)
-            .and_then(|(window, zone)| maintenance::is_open(window, zone, jiff::Timestamp::now()));
-        let is_closed = open == Some(false);
+        let is_closed = self.is_window_closed();
         let name = self.descriptor.target.trim_start_matches("state/").trim_end_matches(".json");
         Deployment {
             download: Handling::Forced,
