@@ -69,6 +69,19 @@ fn a_mirror_goes_on_where_the_line_broke_and_believes_nothing_of_what_lay_there(
 }
 
 #[test]
+fn what_a_disk_has_altered_is_fetched_anew() {
+    let hospital = Hospital::new();
+    let model = hospital.model();
+    assert_eq!(hospital.mirror().code, Some(0));
+    let mut bytes = fs::read(&model).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&model, &bytes).unwrap();
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+    assert!(fs::read(&model).unwrap() == fs::read(frozen("format-1.sund")).unwrap() && !part(&model).exists());
+}
+
+#[test]
 fn two_mirrors_do_not_work_in_one_directory() {
     let hospital = Hospital::new();
     fs::create_dir(hospital.copy()).unwrap();
