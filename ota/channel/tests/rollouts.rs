@@ -1,6 +1,7 @@
 //! Rollouts over real boxes: waves, thresholds, pauses, overlaps, withdrawals.
 use crate::fixture::{Channel, PLAIN, list_states, new};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use sund_channel::rollout::New;
 use sund_channel::rollout::orders::Order;
@@ -287,6 +288,44 @@ async fn a_switch_or_the_terms_of_a_bundle_are_no_state_to_roll_out() {
         assert_eq!(fault.code, "state-not-listed", "{name}");
     }
     channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_box_runs_is_what_it_says_also_where_no_action_brought_it_there() {
+    let channel = Channel::start(PLAIN).await;
+    let device = channel.device("a", &[("site", "odense")]).await;
+    let runs = async || {
+        let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+        let Answer::Devices(devices, _) =
+            channel.ask(Request::Devices { search: String::new(), page: 0 }).await.unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(overview.installed, [(devices[0].installed.clone(), 1)]);
+        devices[0].installed.clone()
+    };
+    let says = async |data: Value| {
+        let told = device.request(Method::PUT, &format!("{}/configData", device.root));
+        let told = told.json(&json!({ "mode": "replace", "data": data })).send().await.unwrap();
+        assert_eq!(told.status(), StatusCode::OK);
+    };
+    let state = |name: &str| Some(format!("state/{name}.json"));
+    assert_eq!(runs().await, None);
+    channel.rollout("r1", "north-2", &["100%"]).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    device.install("success", &[]).await;
+    assert_eq!(runs().await, state("north-2"));
+    // It was withdrawn: the box has gone back by itself.
+    says(json!({ "state": "north-1", "agent": "0.1.0" })).await;
+    assert_eq!(runs().await, state("north-1"));
+    // The agent is away, and nobody knows better.
+    says(json!({ "agent": "does not answer" })).await;
+    assert_eq!(runs().await, state("north-1"));
+    says(json!({ "state": "own configuration" })).await;
+    assert_eq!(runs().await, None);
+    says(json!({ "state": "<b>north</b>" })).await;
+    assert_eq!(runs().await, None, "no state is called so");
     channel.stop().await;
 }
 

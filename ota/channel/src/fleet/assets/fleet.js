@@ -3,7 +3,9 @@ import { ago, chip, count, el, keyed, mark, say, tick, tone, word } from "./page
 import { question, rolloutItem } from "./rollout.js";
 
 const $ = (id) => document.getElementById(id);
-const plain = (state) => state?.replace(/^state\//, "").replace(/\.json$/, "") ?? "Nothing yet";
+/** Stands for the states that the server does not tell apart: no target has this name. */
+const OTHERS = "others";
+const plain = (state) => (state === OTHERS ? "Other states" : state?.replace(/^state\//, "").replace(/\.json$/, "") ?? "No state");
 let fleet = null;
 let boxes = null;
 let role = "viewer";
@@ -39,7 +41,7 @@ function drawBand() {
   if (!fleet) return;
   say($("count"), fleet.devices.toLocaleString("en"));
   say($("reachable"), fleet.reachable.toLocaleString("en"));
-  say($("failed"), fleet.failures.length.toLocaleString("en"));
+  say($("failed"), fleet.failed.toLocaleString("en"));
 }
 
 /** What ails the signed repository: why it is not renewed, and which roles end. */
@@ -64,8 +66,11 @@ function drawAlarms() {
 }
 
 /** The colour of a state: its place by frequency, the same in bar, legend and tiles. */
-const part = (state) => (state === null || state === undefined ? "none"
-  : String(Math.max(0, fleet.installed.filter(([name]) => name !== null).findIndex(([name]) => name === state))));
+function part(state) {
+  if (state === null || state === undefined) return "none";
+  const place = fleet.installed.filter(([name]) => name !== null).findIndex(([name]) => name === state);
+  return place < 0 ? OTHERS : String(place);
+}
 
 function drawShare() {
   const share = (tag) => ([state]) => {
@@ -77,9 +82,10 @@ function drawShare() {
     };
     return element;
   };
-  keyed($("share"), fleet.installed, ([state]) => state, share("span"));
-  keyed($("legend"), fleet.installed, ([state]) => state, share("li"));
-  mark($("share"), "aria-label", fleet.installed.map(([state, boxes]) => `${plain(state)}: ${count(boxes, "box", "boxes")}`).join(", "));
+  const parts = fleet.others > 0 ? [...fleet.installed, [OTHERS, fleet.others]] : fleet.installed;
+  keyed($("share"), parts, ([state]) => state, share("span"));
+  keyed($("legend"), parts, ([state]) => state, share("li"));
+  mark($("share"), "aria-label", parts.map(([state, boxes]) => `${plain(state)}: ${count(boxes, "box", "boxes")}`).join(", "));
 }
 
 function drawBoxes() {
@@ -117,9 +123,14 @@ function drawBoxes() {
 }
 
 function drawFailures() {
-  const all = fleet.failures.length ? fleet.failures : [null];
-  keyed($("failures"), all, (failure) => (failure ? `${failure.device} ${failure.rollout}` : "none"), (first) => {
-    if (!first) return el("li", { class: "muted nothing" }, "No box has failed.");
+  const more = fleet.failed - fleet.failures.length;
+  const all = more > 0 ? [...fleet.failures, { more }] : fleet.failures.length ? fleet.failures : [{ more: 0 }];
+  keyed($("failures"), all, (failure) => failure.device ? `${failure.device} ${failure.rollout}` : "more", (first) => {
+    if (!first.device) {
+      const item = el("li", { class: "muted nothing" });
+      item.update = (last) => say(item, last.more > 0 ? `and ${last.more.toLocaleString("en")} more` : "No box has failed that has not ended well since.");
+      return item;
+    }
     const box = el("strong");
     const rollout = el("span", { class: "muted" });
     const state = chip();
