@@ -40,7 +40,7 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
     }
     for device in &devices {
         let doing = device.doing.as_ref().map(|(rollout, status)| format!(", {rollout}: {}", status.word()));
-        let installed = device.installed.as_deref().unwrap_or(NO_STATE);
+        let installed = if device.mirror { "mirror" } else { device.installed.as_deref().unwrap_or(NO_STATE) };
         print(&format!("{}  {installed}{}", device.name, doing.unwrap_or_default()))?;
     }
     if (devices.len() as i64) < matching {

@@ -200,11 +200,11 @@ fn schedule(c: &Connection, id: i64, waves: Vec<Vec<i64>>) -> rusqlite::Result<(
     set(c, id, Status::Running, None)
 }
 
-/// The boxes that may be reached: enrolled, and not blocked. What an operator said of a box counts before what it says
+/// The boxes that may be reached: enrolled, not blocked, and no mirrors. What an operator said of a box counts before what it says
 /// itself.
 fn fleet(c: &Connection) -> rusqlite::Result<Vec<Candidate>> {
     let rows = "SELECT id, name, attributes, reported FROM device
-                WHERE blocked = 0 AND (token IS NOT NULL OR certificate_until IS NOT NULL)";
+                WHERE blocked = 0 AND mirror = 0 AND (token IS NOT NULL OR certificate_until IS NOT NULL)";
     c.prepare(rows)?
         .query_map([], |r| {
             let name: String = r.get(1)?;

@@ -85,6 +85,8 @@ pub struct Device {
     pub escrowed_at: Option<i64>,
     /// Whether it is shut out.
     pub blocked: bool,
+    /// Whether it is a mirror, and no box.
+    pub mirror: bool,
     /// What it does now: rollout and status.
     pub doing: Option<(String, action::Status)>,
 }
@@ -92,7 +94,7 @@ pub struct Device {
 /// The fleet in figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overview {
-    /// Boxes that are enrolled.
+    /// Boxes that are enrolled; mirrors are none.
     pub devices: i64,
     /// Of those, heard within the last three poll intervals.
     pub reachable: i64,
@@ -113,7 +115,7 @@ pub struct Overview {
 /// The fleet in figures, beside `repository`; a box that was heard since `heard_since` is reachable.
 pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<Overview, Fault> {
     let read = || {
-        let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0";
+        let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0 AND mirror = 0";
         let (devices, reachable) = c
             .prepare_cached(&format!("SELECT count(*), total(seen_at >= ?1) FROM device WHERE {enrolled}"))?
             .query_row([heard_since], |r| Ok((r.get(0)?, r.get::<_, f64>(1)? as i64)))?;
@@ -209,7 +211,7 @@ fn failures(c: &Connection) -> rusqlite::Result<Vec<Failure>> {
     .collect()
 }
 
-/// A page of the boxes whose name, attributes or state contain `search`, and how many there are.
+/// A page of the boxes and mirrors whose name, attributes or state contain `search`, and how many there are.
 pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, i64), Fault> {
     let search: String = search.chars().take(MAX_SEARCH).collect();
     let like = format!("%{}%", search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
@@ -222,7 +224,7 @@ pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, 
         let some = c
             .prepare_cached(&format!(
                 "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked,
-                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id) FROM device
+                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror FROM device
                  WHERE {found} ORDER BY name LIMIT ?2 OFFSET ?3"
             ))?
             .query_map(params![like, MAX_DEVICES_SHOWN, page.saturating_mul(MAX_DEVICES_SHOWN)], |r| device(c, r))?
@@ -251,6 +253,7 @@ fn device(c: &Connection, r: &Row<'_>) -> rusqlite::Result<Device> {
         certificate_until: r.get(6)?,
         escrowed_at: r.get(8)?,
         blocked: r.get(7)?,
+        mirror: r.get(9)?,
         doing,
     })
 }

@@ -101,13 +101,14 @@ function drawBoxes() {
     seen.classList.add("muted");
     tile.update = (box) => {
       say(name, box.name);
-      say(state, plain(box.installed));
+      say(state, box.mirror ? "Mirror" : plain(box.installed));
       mark(tile, "data-part", part(box.installed));
       mark(tile, "data-away", !(box.seen_at >= boxes.heardSince));
       say(about, box.blocked ? "Shut out" : [box.attributes.site, box.attributes.ring].filter(Boolean).join(" · "));
       seen.hidden = box.seen_at === null;
       never.hidden = box.seen_at !== null;
       if (box.seen_at !== null) seen.set(new Date(box.seen_at).toISOString());
+      disk.hidden = box.mirror;
       say(disk, box.escrowed_at === null ? "Recovery key not kept" : `Recovery key kept since ${new Date(box.escrowed_at).toLocaleDateString("en-GB", { dateStyle: "medium" })}`);
       const [rollout, status] = box.doing ?? [];
       doing.hidden = !status || status === "finished";
@@ -117,7 +118,7 @@ function drawBoxes() {
     return tile;
   });
   const first = page * boxes.pageSize;
-  say($("range"), boxes.total ? `${(first + 1).toLocaleString("en")} to ${(first + boxes.devices.length).toLocaleString("en")} of ${count(boxes.total, "box", "boxes")}` : "No box matches.");
+  say($("range"), boxes.total ? `${(first + 1).toLocaleString("en")} to ${(first + boxes.devices.length).toLocaleString("en")} of ${boxes.total.toLocaleString("en")}` : "No box matches.");
   $("before").disabled = page === 0;
   $("after").disabled = first + boxes.devices.length >= boxes.total;
 }
