@@ -22,6 +22,7 @@ use sund_agent::dataset::part10;
 use sund_agent::deliver::Destination;
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::inference::PackageRef;
+use sund_agent::job::{Job, JobState};
 use sund_agent::recall::{Counts, Order, Report};
 use sund_agent::results::{Identity, Rejected, RejectionContext, UidKey, rejection_note};
 use sund_agent::spool::{Batch, Spool, SpoolOptions, Table};
@@ -372,6 +373,37 @@ async fn a_recall_that_was_cut_off_is_carried_out_by_the_next_start_before_anyth
     let held = archive.holds(2).await;
     assert!(held.iter().all(|held| held.arrival.study == other && !is_note(held)));
     assert!(codes(&node.status().studies[0]).is_empty());
+}
+
+/// What is kept of a study cannot be read: its job comes to no end, and has made nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_job_that_a_recall_cannot_end_is_told_with_its_study_and_the_command_fails() {
+    let archive = Archive::open().await;
+    let site = Site::new(&configuration_to(&["archive"], &section("archive", "PACS", &archive.address, true)));
+    let daemon = serve(&site);
+    receives(&site).await;
+    until("its results are delivered", || (counts(&site, "archive") == [0, 2, 0]).then_some(())).await;
+    kill(daemon);
+    let options = SpoolOptions { segment_bytes: 1 << 20, ..SpoolOptions::in_directory(site.folder("spool")) };
+    let spool = until("the spool is let go", || Spool::open(options.clone()).ok()).await;
+    let mut job = spool.scan::<Job>(Table::Jobs, "").unwrap().remove(0);
+    (job.id, job.study, job.inputs, job.state) = (7, new_uid(), Vec::new(), JobState::Waiting { attempts: 0 });
+    let mut batch = Batch::new();
+    batch.put(Table::Jobs, &Job::key(job.id), &job, Some(&job.study)).unwrap();
+    batch.put(Table::Studies, &job.study, &"no record", Some(&job.study)).unwrap();
+    spool.write_blocking(batch).unwrap();
+    spool.close();
+
+    let _daemon = serve(&site);
+    let output = recall(&site, &["text-detection", "--reason", REASON, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["open_jobs"]), (Some(1), &1.into()), "{report:#}");
+    let studies = report["studies"].as_array().unwrap();
+    let told = studies.iter().find(|study| study["study"] == job.study.as_str()).expect("it is among them");
+    assert!(told["results"] == 0 && told["fault"]["code"].is_string(), "{told:#}");
+    assert_eq!((studies.len(), &report["total"]["sent"]), (2, &2.into()), "what could be recalled was");
+    let people = String::from_utf8(recall(&site, &["text-detection", "--reason", REASON]).stdout).unwrap();
+    assert!(people.contains(&format!("study {}: ", job.study)), "{people}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -5,7 +5,7 @@ use super::leaving::on_its_second_system;
 use super::rauc::{Stop, System};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use sund_ota::ddi::Finished;
+use sund_ota::ddi::{Finished, WAITS};
 
 /// A window in UTC of two hours around a time that is so many hours away.
 pub fn around(hours: i64) -> Value {
@@ -93,6 +93,30 @@ async fn a_window_of_the_server_that_closes_while_the_restart_waits_for_studies_
     assert_eq!(system.slots().boots, 1);
     system.appliance.channel.action("1", |action| action.update = "attempt");
     until("it restarts", || system.slots().runs() == "2.0").await;
+}
+
+/// A server takes the last word of a box for what it does: after another step the same wait is news.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_the_next_window_is_told_though_the_one_for_the_window_before_was_told_too() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", b"model", json!({}));
+    appliance.agent.serving().trial_polls = 1000;
+    appliance.channel.deploy("1", &descriptor);
+    appliance.channel.action("1", |action| action.update = "skip");
+    let _updater = Running(appliance.run());
+    let waits = || {
+        let words = appliance.channel.action("1", |action| action.feedback.clone());
+        let is_wait = |line: &String| line.starts_with(WAITS) && line.contains("window-closed");
+        words.iter().filter(|word| word.status.details.iter().any(is_wait)).count()
+    };
+    until("it waits", || waits() == 1).await;
+    appliance.channel.action("1", |action| action.update = "attempt");
+    until("the trial begins", || appliance.agent.serving().trials == 1).await;
+    appliance.channel.action("1", |action| action.update = "skip");
+    let polls = appliance.channel.told().polls;
+    until("it knows that the window is closed", || appliance.channel.told().polls > polls + 1).await;
+    appliance.agent.end_trial();
+    until("it waits again", || waits() == 2).await;
 }
 
 /// The updater was killed right after it had told the boot loader to start the new system, or the order to restart got lost.

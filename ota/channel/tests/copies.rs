@@ -98,8 +98,7 @@ async fn a_mirrors_certificate_is_renewed_before_it_ends_and_where_it_is_not_som
     // Enrolled, as the server's clock stood two months ago.
     let two_months_ago = now() - 61 * 24 * 60 * 60 * 1000;
     let enrol = async |pair: &KeyPair| {
-        let asked = Request::Enrol { name: "mirror".into(), attributes: BTreeMap::new(), hours: 1 };
-        let code = channel.secret(asked).await;
+        let code = channel.secret(Request::EnrolMirror { name: "mirror".into(), hours: 1 }).await;
         let database = rusqlite::Connection::open(home.join(FILE_NAME)).unwrap();
         let request = CertificateParams::default().serialize_request(pair).unwrap().pem().unwrap();
         let request = Authority::request(&request).unwrap();

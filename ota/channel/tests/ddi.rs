@@ -47,6 +47,33 @@ async fn a_box_polls_takes_the_descriptor_and_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_changes_when_what_it_leads_to_changes_and_not_before() {
+    let channel = Channel::start(PLAIN).await;
+    // Zones whose clocks show noon and midnight now: the window is closed in one and open in the other.
+    let hour = i32::from(jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour());
+    let zone = |shift: i32| format!("Etc/GMT{shift:+}");
+    let (noon, midnight) = (zone(hour - 12), zone(if hour > 12 { hour - 24 } else { hour }));
+    let odense = channel.device("odense-1", &[("timezone", &noon)]).await;
+    let maintenance = Maintenance { from: "00:00".into(), until: "02:00".into(), days: vec![] };
+    let new = sund_channel::rollout::New { maintenance: Some(maintenance), ..new("r1", "north-1", &["100%"]) };
+    channel.ask(Request::NewRollout(new)).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    odense.await_link("deploymentBase").await;
+    let link = odense.poll().await.remove("deploymentBase").unwrap();
+    let tag = link.split_once("?c=").unwrap().1;
+    assert!(tag.len() == 8 && tag.bytes().all(|b| b.is_ascii_hexdigit()), "{link}");
+    assert_eq!(odense.follow(&link).await["deployment"]["update"], "skip");
+    assert_eq!(odense.poll().await.get("deploymentBase"), Some(&link));
+    let odense = channel.device("odense-1", &[("timezone", &midnight)]).await;
+    let opened = odense.poll().await.remove("deploymentBase").unwrap();
+    assert_ne!(opened, link);
+    for link in [&opened, &link] {
+        assert_eq!(odense.follow(link).await["deployment"]["update"], "forced", "whichever of them it follows");
+    }
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_box_sees_its_own_things_alone() {
     let channel = Channel::start(PLAIN).await;
     let (odense, mut vejle) =

@@ -26,5 +26,6 @@ mod rescue;
 mod rollouts;
 mod rotation;
 mod signatures;
+mod silence;
 mod taking_back;
 mod tokens;

@@ -1,11 +1,18 @@
 //! A mirror over time: a line that breaks, two runs at once, and what the region lists no more.
 use crate::copies::{Line, serve_on};
+use crate::fixture::{Channel, PLAIN};
 use crate::region::{Ended, Region, TWO, frozen, text};
+use rcgen::{CertificateParams, KeyPair};
+use reqwest::StatusCode;
 use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use sund_channel::rollout::orders::Order;
+use sund_channel::server::control::{Answer, Request};
 
 /// A hospital's copy of a region with one state.
 struct Hospital {
@@ -69,6 +76,19 @@ fn a_mirror_goes_on_where_the_line_broke_and_believes_nothing_of_what_lay_there(
 }
 
 #[test]
+fn what_a_disk_has_altered_is_fetched_anew() {
+    let hospital = Hospital::new();
+    let model = hospital.model();
+    assert_eq!(hospital.mirror().code, Some(0));
+    let mut bytes = fs::read(&model).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&model, &bytes).unwrap();
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+    assert!(fs::read(&model).unwrap() == fs::read(frozen("format-1.sund")).unwrap() && !part(&model).exists());
+}
+
+#[test]
 fn two_mirrors_do_not_work_in_one_directory() {
     let hospital = Hospital::new();
     fs::create_dir(hospital.copy()).unwrap();
@@ -103,4 +123,40 @@ fn what_is_listed_no_more_goes_one_snapshot_later_and_not_before() {
     assert!(!model.exists() && !part(&model).exists());
     let configurations = fs::read_dir(hospital.copy().join("targets/config")).unwrap().count();
     assert_eq!(configurations, 1, "what is listed stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_is_enrolled_is_no_box() {
+    let channel = Channel::start(PLAIN).await;
+    let code = channel.secret(Request::EnrolMirror { name: "mirror".into(), hours: 1 }).await;
+    let pair = KeyPair::generate().unwrap();
+    let request = CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap();
+    let request = json!({ "code": code, "csr_pem": request });
+    let answer = channel.client(None).post(channel.url("/enrol")).json(&request).send().await.unwrap();
+    let enrolled: Value = answer.json().await.unwrap();
+    let identity = format!("{}{}", enrolled["certificate_pem"].as_str().unwrap(), pair.serialize_pem());
+    let mirror = channel.client(Some(&identity));
+
+    let asked = Request::Enrol { name: "mirror".into(), attributes: [].into(), hours: 1 };
+    assert_eq!(channel.ask(asked).await.unwrap_err().code, "enrol-kind", "a code for a box would make one of it");
+    assert_eq!(mirror.get(channel.root("mirror")).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    channel.rollout("r1", "north-1", &["name=mirror"]).await.unwrap();
+    assert_eq!(channel.order("r1", Order::Start).await.unwrap_err().code, "rollout-group-empty");
+
+    // What it fetches is a word of it all the same.
+    let timestamp = mirror.get(channel.url("/repository/metadata/timestamp.json")).send().await.unwrap();
+    assert_eq!(timestamp.status(), StatusCode::OK);
+    let heard = async || {
+        let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+        let all = Request::Devices { search: String::new(), page: 0 };
+        let Answer::Devices(devices, _) = channel.ask(all).await.unwrap() else { panic!() };
+        assert_eq!((overview.devices, overview.installed.len(), devices.len(), devices[0].mirror), (0, 0, 1, true));
+        devices[0].seen_at.is_some()
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while !heard().await {
+        assert!(Instant::now() < end, "it is not heard");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    channel.stop().await;
 }

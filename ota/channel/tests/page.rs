@@ -81,6 +81,14 @@ async fn people_can_use_the_page_in_a_browser() {
                 channel.until("spring", |rollout| rollout.status.word() == "running").await;
                 channel.order("spring", Order::Pause).await.unwrap();
             }
+            // Each box says that it runs a state of its own.
+            "NEXT apart" => {
+                for (n, device) in devices.iter().enumerate() {
+                    let data = json!({ "data": { "state": format!("south-{n}") } });
+                    let told = device.request(Method::PUT, &format!("{}/configData", device.root)).json(&data);
+                    assert!(told.send().await.unwrap().status().is_success());
+                }
+            }
             _ => {}
         }
     }

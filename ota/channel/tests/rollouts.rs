@@ -1,18 +1,20 @@
 //! Rollouts over real boxes: waves, thresholds, pauses, overlaps, withdrawals.
-use crate::fixture::{Channel, Device, PLAIN, list_states, new};
-use reqwest::StatusCode;
+use crate::fixture::{Channel, PLAIN, list_states, new};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use sund_channel::database::now;
+use sund_channel::rollout::New;
 use sund_channel::rollout::orders::Order;
 use sund_channel::rollout::view::{Rollout, Wave};
-use sund_channel::rollout::{New, engine, listed};
 use sund_channel::server::control::{Answer, Request};
 
-fn boxes(wave: &Wave) -> Vec<(&str, i64)> {
+/// Boxes of a wave by the status of their action.
+pub fn boxes(wave: &Wave) -> Vec<(&str, i64)> {
     wave.boxes.iter().map(|(status, count)| (status.as_str(), *count)).collect()
 }
 
-fn is(status: &'static str) -> impl Fn(&Rollout) -> bool {
+/// Whether a rollout has a status.
+pub fn is(status: &'static str) -> impl Fn(&Rollout) -> bool {
     move |rollout| rollout.status.word() == status
 }
 
@@ -259,240 +261,71 @@ async fn a_state_that_is_withdrawn_reaches_no_further_box() {
     channel.stop().await;
 }
 
-/// A server that looks at the clock a day later, when it has just heard some boxes, and then serves again.
-async fn a_day_later(channel: Channel, heard: &[&str]) -> Channel {
-    days_later(channel, 1, &format!("name IN ('{}')", heard.join("', '"))).await
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_wave_of_which_too_few_ended_well_pauses_until_a_person_has_seen_that() {
+    let channel = Channel::start(PLAIN).await;
+    let (well, ill) = (channel.device("well", &[]).await, channel.device("ill", &[]).await);
+    let mut half = new("r1", "north-1", &["100%"]);
+    (half.waves[0].success, half.waves[0].error) = (95, 60);
+    channel.ask(Request::NewRollout(half)).await.unwrap();
+    channel.order("r1", Order::Start).await.unwrap();
+    well.install("success", &[]).await;
+    ill.install("failure", &["no room"]).await;
+    let rollout = channel.until("r1", |rollout| rollout.status.word() != "running").await;
+    let why = "Wave 1: all boxes have ended, 1 of 2 well, and 95 % were asked for.";
+    assert_eq!((rollout.status.word(), rollout.reason.as_deref()), ("paused", Some(why)));
+    channel.order("r1", Order::Resume).await.unwrap();
+    channel.until("r1", is("finished")).await;
+    channel.stop().await;
 }
 
-/// The same some days later, when those were heard of which this holds in the database.
-async fn days_later(channel: Channel, days: i64, heard: &str) -> Channel {
-    let home = channel.stop().await;
-    let database = sund_channel::database::Database::open(home.path()).unwrap();
-    let states = listed::states(home.path()).unwrap();
-    let (awake_since, later) = (now(), now() + days * 25 * 60 * 60 * 1000);
-    let hear = format!("UPDATE device SET seen_at = ?1 WHERE {heard}");
-    let look = move |c: &rusqlite::Connection| {
-        c.execute(&hear, [later]).unwrap();
-        engine::advance(c, &states, later, awake_since)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_or_the_terms_of_a_bundle_are_no_state_to_roll_out() {
+    let channel = Channel::start(PLAIN).await;
+    list_states(channel.home.path(), 2, &["north-1", "stop", "suspensions", "bundles/north-1"]);
+    for name in ["stop", "suspensions", "bundles/north-1", "state/bundles/north-1.json"] {
+        let fault = channel.rollout("r1", name, &["100%"]).await.unwrap_err();
+        assert_eq!(fault.code, "state-not-listed", "{name}");
+    }
+    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_box_runs_is_what_it_says_also_where_no_action_brought_it_there() {
+    let channel = Channel::start(PLAIN).await;
+    let device = channel.device("a", &[("site", "odense")]).await;
+    let runs = async || {
+        let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
+        let Answer::Devices(devices, _) =
+            channel.ask(Request::Devices { search: String::new(), page: 0 }).await.unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(overview.installed, [(devices[0].installed.clone(), 1)]);
+        devices[0].installed.clone()
     };
-    database.write(look).await.unwrap();
-    drop(database);
-    Channel::start_on(home, PLAIN).await
-}
-
-/// A rollout to all boxes at once that no failure pauses.
-fn patient(name: &str) -> New {
-    let mut new = new(name, "north-1", &["100%"]);
-    new.waves.iter_mut().for_each(|wave| wave.error = 100);
-    new
-}
-
-/// A box at the server's new address.
-fn again(channel: &Channel, device: Device) -> Device {
-    Device { root: channel.root(&device.name), client: channel.client(None), ..device }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn silence_counts_as_failure_until_there_is_a_word() {
-    let channel = Channel::start(PLAIN).await;
-    let device = channel.device("a", &[]).await;
-    let other = channel.device("b", &[]).await;
-    channel.rollout("r1", "north-1", &["name=a", "name=b"]).await.unwrap();
+    let says = async |data: Value| {
+        let told = device.request(Method::PUT, &format!("{}/configData", device.root));
+        let told = told.json(&json!({ "mode": "replace", "data": data })).send().await.unwrap();
+        assert_eq!(told.status(), StatusCode::OK);
+    };
+    let state = |name: &str| Some(format!("state/{name}.json"));
+    assert_eq!(runs().await, None);
+    channel.rollout("r1", "north-2", &["100%"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
-    let (id, _) = device.await_link("deploymentBase").await;
-    let channel = a_day_later(channel, &[]).await;
-    let rollout = channel.status("r1").await;
-    assert_eq!((rollout.status.word(), boxes(&rollout.waves[0])), ("paused", vec![("silent", 1)]));
-    let device = again(&channel, device);
-    assert_eq!(device.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
-    channel.order("r1", Order::Resume).await.unwrap();
-    again(&channel, other).install("success", &[]).await;
-    channel.until("r1", is("finished")).await;
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_that_polls_and_says_no_word_of_its_action_is_silent_and_one_that_waits_is_not() {
-    let channel = Channel::start(PLAIN).await;
-    let (mute, blind, waits) =
-        (channel.device("mute", &[]).await, channel.device("blind", &[]).await, channel.device("waits", &[]).await);
-    channel.ask(Request::NewRollout(patient("r1"))).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    let (id, _) = mute.await_link("deploymentBase").await;
-    let (waiting, _) = waits.await_link("deploymentBase").await;
-    let window = ["waits: its window is closed [window-closed]"];
-    assert_eq!(waits.feedback("deploymentBase", &waiting, "proceeding", "none", &window).await, StatusCode::OK);
-    assert!(blind.poll().await.contains_key("deploymentBase"));
-
-    let channel = days_later(channel, 1, "true").await;
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 1)]);
-    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
-    let why = "It polls, and has said nothing of this for 24 hours.";
-    assert!(overview.failures.iter().all(|failure| failure.reason.as_deref() == Some(why)), "{overview:#?}");
-
-    // To ask what it is to do is no word; the first one counts.
-    let mute = again(&channel, mute);
-    assert_eq!(mute.await_link("deploymentBase").await.0, id);
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 1)]);
-    assert_eq!(mute.feedback("deploymentBase", &id, "proceeding", "none", &["taken up"]).await, StatusCode::OK);
-    let channel = days_later(channel, 2, "true").await;
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 1), ("taken", 2)]);
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_person_at_the_box_is_not_silent_and_has_its_hours_from_the_confirmation_on() {
-    let channel = Channel::start(PLAIN).await;
-    let (asked, confirmed) = (channel.device("asked", &[]).await, channel.device("confirmed", &[]).await);
-    let confirming = New { confirm: true, ..patient("r1") };
-    channel.ask(Request::NewRollout(confirming)).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    asked.await_link("confirmationBase").await;
-    let (id, _) = confirmed.await_link("confirmationBase").await;
-    let body = serde_json::json!({ "confirmation": "confirmed", "details": [] });
-    let url = format!("{}/confirmationBase/{id}/feedback", confirmed.root);
-    let answer = confirmed.request(reqwest::Method::POST, &url).json(&body).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let channel = days_later(channel, 1, "true").await;
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("offered", 1), ("silent", 1)]);
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_away_for_a_day_calls_no_box_silent_for_that() {
-    let channel = Channel::start(PLAIN).await;
-    let (device, other) = (channel.device("a", &[]).await, channel.device("b", &[]).await);
-    channel.rollout("r1", "north-1", &["name=a"]).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    device.await_link("deploymentBase").await;
-    let home = channel.stop().await;
-    let database = rusqlite::Connection::open(home.path().join(sund_channel::database::FILE_NAME)).unwrap();
-    let day = 25 * 60 * 60 * 1000;
-    for (table, column) in [("action", "offered_at"), ("device", "seen_at"), ("awake", "since"), ("awake", "until")] {
-        let a_day_ago = format!("UPDATE {table} SET {column} = {column} - ?1");
-        assert!(database.execute(&a_day_ago, [day]).unwrap() > 0, "{table}.{column}");
-    }
-    drop(database);
-    let channel = Channel::start_on(home, PLAIN).await;
-    // A look at one rollout is a look at all: once this one has begun, the other one was judged.
-    channel.rollout("r2", "north-1", &["name=b"]).await.unwrap();
-    channel.order("r2", Order::Start).await.unwrap();
-    again(&channel, other).await_link("deploymentBase").await;
-    let rollout = channel.status("r1").await;
-    assert_eq!((rollout.status.word(), boxes(&rollout.waves[0])), ("running", vec![("taken", 1)]));
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_that_fell_silent_in_the_middle_is_asked_to_leave_what_was_stopped_meanwhile() {
-    let channel = Channel::start(PLAIN).await;
-    let (begun, never) = (channel.device("begun", &[]).await, channel.device("never", &[]).await);
-    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    let (id, _) = begun.await_link("deploymentBase").await;
-    let channel = a_day_later(channel, &[]).await;
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2)]);
-    channel.order("r1", Order::Stop).await.unwrap();
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("canceled", 1), ("canceling", 1)]);
-
-    // It is back: the first that it learns is that it is to leave it.
-    let (begun, never) = (again(&channel, begun), again(&channel, never));
-    let links = begun.poll().await;
-    assert!(links.contains_key("cancelAction") && !links.contains_key("deploymentBase"), "{links:?}");
-    assert_eq!(begun.await_link("cancelAction").await.0, id);
-    let links = never.poll().await;
-    assert!(!links.contains_key("cancelAction") && !links.contains_key("deploymentBase"), "{links:?}");
-    assert_eq!(begun.feedback("cancelAction", &id, "closed", "success", &["left"]).await, StatusCode::OK);
-    assert_eq!(begun.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::GONE);
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("canceled", 2)]);
-    let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
-    assert_eq!(overview.installed, [(None, 2)]);
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_that_fell_silent_leaves_the_older_rollout_for_the_newer_one() {
-    let channel = Channel::start(PLAIN).await;
-    let device = channel.device("a", &[]).await;
-    channel.rollout("old", "north-1", &["100%"]).await.unwrap();
-    channel.order("old", Order::Start).await.unwrap();
-    let (old, _) = device.await_link("deploymentBase").await;
-    let channel = a_day_later(channel, &[]).await;
-    channel.rollout("new", "north-2", &["100%"]).await.unwrap();
-    channel.order("new", Order::Start).await.unwrap();
-    let device = again(&channel, device);
-    assert_eq!(device.await_link("cancelAction").await.0, old);
-    // It was too late: what it says counts for the older one, in the sight of everybody, and the newer one follows.
-    assert_eq!(device.feedback("deploymentBase", &old, "closed", "success", &[]).await, StatusCode::OK);
-    assert_eq!(boxes(&channel.status("old").await.waves[0]), [("finished", 1)]);
     device.install("success", &[]).await;
-    channel.until("new", is("finished")).await;
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silent_box_goes_on_with_what_it_has_begun_and_a_retry_gives_it_time_for_that() {
-    let channel = Channel::start(PLAIN).await;
-    let device = channel.device("a", &[]).await;
-    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    let (id, _) = device.await_link("deploymentBase").await;
-    let channel = a_day_later(channel, &[]).await;
-    let device = again(&channel, device);
-    assert_eq!(channel.status("r1").await.status.word(), "paused");
-    assert_eq!(device.await_link("deploymentBase").await.0, id, "a pause lets go on who has begun");
-    channel.order("r1", Order::Retry).await.unwrap();
-    assert_eq!(device.await_link("deploymentBase").await.0, id, "and nothing is begun twice");
-    assert_eq!(device.feedback("deploymentBase", &id, "closed", "success", &[]).await, StatusCode::OK);
-    channel.until("r1", is("finished")).await;
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn silent_boxes_that_were_accepted_and_come_back_well_pay_for_nobody_elses_failure() {
-    let channel = Channel::start(PLAIN).await;
-    let canary = async |name| channel.device(name, &[("ring", "canary")]).await;
-    let (away_1, away_2, well, fails) =
-        (canary("away-1").await, canary("away-2").await, canary("well").await, canary("fails").await);
-    let rest = channel.device("rest", &[]).await;
-    channel.rollout("r1", "north-1", &["ring=canary", "100%"]).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    let mut ids = BTreeMap::new();
-    for device in [&away_1, &away_2, &well, &fails] {
-        let (id, _) = device.await_link("deploymentBase").await;
-        assert_eq!(device.feedback("deploymentBase", &id, "proceeding", "none", &["fetching"]).await, StatusCode::OK);
-        ids.insert(device.name.clone(), id);
-    }
-    let channel = a_day_later(channel, &["well", "fails"]).await;
-    assert_eq!(boxes(&channel.status("r1").await.waves[0]), [("silent", 2), ("taken", 2)]);
-    channel.order("r1", Order::Resume).await.unwrap();
-    let [away_1, away_2, well, fails, rest] = [away_1, away_2, well, fails, rest].map(|it| again(&channel, it));
-    for (device, ended) in [(&away_1, "success"), (&away_2, "success"), (&fails, "failure")] {
-        let said = device.feedback("deploymentBase", &ids[&device.name], "closed", ended, &[]).await;
-        assert_eq!(said, StatusCode::OK);
-    }
-    let rollout = channel.until("r1", is("paused")).await;
-    assert!(rollout.reason.as_ref().is_some_and(|why| why.contains("1 of 4 boxes failed")), "{rollout:?}");
-    assert_eq!(well.feedback("deploymentBase", &ids["well"], "closed", "success", &[]).await, StatusCode::OK);
-    assert!(!rest.poll().await.contains_key("deploymentBase"));
-    channel.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_silence_that_was_accepted_is_no_failure_that_was_accepted() {
-    let channel = Channel::start(PLAIN).await;
-    let (away, well) = (channel.device("away", &[]).await, channel.device("well", &[]).await);
-    channel.rollout("r1", "north-1", &["100%"]).await.unwrap();
-    channel.order("r1", Order::Start).await.unwrap();
-    let (id, _) = away.await_link("deploymentBase").await;
-    let (other, _) = well.await_link("deploymentBase").await;
-    assert_eq!(well.feedback("deploymentBase", &other, "proceeding", "none", &["fetching"]).await, StatusCode::OK);
-    let channel = a_day_later(channel, &["well"]).await;
-    channel.order("r1", Order::Resume).await.unwrap();
-    assert_eq!(channel.until("r1", is("running")).await.reason, None);
-    let away = again(&channel, away);
-    assert_eq!(away.feedback("deploymentBase", &id, "closed", "failure", &["no room"]).await, StatusCode::OK);
-    channel.until("r1", is("paused")).await;
+    assert_eq!(runs().await, state("north-2"));
+    // It was withdrawn: the box has gone back by itself.
+    says(json!({ "state": "north-1", "agent": "0.1.0" })).await;
+    assert_eq!(runs().await, state("north-1"));
+    // The agent is away, and nobody knows better.
+    says(json!({ "agent": "does not answer" })).await;
+    assert_eq!(runs().await, state("north-1"));
+    says(json!({ "state": "own configuration" })).await;
+    assert_eq!(runs().await, None);
+    says(json!({ "state": "<b>north</b>" })).await;
+    assert_eq!(runs().await, None, "no state is called so");
     channel.stop().await;
 }
 

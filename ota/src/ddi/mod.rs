@@ -181,6 +181,15 @@ pub struct FeedbackStatus {
     pub details: Vec<String>,
 }
 
+/// The attribute by which a device says which state it runs: the name of that state, or [`NO_STATE`].
+pub const STATE: &str = "state";
+
+/// What it says where it runs none.
+pub const NO_STATE: &str = "own configuration";
+
+/// How a device's line begins that says why its action waits. It is said once, and holds until another word: no such device is silent.
+pub const WAITS: &str = "waits: ";
+
 /// What happens with an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

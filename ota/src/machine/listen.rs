@@ -1,7 +1,7 @@
 //! The channel is listened to while a step works: it can stop the action, or have another one.
 use super::{Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
-use crate::ddi::{Execution, Finished, Progress};
+use crate::ddi::{Execution, Finished, Progress, WAITS};
 use crate::fault::Fault;
 use crate::machine::record::persist;
 use crate::status::{Now, Poll, Status};
@@ -202,7 +202,8 @@ impl Machine {
         }
     }
 
-    /// Tells the channel a step, and says whether it was told; that it can't be holds up nothing.
+    /// Tells the channel a step, and says whether it was told; that it can't be holds up nothing. A wait after it is told anew: the last
+    /// word is the one that counts there.
     pub(super) async fn tell_step(&self, line: &str) -> bool {
         let progress = Progress { cnt: u32::from(self.step().rank()), of: Some(u32::from(super::ACTIVE) + 1) };
         let proceeding = feedback(Execution::Proceeding, Finished::None, Some(progress), vec![line.to_owned()]);
@@ -213,6 +214,7 @@ impl Machine {
             is_told = told.is_ok();
             self.log(told);
         }
+        self.pace.with(|state| state.waits_for.clear());
         self.note(None);
         is_told
     }
@@ -224,7 +226,7 @@ impl Machine {
         self.pace.with(|state| state.now.waits = Some(fault.clone()));
         self.note_now();
         let is_new = self.pace.with(|state| state.waits_for != fault.code);
-        if is_new && self.tell_step(&format!("waits: {fault}")).await {
+        if is_new && self.tell_step(&format!("{WAITS}{fault}")).await {
             self.pace.with(|state| state.waits_for = fault.code.to_string());
         }
     }

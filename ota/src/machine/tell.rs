@@ -3,8 +3,8 @@ use super::Machine;
 use super::record::{Action, Origin, Step, System, state_name};
 use super::versions::is_older;
 use crate::config::TIME_ZONE;
-use crate::ddi::ConfigData;
 use crate::ddi::client::Polled;
+use crate::ddi::{ConfigData, NO_STATE, STATE};
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::rauc;
@@ -108,10 +108,7 @@ impl Machine {
         match self.agent.status().await {
             Ok(status) => {
                 data.insert("agent".to_owned(), status.version);
-                data.insert(
-                    "state".to_owned(),
-                    status.state.map_or_else(|| "own configuration".to_owned(), |state| state.name),
-                );
+                data.insert(STATE.to_owned(), status.state.map_or_else(|| NO_STATE.to_owned(), |state| state.name));
                 data.insert("engine".to_owned(), status.engine_class);
                 let models = status.models.into_iter().take(crate::limits::MAX_MODELS);
                 data.extend(

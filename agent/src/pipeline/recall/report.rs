@@ -37,9 +37,12 @@ impl Pipeline {
         models: &[ModelStatus],
     ) -> Result<Report, Fault> {
         let mut studies = Vec::with_capacity(made.studies.len());
-        for (study, jobs) in &made.studies {
-            let results = self.results_made(jobs)?;
-            if results.is_empty() {
+        // One whose job could not be ended is told though nothing was made of it.
+        let told: BTreeSet<&String> = made.studies.keys().chain(faults.keys()).collect();
+        for study in told {
+            let fault = faults.get(study).cloned();
+            let results = made.studies.get(study).map_or_else(|| Ok(BTreeSet::new()), |jobs| self.results_made(jobs))?;
+            if results.is_empty() && fault.is_none() {
                 continue;
             }
             let mut destinations = Vec::new();
@@ -49,8 +52,7 @@ impl Pipeline {
                     destinations.push(self.at_destination(destination, &deliveries)?);
                 }
             }
-            let (results, fault) = (results.len() as u64, faults.get(study).cloned());
-            studies.push(StudyRecalled { study: study.clone(), results, destinations, fault });
+            studies.push(StudyRecalled { study: study.clone(), results: results.len() as u64, destinations, fault });
         }
         let meant = models.iter().filter(|model| package.means_one(&model.name, &model.version, &model.digest));
         let still_on = meant.filter(|model| matches!(model.state.as_str(), "active" | "checking")).map(|model| {

@@ -8,10 +8,13 @@ use sund_ota::fault::Fault;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Gives a one-time code, by which a box gets its certificate.
+    /// Gives a one-time code, by which a box or a mirror gets its certificate.
     New {
         #[command(flatten)]
         about: About,
+        /// It is for a mirror (`sund-channel mirror`), to which nothing is rolled out.
+        #[arg(long, conflicts_with = "attributes")]
+        mirror: bool,
         /// Hours until the code expires.
         #[arg(long, default_value_t = 72)]
         hours: u32,
@@ -46,7 +49,10 @@ pub(super) struct Named {
 
 pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault> {
     match command {
-        Command::New { about, hours } => {
+        Command::New { about, mirror: true, hours } => {
+            secret(home, &Request::EnrolMirror { name: about.name.clone(), hours }, "code", &about.name, json)
+        }
+        Command::New { about, mirror: false, hours } => {
             let attributes: Attributes = about.attributes.into_iter().collect();
             let asked = Request::Enrol { name: about.name.clone(), attributes, hours };
             secret(home, &asked, "code", &about.name, json)

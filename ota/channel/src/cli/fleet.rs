@@ -5,6 +5,9 @@ use crate::server::control::{Answer, Request};
 use std::path::Path;
 use sund_ota::fault::Fault;
 
+/// Where a box runs none.
+const NO_STATE: &str = "no state";
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Boxes whose name, attributes or state contain this.
@@ -30,11 +33,14 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
     }
     overview.repository.alarms.iter().try_for_each(|it| print(&alarm(it)))?;
     for (state, count) in &overview.installed {
-        print(&format!("  {count} on {}", state.as_deref().unwrap_or("nothing yet")))?;
+        print(&format!("  {count} on {}", state.as_deref().unwrap_or(NO_STATE)))?;
+    }
+    if overview.others > 0 {
+        print(&format!("  {} on other states", overview.others))?;
     }
     for device in &devices {
         let doing = device.doing.as_ref().map(|(rollout, status)| format!(", {rollout}: {}", status.word()));
-        let installed = device.installed.as_deref().unwrap_or("nothing yet");
+        let installed = if device.mirror { "mirror" } else { device.installed.as_deref().unwrap_or(NO_STATE) };
         let variant = device.attributes.get("variant").map(|variant| format!(", variant {variant}"));
         let (doing, variant) = (doing.unwrap_or_default(), variant.unwrap_or_default());
         print(&format!("{}  {installed}{variant}{doing}", device.name))?;

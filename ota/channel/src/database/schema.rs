@@ -1,7 +1,7 @@
 //! The tables, one step for each format. A step that was released is never changed: the next one follows it.
 use rusqlite::Connection;
 
-const STEPS: [&str; 5] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE];
+const STEPS: [&str; 6] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE, MIRROR];
 
 const FIRST: &str = "
 CREATE TABLE device (
@@ -129,6 +129,8 @@ CREATE TABLE awake (
     until INTEGER NOT NULL
 ) STRICT;
 ";
+
+const MIRROR: &str = "ALTER TABLE device ADD COLUMN mirror INTEGER NOT NULL DEFAULT 0;";
 
 /// Brings a database to the newest format. One from a newer server is an error, and nothing of it is touched.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {

@@ -44,6 +44,7 @@ pub use proposal::{Proposal, Seat, SignatureFile, Standing};
 pub use published::Published;
 pub use release::{Operating, configuration, model, operating_system, state};
 pub use renew::{Alarm, Renewal, Upkeep, alarms, renew};
+pub(crate) use roles::check_name;
 pub use sign::{enclose, messages, signature_file};
 pub use status::{RoleStatus, Status, status, waiting};
 pub use switches::{Suspended, go_on, resume, stop_all, suspend, withdraw};

@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use sund_ota::ddi::WAITS;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::Fault;
 use tokio::sync::{Notify, watch};
@@ -96,24 +97,29 @@ impl Rollout {
         }
     }
 
-    /// A box that is not heard for the stated hours has failed, as far as anybody knows, and so has one that polls and says no word of
-    /// what it was offered: its updater takes nothing up. One that waits for its window says that. Where somebody has to confirm at the box,
-    /// the hours of that word begin when it was confirmed.
+    /// A box that is not heard for the stated hours has failed, as far as anybody knows, and so has one that polls and has said no word of
+    /// what it was offered in that time: its updater takes nothing up, or has stuck in the middle. One whose last word is that it waits,
+    /// for its window perhaps, says that once. Where somebody has to confirm at the box, the hours begin when it was confirmed.
     fn hear_silence(&self, c: &Connection, at: i64, awake_since: i64) -> rusqlite::Result<()> {
         let hours = self.silence_hours;
         let before = at - hours * 60 * 60 * 1000;
         if awake_since >= before {
             return Ok(());
         }
+        let last_is_wait = format!(
+            "(SELECT m.execution = 'scheduled' OR m.text GLOB '{WAITS}*' FROM message m WHERE m.action = action.id ORDER BY m.id DESC LIMIT 1)"
+        );
         for (why, is_silent) in [
             (
                 format!("No word for {hours} hours."),
-                "NOT EXISTS (SELECT 1 FROM device d WHERE d.id = action.device AND d.seen_at >= ?2)",
+                "NOT EXISTS (SELECT 1 FROM device d WHERE d.id = action.device AND d.seen_at >= ?2)".to_owned(),
             ),
             (
                 format!("It polls, and has said nothing of this for {hours} hours."),
-                "NOT EXISTS (SELECT 1 FROM message m WHERE m.action = action.id)
-                 AND NOT EXISTS (SELECT 1 FROM rollout r WHERE r.id = ?1 AND r.confirm AND (NOT action.confirmed OR action.changed_at >= ?2))",
+                format!(
+                    "NOT EXISTS (SELECT 1 FROM message m WHERE m.action = action.id AND m.at >= ?2) AND NOT coalesce({last_is_wait}, 0)
+                     AND NOT EXISTS (SELECT 1 FROM rollout r WHERE r.id = ?1 AND r.confirm AND (NOT action.confirmed OR action.changed_at >= ?2))"
+                ),
             ),
         ] {
             c.prepare_cached(&format!(

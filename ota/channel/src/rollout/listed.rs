@@ -2,17 +2,20 @@
 //!
 //! The server reads its own files here and proves nothing: devices do that, by the region's signatures.
 use crate::limits::rollout::MAX_METADATA;
+use crate::repository::bundle::TERMS;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use sund_ota::descriptor::Descriptor;
+use sund_ota::documents::{STOP, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
 use tough::schema::{Role, Signed, Snapshot, Targets, Timestamp};
 
-/// The states that the role `state` lists, by target, each as the descriptor that names it.
+/// The states that the role `state` lists, by target, each as the descriptor that names it. Its switches and the terms of bundles are
+/// none.
 pub fn states(home: &Path) -> Result<BTreeMap<String, Descriptor>, Fault> {
     let metadata = home.join("repository/metadata");
     let timestamp: Signed<Timestamp> = read(&metadata.join("timestamp.json"))?;
@@ -28,7 +31,8 @@ pub fn states(home: &Path) -> Result<BTreeMap<String, Descriptor>, Fault> {
         let descriptor = Descriptor { format: 1, target: name.raw().to_owned(), sha256, length: target.length };
         (name.raw().to_owned(), descriptor)
     };
-    Ok(targets.signed.targets.iter().map(describe).collect())
+    let is_state = |name: &str| name != STOP && name != SUSPENSIONS && !name.starts_with(TERMS);
+    Ok(targets.signed.targets.iter().filter(|(name, _)| is_state(name.raw())).map(describe).collect())
 }
 
 /// The descriptor of a state by its name (`north-1`) or target (`state/north-1.json`).

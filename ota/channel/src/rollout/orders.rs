@@ -116,14 +116,12 @@ pub fn order(c: &Connection, name: &str, order: Order, who: &str) -> Result<(), 
             return Err(refused("rollout-not-approved", format!("No approver has agreed to `{name}` yet.")));
         }
         (Order::Pause, Status::Running) => set(c, id, Status::Paused, Some(&format!("Paused by {who}."))),
-        (Order::Resume, Status::Paused) => accept(c, id).and_then(|()| set(c, id, Status::Running, None)),
+        (Order::Resume, Status::Paused) => accept(c, id).and_then(|()| go_on(c, id)),
         (Order::Stop, Status::WaitingForApproval | Status::Ready | Status::Running | Status::Paused) => {
             take_back(c, id, &format!("The rollout `{name}` was stopped."))
                 .and_then(|()| set(c, id, Status::Stopped, Some(&format!("Stopped by {who}."))))
         }
-        (Order::Retry, Status::Running | Status::Paused | Status::Finished) => {
-            retry(c, id).and_then(|()| set(c, id, Status::Running, None))
-        }
+        (Order::Retry, Status::Running | Status::Paused | Status::Finished) => retry(c, id).and_then(|()| go_on(c, id)),
         _ => {
             let reason = format!("`{name}` is {}: {} does nothing there.", status.word(), order.word());
             return Err(refused("rollout-order", reason));
@@ -145,6 +143,16 @@ pub fn stop_all(c: &Connection, who: &str) -> Result<u64, Fault> {
 
 pub(super) fn set(c: &Connection, id: i64, status: Status, reason: Option<&str>) -> rusqlite::Result<()> {
     c.execute("UPDATE rollout SET status = ?2, reason = ?3 WHERE id = ?1", params![id, status, reason]).map(drop)
+}
+
+/// Runs on. In a pause no box was offered anything: its hours are no box's silence, and each has its own anew.
+fn go_on(c: &Connection, id: i64) -> rusqlite::Result<()> {
+    c.execute(
+        "UPDATE action SET offered_at = ?2 WHERE rollout = ?1 AND current = 1 AND status IN ('offered', 'taken')
+           AND EXISTS (SELECT 1 FROM rollout r WHERE r.id = ?1 AND r.status = 'paused')",
+        params![id, now()],
+    )?;
+    set(c, id, Status::Running, None)
 }
 
 fn approve(c: &Connection, id: i64, who: &str) -> rusqlite::Result<()> {
@@ -192,11 +200,11 @@ fn schedule(c: &Connection, id: i64, waves: Vec<Vec<i64>>) -> rusqlite::Result<(
     set(c, id, Status::Running, None)
 }
 
-/// The boxes that may be reached: enrolled, and not blocked. What an operator said of a box counts before what it says
+/// The boxes that may be reached: enrolled, not blocked, and no mirrors. What an operator said of a box counts before what it says
 /// itself.
 fn fleet(c: &Connection) -> rusqlite::Result<Vec<Candidate>> {
     let rows = "SELECT id, name, attributes, reported FROM device
-                WHERE blocked = 0 AND (token IS NOT NULL OR certificate_until IS NOT NULL)";
+                WHERE blocked = 0 AND mirror = 0 AND (token IS NOT NULL OR certificate_until IS NOT NULL)";
     c.prepare(rows)?
         .query_map([], |r| {
             let name: String = r.get(1)?;

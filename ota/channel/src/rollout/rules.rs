@@ -74,11 +74,19 @@ pub fn next(waves: &[Wave]) -> Step {
             return Step::Pause(format!("Wave {}: {failed} of {total} boxes failed, and {} % may.", n + 1, wave.error));
         }
     }
+    let is_over = waves.iter().all(|wave| wave.open() == 0);
+    let Some(last) = waves[..begun].last() else { return if is_over { Step::Finish } else { Step::Begin(0) } };
+    let (finished, total, success) = (last.tally.finished, last.tally.total, last.success);
+    // Also of the last wave: a rollout that ended so would be taken for one that went well.
+    if last.open() == 0 && last.base() > 0 && !last.has_succeeded() {
+        let why =
+            format!("Wave {begun}: all boxes have ended, {finished} of {total} well, and {success} % were asked for.");
+        return Step::Pause(why);
+    }
     // Where no box is left, there is nobody to hold anything back from.
-    if waves.iter().all(|wave| wave.open() == 0) {
+    if is_over {
         return Step::Finish;
     }
-    let Some(last) = waves[..begun].last() else { return Step::Begin(0) };
     if begun == waves.len() {
         return Step::Wait;
     }
@@ -88,13 +96,8 @@ pub fn next(waves: &[Wave]) -> Step {
     if last.open() > 0 {
         return Step::Wait;
     }
-    let (finished, total) = (last.tally.finished, last.tally.total);
-    Step::Pause(if last.base() == 0 {
-        format!("Wave {begun}: its boxes, {total} in all, were taken over or taken back before one had ended well.")
-    } else {
-        let success = last.success;
-        format!("Wave {begun}: all boxes have ended, {finished} of {total} well, and {success} % were asked for.")
-    })
+    let boxes = format!("its boxes, {total} in all, were taken over or taken back before one had ended well");
+    Step::Pause(format!("Wave {begun}: {boxes}."))
 }
 
 #[cfg(test)]
@@ -116,6 +119,20 @@ mod tests {
     fn silence_of_half_a_wave_is_not_its_success() {
         let waves = [wave(true, 100, 50, 10, 5, 5), wave(false, 100, 50, 10, 0, 0)];
         assert!(matches!(next(&waves), Step::Pause(why) if why.contains("all boxes have ended")));
+    }
+
+    #[test]
+    fn too_few_well_in_the_last_wave_is_no_end() {
+        let mut waves = [wave(true, 60, 40, 1, 1, 0), wave(true, 95, 60, 2, 1, 1)];
+        assert!(matches!(next(&waves), Step::Pause(why) if why.contains("1 of 2 well")));
+        // Nobody is left behind it.
+        waves[0] = wave(true, 60, 40, 2, 1, 0);
+        assert!(matches!(next(&waves), Step::Pause(_)), "an earlier wave is not through yet");
+        waves[0].tally.finished = 2;
+        (waves[1].tally.failed, waves[1].tally.accepted) = (0, 1);
+        assert_eq!(next(&waves), Step::Finish, "a person has seen it");
+        // A group that takes no box does not hide that of the one before.
+        assert!(matches!(next(&[wave(true, 95, 60, 2, 1, 1), wave(false, 95, 0, 0, 0, 0)]), Step::Pause(_)));
     }
 
     #[test]
@@ -190,7 +207,11 @@ mod tests {
                     prop_assert!(waves[..n].iter().all(|wave| !wave.has_failed()));
                     prop_assert!(n == 0 || may_follow(&waves[n - 1]), "nobody went first in {:?}", waves[n - 1]);
                 }
-                Step::Finish => prop_assert!(waves.iter().all(|wave| wave.open() == 0), "boxes are left"),
+                Step::Finish => {
+                    prop_assert!(waves.iter().all(|wave| wave.open() == 0), "boxes are left");
+                    let last = waves[..begun.min(waves.len())].last();
+                    prop_assert!(last.is_none_or(|last| last.base() == 0 || may_follow(last)), "too few well in {last:?}");
+                }
                 Step::Wait => prop_assert!(waves.iter().any(|wave| wave.begun && wave.open() > 0), "nobody has the word"),
                 Step::Pause(_) => prop_assert!(begun > 0),
             }

@@ -75,7 +75,7 @@ pub struct Device {
     pub name: String,
     /// Attributes that were given to it or that it told.
     pub attributes: Attributes,
-    /// The desired state that it has last reported as installed.
+    /// The desired state that it runs, as it has last said: with the end of an action, or of itself.
     pub installed: Option<String>,
     /// When it was last heard.
     pub seen_at: Option<i64>,
@@ -85,6 +85,8 @@ pub struct Device {
     pub escrowed_at: Option<i64>,
     /// Whether it is shut out.
     pub blocked: bool,
+    /// Whether it is a mirror, and no box.
+    pub mirror: bool,
     /// What it does now: rollout and status.
     pub doing: Option<(String, action::Status)>,
 }
@@ -92,16 +94,20 @@ pub struct Device {
 /// The fleet in figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overview {
-    /// Boxes that are enrolled.
+    /// Boxes that are enrolled; mirrors are none.
     pub devices: i64,
     /// Of those, heard within the last three poll intervals.
     pub reachable: i64,
-    /// Boxes by installed state, the most frequent first; `null`: nothing yet.
+    /// Boxes by the state that they run, the most frequent first; `null`: none.
     pub installed: Vec<(Option<String>, i64)>,
+    /// Boxes that run a state which is not among these.
+    pub others: i64,
     /// Rollouts, the newest first.
     pub rollouts: Vec<Rollout>,
-    /// Failures, the newest first.
+    /// Failures of boxes that have not ended well since, the newest first.
     pub failures: Vec<Failure>,
+    /// How many there are: more than are listed, perhaps.
+    pub failed: i64,
     /// How the signed repository fares.
     pub repository: Upkeep,
 }
@@ -109,20 +115,33 @@ pub struct Overview {
 /// The fleet in figures, beside `repository`; a box that was heard since `heard_since` is reachable.
 pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<Overview, Fault> {
     let read = || {
-        let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0";
+        let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0 AND mirror = 0";
         let (devices, reachable) = c
             .prepare_cached(&format!("SELECT count(*), total(seen_at >= ?1) FROM device WHERE {enrolled}"))?
             .query_row([heard_since], |r| Ok((r.get(0)?, r.get::<_, f64>(1)? as i64)))?;
-        let installed = c
-            .prepare_cached(&format!(
-                "SELECT installed_state, count(*) FROM device WHERE {enrolled} GROUP BY 1 ORDER BY 2 DESC LIMIT ?1"
-            ))?
-            .query_map([MAX_STATES_SHOWN], |r| Ok((r.get(0)?, r.get(1)?)))?
-            .collect::<Result<_, _>>()?;
+        let installed = states(c, enrolled)?;
+        let others = devices - installed.iter().map(|(_, boxes)| boxes).sum::<i64>();
         let (rollouts, failures) = (rollouts_read(c, None)?, failures(c)?);
-        Ok(Overview { devices, reachable, installed, rollouts, failures, repository })
+        let failed = c
+            .prepare_cached(&format!("SELECT count(*) FROM action a WHERE {HAS_FAILED}"))?
+            .query_row([], |r| r.get(0))?;
+        Ok(Overview { devices, reachable, installed, others, rollouts, failures, failed, repository })
     };
     read().map_err(|error: rusqlite::Error| failed(error))
+}
+
+/// Boxes by the state that they run; those that run none are always told apart.
+fn states(c: &Connection, enrolled: &str) -> rusqlite::Result<Vec<(Option<String>, i64)>> {
+    let mut all: Vec<(Option<String>, i64)> = c
+        .prepare_cached(&format!(
+            "SELECT installed_state, count(*) FROM device WHERE {enrolled} GROUP BY 1
+             ORDER BY installed_state IS NULL DESC, 2 DESC LIMIT ?1 + 1"
+        ))?
+        .query_map([MAX_STATES_SHOWN], |r| Ok((r.get(0)?, r.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    all.truncate(MAX_STATES_SHOWN as usize + usize::from(all.first().is_some_and(|(state, _)| state.is_none())));
+    all.sort_by_key(|(_, boxes)| std::cmp::Reverse(*boxes));
+    Ok(all)
 }
 
 /// Rollouts, the newest first; all, or the one of a name.
@@ -176,19 +195,23 @@ fn rollouts_read(c: &Connection, name: Option<&str>) -> rusqlite::Result<Vec<Rol
     rollouts.collect()
 }
 
+/// Of an action `a`: its box failed or fell silent, and has ended nothing well since.
+const HAS_FAILED: &str = "a.current = 1 AND a.status IN ('failed', 'silent') AND NOT EXISTS (
+    SELECT 1 FROM action b WHERE b.device = a.device AND b.status = 'finished' AND b.changed_at > a.changed_at)";
+
 fn failures(c: &Connection) -> rusqlite::Result<Vec<Failure>> {
-    c.prepare_cached(
+    c.prepare_cached(&format!(
         "SELECT d.name, r.name, a.status, a.reason, a.changed_at
          FROM action a JOIN device d ON d.id = a.device JOIN rollout r ON r.id = a.rollout
-         WHERE a.current = 1 AND a.status IN ('failed', 'silent') ORDER BY a.changed_at DESC LIMIT ?1",
-    )?
+         WHERE {HAS_FAILED} ORDER BY a.changed_at DESC LIMIT ?1"
+    ))?
     .query_map([MAX_FAILURES_SHOWN], |r| {
         Ok(Failure { device: r.get(0)?, rollout: r.get(1)?, status: r.get(2)?, reason: r.get(3)?, at: r.get(4)? })
     })?
     .collect()
 }
 
-/// A page of the boxes whose name, attributes or state contain `search`, and how many there are.
+/// A page of the boxes and mirrors whose name, attributes or state contain `search`, and how many there are.
 pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, i64), Fault> {
     let search: String = search.chars().take(MAX_SEARCH).collect();
     let like = format!("%{}%", search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
@@ -201,7 +224,7 @@ pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, 
         let some = c
             .prepare_cached(&format!(
                 "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked,
-                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id) FROM device
+                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror FROM device
                  WHERE {found} ORDER BY name LIMIT ?2 OFFSET ?3"
             ))?
             .query_map(params![like, MAX_DEVICES_SHOWN, page.saturating_mul(MAX_DEVICES_SHOWN)], |r| device(c, r))?
@@ -230,6 +253,72 @@ fn device(c: &Connection, r: &Row<'_>) -> rusqlite::Result<Device> {
         certificate_until: r.get(6)?,
         escrowed_at: r.get(8)?,
         blocked: r.get(7)?,
+        mirror: r.get(9)?,
         doing,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::in_memory;
+
+    /// A rollout, and boxes of which each runs a state and has failed, at the millisecond of its number.
+    fn fleet(states: &[Option<&str>]) -> Connection {
+        let c = in_memory();
+        let rollout = "INSERT INTO rollout (id, name, state, sha256, length, status, created_by, created_at, silence_hours, confirm)
+                       VALUES (1, 'r', 'state/s.json', '0', 1, 'paused', 'a', 1, 24, 0)";
+        c.execute(rollout, []).unwrap();
+        for (n, state) in states.iter().enumerate() {
+            let n = n as i64;
+            let row = "INSERT INTO device (id, name, token, enrolled_at, installed_state) VALUES (?1, 'box-' || ?1, ?2, 1, ?3)";
+            c.execute(row, params![n, n.to_be_bytes(), state]).unwrap();
+            let row = "INSERT INTO action (rollout, wave, device, status, changed_at) VALUES (1, 0, ?1, 'failed', ?1)";
+            c.execute(row, [n]).unwrap();
+        }
+        c
+    }
+
+    fn seen(c: &Connection) -> Overview {
+        overview(c, 0, Upkeep::default()).unwrap()
+    }
+
+    #[test]
+    fn more_failures_than_are_listed_are_counted_all_the_same() {
+        let all = MAX_FAILURES_SHOWN as usize + 50;
+        let overview = seen(&fleet(&vec![None; all]));
+        assert_eq!((overview.failures.len(), overview.failed), (MAX_FAILURES_SHOWN as usize, all as i64));
+        assert_eq!(overview.failures[0].device, format!("box-{}", all - 1), "the newest first");
+    }
+
+    #[test]
+    fn states_beyond_those_that_are_told_apart_are_one_and_no_box_is_lost() {
+        let names: Vec<String> = (0..12).map(|n| format!("state/s{n}.json")).collect();
+        let twice = [&names[0], &names[1]].into_iter().chain(&names[..]).chain([&names[0]]);
+        let states: Vec<Option<&str>> = twice.map(|name| Some(name.as_str())).chain([None]).collect();
+        let overview = seen(&fleet(&states));
+        let told_apart = i64::from(MAX_STATES_SHOWN);
+        assert_eq!((overview.installed.len() as i64, overview.others), (told_apart + 1, 12 - told_apart));
+        assert_eq!(overview.installed[..2], [(Some(names[0].clone()), 3), (Some(names[1].clone()), 2)]);
+        assert!(overview.installed.contains(&(None, 1)), "who runs none is no other state");
+        let shown: i64 = overview.installed.iter().map(|(_, boxes)| boxes).sum();
+        assert_eq!(shown + overview.others, overview.devices);
+        assert_eq!(seen(&fleet(&[None])).others, 0);
+    }
+
+    #[test]
+    fn a_failure_is_listed_until_its_box_has_ended_something_well() {
+        let c = fleet(&[None, None]);
+        let ends = |device: i64, at: i64| {
+            let row =
+                "INSERT INTO action (rollout, wave, device, status, changed_at) VALUES (1, 0, ?1, 'finished', ?2)";
+            c.execute(row, [device, at]).unwrap();
+        };
+        ends(1, 0);
+        assert_eq!(seen(&c).failed, 2, "what went well before says nothing");
+        ends(1, 5);
+        let overview = seen(&c);
+        let listed: Vec<&str> = overview.failures.iter().map(|failure| failure.device.as_str()).collect();
+        assert_eq!((listed, overview.failed), (vec!["box-0"], 1));
+    }
 }

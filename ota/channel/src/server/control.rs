@@ -15,6 +15,7 @@ use crate::rollout::{New, listed};
 use crate::{enrol, escrow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::fs::Permissions;
 use std::io;
@@ -37,6 +38,13 @@ pub enum Request {
         name: String,
         /// What it is told to be.
         attributes: Attributes,
+        /// Hours until the code expires.
+        hours: u32,
+    },
+    /// A one-time code for a mirror.
+    EnrolMirror {
+        /// Its name.
+        name: String,
         /// Hours until the code expires.
         hours: u32,
     },
@@ -230,13 +238,31 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
         Request::Enrol { name, attributes, hours } => {
             let code = enrol::new_code()?;
             let secret = code.clone();
-            database.write(move |c| enrol::expect(c, &name, &attributes, &code, hours, &who, now())).await?;
+            let write = move |c: &Connection| {
+                enrol::mirror::check_box(c, &name)?;
+                enrol::expect(c, &name, &attributes, &code, hours, &who, now())
+            };
+            database.write(write).await?;
+            Answer::Secret(secret)
+        }
+        Request::EnrolMirror { name, hours } => {
+            let code = enrol::new_code()?;
+            let secret = code.clone();
+            let write = move |c: &Connection| {
+                enrol::expect(c, &name, &Attributes::new(), &code, hours, &who, now())?;
+                enrol::mirror::settle(c, &name)
+            };
+            database.write(write).await?;
             Answer::Secret(secret)
         }
         Request::Token { name, attributes } => {
             let token = enrol::new_token()?;
             let secret = token.clone();
-            database.write(move |c| enrol::give_token(c, &name, &attributes, &token, &who, now())).await?;
+            let write = move |c: &Connection| {
+                enrol::mirror::check_box(c, &name)?;
+                enrol::give_token(c, &name, &attributes, &token, &who, now())
+            };
+            database.write(write).await?;
             Answer::Secret(secret)
         }
         Request::Block { name, blocked } => {

@@ -6,6 +6,7 @@ use super::refusal::Refusal;
 use crate::database::{failed, now};
 use crate::enrol::check_attributes;
 use crate::limits::device::ATTRIBUTES_AGE;
+use crate::repository::check_name;
 use crate::rollout::action::Status;
 use crate::rollout::filter::Attributes;
 use crate::rollout::maintenance;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use sund_ota::ddi::{
     Artifact, Base, Cancel, Chunk, ConfigData, Deployment, DeploymentBase, Handling, Hashes, Link, Maintenance,
-    PollConfig, Polling, StopId,
+    NO_STATE, PollConfig, Polling, STATE, StopId,
 };
 use sund_ota::descriptor::{Descriptor, FILE_NAME};
 use sund_ota::fault::Fault;
@@ -180,6 +181,7 @@ pub(super) async fn config_data(
     if !matches!(mode.as_str(), "merge" | "replace" | "remove") {
         return Err(Refusal::bad_request("`mode` is merge, replace or remove."));
     }
+    let runs = told.data.get(STATE).filter(|_| mode != "remove").cloned();
     let write = move |c: &Connection| -> Result<(), Fault> {
         let known: String =
             c.query_row("SELECT reported FROM device WHERE id = ?1", [device.id], |r| r.get(0)).map_err(failed)?;
@@ -193,10 +195,22 @@ pub(super) async fn config_data(
         let text = serde_json::to_string(&all).map_err(failed)?;
         let row = "UPDATE device SET reported = ?2, reported_at = ?3 WHERE id = ?1";
         c.execute(row, params![device.id, text, now()]).map_err(failed)?;
-        Ok(())
+        runs.map_or(Ok(()), |said| keep_state(c, device.id, &said))
     };
     server.database.write(write).await?;
     Ok(StatusCode::OK.into_response())
+}
+
+/// Keeps which state a device says that it runs. It knows best: a state can be left, or come on a stick, without an action of the channel.
+fn keep_state(c: &Connection, device: i64, said: &str) -> Result<(), Fault> {
+    let state = match said {
+        NO_STATE => None,
+        name if check_name(STATE, name).is_ok() => Some(format!("{STATE}/{name}.json")),
+        // No state is called so: some other client's word.
+        _ => return Ok(()),
+    };
+    let row = "UPDATE device SET installed_state = ?2 WHERE id = ?1";
+    c.execute(row, params![device, state]).map(drop).map_err(failed)
 }
 
 /// `GET .../softwaremodules/{id}/artifacts/sund-descriptor.json`, whole or in part.
@@ -330,17 +344,18 @@ impl Action {
 
     /// `?c=`: changes whenever what the action says changes.
     fn tag(&self) -> String {
-        hex(&digest(&SHA256, format!("{}{}", self.descriptor.sha256, self.confirmed).as_bytes()).as_ref()[..4])
+        let says = format!("{}{}{}", self.descriptor.sha256, self.confirmed, self.is_window_closed());
+        hex(&digest(&SHA256, says.as_bytes()).as_ref()[..4])
+    }
+
+    /// Whether its window is closed now, where that is known here: by the time zone that the box has told.
+    fn is_window_closed(&self) -> bool {
+        let window = self.maintenance.as_ref().zip(self.zone.as_deref());
+        window.and_then(|(window, zone)| maintenance::is_open(window, zone, jiff::Timestamp::now())) == Some(false)
     }
 
     fn deployment(&self, root: &str) -> Deployment {
-        let zone = self.zone.as_deref();
-        let open = self
-            .maintenance
-            .as_ref()
-            .zip(zone)
-            .and_then(|(window, zone)| maintenance::is_open(window, zone, jiff::Timestamp::now()));
-        let is_closed = open == Some(false);
+        let is_closed = self.is_window_closed();
         let name = self.descriptor.target.trim_start_matches("state/").trim_end_matches(".json");
         Deployment {
             download: Handling::Forced,

@@ -55,9 +55,10 @@ pub struct Device {
     /// SHA-256 of the public key that it was last given a certificate for.
     key: Option<Vec<u8>>,
     is_blocked: bool,
+    is_mirror: bool,
 }
 
-const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, key, blocked FROM device";
+const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, key, blocked, mirror FROM device";
 
 impl Device {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -69,6 +70,7 @@ impl Device {
             token: row.get(4)?,
             key: row.get(5)?,
             is_blocked: row.get(6)?,
+            is_mirror: row.get(7)?,
         })
     }
 
@@ -76,11 +78,11 @@ impl Device {
         c.prepare_cached(&format!("{COLUMNS} WHERE {column} = ?1"))?.query_row([value], Self::read).optional()
     }
 
-    /// The device `name`, when the caller is that device.
+    /// The device `name`, when the caller is that device, and a box: a mirror has nothing to ask here.
     pub fn named(server: &Server, peer: &Peer, headers: &HeaderMap, name: &str) -> Result<Self, Refusal> {
         // The answer is the same whether there is no such device or this is not it.
-        let found = server.database.read(|c| Self::by(c, "name", name))?.filter(|device| !device.is_blocked);
-        let device = found.ok_or_else(Refusal::unauthorized)?;
+        let found = server.database.read(|c| Self::by(c, "name", name))?;
+        let device = found.filter(|it| !it.is_blocked && !it.is_mirror).ok_or_else(Refusal::unauthorized)?;
         let by_certificate = certified(peer).is_some_and(|certificate| device.is_of(certificate));
         let by_token = match (token(headers), &device.token) {
             (Some(given), Some(kept)) => verify_slices_are_equal(&enrol::hash(given), kept).is_ok(),
@@ -108,11 +110,13 @@ impl Device {
     /// Whatever device the caller is.
     pub fn any(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
         let found = match (certified(peer), token(headers)) {
-            (Some(_), _) => return Self::certified(server, peer),
+            (Some(_), _) => Some(Self::certified(server, peer)?),
             (None, Some(token)) => server.database.read(|c| Self::by(c, "token", enrol::hash(token)))?,
             (None, None) => None,
         };
-        found.filter(|device| !device.is_blocked).ok_or_else(Refusal::unauthorized)
+        let device = found.filter(|device| !device.is_blocked).ok_or_else(Refusal::unauthorized)?;
+        server.presence.saw(device.id);
+        Ok(device)
     }
 }
 

@@ -187,7 +187,7 @@ def an_operator_follows_it_live():
     shoot("second-wave-light-1280")
     change("failure", "the pause", lambda: text("#band-word") == "Paused")
     until("the box's words", lambda: "dice 0.41" in text("#failures .words"))
-    assert driver.title.startswith("Paused"), driver.title
+    assert driver.title.startswith("Paused") and text("#failed") == "1", driver.title
     assert "<img src=x" in text("#failures .words") and js("return document.querySelectorAll('#failures img').length") == 0
     until("the work of others", lambda: "at work" in text("#rollout-list"))
     assert "north-1" in text("#legend")
@@ -209,6 +209,9 @@ def going_on_is_a_choice():
     shoot("search-light-1280")
     js("const s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
     until("all boxes", lambda: js("return document.querySelectorAll('.box').length") == 24)
+    change("apart", "one row for the states that are not told apart", lambda: "Other states: 16" in text("#legend"))
+    assert js("return document.querySelectorAll('.box[data-part=others]').length") == 16
+    assert "Other states: 16 boxes" in js("return document.querySelector('#share').ariaLabel")
     assert driver.title.startswith("Paused") and "hit" not in driver.title
     errors = [e for e in driver.get_log("browser") if e["level"] == "SEVERE" and "401" not in e["message"]]
     assert not errors, errors

@@ -3,7 +3,9 @@ import { ago, chip, count, el, keyed, mark, say, tick, tone, word } from "./page
 import { question, rolloutItem } from "./rollout.js";
 
 const $ = (id) => document.getElementById(id);
-const plain = (state) => state?.replace(/^state\//, "").replace(/\.json$/, "") ?? "Nothing yet";
+/** Stands for the states that the server does not tell apart: no target has this name. */
+const OTHERS = "others";
+const plain = (state) => (state === OTHERS ? "Other states" : state?.replace(/^state\//, "").replace(/\.json$/, "") ?? "No state");
 let fleet = null;
 let boxes = null;
 let role = "viewer";
@@ -39,7 +41,7 @@ function drawBand() {
   if (!fleet) return;
   say($("count"), fleet.devices.toLocaleString("en"));
   say($("reachable"), fleet.reachable.toLocaleString("en"));
-  say($("failed"), fleet.failures.length.toLocaleString("en"));
+  say($("failed"), fleet.failed.toLocaleString("en"));
 }
 
 /** What ails the signed repository: why it is not renewed, and which roles end. */
@@ -64,8 +66,11 @@ function drawAlarms() {
 }
 
 /** The colour of a state: its place by frequency, the same in bar, legend and tiles. */
-const part = (state) => (state === null || state === undefined ? "none"
-  : String(Math.max(0, fleet.installed.filter(([name]) => name !== null).findIndex(([name]) => name === state))));
+function part(state) {
+  if (state === null || state === undefined) return "none";
+  const place = fleet.installed.filter(([name]) => name !== null).findIndex(([name]) => name === state);
+  return place < 0 ? OTHERS : String(place);
+}
 
 function drawShare() {
   const share = (tag) => ([state]) => {
@@ -77,9 +82,10 @@ function drawShare() {
     };
     return element;
   };
-  keyed($("share"), fleet.installed, ([state]) => state, share("span"));
-  keyed($("legend"), fleet.installed, ([state]) => state, share("li"));
-  mark($("share"), "aria-label", fleet.installed.map(([state, boxes]) => `${plain(state)}: ${count(boxes, "box", "boxes")}`).join(", "));
+  const parts = fleet.others > 0 ? [...fleet.installed, [OTHERS, fleet.others]] : fleet.installed;
+  keyed($("share"), parts, ([state]) => state, share("span"));
+  keyed($("legend"), parts, ([state]) => state, share("li"));
+  mark($("share"), "aria-label", parts.map(([state, boxes]) => `${plain(state)}: ${count(boxes, "box", "boxes")}`).join(", "));
 }
 
 function drawBoxes() {
@@ -98,13 +104,14 @@ function drawBoxes() {
       say(name, box.name);
       variant.hidden = !box.attributes.variant;
       if (box.attributes.variant) variant.set(`Variant: ${box.attributes.variant}`, "bad");
-      say(state, plain(box.installed));
+      say(state, box.mirror ? "Mirror" : plain(box.installed));
       mark(tile, "data-part", part(box.installed));
       mark(tile, "data-away", !(box.seen_at >= boxes.heardSince));
       say(about, box.blocked ? "Shut out" : [box.attributes.site, box.attributes.ring].filter(Boolean).join(" · "));
       seen.hidden = box.seen_at === null;
       never.hidden = box.seen_at !== null;
       if (box.seen_at !== null) seen.set(new Date(box.seen_at).toISOString());
+      disk.hidden = box.mirror;
       say(disk, box.escrowed_at === null ? "Recovery key not kept" : `Recovery key kept since ${new Date(box.escrowed_at).toLocaleDateString("en-GB", { dateStyle: "medium" })}`);
       const [rollout, status] = box.doing ?? [];
       doing.hidden = !status || status === "finished";
@@ -114,15 +121,20 @@ function drawBoxes() {
     return tile;
   });
   const first = page * boxes.pageSize;
-  say($("range"), boxes.total ? `${(first + 1).toLocaleString("en")} to ${(first + boxes.devices.length).toLocaleString("en")} of ${count(boxes.total, "box", "boxes")}` : "No box matches.");
+  say($("range"), boxes.total ? `${(first + 1).toLocaleString("en")} to ${(first + boxes.devices.length).toLocaleString("en")} of ${boxes.total.toLocaleString("en")}` : "No box matches.");
   $("before").disabled = page === 0;
   $("after").disabled = first + boxes.devices.length >= boxes.total;
 }
 
 function drawFailures() {
-  const all = fleet.failures.length ? fleet.failures : [null];
-  keyed($("failures"), all, (failure) => (failure ? `${failure.device} ${failure.rollout}` : "none"), (first) => {
-    if (!first) return el("li", { class: "muted nothing" }, "No box has failed.");
+  const more = fleet.failed - fleet.failures.length;
+  const all = more > 0 ? [...fleet.failures, { more }] : fleet.failures.length ? fleet.failures : [{ more: 0 }];
+  keyed($("failures"), all, (failure) => failure.device ? `${failure.device} ${failure.rollout}` : "more", (first) => {
+    if (!first.device) {
+      const item = el("li", { class: "muted nothing" });
+      item.update = (last) => say(item, last.more > 0 ? `and ${last.more.toLocaleString("en")} more` : "No box has failed that has not ended well since.");
+      return item;
+    }
     const box = el("strong");
     const rollout = el("span", { class: "muted" });
     const state = chip();

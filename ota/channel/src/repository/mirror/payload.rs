@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
 use tough::schema::Target;
 
-/// Fetches a payload that is not there yet, and says whether it had to.
+/// Fetches a payload that is not there, or is not what was signed any more, and says whether it had to.
 pub(super) async fn fetch(
     origin: &Origin<'_>,
     targets: &Path,
@@ -21,7 +21,7 @@ pub(super) async fn fetch(
 ) -> Result<bool, Fault> {
     let place = store::place(target, &store::sha256_of(listed));
     let path = targets.join(&place);
-    if fs::metadata(&path).is_ok_and(|found| found.len() == listed.length) {
+    if is_whole(&path, listed)? {
         return Ok(false);
     }
     let refused =
@@ -68,6 +68,27 @@ pub(super) async fn fetch(
     Err(refused("it is not what was signed"))
 }
 
+/// Whether all of a payload lies there. It is hashed each time: a disk loses bits, and the boxes behind the mirror would refuse it for ever.
+fn is_whole(path: &Path, listed: &Target) -> Result<bool, Fault> {
+    let failed = |error: io::Error| files::disk("read", path, &error);
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(failed)?,
+    };
+    if file.metadata().map_err(failed)?.len() != listed.length {
+        return Ok(false);
+    }
+    let (_, digest) = hashed(&mut file).map_err(failed)?;
+    Ok(digest.finish().as_ref() == listed.hashes.sha256.as_ref())
+}
+
+/// Length and hash of a file from where it stands on.
+fn hashed(file: &mut File) -> io::Result<(u64, Context)> {
+    let mut hashed = Hashed(Context::new(&SHA256));
+    let length = io::copy(file, &mut hashed)?;
+    Ok((length, hashed.0))
+}
+
 /// Whether an answer is the rest of a file from an offset on.
 fn goes_on(response: &Response, from: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
@@ -103,9 +124,8 @@ impl Part {
         let read = || -> io::Result<(File, u64, Context)> {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
             let mut file = File::options().read(true).append(true).create(true).open(&path)?;
-            let mut hashed = Hashed(Context::new(&SHA256));
-            let length = io::copy(&mut file, &mut hashed)?;
-            Ok((file, length, hashed.0))
+            let (length, digest) = hashed(&mut file)?;
+            Ok((file, length, digest))
         };
         let (file, length, digest) = read().map_err(|error| files::disk("read", &path, &error))?;
         Ok(Self { path, file, length, digest })
