@@ -3,6 +3,7 @@ mod agent;
 mod appliance;
 mod away;
 mod bundles;
+mod certificates;
 mod channel;
 mod conversation;
 mod deployment;

@@ -148,7 +148,7 @@ impl Machine {
         })?;
         identity::recover(&config)?;
         let record = Record::read(&config.record_file())?;
-        let http = Http::new(&config)?;
+        let http = identity::client(&config)?;
         let ddi = Ddi::new(&config, http.clone())?;
         let agent = Agent::new(config.agent.socket.clone());
         let pace = Pace::new(config.poll);
