@@ -46,3 +46,4 @@ mod vendors;
 mod watch;
 mod web;
 mod windows;
+mod withheld;

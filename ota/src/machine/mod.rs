@@ -23,6 +23,7 @@ mod versions;
 mod watch;
 mod watched;
 mod when;
+mod withheld;
 
 use crate::agent::StateId;
 use crate::agent::client::Agent;

@@ -3,7 +3,7 @@
 //!
 //! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last.
 use super::listen::later;
-use super::trial::OWN_SUSPENSION;
+use super::withheld::is_withheld;
 use super::{Halt, Machine};
 use crate::agent::ModelStatus;
 use crate::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
@@ -121,11 +121,16 @@ impl Machine {
         let status = self.agent.status().await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
             // What a person suspended stays theirs; the updater's own suspension ends when another state serves.
-            let is_off = |model: &ModelStatus| {
-                model.standing == "suspended" && !model.reason.as_ref().is_some_and(|why| why.contains(OWN_SUSPENSION))
-            };
-            if !status.models.iter().any(|model| model.name == *package && is_off(model)) {
-                self.switch_off(package, reason).await.map_err(later)?;
+            let is_off = |model: &ModelStatus| model.standing == "suspended" && !is_withheld(model);
+            if status.models.iter().any(|model| model.name == *package && is_off(model)) {
+                continue;
+            }
+            match self.switch_off(package, reason).await {
+                // Most of what the region suspends is not here. What is, is switched off once it serves.
+                Err(fault) if models.is_none() && fault.code == "agent-refused" => {
+                    tracing::warn!(target: "audit", package, reason = fault.reason, "a suspension of the region was not applied beforehand");
+                }
+                switched => switched.map_err(later)?,
             }
         }
         Ok(())
