@@ -1,9 +1,10 @@
-//! What serves and is not approved any more, and is not left by the agent: its models are off at once, and on again with the next state that is
-//! approved.
+//! What serves and is not approved any more: a box's very first state, one that the record has lost, one that the agent does not leave. Its
+//! models are off at once, and on again with the next state that is approved.
 use super::appliance::Appliance;
+use super::conversation::{Running, until};
 use super::transitions::{Side, die_at_each};
 use serde_json::{Value, json};
-use sund_ota::documents::SUSPENSIONS;
+use sund_ota::documents::{STOP, SUSPENSIONS};
 
 fn withdraw(appliance: &mut Appliance, path: &str) {
     appliance.region.withdraw(path);
@@ -34,6 +35,62 @@ async fn goes_on(appliance: &mut Appliance, id: &str, name: &str) {
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!((serves(appliance).as_deref(), suspended(appliance)), (Some(name), Vec::new()));
     assert!(appliance.record().suspended.is_empty());
+}
+
+/// The record is moved away, as is said where it can't be read.
+fn lose_record(appliance: &Appliance) {
+    let record = appliance.directory.path().join("updater/state.json");
+    std::fs::rename(&record, record.with_extension("damaged")).expect("a record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boxs_first_state_that_is_left_half_watched_does_not_serve_on_while_the_next_one_waits() {
+    let mut appliance = Appliance::new().await;
+    let first = appliance.state("north-1", b"model one", json!({"watch_seconds": 600}));
+    appliance.channel.deploy("1", &first);
+    let updater = Running(appliance.run());
+    until("it serves", || serves(&appliance).as_deref() == Some("north-1")).await;
+    let stop = json!({"format": 1, "reason": "wrong patients", "since": "2026-11-29T17:00:00Z"});
+    list(&mut appliance, STOP, &stop);
+    let second = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &second);
+    until("it is left", || serves(&appliance).is_none()).await;
+    assert!(suspended(&appliance).is_empty(), "as before its first state");
+    drop(updater);
+    withdraw(&mut appliance, STOP);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_is_left_where_it_was_withdrawn_also_after_the_record_was_lost() {
+    let mut appliance = Appliance::serving().await;
+    lose_record(&appliance);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-1"), "it is listed");
+    withdraw(&mut appliance, "state/north-1.json");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+    // What was switched off is known by its reason.
+    lose_record(&appliance);
+    appliance.agent.serving().own_models = vec!["brain".to_owned()];
+    appliance.agent.serving().suspended.clear();
+    let reason = appliance.agent.serving().reasons["own-model"].clone();
+    appliance.agent.serving().suspend("brain", &reason);
+    goes_on(&mut appliance, "2", "north-2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_region_suspended_serves_again_when_it_lifts_that_also_after_the_record_was_lost() {
+    let mut appliance = Appliance::serving().await;
+    list(&mut appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension("brain")]}));
+    assert_eq!(appliance.once().await, Some(0));
+    lose_record(&appliance);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(suspended(&appliance), ["brain"]);
+    withdraw(&mut appliance, SUSPENSIONS);
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(suspended(&appliance).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,7 +76,7 @@ impl Machine {
                 return Ok(());
             }
         };
-        let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
+        let Some(newest) = self.record.good.first().cloned() else { return self.leave_unrecorded(trusted).await };
         if self.withdrawal(trusted, &newest.descriptor).await.is_none() {
             return self.release_approved(&StateId::from(&newest.descriptor)).await;
         }
@@ -92,6 +92,27 @@ impl Machine {
             tracing::warn!(target: "audit", state, line, "the state was left");
         } else {
             self.keep(Record { good: rest, ..self.record.clone() }).map_err(Halt::Later)?;
+        }
+        Ok(())
+    }
+
+    /// Where the record was begun anew, what serves is known by the agent alone, and the region's word counts for it all the same.
+    async fn leave_unrecorded(&mut self, trusted: &Trusted) -> Result<(), Halt> {
+        // What was left half watched goes whether it is listed or not.
+        let serves = self.agent.status().await.ok().and_then(|status| status.state);
+        let Some(serves) = serves.filter(|_| self.record.unproven.is_empty()) else { return Ok(()) };
+        let is_withdrawn = match trusted.named(&format!("state/{}.json", serves.name)) {
+            Ok(Some(listed)) if serves.may_be(&StateId::from(&listed)) => {
+                self.withdrawal(trusted, &listed).await.is_some()
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        if is_withdrawn {
+            let state = serves.name;
+            tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region does not list the state that serves");
+            let line = self.fall_back(Vec::new(), true).await?;
+            tracing::warn!(target: "audit", state, line, "the state was left");
         }
         Ok(())
     }
@@ -125,8 +146,9 @@ impl Machine {
             (Some(serves), Some(good)) => serves.may_be(good),
             (serves, good) => serves.is_none() && good.is_none(),
         };
-        // Without a past the updater was set up anew beside an agent that has one: it leaves that alone.
-        if self.record.last.is_none() || is_good {
+        // Without a past the updater was set up anew beside an agent that has one: it leaves that alone, as long as it is listed.
+        let has_past = self.record.last.is_some() || !self.record.unproven.is_empty();
+        if !has_past || is_good {
             return Ok(());
         }
         // Also where it was killed on the way back: what it had not yet suspended is suspended now.
