@@ -9,7 +9,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use reqwest::header::{AUTHORIZATION, DATE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response};
-use rustls::AlertDescription;
+use rustls::{AlertDescription, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
@@ -33,8 +33,10 @@ pub struct Http {
     client: Client,
     server: Url,
     authorization: Option<HeaderValue>,
-    /// The client certificate that it shows.
+    /// The client certificate that it shows, or can't use.
     certificate: Option<CertificateDer<'static>>,
+    /// Why it shows none, where it should.
+    is_nobody: Option<Fault>,
 }
 
 impl Http {
@@ -65,10 +67,22 @@ impl Http {
             client = client.proxy(proxy.no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1")));
         }
         let client = client.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { client, server: config.server.clone(), authorization, certificate })
+        Ok(Self { client, server: config.server.clone(), authorization, certificate, is_nobody: None })
     }
 
-    /// Whether it shows the certificate that the box has now: one that was enrolled anew has another.
+    /// A client that shows no certificate, since that of the configuration can't be used.
+    pub fn of_nobody(config: &Config, why: Fault) -> Result<Self, Fault> {
+        let certificate = own(config);
+        let nobody = Self::new(&Config { credentials: Credentials::Nobody, ..config.clone() })?;
+        Ok(Self { certificate, is_nobody: Some(why), ..nobody })
+    }
+
+    /// Whether it can say whose it is.
+    pub fn is_somebody(&self) -> Result<(), Fault> {
+        self.is_nobody.clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether it knows the certificate that the box has now: one that was enrolled anew has another.
     pub fn is_current(&self, config: &Config) -> bool {
         let now = own(config);
         now.is_none() || now == self.certificate
@@ -179,19 +193,25 @@ fn own(config: &Config) -> Option<CertificateDer<'static>> {
     }
 }
 
-fn tls(config: &Config) -> Result<rustls::ClientConfig, Fault> {
+/// The only authorities that are believed; none where the configuration names none.
+pub(crate) fn authorities(config: &Config) -> Result<RootCertStore, Fault> {
     let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
-    let mut roots = rustls::RootCertStore::empty();
+    let mut roots = RootCertStore::empty();
     if let Some(ca) = &config.ca {
         for certificate in certificates(ca).map_err(refused)? {
             roots.add(certificate).map_err(|error| refused(format!("{}: {error}", ca.display())))?;
         }
     }
+    Ok(roots)
+}
+
+fn tls(config: &Config) -> Result<rustls::ClientConfig, Fault> {
+    let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(error.to_string()))?
-        .with_root_certificates(roots);
+        .with_root_certificates(authorities(config)?);
     let (certificate, key) = match &config.credentials {
         Credentials::Certificate { certificate, key } => (certificate, key),
         Credentials::Token(_) | Credentials::Nobody => return Ok(builder.with_no_client_auth()),

@@ -12,6 +12,9 @@ use tokio::net::UnixListener;
 
 use super::region::sha256;
 
+/// Bytes of the name of a package, as the agent takes it.
+const LONGEST_NAME: usize = 100;
+
 /// What the agent serves, and how it behaves.
 #[derive(Default)]
 pub struct Serving {
@@ -200,6 +203,9 @@ impl Agent {
                 Answer::Serves { state: serving.id(), restarts: false }
             }
             Request::Suspend { .. } if serving.refuses_suspensions => refused("spool-failed", "the disk is full"),
+            Request::Suspend { package, .. } if package.len() > LONGEST_NAME => {
+                refused("channel-request", "no package has so long a name")
+            }
             Request::Suspend { package, reason } => {
                 serving.changes.push(format!("suspend {package}"));
                 serving.suspend(&package, &reason);

@@ -1,6 +1,7 @@
 //! A state that was withdrawn takes its operating system with it.
 use super::conversation::{Running, until};
 use super::rauc::System;
+use super::transitions::{Side, die_at_each};
 use serde_json::json;
 
 /// Deploys a state and sees it through, with the restart that it may need.
@@ -69,6 +70,31 @@ async fn a_power_cut_on_the_way_back_is_gone_on_from() {
     withdraw(&mut system, "north-2");
     assert_eq!(system.appliance.once().await, Some(75));
     system.cut_power();
+    assert_eq!(system.slots().runs(), "2.0");
+    system.appliance.agent.serving().running = 0;
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.slots().runs(), "1.0");
+}
+
+/// The boot loader was told to start the other slot, and the updater died before it had kept that: a power cut now would start it while
+/// studies run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_was_set_right_before_the_updater_died_is_taken_back() {
+    let mut system = on_its_second_system().await;
+    system.appliance.agent.serving().running = 1;
+    withdraw(&mut system, "north-2");
+    assert_eq!(system.appliance.once().await, Some(75));
+    system.appliance.agent.serving().running = 0;
+    let is_marked = || {
+        let slots = system.slots();
+        slots.active != slots.booted
+    };
+    die_at_each(&system.appliance, Side::Before, || (), is_marked).await;
+    assert_eq!(system.appliance.record().back.expect("it is left").boot, None, "that is not kept");
+
+    system.appliance.agent.serving().running = 1;
+    assert_eq!(system.appliance.once().await, Some(75));
+    assert!(!is_marked());
     assert_eq!(system.slots().runs(), "2.0");
     system.appliance.agent.serving().running = 0;
     assert_eq!(system.appliance.once().await, Some(0));

@@ -36,7 +36,7 @@ pub struct Description {
     code: Option<String>,
     /// The agent's configuration.
     site: PathBuf,
-    /// The authority of the server's certificate; absent: the channel's own.
+    /// The authority of the server's certificate; the channel's own comes with it.
     channel_ca: Option<PathBuf>,
     /// Public key, PEM.
     recovery_key: Option<PathBuf>,
@@ -73,7 +73,7 @@ pub fn describe(home: &Home, directory: &Path, path: &Path, days: u32) -> Result
         key: said.key,
         code: said.code,
         root: String::from_utf8(root).map_err(|error| wrong(error.to_string()))?,
-        channel_ca: text(&said.channel_ca.as_ref().map_or_else(|| directory.join("ca/ca.pem"), beside), MAX_FILE)?,
+        channel_ca: authorities(directory, said.channel_ca.as_ref().map(beside))?,
         recovery_key: said.recovery_key.as_ref().map(|key| text(&beside(key), MAX_FILE)).transpose()?,
         attributes: said.attributes,
         site: text(&beside(&said.site), MAX_CONFIGURATION)?,
@@ -82,6 +82,16 @@ pub fn describe(home: &Home, directory: &Path, path: &Path, days: u32) -> Result
     };
     document.check().map_err(wrong)?;
     Ok(document)
+}
+
+/// Who vouches for the server, and the channel's own authority beside it: a box takes no certificate for itself that neither has issued.
+fn authorities(home: &Path, of_server: Option<PathBuf>) -> Result<String, Fault> {
+    let own = home.join("ca/ca.pem");
+    match of_server {
+        None => text(&own, MAX_FILE),
+        Some(other) if own.exists() => Ok(format!("{}\n{}", text(&other, MAX_FILE)?, text(&own, MAX_FILE)?)),
+        Some(other) => text(&other, MAX_FILE),
+    }
 }
 
 /// Signs a document; the file's bytes.

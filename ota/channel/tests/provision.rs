@@ -27,6 +27,7 @@ fn a_box_becomes_what_the_region_has_described_and_signed() {
     let key = rcgen::KeyPair::generate().unwrap();
     let ca = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
     region.file("ca.pem", &ca.pem());
+    let own = sund_channel::enrol::authority::Authority::open(&region.home()).unwrap();
     region.file("north-1.toml", "[node]\nae_title = \"SUND\"\n");
     let description = region.file("north-1.provision.toml", DESCRIPTION);
     let signer = region.file("provisioning", "");
@@ -40,6 +41,11 @@ fn a_box_becomes_what_the_region_has_described_and_signed() {
     let provision = Provision::read(stick.path(), &keys, Timestamp::now()).unwrap();
     let root = fs::read_to_string(region.home().join("repository/metadata/1.root.json")).unwrap();
     assert_eq!(provision.document().root, root);
+    assert_eq!(
+        provision.document().channel_ca,
+        format!("{}\n{}", ca.pem(), own.pem()),
+        "who vouches for the server, and for the box"
+    );
     let site = tempfile::tempdir().unwrap();
     assert_eq!(provision.apply(site.path()).unwrap(), Applied::Now);
     assert_eq!(Provisioned::read(site.path()).unwrap().unwrap().name, "north-1");

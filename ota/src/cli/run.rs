@@ -50,6 +50,7 @@ async fn poll_on(machine: &mut Machine) {
         tokio::select! {
             () = tokio::time::sleep_until(machine.next_poll()) => {}
             () = machine.stick_arrives() => {}
+            () = machine.is_enrolled_anew() => {}
         }
     }
 }

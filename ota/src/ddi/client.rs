@@ -110,6 +110,8 @@ impl Ddi {
 
     /// `GET /{tenant}/controller/v1/{controllerId}`.
     pub async fn poll(&self) -> Call<Polled> {
+        // The channel has nothing to say to a box that it can't know.
+        self.http.is_somebody().map_err(DdiError::Fault)?;
         let base: Base = match self.get(self.base.clone(), MAX_BASE).await {
             Err(DdiError::Gone) => return Err(unknown_box("404")),
             base => base?,

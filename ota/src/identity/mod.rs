@@ -1,5 +1,6 @@
 //! Who this box is to the channel: a key that never leaves it, and a certificate from the channel's own authority, by a one-time
 //! code at first and by the certificate itself from then on.
+mod certificate;
 mod pending;
 mod standing;
 
@@ -11,9 +12,8 @@ use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::http::{self, BodyError, Http};
 use crate::tpm::{self, TpmKey};
+use certificate::Certificate;
 use reqwest::{Method, StatusCode};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ async fn enrol_with_tpm(
     };
     let enrol = Enrol { code, csr_pem: csr_by_tpm(&config.id, &key)? };
     durable::replace(&asked, b"", 0o600)?;
-    let issued = issue(&anonymous(config)?, server, "enrol", &enrol, key.public()).await?;
+    let issued = issue(config, &anonymous(config)?, server, "enrol", &enrol, key.public()).await?;
     durable::replace(certificate, issued.as_bytes(), 0o644)?;
     durable::remove(&asked)?;
     validity(certificate)
@@ -129,7 +129,7 @@ async fn enrol_with_file(
 ) -> Result<Validity, Fault> {
     let pair = pending::key_for(key, code)?;
     let enrol = Enrol { code, csr_pem: csr(&config.id, &pair)? };
-    let issued = issue(&anonymous(config)?, server, "enrol", &enrol, pair.public_key_raw()).await;
+    let issued = issue(config, &anonymous(config)?, server, "enrol", &enrol, pair.public_key_raw()).await;
     if issued.as_ref().is_err_and(|fault| fault.code == "enrol-refused") {
         pending::give_up(key, code)?;
     }
@@ -154,8 +154,9 @@ pub fn recover(config: &Config) -> Result<(), Fault> {
 }
 
 fn recover_pair(certificate: &Path, key: &Path) -> Result<(), Fault> {
-    let Ok(issued) = std::fs::read_to_string(next(certificate)) else { return Ok(()) };
-    let is_of = |key: &Path| pending::read(key).is_some_and(|pair| is_for(&issued, pair.public_key_raw()));
+    let issued = std::fs::read(next(certificate)).ok().and_then(|pem| Certificate::parse(&pem).ok());
+    let Some(issued) = issued else { return Ok(()) };
+    let is_of = |key: &Path| pending::read(key).is_some_and(|pair| issued.is_for(pair.public_key_raw()));
     // The key first: where it has its name already, the certificate is all that is left.
     let waiting = pending::all(key);
     if let Some(aside) = waiting.iter().find(|aside| is_of(aside)) {
@@ -176,6 +177,18 @@ fn next(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// The client of this box. One whose certificate can't be used is nobody to the channel until it is enrolled anew; what comes on a stick it
+/// takes all the same.
+pub fn client(config: &Config) -> Result<Http, Fault> {
+    Http::new(config).or_else(|fault| match config.credentials {
+        Credentials::Certificate { .. } => {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "this box is nobody to the channel");
+            Http::of_nobody(config, fault)
+        }
+        Credentials::Token(_) | Credentials::Nobody => Err(fault),
+    })
+}
+
 /// Renews the certificate where it is due. The key stays: two files can't be replaced at one instant.
 pub async fn renew_if_due(config: &Config, http: &Http) -> Result<Option<Validity>, Fault> {
     let Credentials::Certificate { certificate, key } = &config.credentials else { return Ok(None) };
@@ -194,24 +207,35 @@ pub async fn renew_if_due(config: &Config, http: &Http) -> Result<Option<Validit
             (csr_by_tpm(&config.id, &key)?, key.public().to_vec())
         }
     };
-    let issued = issue(http, &config.server, "enrol/renew", &Renew { csr_pem }, &public).await?;
+    let issued = issue(config, http, &config.server, "enrol/renew", &Renew { csr_pem }, &public).await?;
     durable::replace(certificate, issued.as_bytes(), 0o644)?;
     validity(certificate).map(Some)
 }
 
-/// When the first certificate of a file is good.
+/// When the certificate of a file is good.
 pub fn validity(path: &Path) -> Result<Validity, Fault> {
-    let unusable = |reason: String| {
-        Fault::new("credentials-unusable", Blame::Configuration, format!("{}: {reason}", path.display()))
-    };
-    let certificate = CertificateDer::from_pem_file(path).map_err(|error| unusable(error.to_string()))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).map_err(|error| unusable(error.to_string()))?;
-    let validity = parsed.validity();
-    Ok(Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() })
+    read(path).map(|certificate| certificate.validity)
 }
 
-/// A certificate for a key, PEM.
-async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, public: &[u8]) -> Result<String, Fault> {
+fn read(path: &Path) -> Result<Certificate, Fault> {
+    let pem = std::fs::read(path).map_err(|error| unusable(path, &error.to_string()))?;
+    Certificate::parse(&pem).map_err(|reason| unusable(path, &reason))
+}
+
+fn unusable(path: &Path, reason: &str) -> Fault {
+    let reason = format!("{}: {reason}: enrol anew with a new one-time code", path.display());
+    Fault::new("credentials-unusable", Blame::Configuration, reason)
+}
+
+/// A certificate for a key, PEM. What the channel sends is looked at before it takes the place of another one.
+async fn issue(
+    config: &Config,
+    http: &Http,
+    server: &Url,
+    path: &str,
+    asked: &impl Serialize,
+    public: &[u8],
+) -> Result<String, Fault> {
     let url = server.join(path).map_err(|error| failed(&error.to_string()))?;
     let response = http.request(Method::POST, url).json(asked).send().await.map_err(|error| {
         let away = || format!("the channel does not answer: {}", http::reason(&error));
@@ -243,19 +267,16 @@ async fn issue(http: &Http, server: &Url, path: &str, asked: &impl Serialize, pu
         );
         Fault::new("channel-away", Blame::Channel, reason)
     })?;
-    if !is_for(&issued.certificate_pem, public) {
-        return Err(failed("it is not for this box's key"));
+    let (roots, now) = (http::authorities(config)?, jiff::Timestamp::now().as_second());
+    let fits = Certificate::parse(issued.certificate_pem.as_bytes())
+        .and_then(|certificate| certificate.fits(&config.id, public, now, roots));
+    match fits {
+        Ok(()) => Ok(issued.certificate_pem),
+        Err(reason) => {
+            let reason = format!("what {server} sends as a certificate is not taken: {reason}");
+            Err(Fault::new("enrol-failed", Blame::Channel, reason))
+        }
     }
-    Ok(issued.certificate_pem)
-}
-
-fn is_for(pem: &str, public: &[u8]) -> bool {
-    CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(|certificate| is_of(&certificate, public))
-}
-
-fn is_of(certificate: &CertificateDer<'_>, public: &[u8]) -> bool {
-    let parsed = x509_parser::parse_x509_certificate(certificate);
-    parsed.is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *public)
 }
 
 /// A request that the TPM signs.

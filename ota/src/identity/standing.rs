@@ -1,11 +1,11 @@
 //! Whether the box is still who its certificate says. One that has ended, or whose key is gone, is mended by a new one-time code and by
 //! nothing else: so a code is asked for then, although a certificate is there.
+use super::certificate::Certificate;
+use super::unusable;
 use crate::config::{Config, Credentials, Key};
 use crate::fault::{Blame, Fault};
+use crate::http;
 use crate::tpm::TpmKey;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use std::path::Path;
 
 /// How a box stands with its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +27,17 @@ impl Standing {
         if !certificate.exists() {
             return Self::Missing;
         }
-        let found = super::validity(certificate).and_then(|validity| {
+        let roots = match http::authorities(config) {
+            Ok(roots) => roots,
+            Err(fault) => return Self::Unknown(fault),
+        };
+        let found = super::read(certificate).and_then(|own| {
             let now = jiff::Timestamp::now();
-            if validity.until < now.as_second() { Err(ended(validity.until, now)) } else { has_key(certificate, key) }
+            if own.validity.until < now.as_second() {
+                return Err(ended(own.validity.until, now));
+            }
+            own.is_issued(roots).map_err(|reason| unusable(certificate, &reason))?;
+            has_key(&own, key)
         });
         match found {
             Ok(()) => Self::Holds,
@@ -43,18 +51,13 @@ impl Standing {
 const MENDED_BY_A_CODE: [&str; 3] = ["certificate-expired", "tpm-key-gone", "credentials-unusable"];
 
 /// Whether the key of a certificate is where it was made.
-fn has_key(certificate: &Path, key: &Key) -> Result<(), Fault> {
-    let unusable = |path: &Path, reason: &str| {
-        let reason = format!("{}: {reason}: enrol the box anew with a new one-time code", path.display());
-        Fault::new("credentials-unusable", Blame::Configuration, reason)
-    };
-    let der = CertificateDer::from_pem_file(certificate).map_err(|error| unusable(certificate, &error.to_string()))?;
+fn has_key(certificate: &Certificate, key: &Key) -> Result<(), Fault> {
     match key {
-        Key::Tpm(place) => TpmKey::of(place, &der)?.is_there(),
+        Key::Tpm(place) => TpmKey::of(place, certificate.own())?.is_there(),
         Key::File(path) => {
             let pem = std::fs::read_to_string(path).map_err(|error| unusable(path, &error.to_string()))?;
             let pair = rcgen::KeyPair::from_pem(&pem).map_err(|error| unusable(path, &error.to_string()))?;
-            let is_its = super::is_of(&der, pair.public_key_raw());
+            let is_its = certificate.is_for(pair.public_key_raw());
             if is_its { Ok(()) } else { Err(unusable(path, "it is not the key of the certificate")) }
         }
     }

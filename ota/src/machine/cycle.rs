@@ -1,6 +1,7 @@
 //! One poll and all that follows from it.
 use super::record::{Action, End, Good, KEPT_STATES, Origin, Outcome, Record, Step};
 use super::switches::Look;
+use super::system::LOOK;
 use super::{ACTIVE, Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Feedback, Finished};
@@ -333,8 +334,15 @@ impl Machine {
         }
     }
 
+    /// Returns once a box that is nobody to the channel has another certificate.
+    pub async fn is_enrolled_anew(&self) {
+        while self.http.is_somebody().is_ok() || self.http.is_current(&self.config) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     async fn renew(&mut self) {
-        let renewed = if self.http.is_current(&self.config) {
+        let renewed = if self.http.is_somebody().is_ok() && self.http.is_current(&self.config) {
             match identity::renew_if_due(&self.config, &self.http).await {
                 Ok(None) => return,
                 Ok(Some(validity)) => {
@@ -344,8 +352,8 @@ impl Machine {
                 Err(fault) => Err(fault),
             }
         } else {
-            // Somebody has enrolled the box meanwhile.
-            Http::new(&self.config)
+            // Somebody has enrolled the box meanwhile, or has brought back what was missing.
+            identity::client(&self.config)
         };
         let applied = renewed.and_then(|http| {
             self.ddi = crate::ddi::client::Ddi::new(&self.config, http.clone())?;

@@ -112,6 +112,8 @@ impl Machine {
         self.heed_restart(config, "was withdrawn").await?;
         self.while_polling(rauc::idle(config.install)).await.map_err(Halt::Later)?;
         self.guard_next(running)?;
+        // Until that is kept, nobody knows of the mark but the boot loader.
+        self.is_unmarked = false;
         rauc::start_other_slot().await.map_err(Halt::Later)?;
         let back = self.record.back.clone().map(|back| Back { boot: Some(running.boot.clone()), ..back });
         if let Err(halt) = self.keep_back(back) {

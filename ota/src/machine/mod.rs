@@ -23,6 +23,7 @@ mod versions;
 mod watch;
 mod watched;
 mod when;
+mod withheld;
 
 use crate::agent::StateId;
 use crate::agent::client::Agent;
@@ -148,7 +149,7 @@ impl Machine {
         })?;
         identity::recover(&config)?;
         let record = Record::read(&config.record_file())?;
-        let http = Http::new(&config)?;
+        let http = identity::client(&config)?;
         let ddi = Ddi::new(&config, http.clone())?;
         let agent = Agent::new(config.agent.socket.clone());
         let pace = Pace::new(config.poll);

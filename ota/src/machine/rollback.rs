@@ -3,12 +3,12 @@
 //! The box falls back to the newest state that held on it and is still listed. Where the listing can't be learned now (the channel
 //! is away, its metadata expired), the one known last counts: what was just found bad must not serve meanwhile, and a withdrawal is found
 //! at the next poll. Where there is none, the box serves its own configuration, and the models there are suspended;
-//! a box that never had a state goes back to its own configuration as it was.
+//! a box that never had a state goes back to its own configuration as it was. Where the agent goes back to nothing, the models that are to be
+//! left are suspended until it does.
 use super::listen::later;
-use super::trial::OWN_SUSPENSION;
 use super::{ACTIVE, Halt, Machine, files};
+use crate::agent::StateId;
 use crate::agent::client::AgentError;
-use crate::agent::{ModelStatus, StateId};
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{End, Good, Outcome, Record, Step, state_name};
 use crate::trust::Trusted;
@@ -68,7 +68,6 @@ impl Machine {
         if self.is_underway() {
             return Ok(());
         }
-        let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
         let trusted = match trusted {
             Ok(trusted) => trusted,
             Err(fault) => {
@@ -77,8 +76,9 @@ impl Machine {
                 return Ok(());
             }
         };
+        let Some(newest) = self.record.good.first().cloned() else { return self.leave_unrecorded(trusted).await };
         if self.withdrawal(trusted, &newest.descriptor).await.is_none() {
-            return Ok(());
+            return self.release_approved(&StateId::from(&newest.descriptor)).await;
         }
         let state = state_name(&newest.descriptor);
         tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
@@ -94,6 +94,36 @@ impl Machine {
             self.keep(Record { good: rest, ..self.record.clone() }).map_err(Halt::Later)?;
         }
         Ok(())
+    }
+
+    /// Where the record was begun anew, what serves is known by the agent alone, and the region's word counts for it all the same.
+    async fn leave_unrecorded(&mut self, trusted: &Trusted) -> Result<(), Halt> {
+        // What was left half watched goes whether it is listed or not.
+        let serves = self.agent.status().await.ok().and_then(|status| status.state);
+        let Some(serves) = serves.filter(|_| self.record.unproven.is_empty()) else { return Ok(()) };
+        let is_withdrawn = match trusted.named(&format!("state/{}.json", serves.name)) {
+            Ok(Some(listed)) if serves.may_be(&StateId::from(&listed)) => {
+                self.withdrawal(trusted, &listed).await.is_some()
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        };
+        if is_withdrawn {
+            let state = serves.name;
+            tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region does not list the state that serves");
+            let line = self.fall_back(Vec::new(), true).await?;
+            tracing::warn!(target: "audit", state, line, "the state was left");
+        }
+        Ok(())
+    }
+
+    /// What was switched off until the box could go back, where it was killed on the way.
+    async fn release_approved(&mut self, approved: &StateId) -> Result<(), Halt> {
+        if self.record.suspended.is_empty() {
+            return Ok(());
+        }
+        let serves = self.agent.status().await.map_err(later)?.state;
+        if serves.is_some_and(|serves| serves.may_be(approved)) { self.release().await } else { Ok(()) }
     }
 
     /// Why the work in hand does not go on where the region has withdrawn a state: its own, or the one that serves meanwhile.
@@ -116,8 +146,9 @@ impl Machine {
             (Some(serves), Some(good)) => serves.may_be(good),
             (serves, good) => serves.is_none() && good.is_none(),
         };
-        // Without a past the updater was set up anew beside an agent that has one: it leaves that alone.
-        if self.record.last.is_none() || is_good {
+        // Without a past the updater was set up anew beside an agent that has one: it leaves that alone, as long as it is listed.
+        let has_past = self.record.last.is_some() || !self.record.unproven.is_empty();
+        if !has_past || is_good {
             return Ok(());
         }
         // Also where it was killed on the way back: what it had not yet suspended is suspended now.
@@ -126,8 +157,24 @@ impl Machine {
         Ok(())
     }
 
+    /// Goes back. What serves is left by that; where it can't be, its models are switched off until it can.
+    async fn fall_back(&mut self, good: Vec<Good>, had_states: bool) -> Result<String, Halt> {
+        let left = self.agent.status().await.map_err(later)?.state;
+        let gone_back = self.go_back(good, had_states).await;
+        if gone_back.is_err()
+            && let Ok(status) = self.agent.status().await
+            && status.state == left
+        {
+            tracing::warn!(target: "audit", state = left.map(|left| left.name), "it can't be left now: its models are switched off");
+            if let Err(halt) = self.withhold(&status.models).await {
+                tracing::warn!(target: "audit", ?halt, "a model could not be switched off");
+            }
+        }
+        gone_back
+    }
+
     /// Serves the newest of some states that is still listed, else the box's own configuration.
-    async fn fall_back(&mut self, mut good: Vec<Good>, had_states: bool) -> Result<String, Halt> {
+    async fn go_back(&mut self, mut good: Vec<Good>, had_states: bool) -> Result<String, Halt> {
         if let Ok(trusted) = self.trusted().await {
             let mut listed = Vec::new();
             for state in good {
@@ -147,6 +194,7 @@ impl Machine {
                     self.agent_reverted(Some(&id)).await?;
                     let record = Record { good, unproven: Vec::new(), ..self.record.clone() };
                     self.keep(record).map_err(Halt::Later)?;
+                    self.release().await?;
                     self.suspend_at_once().await;
                     return Ok(format!("serves `{state}` again"));
                 }
@@ -164,18 +212,12 @@ impl Machine {
         self.suspend_coming(None).await?;
         self.agent.revert(None).await.map_err(later)?;
         let status = self.agent_reverted(None).await?;
-        let mut suspended = self.record.suspended.clone();
         if had_states {
-            // Also what the region suspended: when it lifts that, there is still no state that is approved.
-            let is_left = |model: &&ModelStatus| model.standing != "suspended" || self.is_off_by_region(model);
-            for model in status.models.iter().filter(is_left) {
-                self.agent.suspend(&model.name, OWN_SUSPENSION).await.map_err(later)?;
-                suspended.push(model.name.clone());
-            }
+            self.withhold(&status.models).await?;
+        } else {
+            self.release().await?;
         }
-        suspended.sort_unstable();
-        suspended.dedup();
-        let record = Record { good: Vec::new(), unproven: Vec::new(), suspended, ..self.record.clone() };
+        let record = Record { good: Vec::new(), unproven: Vec::new(), ..self.record.clone() };
         self.keep(record).map_err(Halt::Later)?;
         self.suspend_at_once().await;
         let models = if had_states { "its models are suspended" } else { "as before its first state" };

@@ -3,7 +3,7 @@
 //!
 //! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last.
 use super::listen::later;
-use super::trial::OWN_SUSPENSION;
+use super::withheld::is_withheld;
 use super::{Halt, Machine};
 use crate::agent::ModelStatus;
 use crate::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
@@ -76,11 +76,12 @@ impl Machine {
         self.switches().stopped.is_some()
     }
 
-    /// Whether a model is off by the region's word. Who has switched it off is known by the reason: another one is a person's.
+    /// Whether a model is off by the region's word. Who has switched it off is known by the reason, also where the record of it was lost:
+    /// another one is a person's.
     pub(super) fn is_off_by_region(&self, model: &ModelStatus) -> bool {
         let switches = self.switches();
-        let told = switches.applied.get(&model.name).zip(model.reason.as_ref());
-        model.standing == "suspended" && told.is_some_and(|(told, reason)| reason.contains(told))
+        let told = switches.applied.get(&model.name).map_or(BY_REGION, String::as_str);
+        model.standing == "suspended" && model.reason.as_ref().is_some_and(|reason| reason.contains(told))
     }
 
     /// Switches off what the region suspends of what the agent serves now, and lets serve what it suspends no longer.
@@ -121,11 +122,16 @@ impl Machine {
         let status = self.agent.status().await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
             // What a person suspended stays theirs; the updater's own suspension ends when another state serves.
-            let is_off = |model: &ModelStatus| {
-                model.standing == "suspended" && !model.reason.as_ref().is_some_and(|why| why.contains(OWN_SUSPENSION))
-            };
-            if !status.models.iter().any(|model| model.name == *package && is_off(model)) {
-                self.switch_off(package, reason).await.map_err(later)?;
+            let is_off = |model: &ModelStatus| model.standing == "suspended" && !is_withheld(model);
+            if status.models.iter().any(|model| model.name == *package && is_off(model)) {
+                continue;
+            }
+            match self.switch_off(package, reason).await {
+                // Most of what the region suspends is not here. What is, is switched off once it serves.
+                Err(fault) if models.is_none() && fault.code == "agent-refused" => {
+                    tracing::warn!(target: "audit", package, reason = fault.reason, "a suspension of the region was not applied beforehand");
+                }
+                switched => switched.map_err(later)?,
             }
         }
         Ok(())
@@ -134,6 +140,11 @@ impl Machine {
     async fn apply_to(&self, model: &ModelStatus, switches: &Switches) -> Result<(), Fault> {
         let ModelStatus { name, version, .. } = model;
         match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
+            Some(_) if self.is_off_by_region(model) && !switches.applied.contains_key(name) => {
+                self.switch(|switches| {
+                    switches.applied.insert(name.clone(), BY_REGION.to_owned());
+                })?;
+            }
             Some(_) if model.standing == "suspended" => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
             None if switches.applied.contains_key(name) => {

@@ -10,8 +10,6 @@ use crate::machine::record::Step;
 use std::path::Path;
 use tokio::time::Instant;
 
-/// What a suspension of the updater's own says.
-pub(super) const OWN_SUSPENSION: &str = "no state that is still approved can take its place";
 /// What is told of an agent that cannot be handed the vendors' keys.
 const OLDER_AGENT: &str = "signatures: the agent of this box is older and knows nothing of the keys that the region pins; those of its own \
                            configuration counted";
@@ -64,7 +62,7 @@ impl Machine {
             }
             self.agent_serves(Some(&id)).await?;
         }
-        self.resume_own().await?;
+        self.release().await?;
         self.suspend_at_once().await;
         Ok(Active(tested))
     }
@@ -167,23 +165,6 @@ impl Machine {
                 }
             }
         }
-    }
-
-    /// Takes back the suspensions that were the updater's own; one that a person has set since stays.
-    async fn resume_own(&mut self) -> Result<(), Halt> {
-        if self.record.suspended.is_empty() {
-            return Ok(());
-        }
-        let status = self.agent_up().await?;
-        for package in self.record.suspended.clone() {
-            let model = status.models.iter().find(|model| model.name == package);
-            let is_own = model.is_none_or(|model| model.reason.as_ref().is_none_or(|why| why.contains(OWN_SUSPENSION)));
-            if is_own {
-                self.agent.resume(&package).await.map_err(later)?;
-            }
-        }
-        let record = crate::machine::record::Record { suspended: Vec::new(), ..self.record.clone() };
-        self.keep(record).map_err(Halt::Later)
     }
 
     /// Whether this very state is the one that the box last found good.

@@ -53,7 +53,8 @@ impl Machine {
                 Slot::Written => !self.is_unmarked,
                 Slot::Marked => trial.boot == running.boot,
             },
-            (None, Some(back)) => back.from == running.version && back.boot.as_ref() == Some(&running.boot),
+            (None, Some(back)) if back.from != running.version => false,
+            (None, Some(back)) => back.boot.as_ref().map_or(!self.is_unmarked, |boot| *boot == running.boot),
             (None, None) => false,
         }
     }

@@ -212,6 +212,18 @@ impl Trusted {
         audited(path, read.await)
     }
 
+    /// What the region lists now under the path of a state.
+    pub(crate) fn named(&self, path: &str) -> Result<Option<Descriptor>, Fault> {
+        let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
+        let of_target = |target: &Target| Descriptor {
+            format: 1,
+            target: path.to_owned(),
+            sha256: hex(target.hashes.sha256.as_ref()),
+            length: target.length,
+        };
+        self.of_role(role, &name).map(|target| target.map(of_target))
+    }
+
     /// Whether the region lists a small document now, by its path alone.
     pub(crate) fn lists(&self, path: &str) -> Result<bool, Fault> {
         let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(false) };

@@ -1,0 +1,55 @@
+//! Models that the updater itself has switched off: no state that is still approved can take their place. They serve again with the next state
+//! that is, and what a person or the region has switched off is not touched by that.
+use super::listen::later;
+use super::{Halt, Machine};
+use crate::agent::ModelStatus;
+use crate::machine::record::Record;
+use std::collections::BTreeSet;
+
+/// What such a suspension says: by that it is known again, also where the record of it was lost.
+const REASON: &str = "no state that is still approved can take its place";
+
+/// Whether a model is off by the updater's own word.
+pub(super) fn is_withheld(model: &ModelStatus) -> bool {
+    model.standing == "suspended" && model.reason.as_ref().is_some_and(|why| why.contains(REASON))
+}
+
+impl Machine {
+    /// Switches models off. Their names are kept before that: wherever it is killed, the next state has them serve again. One that can't be
+    /// switched off keeps no other one on.
+    pub(super) async fn withhold(&mut self, models: &[ModelStatus]) -> Result<(), Halt> {
+        // Also what the region suspended: when it lifts that, there is still no state that is approved.
+        let is_off = |model: &ModelStatus| model.standing == "suspended" && !self.is_off_by_region(model);
+        let left: Vec<&ModelStatus> = models.iter().filter(|model| !is_off(model) || is_withheld(model)).collect();
+        let mut suspended = self.record.suspended.clone();
+        suspended.extend(left.iter().map(|model| model.name.clone()));
+        suspended.sort_unstable();
+        suspended.dedup();
+        if suspended != self.record.suspended {
+            self.keep(Record { suspended, ..self.record.clone() }).map_err(Halt::Later)?;
+        }
+        let mut withheld = Ok(());
+        for model in left.into_iter().filter(|model| !is_withheld(model)) {
+            withheld = withheld.and(self.agent.suspend(&model.name, REASON).await.map_err(later));
+        }
+        withheld
+    }
+
+    /// Lets them serve again, now that an approved state does.
+    pub(super) async fn release(&mut self) -> Result<(), Halt> {
+        let models = self.agent.status().await.map_err(later)?.models;
+        let is_own = |name: &String| {
+            let model = models.iter().find(|model| model.name == *name);
+            model.is_none_or(|model| model.reason.is_none() || is_withheld(model))
+        };
+        let known = self.record.suspended.iter().filter(|name| is_own(name)).cloned();
+        let found = models.iter().filter(|model| is_withheld(model)).map(|model| model.name.clone());
+        for package in known.chain(found).collect::<BTreeSet<String>>() {
+            self.agent.resume(&package).await.map_err(later)?;
+        }
+        if self.record.suspended.is_empty() {
+            return Ok(());
+        }
+        self.keep(Record { suspended: Vec::new(), ..self.record.clone() }).map_err(Halt::Later)
+    }
+}

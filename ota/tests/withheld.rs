@@ -1,0 +1,147 @@
+//! What serves and is not approved any more: a box's very first state, one that the record has lost, one that the agent does not leave. Its
+//! models are off at once, and on again with the next state that is approved.
+use super::appliance::Appliance;
+use super::conversation::{Running, until};
+use super::transitions::{Side, die_at_each};
+use serde_json::{Value, json};
+use sund_ota::documents::{STOP, SUSPENSIONS};
+
+fn withdraw(appliance: &mut Appliance, path: &str) {
+    appliance.region.withdraw(path);
+    appliance.publish();
+}
+
+fn list(appliance: &mut Appliance, path: &str, document: &Value) {
+    appliance.region.approve("state", path, document.to_string().as_bytes());
+    appliance.publish();
+}
+
+fn suspension(package: &str) -> Value {
+    json!({"package": package, "reason": "drift at three sites", "since": "2026-11-29T17:00:00Z"})
+}
+
+fn suspended(appliance: &Appliance) -> Vec<String> {
+    appliance.agent.serving().suspended.clone()
+}
+
+fn serves(appliance: &Appliance) -> Option<String> {
+    appliance.agent.serving().state.clone()
+}
+
+/// Another state is deployed, and its models are on.
+async fn goes_on(appliance: &mut Appliance, id: &str, name: &str) {
+    let descriptor = appliance.state(name, name.as_bytes(), json!({}));
+    appliance.channel.deploy(id, &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(appliance).as_deref(), suspended(appliance)), (Some(name), Vec::new()));
+    assert!(appliance.record().suspended.is_empty());
+}
+
+/// The record is moved away, as is said where it can't be read.
+fn lose_record(appliance: &Appliance) {
+    let record = appliance.directory.path().join("updater/state.json");
+    std::fs::rename(&record, record.with_extension("damaged")).expect("a record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boxs_first_state_that_is_left_half_watched_does_not_serve_on_while_the_next_one_waits() {
+    let mut appliance = Appliance::new().await;
+    let first = appliance.state("north-1", b"model one", json!({"watch_seconds": 600}));
+    appliance.channel.deploy("1", &first);
+    let updater = Running(appliance.run());
+    until("it serves", || serves(&appliance).as_deref() == Some("north-1")).await;
+    let stop = json!({"format": 1, "reason": "wrong patients", "since": "2026-11-29T17:00:00Z"});
+    list(&mut appliance, STOP, &stop);
+    let second = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &second);
+    until("it is left", || serves(&appliance).is_none()).await;
+    assert!(suspended(&appliance).is_empty(), "as before its first state");
+    drop(updater);
+    withdraw(&mut appliance, STOP);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_serves_is_left_where_it_was_withdrawn_also_after_the_record_was_lost() {
+    let mut appliance = Appliance::serving().await;
+    lose_record(&appliance);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-1"), "it is listed");
+    withdraw(&mut appliance, "state/north-1.json");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+    // What was switched off is known by its reason.
+    lose_record(&appliance);
+    appliance.agent.serving().own_models = vec!["brain".to_owned()];
+    appliance.agent.serving().suspended.clear();
+    let reason = appliance.agent.serving().reasons["own-model"].clone();
+    appliance.agent.serving().suspend("brain", &reason);
+    goes_on(&mut appliance, "2", "north-2").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_region_suspended_serves_again_when_it_lifts_that_also_after_the_record_was_lost() {
+    let mut appliance = Appliance::serving().await;
+    list(&mut appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension("brain")]}));
+    assert_eq!(appliance.once().await, Some(0));
+    lose_record(&appliance);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(suspended(&appliance), ["brain"]);
+    withdraw(&mut appliance, SUSPENSIONS);
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(suspended(&appliance).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_models_of_a_withdrawn_state_that_the_agent_does_not_leave_are_off() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().refuses_reverts = true;
+    withdraw(&mut appliance, "state/north-1.json");
+    for _ in 0..2 {
+        assert_eq!(appliance.once().await, Some(1));
+        assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-1"), vec!["brain".to_owned()]));
+    }
+    let times =
+        |appliance: &Appliance| appliance.agent.serving().changes.iter().filter(|it| *it == "suspend brain").count();
+    assert_eq!(times(&appliance), 1);
+    appliance.agent.serving().refuses_reverts = false;
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(&appliance), appliance.record().good.len()), (None, 0));
+    assert!(suspended(&appliance).contains(&"own-model".to_owned()));
+    goes_on(&mut appliance, "2", "north-2").await;
+
+    // Where a state is there to go back to, its models are on again.
+    goes_on(&mut appliance, "3", "north-3").await;
+    appliance.agent.serving().refuses_reverts = true;
+    withdraw(&mut appliance, "state/north-3.json");
+    assert_eq!(appliance.once().await, Some(1));
+    assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-3"), vec!["brain".to_owned()]));
+    appliance.agent.serving().refuses_reverts = false;
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-2"), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_that_is_not_here_and_cannot_be_suspended_keeps_no_box_at_a_withdrawn_state() {
+    let mut appliance = Appliance::serving().await;
+    let suspensions = [suspension(&"far-away".repeat(20)), suspension("own-model")];
+    list(&mut appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": suspensions}));
+    withdraw(&mut appliance, "state/north-1.json");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_each_transition_while_its_models_are_switched_off_a_box_has_them_on_with_the_next_state() {
+    for side in [Side::Before, Side::After] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().own_models = vec!["brain".to_owned(), "liver".to_owned()];
+        withdraw(&mut appliance, "state/north-1.json");
+        let is_left = || serves(&appliance).is_none() && appliance.record().good.is_empty();
+        let deaths = die_at_each(&appliance, side, || (), is_left).await;
+        assert!(!deaths.is_empty());
+        assert_eq!(suspended(&appliance), ["brain", "liver"]);
+        goes_on(&mut appliance, "2", "north-2").await;
+    }
+}
