@@ -35,7 +35,7 @@ impl Machine {
         // What the agent serves was tried by it: after a restart it need not be tried again.
         let findings = match findings.filter(|_| status.state.as_ref() == Some(&id)) {
             Some(findings) => findings,
-            None => self.try_out(&verified, status).await?,
+            None => self.guard(self.try_out(&verified, status)).await??,
         };
         self.commit().await?;
         self.advance(Step::Tested { findings: findings.clone() }).await?;
@@ -74,7 +74,7 @@ impl Machine {
         self.state_id().ok_or_else(missing)
     }
 
-    async fn try_out(&mut self, verified: &Verified, mut status: AgentStatus) -> Result<Vec<String>, Halt> {
+    async fn try_out(&self, verified: &Verified, mut status: AgentStatus) -> Result<Vec<String>, Halt> {
         let mut trial = self.begin(verified, &status).await?;
         let until = Instant::now() + self.config.agent.trial;
         let mut begun = 1;
@@ -97,13 +97,13 @@ impl Machine {
                 }
                 TrialStanding::Running => {}
             }
-            self.guard(tokio::time::sleep(LOOK)).await?;
+            tokio::time::sleep(LOOK).await;
             trial = match self.agent.trial().await {
                 Ok(next) if next.state == trial.state => next,
                 // It was started anew meanwhile, and knows nothing of the trial.
                 Ok(_) | Err(AgentError::Away { .. } | AgentError::Refused(_)) if begun < MAX_TRIALS => {
                     begun += 1;
-                    status = self.agent_up().await?;
+                    status = self.agent_answers().await?;
                     self.begin(verified, &status).await?
                 }
                 Ok(_) | Err(AgentError::Away { .. }) => {
@@ -131,6 +131,11 @@ impl Machine {
 
     /// The agent, once it answers: it may be starting.
     pub(super) async fn agent_up(&self) -> Result<AgentStatus, Halt> {
+        self.guard_to_the_end(self.agent_answers()).await?
+    }
+
+    /// As [`Machine::agent_up`], within work that is done while the channel is listened to.
+    pub(super) async fn agent_answers(&self) -> Result<AgentStatus, Halt> {
         let until = Instant::now() + self.config.agent.start;
         loop {
             match self.agent.status().await {
@@ -139,7 +144,7 @@ impl Machine {
                 Err(AgentError::Away { .. }) => {}
                 Err(error) => return Err(self.refuse(error.into())),
             }
-            self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
