@@ -231,9 +231,10 @@ impl Machine {
         self.pace.say(&fault.to_string());
         self.pace.with(|state| state.now.waits = Some(fault.clone()));
         self.note_now();
-        let is_new = self.pace.with(|state| state.waits_for != fault.code);
+        let told = format!("{} {}", self.action_id(), fault.code);
+        let is_new = self.pace.with(|state| state.waits_for != told);
         if is_new && self.tell_step(&format!("waits: {fault}")).await {
-            self.pace.with(|state| state.waits_for = fault.code.to_string());
+            self.pace.with(|state| state.waits_for = told);
         }
     }
 

@@ -37,7 +37,7 @@ impl Machine {
             Err(_) => Ok(()),
         };
         let applied = Box::pin(self.apply_suspensions()).await;
-        // On a slow line this takes long.
+        // On a slow line the poll is long ago by now.
         self.is_heard();
         Look { trusted, heeded: learned.and(applied) }
     }

@@ -15,6 +15,8 @@ pub(super) const OWN_SUSPENSION: &str = "no state that is still approved can tak
 /// What is told of an agent that cannot be handed the vendors' keys.
 const OLDER_AGENT: &str = "signatures: the agent of this box is older and knows nothing of the keys that the region pins; those of its own \
                            configuration counted";
+/// What an agent says that is offered a state while it tries another one.
+const UNDER_WAY: &str = "trial-under-way";
 /// Times that a trial is begun anew because the agent has lost it.
 const MAX_TRIALS: u32 = 3;
 
@@ -115,6 +117,7 @@ impl Machine {
         }
     }
 
+    /// Has the state tried. A trial that was begun for another action can't be stopped: it is waited for, as long as a trial may take.
     async fn begin(&self, verified: &Verified, status: &AgentStatus) -> Result<Trial, Halt> {
         let mut offer = offer(verified, self.state_in_hand()?);
         // It would not read an offer with them, and then no update could bring a newer one.
@@ -122,10 +125,32 @@ impl Machine {
             tracing::warn!(target: "audit", action = self.action_id(), version = status.version, "{OLDER_AGENT}");
             offer.vendors = None;
         }
-        match self.agent.try_state(offer).await {
-            Ok(trial) => Ok(trial),
-            Err(error @ AgentError::Away { .. }) => Err(later(error)),
-            Err(error) => Err(self.refuse(error.into())),
+        let until = Instant::now() + self.config.agent.trial;
+        loop {
+            let under_way = match self.agent.try_state(offer.clone()).await {
+                Ok(trial) => return Ok(trial),
+                Err(AgentError::Refused(fault)) if fault.code == UNDER_WAY => fault.reason,
+                Err(error @ AgentError::Away { .. }) => return Err(later(error)),
+                Err(error) => return Err(self.refuse(error.into())),
+            };
+            if Instant::now() >= until {
+                let within = self.config.agent.trial.as_secs();
+                let reason =
+                    format!("{under_way}; it has not within {within} s: see the agent's journal, or restart it");
+                return Err(self.refuse(Fault::new(UNDER_WAY, Blame::Agent, reason)));
+            }
+            self.tell_wait(&Fault::new(UNDER_WAY, Blame::Agent, under_way)).await;
+            self.other_trial_ends(until).await;
+            self.pace.say(self.step().name());
+        }
+    }
+
+    /// Looks until the trial that the agent runs is over, or the time is. It is not offered anything meanwhile: each refusal is audited.
+    async fn other_trial_ends(&self, until: Instant) {
+        let mut runs = true;
+        while runs && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            runs = self.agent.trial().await.is_ok_and(|trial| trial.standing == TrialStanding::Running);
         }
     }
 
