@@ -7,8 +7,9 @@ from .store import Failed
 
 INDEX = 0x01800100
 OWNER = 0x40000001
-# TPMA_NV (TPM 2.0 Library, Part 2, 13.4): a counter, written by the owner, read by its own empty password.
-ATTRIBUTES = 1 << 18 | 1 << 1 | 1 << 4
+# TPMA_NV (TPM 2.0 Library, Part 2, 13.4): a counter, written by the owner, read by its own empty password, also when the TPM takes no
+# more guesses: each start that does not end in order counts as one.
+ATTRIBUTES = 1 << 25 | 1 << 18 | 1 << 1 | 1 << 4
 # Commands (Part 2, 6.5.2) with how many bytes of their answer come before what is read.
 DEFINE, INCREMENT, READ = 0x12A, 0x134, 0x14E
 # TPM_RC_RETRY: not ready yet.

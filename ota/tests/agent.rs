@@ -26,6 +26,8 @@ pub struct Serving {
     /// Those that it was told stay.
     stays: Vec<StateId>,
     tried: Option<Offer>,
+    /// What was tried last has been activated.
+    is_taken: bool,
     polls_left: u32,
     /// How often a trial is asked for until it is done.
     pub trial_polls: u32,
@@ -170,24 +172,24 @@ impl Agent {
                         "a configuration is TOML"
                     );
                 }
-                serving.tried = Some(*offer);
-                serving.polls_left = serving.trial_polls.max(1);
-                serving.trials += 1;
-                serving.trial()
+                serving.begin(*offer)
             }
             Request::Trial => {
                 serving.polls_left = serving.polls_left.saturating_sub(1);
                 serving.trial()
             }
             Request::Activate { state } => match serving.tried.clone() {
-                Some(offer) if offer.state == state && serving.polls_left == 0 && !serving.misses => {
+                Some(offer) if offer.state == state && serving.has_held() => {
+                    serving.is_taken = true;
                     serving.keep(offer);
                     serving.changes.push(format!("activate {}", state.name));
                     serving.activations.push(state.name.clone());
                     serving.serve(Some(state));
                     Answer::Serves { state: serving.id(), restarts: false }
                 }
-                _ => refused("not-tried", "no trial of it held"),
+                // Asked again: the answer got lost.
+                _ if serving.id() == Some(state) => Answer::Serves { state: serving.id(), restarts: false },
+                _ => refused("state-not-tried", "no trial of it held"),
             },
             Request::Revert { .. } if serving.refuses_reverts => refused("spool-failed", "the disk is full"),
             Request::Revert { state } => {
@@ -264,8 +266,28 @@ impl Serving {
         Answer::Check(Trial { state, standing, findings })
     }
 
+    /// One trial at a time; the one that runs, where it is of the same offer.
+    fn begin(&mut self, offer: Offer) -> Answer {
+        match self.tried.as_ref().filter(|_| self.polls_left > 0) {
+            Some(running) if *running == offer => return self.trial(),
+            Some(running) => {
+                let reason = format!("the state {} is being tried; ask again when that has ended", running.state.name);
+                return refused("trial-under-way", &reason);
+            }
+            None => {}
+        }
+        (self.tried, self.is_taken) = (Some(offer), false);
+        self.polls_left = self.trial_polls.max(1);
+        self.trials += 1;
+        self.trial()
+    }
+
+    fn has_held(&self) -> bool {
+        self.polls_left == 0 && !self.misses && !self.is_taken
+    }
+
     fn trial(&self) -> Answer {
-        let Some(offer) = &self.tried else { return refused("no-trial", "nothing was tried") };
+        let Some(offer) = &self.tried else { return refused("state-not-tried", "nothing was tried") };
         let standing = match (self.polls_left, self.misses) {
             (0, false) => TrialStanding::Held,
             (0, true) => TrialStanding::Missed(fault("golden-cases-missed", "a golden case is off by 3 mm")),

@@ -39,6 +39,8 @@ pub struct Told {
     pub is_away: bool,
     /// How many ranges of a bundle it still fails to serve.
     pub streams_break: u32,
+    /// How long it takes to answer anything.
+    pub answers_after: Duration,
     /// Longest stretch of a target in one answer before the connection breaks.
     pub breaks_after: Option<usize>,
     /// Time between two chunks of a target.
@@ -162,6 +164,13 @@ impl Channel {
 }
 
 async fn answer(State(channel): State<Channel>, request: Request) -> Response {
+    let response = answer_at_once(&channel, request).await;
+    let answers_after = channel.told().answers_after;
+    tokio::time::sleep(answers_after).await;
+    response
+}
+
+async fn answer_at_once(channel: &Channel, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
     let path = head.uri.path().to_owned();

@@ -2,8 +2,8 @@
 use super::appliance::Appliance;
 use serde_json::json;
 use std::process::Child;
-use std::time::Duration;
-use sund_ota::ddi::{Execution, Finished};
+use std::time::{Duration, Instant};
+use sund_ota::ddi::{Execution, Feedback, Finished};
 
 /// Ends with what it holds.
 pub struct Running(pub Child);
@@ -70,6 +70,8 @@ async fn an_action_is_stopped_before_it_serves_and_not_afterwards() {
     assert!(appliance.agent.serving().activations.is_empty());
 
     appliance.agent.serving().trial_polls = 1;
+    // The agent goes on with it, and takes the same offer for it.
+    appliance.agent.end_trial();
     appliance.channel.deploy("2", &descriptor);
     until("it serves", || !appliance.agent.serving().activations.is_empty()).await;
     appliance.channel.action("2", |action| action.is_canceling = true);
@@ -92,6 +94,8 @@ async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
     until("the trial begins", || appliance.agent.serving().trials > 0).await;
     appliance.agent.serving().trial_polls = 1;
     appliance.channel.deploy("2", &newer);
+    until("the older one is left", || appliance.channel.action("1", |action| !action.is_open)).await;
+    appliance.agent.end_trial();
     until("the newer one ends", || appliance.channel.action("2", |action| !action.is_open)).await;
     assert_eq!(appliance.agent.serving().activations, ["north-2"]);
     appliance.channel.action("1", |action| {
@@ -99,6 +103,59 @@ async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
         let last = action.feedback.last().map(|feedback| feedback.status.execution);
         assert_eq!(last, Some(Execution::Canceled));
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hotfix_that_comes_in_the_middle_of_a_trial_waits_for_its_end_and_serves() {
+    let mut appliance = Appliance::new().await;
+    let faulty = appliance.state("north-1", b"model one", json!({}));
+    let hotfix = appliance.state("north-2", b"model two", json!({}));
+    let better = appliance.state("north-3", b"model three", json!({}));
+    appliance.agent.serving().trial_polls = 1000;
+    appliance.channel.deploy("1", &faulty);
+    let _running = Running(appliance.run());
+    until("the trial begins", || appliance.agent.serving().trials > 0).await;
+    appliance.agent.serving().trial_polls = 1;
+    appliance.channel.deploy("2", &hotfix);
+    let waits = |feedback: &Feedback| feedback.status.details.iter().any(|line| line.contains("trial-under-way"));
+    let told = |id| appliance.channel.action(id, |action| action.feedback.iter().filter(|told| waits(told)).count());
+    until("it waits", || told("2") > 0).await;
+    let polls = appliance.channel.told().polls;
+    until("it is polled for meanwhile", || appliance.channel.told().polls > polls + 1).await;
+    assert_eq!((told("2"), appliance.agent.serving().trials), (1, 1), "it is told once");
+    appliance.channel.action("2", |action| assert!(action.is_open));
+    appliance.channel.deploy("3", &better);
+    until("the next one waits in its place", || told("3") > 0).await;
+
+    appliance.agent.end_trial();
+    until("it ends", || appliance.channel.action("3", |action| !action.is_open)).await;
+    assert_eq!(appliance.agent.serving().activations, ["north-3"]);
+    appliance.channel.action("3", |action| {
+        assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_trial_never_ends_is_waited_for_as_long_as_a_trial_may_take_and_does_what_comes_after_it() {
+    let mut appliance = Appliance::new().await;
+    let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
+    let text = text.replace("[agent]", "[agent]\ntrial_seconds = 3");
+    std::fs::write(appliance.configuration(), text).expect("updater.toml");
+    appliance.agent.serving().trial_polls = 1000;
+    for (id, name, code) in [("1", "north-1", "trial-too-long"), ("2", "north-2", "trial-under-way")] {
+        let descriptor = appliance.state(name, name.as_bytes(), json!({}));
+        appliance.channel.deploy(id, &descriptor);
+        let begun = Instant::now();
+        assert_eq!(appliance.once().await, Some(1));
+        assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+        appliance.channel.action(id, |action| assert!(action.last_words().contains(code), "{}", action.last_words()));
+    }
+    let descriptor = appliance.state("north-3", b"model three", json!({}));
+    appliance.agent.serving().trial_polls = 1;
+    appliance.agent.end_trial();
+    appliance.channel.deploy("3", &descriptor);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().activations, ["north-3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

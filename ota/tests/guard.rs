@@ -8,7 +8,7 @@ fn file(system: &System) -> PathBuf {
     system.appliance.directory.path().join("updater/on-trial.json")
 }
 
-fn word(system: &System) -> Word {
+pub fn word(system: &System) -> Word {
     serde_json::from_slice(&std::fs::read(file(system)).expect("a system is on trial")).expect("JSON")
 }
 

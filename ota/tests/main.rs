@@ -33,6 +33,7 @@ mod reset;
 mod screen;
 mod shapes;
 mod signed_documents;
+mod slow_line;
 mod started;
 mod status;
 mod stick;

@@ -11,7 +11,7 @@ use sund_ota::ddi::Finished;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::machine::record::{End, Origin, Outcome, Step};
 
-const FAR: &str = "2050-01-01T00:00:00Z";
+pub const FAR: &str = "2050-01-01T00:00:00Z";
 
 type Files = BTreeMap<String, Vec<u8>>;
 

@@ -20,7 +20,7 @@ fn stop_all(appliance: &mut Appliance) {
     list(appliance, STOP, &stop);
 }
 
-fn suspend(appliance: &mut Appliance, package: &str, version: Option<&str>) {
+pub fn suspend(appliance: &mut Appliance, package: &str, version: Option<&str>) {
     let mut suspension = json!({"package": package, "reason": "drift at three sites", "since": "2026-11-29T17:00:00Z"});
     if let Some(version) = version {
         suspension["version"] = json!(version);

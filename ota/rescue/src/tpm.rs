@@ -106,7 +106,8 @@ fn number_in(answer: &[u8]) -> Result<u64, String> {
     let (_tag, size, code) = (take(2)?, take(4)?, take(4)?);
     if code != 0 {
         return Err(format!(
-            "it answers with code {code:#05x}; 0x18b means that the index is not defined, 0x14a not written"
+            "it answers with code {code:#05x}; 0x18b means that the index is not defined, 0x14a not written, 0x921 that it was defined without no_da and \
+             the TPM has locked itself for a while"
         ));
     }
     if size != answer.len() as u64 {

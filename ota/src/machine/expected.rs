@@ -3,11 +3,9 @@
 //! that is healthy is taken on; one that is not is never called good, so that the boot loader gives it up, and the channel is told.
 use super::Machine;
 use super::record::{Record, System};
-use super::system::LOOK;
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::rauc::{self, Running};
-use tokio::time::Instant;
 
 impl Machine {
     /// Looks at the system that runs, where nobody here has found it good.
@@ -33,18 +31,14 @@ impl Machine {
         let time =
             if self.tried_boot.as_ref() == Some(&running.boot) { std::time::Duration::ZERO } else { config.health };
         self.tried_boot = Some(running.boot);
-        let until = Instant::now() + time;
         self.pace.say("looks at a system that was not found good on this box");
-        while let Some(missed) = self.unhealthy(&good.engines).await {
-            if Instant::now() >= until {
-                let reason = format!(
-                    "the box runs {} where {before} was found good, and it is not healthy: {missed}; it is not called good",
-                    running.version
-                );
-                return Err(Fault::new("os-unexpected", Blame::Box, reason));
-            }
-            self.while_polling(tokio::time::sleep(LOOK)).await;
-        }
+        self.while_polling(self.healthy_within(time, &good.engines)).await.map_err(|missed| {
+            let reason = format!(
+                "the box runs {} where {before} was found good, and it is not healthy: {missed}; it is not called good",
+                running.version
+            );
+            Fault::new("os-unexpected", Blame::Box, reason)
+        })?;
         rauc::mark_good().await?;
         tracing::warn!(target: "audit", version = running.version, before, "the system is healthy, and was taken on");
         self.take_on(running.version).await

@@ -105,6 +105,9 @@ impl Machine {
     }
 
     /// Work, while the channel is listened to. Where it has another action, or stops this one, the work is left at once.
+    ///
+    /// All that a step waits for belongs into one: what is asked of the channel when the work ends is dropped, and a line that is slower than
+    /// the pieces would never be heard.
     pub(super) async fn guard<T>(&self, work: impl Future<Output = T>) -> Result<T, Halt> {
         tokio::select! {
             done = work => Ok(done),
@@ -136,13 +139,18 @@ impl Machine {
         }
     }
 
+    /// Returns once the work in hand has to be left. A stick is seen at once, also where the channel is slow to answer.
     async fn listen(&self, can_stop: bool) -> Halt {
+        tokio::select! {
+            halt = self.hear(can_stop) => halt,
+            halt = self.left_for_stick() => halt,
+        }
+    }
+
+    async fn hear(&self, can_stop: bool) -> Halt {
         let can_stop = can_stop && !self.is_os_started();
         loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(self.pace.next()) => {}
-                halt = self.left_for_stick() => return halt,
-            }
+            tokio::time::sleep_until(self.pace.next()).await;
             let polled = self.poll().await;
             // What is not heeded now is tried again with the next poll.
             let look = self.look().await;
@@ -225,9 +233,10 @@ impl Machine {
         self.pace.say(&fault.to_string());
         self.pace.with(|state| state.now.waits = Some(fault.clone()));
         self.note_now();
-        let is_new = self.pace.with(|state| state.waits_for != fault.code);
+        let told = format!("{} {}", self.action_id(), fault.code);
+        let is_new = self.pace.with(|state| state.waits_for != told);
         if is_new && self.tell_step(&format!("{WAITS}{fault}")).await {
-            self.pace.with(|state| state.waits_for = fault.code.to_string());
+            self.pace.with(|state| state.waits_for = told);
         }
     }
 

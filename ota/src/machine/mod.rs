@@ -42,6 +42,7 @@ use crate::trust::{self, Image};
 use files::Held;
 use listen::Pace;
 use record::{Action, End, Outcome, Record, Step, Switches};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
 use when::When;
@@ -58,6 +59,8 @@ pub struct Machine {
     when: Mutex<When>,
     /// They change while a step works.
     switches: Mutex<Switches>,
+    /// Seconds for which the state in hand was watched, beyond those of the record: they grow while that step works.
+    watched_since: AtomicU64,
     /// When what serves was found to be withdrawn and could not be left.
     stays_since: Option<Instant>,
     /// A bundle could not be taken up: not before the next poll.
@@ -163,6 +166,7 @@ impl Machine {
             pace,
             when: Mutex::default(),
             switches,
+            watched_since: AtomicU64::new(0),
             stays_since: None,
             stick_fails: false,
             os_trouble: None,
@@ -228,9 +232,19 @@ impl Machine {
     /// Makes a record durable, and then the one that counts.
     fn keep(&mut self, mut record: Record) -> Result<(), Fault> {
         record.switches = self.switches().clone();
+        let record = self.as_it_stands(record);
         record.write(&self.config.record_file())?;
         self.record = record;
+        self.watched_since.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A record with the seconds for which the state in hand was watched since.
+    fn as_it_stands(&self, mut record: Record) -> Record {
+        if let Some(Action { step: Step::Active { watched, .. }, .. }) = &mut record.action {
+            *watched += self.watched_since.load(Ordering::Relaxed);
+        }
+        record
     }
 
     fn action_id(&self) -> &str {

@@ -37,6 +37,8 @@ impl Machine {
             Err(_) => Ok(()),
         };
         let applied = Box::pin(self.apply_suspensions()).await;
+        // On a slow line the poll is long ago by now.
+        self.is_heard();
         Look { trusted, heeded: learned.and(applied) }
     }
 
@@ -185,7 +187,7 @@ impl Machine {
         let mut switches = held.clone();
         change(&mut switches);
         if switches != *held {
-            let record = Record { switches: switches.clone(), ..self.record.clone() };
+            let record = self.as_it_stands(Record { switches: switches.clone(), ..self.record.clone() });
             record.write(&self.config.record_file())?;
             *held = switches;
         }

@@ -172,19 +172,27 @@ impl Machine {
 
     /// The new system is healthy: the agent answers, its node too, and no lesser engines than before.
     async fn check_health(&self, config: &OsConfig, trial: &OsTrial) -> Result<(), Halt> {
-        let until = Instant::now() + config.health;
-        while let Some(missed) = self.unhealthy(&trial.engines).await {
+        let healthy = self.guard_to_the_end(self.healthy_within(config.health, &trial.engines)).await?;
+        healthy.map_err(|missed| {
+            let reason = format!("{} is not healthy within {} s: {missed}", trial.version, config.health.as_secs());
+            Halt::RollBack(Fault::new("os-unhealthy", Blame::Region, reason))
+        })
+    }
+
+    /// Looks at the running system until it is healthy; what it lacks, where its time is over before.
+    pub(super) async fn healthy_within(&self, time: Duration, before: &Engines) -> Result<(), String> {
+        let until = Instant::now() + time;
+        while let Some(missed) = self.unhealthy(before).await {
             if Instant::now() >= until {
-                let reason = format!("{} is not healthy within {} s: {missed}", trial.version, config.health.as_secs());
-                return Err(Halt::RollBack(Fault::new("os-unhealthy", Blame::Region, reason)));
+                return Err(missed);
             }
-            self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
+            tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
 
     /// What the running system lacks, if anything.
-    pub(super) async fn unhealthy(&self, before: &Engines) -> Option<String> {
+    async fn unhealthy(&self, before: &Engines) -> Option<String> {
         match self.agent.status().await {
             Ok(status) if !status.node_answers => Some("the DICOM node does not answer".to_owned()),
             Ok(status) => before.fallen(&status),

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 /// What is told of an agent that cannot be handed the vendors' keys.
 const OLDER_AGENT: &str = "signatures: the agent of this box is older and knows nothing of the keys that the region pins; those of its own \
                            configuration counted";
+/// What an agent says that is offered a state while it tries another one.
+const UNDER_WAY: &str = "trial-under-way";
 /// Times that a trial is begun anew because the agent has lost it.
 const MAX_TRIALS: u32 = 3;
 
@@ -33,7 +35,7 @@ impl Machine {
         // What the agent serves was tried by it: after a restart it need not be tried again.
         let findings = match findings.filter(|_| status.state.as_ref() == Some(&id)) {
             Some(findings) => findings,
-            None => self.try_out(&verified, status).await?,
+            None => self.guard(self.try_out(&verified, status)).await??,
         };
         self.commit().await?;
         self.advance(Step::Tested { findings: findings.clone() }).await?;
@@ -72,7 +74,7 @@ impl Machine {
         self.state_id().ok_or_else(missing)
     }
 
-    async fn try_out(&mut self, verified: &Verified, mut status: AgentStatus) -> Result<Vec<String>, Halt> {
+    async fn try_out(&self, verified: &Verified, mut status: AgentStatus) -> Result<Vec<String>, Halt> {
         let mut trial = self.begin(verified, &status).await?;
         let until = Instant::now() + self.config.agent.trial;
         let mut begun = 1;
@@ -95,13 +97,13 @@ impl Machine {
                 }
                 TrialStanding::Running => {}
             }
-            self.guard(tokio::time::sleep(LOOK)).await?;
+            tokio::time::sleep(LOOK).await;
             trial = match self.agent.trial().await {
                 Ok(next) if next.state == trial.state => next,
                 // It was started anew meanwhile, and knows nothing of the trial.
                 Ok(_) | Err(AgentError::Away { .. } | AgentError::Refused(_)) if begun < MAX_TRIALS => {
                     begun += 1;
-                    status = self.agent_up().await?;
+                    status = self.agent_answers().await?;
                     self.begin(verified, &status).await?
                 }
                 Ok(_) | Err(AgentError::Away { .. }) => {
@@ -113,6 +115,7 @@ impl Machine {
         }
     }
 
+    /// Has the state tried. A trial that was begun for another action can't be stopped: it is waited for, as long as a trial may take.
     async fn begin(&self, verified: &Verified, status: &AgentStatus) -> Result<Trial, Halt> {
         let mut offer = offer(verified, self.state_in_hand()?);
         // It would not read an offer with them, and then no update could bring a newer one.
@@ -120,15 +123,42 @@ impl Machine {
             tracing::warn!(target: "audit", action = self.action_id(), version = status.version, "{OLDER_AGENT}");
             offer.vendors = None;
         }
-        match self.agent.try_state(offer).await {
-            Ok(trial) => Ok(trial),
-            Err(error @ AgentError::Away { .. }) => Err(later(error)),
-            Err(error) => Err(self.refuse(error.into())),
+        let until = Instant::now() + self.config.agent.trial;
+        loop {
+            let under_way = match self.agent.try_state(offer.clone()).await {
+                Ok(trial) => return Ok(trial),
+                Err(AgentError::Refused(fault)) if fault.code == UNDER_WAY => fault.reason,
+                Err(error @ AgentError::Away { .. }) => return Err(later(error)),
+                Err(error) => return Err(self.refuse(error.into())),
+            };
+            if Instant::now() >= until {
+                let within = self.config.agent.trial.as_secs();
+                let reason =
+                    format!("{under_way}; it has not within {within} s: see the agent's journal, or restart it");
+                return Err(self.refuse(Fault::new(UNDER_WAY, Blame::Agent, reason)));
+            }
+            self.tell_wait(&Fault::new(UNDER_WAY, Blame::Agent, under_way)).await;
+            self.other_trial_ends(until).await;
+            self.pace.say(self.step().name());
+        }
+    }
+
+    /// Looks until the trial that the agent runs is over, or the time is. It is not offered anything meanwhile: each refusal is audited.
+    async fn other_trial_ends(&self, until: Instant) {
+        let mut runs = true;
+        while runs && Instant::now() < until {
+            tokio::time::sleep(LOOK).await;
+            runs = self.agent.trial().await.is_ok_and(|trial| trial.standing == TrialStanding::Running);
         }
     }
 
     /// The agent, once it answers: it may be starting.
     pub(super) async fn agent_up(&self) -> Result<AgentStatus, Halt> {
+        self.guard_to_the_end(self.agent_answers()).await?
+    }
+
+    /// As [`Machine::agent_up`], within work that is done while the channel is listened to.
+    pub(super) async fn agent_answers(&self) -> Result<AgentStatus, Halt> {
         let until = Instant::now() + self.config.agent.start;
         loop {
             match self.agent.status().await {
@@ -137,7 +167,7 @@ impl Machine {
                 Err(AgentError::Away { .. }) => {}
                 Err(error) => return Err(self.refuse(error.into())),
             }
-            self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -68,13 +68,16 @@ impl Machine {
         }
         let missing = files::missing(&store, files::payloads(state.get()).chain(system));
         files::check_space(&store, missing).map_err(|fault| self.judge(fault))?;
-        let mut held = Vec::new();
         arrived.store(0, Ordering::Relaxed);
         let (document, ending) = files::document(&candidate.descriptor);
-        for (pin, ending) in std::iter::once((&document, ending)).chain(files::payloads(state.get())) {
-            let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
-            held.push(fetched.map_err(|fault| self.judge(fault))?);
-        }
+        let fetched = self.guard(async {
+            let mut held = Vec::new();
+            for (pin, ending) in std::iter::once((&document, ending)).chain(files::payloads(state.get())) {
+                held.push(self.fetch(&trusted, pin, ending, &arrived, missing).await?);
+            }
+            Ok::<_, Fault>(held)
+        });
+        let held = fetched.await?.map_err(|fault| self.judge(fault))?;
         if let (Some((pin, ending)), Some(os)) = (system, &state.get().os) {
             let fetched = self.guard(self.fetch(&trusted, pin, ending, &arrived, missing)).await?;
             let file = fetched.and_then(|held| trusted.image_in(os, held.file()));

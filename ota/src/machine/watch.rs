@@ -11,8 +11,9 @@ use super::{Active, Halt, Machine};
 use crate::agent::client::AgentError;
 use crate::agent::{AgentStatus, StateId, Trial, TrialStanding};
 use crate::fault::{Blame, Fault};
-use crate::machine::record::{Before, End, Outcome, Step};
+use crate::machine::record::{Before, End, Outcome, Record, Step};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,7 +23,11 @@ const KEPT_EVERY: u64 = 60;
 const MAX_CHECKS: u32 = 3;
 
 impl Machine {
-    pub(super) async fn watch(&mut self, active: Active) -> Result<Outcome, Halt> {
+    pub(super) async fn watch(&self, active: Active) -> Result<Outcome, Halt> {
+        self.guard_to_the_end(self.watch_to_the_end(active)).await?
+    }
+
+    async fn watch_to_the_end(&self, active: Active) -> Result<Outcome, Halt> {
         let Active(tested) = active;
         let state = tested.state.get();
         let missing = || later(Fault::new("record-unwritable", Blame::Updater, "the action is not in the record"));
@@ -51,7 +56,7 @@ impl Machine {
             }
             let rest = state.watch_seconds.saturating_sub(watched).max(1);
             let pause = self.config.watch.every.min(Duration::from_secs(rest));
-            self.guard_to_the_end(tokio::time::sleep(pause)).await?;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -59,21 +64,20 @@ impl Machine {
     /// its clock was set forward, is none of them.
     fn watched(&self) -> u64 {
         match self.step() {
-            Step::Active { watched, .. } => *watched,
+            Step::Active { watched, .. } => watched + self.watched_since.load(Ordering::Relaxed),
             _ => 0,
         }
     }
 
     /// Keeps them once a minute has come together: a power cut costs the watch no more than that.
-    fn keep_watched(&mut self, seconds: u64) -> Result<(), Halt> {
-        if seconds < self.watched() + KEPT_EVERY {
+    fn keep_watched(&self, seconds: u64) -> Result<(), Halt> {
+        let more = seconds.saturating_sub(self.watched());
+        if more < KEPT_EVERY {
             return Ok(());
         }
-        self.change(|action| {
-            if let Step::Active { watched, .. } = &mut action.step {
-                *watched = seconds;
-            }
-        })
+        self.watched_since.fetch_add(more, Ordering::Relaxed);
+        let record = self.as_it_stands(Record { switches: self.switches().clone(), ..self.record.clone() });
+        record.write(&self.config.record_file()).map_err(Halt::Later)
     }
 
     /// What is known of the state in hand before it is taken back: the findings of its trial and, where it serves, its figures.
@@ -145,7 +149,7 @@ impl Machine {
                 }
                 TrialStanding::Running => {}
             }
-            self.guard_to_the_end(tokio::time::sleep(LOOK)).await?;
+            tokio::time::sleep(LOOK).await;
             check = match self.agent.checked().await {
                 Ok(next) if next.state == *id => next,
                 // It was started anew meanwhile, and knows nothing of the check.
@@ -163,7 +167,7 @@ impl Machine {
     }
 
     async fn begin_check(&self, id: &StateId) -> Result<Trial, Halt> {
-        self.agent_up().await?;
+        self.agent_answers().await?;
         self.agent.check(id).await.map_err(|error| match error {
             error @ AgentError::Away { .. } => later(error),
             error => Halt::RollBack(error.into()),
