@@ -1,6 +1,7 @@
 //! What the updater hands over of its audit trail: each event once in the agent's log, wherever either of them dies.
 use crate::serve::Site;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -143,20 +144,14 @@ fn what_is_no_part_of_a_trail_is_refused_and_audited_and_nothing_of_it_is_taken(
 fn the_longest_event_is_a_line_of_the_log_and_the_chain_holds() {
     let site = site("");
     let daemon = site.serve();
-    // The characters that JSON makes the longest.
+    // Twice as many details as are written, of the characters that JSON makes the longest.
     let text = "\u{1}".repeat(5000);
-    let details: serde_json::Map<_, _> = (0..40).map(|n| (format!("{n}{}", "x".repeat(100)), json!(text))).collect();
+    let names = (0..20).map(|n| format!("{n}{}", "x".repeat(100))).chain(["code".to_owned(), "reason".to_owned()]);
+    let details: BTreeMap<_, _> = names.map(|name| (name, &text)).collect();
     let mut long = request(TRAIL, 1..=1);
-    long["audit"]["events"][0]["details"] = json!(details);
-    long["audit"]["events"][0]["details"]["code"] = json!(text);
-    long["audit"]["events"][0]["details"]["reason"] = json!(text);
-    long["audit"]["events"][0]["by"] = json!(text);
-    long["audit"]["events"][0]["text"] = json!(text);
-    let length = long.to_string().len();
-    assert_eq!(asks(&site, &long)["refused"]["code"], "control-request", "{length}: it is no whole line any more");
-    long["audit"]["events"][0]["details"] = json!(details.into_iter().take(20).collect::<serde_json::Map<_, _>>());
-    long["audit"]["events"][0]["details"]["code"] = json!(text);
-    long["audit"]["events"][0]["details"]["reason"] = json!(text);
+    for (key, value) in [("details", json!(details)), ("by", json!(text)), ("text", json!(text))] {
+        long["audit"]["events"][0][key] = value;
+    }
     assert_eq!(asks(&site, &long), json!({ "audited": { "seq": 1 } }));
     let longest = site.audit().lines().map(str::len).max().unwrap();
     assert!(longest > 50_000 && longest < 64 * 1024, "{longest}");

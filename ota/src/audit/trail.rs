@@ -266,7 +266,7 @@ mod tests {
         kept.drop_to(&trail, last);
         assert_eq!(
             kept.events.iter().map(|event| (event.seq, event.details["lost"].as_str())).collect::<Vec<_>>(),
-            [(last + 2, "7")]
+            [(last + 1, "7")]
         );
         assert_eq!(kept.lost, 0);
     }
