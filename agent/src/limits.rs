@@ -485,7 +485,7 @@ pub mod audit {
     pub const MAX_TEXT: usize = 1024;
     /// Longest name of what an event of the updater is about.
     pub const MAX_NAME: usize = 64;
-    /// Most details of an event of the updater: with texts of that length it is still a line.
+    /// Most details of an event of the updater, code and reason of a refusal among them: with texts of that length it is still a line.
     pub const MAX_DETAILS: usize = 8;
     /// Events that wait for the disk; past that the stages wait, since nothing may go on unaudited.
     pub const MAX_WAITING: usize = 1024;

@@ -361,11 +361,15 @@ fn of_updater(event: &UpdaterEvent) -> Says<'_> {
     if *warns {
         says.outcome = MINOR;
     }
-    let detail = |key: &str| details.get(key).map_or("", String::as_str);
-    if details.contains_key("code") {
-        says = says.because(MINOR, detail("code"), detail("reason"));
-    }
-    let others = details.iter().filter(|(key, _)| *key != "code" && *key != "reason").take(MAX_DETAILS);
+    // Of a refusal they stand where those of the agent's own do.
+    let told: &[&str] = match details.get("code") {
+        Some(code) => {
+            says = says.because(MINOR, code, details.get("reason").map_or("", String::as_str));
+            &["code", "reason"]
+        }
+        None => &[],
+    };
+    let others = details.iter().filter(|(key, _)| !told.contains(&key.as_str())).take(MAX_DETAILS - told.len());
     others.fold(says, |says, (key, text)| says.of(&name(key), clip(text)))
 }
 

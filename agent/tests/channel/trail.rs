@@ -86,9 +86,13 @@ fn an_event_of_the_updater_is_an_audit_message_with_its_own_time_and_why_it_was_
     // Offered again, as after an answer that was lost, and with one that is new.
     assert_eq!(asks(&site, &golden()), json!({ "audited": { "seq": 42 } }));
     let mut more = golden();
-    more["audit"]["events"].as_array_mut().unwrap().push(event(43));
+    let mut suspended = event(43);
+    suspended["details"] = json!({ "package": "bone-age", "reason": "drift at three sites" });
+    more["audit"]["events"].as_array_mut().unwrap().push(suspended);
     assert_eq!(asks(&site, &more), json!({ "audited": { "seq": 43 } }));
     assert_eq!(numbers(&site), [41, 42, 43]);
+    let suspended = of_updater(&site).pop().unwrap();
+    assert_eq!(object(&suspended, "reason"), "drift at three sites", "what went well has a reason too");
     // A trail that was lost and begun anew.
     asks(&site, &request("a0", 1..=2));
     assert_eq!(numbers(&site), [41, 42, 43, 1, 2]);
@@ -125,7 +129,7 @@ fn what_is_no_part_of_a_trail_is_refused_and_audited_and_nothing_of_it_is_taken(
     for wrong in [
         request("", 1..=1),
         request("../trail", 1..=1),
-        request(TRAIL, 1..=0),
+        request(TRAIL, std::iter::empty()),
         request(TRAIL, 1..=65),
         request(TRAIL, [2, 1].into_iter()),
         request(TRAIL, [1, 1].into_iter()),
