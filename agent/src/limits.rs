@@ -304,6 +304,8 @@ pub mod channel {
     pub const MAX_ROUTES: usize = 256;
     /// Most keys that are pinned for one vendor: each is tried on each signature of its packages.
     pub const MAX_VENDOR_KEYS: usize = 16;
+    /// Most events of the updater at once: each is on stable storage before the next, and the answer has its time.
+    pub const MAX_EVENTS: usize = 64;
     /// Longest record of what serves.
     pub const MAX_RECORD: u64 = 4 * 1024 * 1024;
     /// For the node to answer its own echo.
@@ -489,6 +491,10 @@ pub mod audit {
     pub const MAX_LINE: usize = 64 * 1024;
     /// Longest text in an event, in characters; what a peer sends (AE title, reason) must not fill the log.
     pub const MAX_TEXT: usize = 1024;
+    /// Longest name of what an event of the updater is about.
+    pub const MAX_NAME: usize = 64;
+    /// Most details of an event of the updater, code and reason of a refusal among them: with texts of that length it is still a line.
+    pub const MAX_DETAILS: usize = 8;
     /// Events that wait for the disk; past that the stages wait, since nothing may go on unaudited.
     pub const MAX_WAITING: usize = 1024;
 }

@@ -225,6 +225,11 @@ impl Pipeline {
         self.recorder.audit(event);
     }
 
+    /// Writes down what has happened before; it is there on return.
+    pub(crate) fn say_first(&self, event: crate::audit::Event, at: SystemTime) -> Result<(), Fault> {
+        self.recorder.audit_of(event, at)
+    }
+
     /// What runs stays: the spool is written in the newest format from now on. That format.
     pub(crate) fn commit_format(&self) -> Result<u32, Fault> {
         if self.spool.commit_format()? {

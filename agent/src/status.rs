@@ -307,7 +307,7 @@ pub(crate) mod utc_or_none {
 }
 
 /// Instants as RFC 3339 in UTC with milliseconds: `2026-11-23T13:05:57.120Z`.
-mod utc {
+pub(crate) mod utc {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::SystemTime;

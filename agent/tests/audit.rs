@@ -1,9 +1,11 @@
 //! The audit log: durable on return, chained, sealed, and every tampering seen.
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 use sund_agent::audit::{
-    Anchors, ChainBreak, Event, GENESIS, Head, Key, Log, Options, Peer, Study, identifiers, verify,
+    Anchors, ChainBreak, Event, GENESIS, Head, Key, Log, Options, Peer, Study, UpdaterEvent, identifiers, verify,
 };
 use sund_agent::fault::{Blame, Fault};
 use sund_agent::privacy::Private;
@@ -111,6 +113,33 @@ fn the_chain_goes_on_across_files_and_restarts() {
     let hash = digest.as_ref().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
     let rest = verify(dir.path(), &Anchors { start: Some(Head { seq, hash }), head: Some(head) }).unwrap();
     assert_eq!(rest.lines, report.lines - gone.len() as u64);
+}
+
+/// One that is offered again after a restart, however many files have come meanwhile.
+#[test]
+fn an_event_of_the_updater_is_written_once_across_files_and_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let offered = |seq: u64| {
+        let (trail, by) = ("5d41402abc4b2a76b9719d911017c592".to_owned(), "run".to_owned());
+        let text = format!("event {seq}");
+        Event::Updater(UpdaterEvent { trail, seq, by, warns: true, text, details: BTreeMap::new() })
+    };
+    let happened = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    for restart in 0..4_u64 {
+        // Files of one line, or of a few.
+        let log = open(dir.path(), if restart % 2 == 0 { 1 } else { 3000 }).unwrap();
+        for seq in 1..=2 + restart {
+            let head = log.append_of(offered(seq), happened).unwrap();
+            assert_eq!(log.append_of(offered(seq), happened).unwrap(), head, "it is answered as the first time");
+        }
+        (0..restart * 3).for_each(|n| drop(log.append(stored(n)).unwrap()));
+    }
+    let text: String = files(dir.path()).iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    for seq in 1..=5 {
+        assert_eq!(text.matches(&format!("\"event {seq}\"")).count(), 1);
+    }
+    assert_eq!(text.matches("2026-09-21T14:13:20.000Z").count(), 5, "with the time at which it happened");
+    assert_eq!(verify(dir.path(), &Anchors::default()).unwrap().lines, 5 + 18);
 }
 
 /// `sund audit verify` is no false alarm on a node that works.

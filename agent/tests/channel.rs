@@ -10,5 +10,6 @@ mod protocol;
 mod restart;
 mod serving;
 mod suspension;
+pub mod trail;
 mod unit;
 mod watch;

@@ -231,3 +231,19 @@ async fn a_collector_that_is_away_stands_in_the_log_once_however_often_it_is_tri
     until("it is told", || log().contains("the audit log is collected again").then_some(())).await;
     assert_eq!(log().matches("the audit log is not collected").count(), 1, "{}", log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_updater_refused_reaches_the_collector() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "ossl", &authority());
+    let site = crate::channel::trail::site(&collector.configuration(""));
+    let _rsyslog = collector.starts();
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    let asks = || crate::channel::trail::asks(&site, &crate::channel::trail::golden());
+    assert_eq!(tokio::task::block_in_place(asks)["audited"]["seq"], 42);
+    let refused = |line: &String| line.contains("[signature-forged]") && line.contains("sund-updater run");
+    let line = until("it is collected", || collector.lines().into_iter().find(refused)).await;
+    // A warning of facility 10, with the time at which it happened.
+    assert!(line.starts_with("<84>1 2026-11-29T17:00:00.123Z "), "{line}");
+    assert!(line.contains("csd-code=\"updater\"") && line.contains("EventOutcomeIndicator=\"4\""), "{line}");
+}

@@ -67,6 +67,11 @@ impl OnTrial {
         (!word.restarted && !is_good).then_some(Self { file, word })
     }
 
+    /// The version that was found good on this box.
+    pub fn good(&self) -> &str {
+        &self.word.good
+    }
+
     /// Fails where the box has to restart because nobody looks after that system.
     pub fn check(&self, config: &Config) -> Result<(), Fault> {
         let Some(os) = &config.os else { return Ok(()) };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sund_ota::agent::{
     AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
 };
+use sund_ota::audit::Event;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 
@@ -85,6 +86,13 @@ pub struct Serving {
     pub says_no_classes: bool,
     /// It is of a version that cannot be handed the vendors' keys.
     pub takes_no_vendors: bool,
+    /// It is of a version that takes no audit events of the updater.
+    pub takes_no_audit: bool,
+    /// So many times it takes them, and is gone before it answers.
+    pub dies_after_audit: u32,
+    /// The updater's events in its audit log, and the trail that the last of them is of.
+    pub audited: Vec<Event>,
+    trail: Option<String>,
 }
 
 /// A running agent; ends with its runtime.
@@ -116,6 +124,9 @@ impl Agent {
                     let is_read = stream.read_line(&mut line).await.is_ok() && !line.is_empty();
                     if is_read && !agent.serving().says_nothing {
                         let answer = agent.answer(serde_json::from_str(&line).expect("a request"));
+                        if matches!(answer, Answer::Audited { .. }) && agent.is_gone_after_audit() {
+                            return;
+                        }
                         let mut bytes = serde_json::to_vec(&answer).expect("JSON");
                         bytes.push(b'\n');
                         // The updater may have been killed meanwhile.
@@ -134,6 +145,13 @@ impl Agent {
     /// Ends the trial that runs.
     pub fn end_trial(&self) {
         self.serving().polls_left = 1;
+    }
+
+    fn is_gone_after_audit(&self) -> bool {
+        let mut serving = self.serving();
+        let is_gone = serving.dies_after_audit > 0;
+        serving.dies_after_audit -= u32::from(is_gone);
+        is_gone
     }
 
     fn answer(&self, request: Request) -> Answer {
@@ -226,6 +244,10 @@ impl Agent {
                 serving.spool_format = serving.newest_format;
                 Answer::Committed { format: serving.spool_format }
             }
+            Request::Audit { .. } if serving.takes_no_audit => {
+                refused("control-request", "not a request: unknown variant `audit`")
+            }
+            Request::Audit { trail, events } => serving.audit(trail, events),
             Request::Resume { package } => {
                 serving.suspended.retain(|suspended| *suspended != package);
                 Answer::Suspended { package, off: false }
@@ -240,6 +262,15 @@ impl Serving {
         self.suspended.retain(|suspended| suspended != package);
         self.suspended.push(package.to_owned());
         self.reasons.insert(package.to_owned(), reason.to_owned());
+    }
+
+    /// As the agent does: each once, by its number.
+    fn audit(&mut self, trail: String, events: Vec<Event>) -> Answer {
+        let last = self.audited.last().filter(|_| self.trail.as_ref() == Some(&trail)).map_or(0, |event| event.seq);
+        let seq = events.last().map_or(last, |event| event.seq);
+        self.audited.extend(events.into_iter().filter(|event| event.seq > last));
+        self.trail = Some(trail);
+        Answer::Audited { seq }
     }
 
     fn serve(&mut self, state: Option<StateId>) {

@@ -53,6 +53,8 @@ async fn a_system_on_trial_whose_updater_is_not_heard_of_any_more_is_left_once_a
         assert!(action.last_words().contains("os-fell-back"), "{}", action.last_words());
     });
     assert!(!file(&system).exists());
+    let audited = system.appliance.agent.serving().audited.clone();
+    assert!(audited.iter().any(|event| event.by == "guard" && event.details["code"] == "os-unattended"), "{audited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

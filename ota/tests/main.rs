@@ -1,6 +1,7 @@
 //! The device's side, against real servers, real files and other people's software.
 mod agent;
 mod appliance;
+mod audit;
 mod away;
 mod bundles;
 mod certificates;

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
+use sund_ota::audit::Trail;
 use sund_ota::config::{Config, Credentials, Key};
 use sund_ota::provision::envelope::{self, Keys};
 use sund_ota::provision::{Applied, FILE, Provision, Provisioned, finish};
@@ -102,9 +103,10 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn updater(site: &Path, arguments: &[&str]) -> Output {
-    let keys = site.with_extension("pem");
+    let (keys, own) = (site.with_extension("pem"), site.with_extension("updater"));
     let output = Command::new(env!("CARGO_BIN_EXE_sund-updater"))
         .args(["provision", "--site", &site.display().to_string(), "--keys", &keys.display().to_string()])
+        .args(["--directory", &own.display().to_string()])
         .args(arguments)
         .output()
         .expect("sund-updater starts");
@@ -116,7 +118,8 @@ fn updater(site: &Path, arguments: &[&str]) -> Output {
 fn a_stick_makes_a_box_its_regions_once() {
     let directory = tempfile::tempdir().expect("a directory");
     let (site, stick) = (directory.path().join("site"), directory.path().join("stick"));
-    for path in [&site, &stick] {
+    let own = site.with_extension("updater");
+    for path in [&site, &stick, &own] {
         std::fs::create_dir(path).expect("a directory");
     }
     let region = Signer::new();
@@ -130,6 +133,16 @@ fn a_stick_makes_a_box_its_regions_once() {
     assert!(files(&site).is_empty());
 
     assert_eq!(stick_says(&region, &first).status.code(), Some(0));
+    let audited = Trail::new(&own).outstanding().expect("a trail").expect("events").events;
+    let told = audited
+        .iter()
+        .map(|event| (event.by.as_str(), event.text.as_str(), event.details.get("code")))
+        .collect::<Vec<_>>();
+    let code = "provision-not-signed".to_owned();
+    assert_eq!(
+        told,
+        [("provision", "the box was not provisioned", Some(&code)), ("provision", "the box was provisioned", None),]
+    );
     let config = Config::read(&site.join("updater.toml")).expect("a configuration");
     assert_eq!(config.id, "north-1");
     assert_eq!(config.escrow.expect("the region gets the disk's key").key, Path::new("/etc/sund/escrow.pem"));

@@ -34,7 +34,7 @@ impl World {
     fn new() -> Self {
         let (directory, region) = (tempfile::tempdir().expect("a directory"), Signer::new());
         let path = |name: &str| directory.path().join(name);
-        for name in ["site", "stick"] {
+        for name in ["site", "stick", "updater"] {
             std::fs::create_dir(path(name)).expect("a directory");
         }
         std::fs::write(path("keys.pem"), region.pem()).expect("keys");
@@ -90,7 +90,7 @@ impl World {
             .arg(self.path("stick"))
             .args(["--keys".into(), self.path("keys.pem"), "--site".into(), self.path("site")])
             .args(["--agent".into(), self.path("control.sock"), "--variable".into(), self.path("variable")])
-            .args(["--said".into(), self.path("said")])
+            .args(["--said".into(), self.path("said"), "--directory".into(), self.path("updater")])
             .output()
             .expect("sund-updater starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -201,6 +201,20 @@ fn a_box_that_was_reset_and_provisioned_again_is_not_reset_by_the_same_order_onc
     assert!(exit == Some(0) && said.contains("nobody's") && !world.is_asked(), "{said}");
     world.provision();
     world.refuses(&order, "reset-older");
+}
+
+/// A stranger's order is refused, and that it was is lost as little as anything else.
+#[test]
+fn an_audit_event_that_the_agent_has_not_taken_is_told_as_unsent() {
+    let world = World::new();
+    let by_a_stranger = world.stick_says(&Signer::new().sign_as(PAYLOAD_TYPE, &World::order()));
+    assert_eq!(by_a_stranger.0, Some(1));
+    let (exit, said) = world.stick(&World::order());
+    assert!(exit == Some(1) && said.contains("1 audit events of the updater"), "{said}");
+    let mut discarding = World::order();
+    discarding["discard"] = json!(true);
+    let (exit, said) = world.stick(&discarding);
+    assert!(exit == Some(0) && said.contains("2 audit events of the updater") && world.is_asked(), "{said}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What can happen that is worth a line, as the stages say it.
+use super::updater::UpdaterEvent;
 use crate::fault::Fault;
 use crate::outcome::Outcome;
 use crate::privacy::Private;
@@ -215,7 +216,7 @@ pub enum Event {
     },
     /// What a person asked for by the control socket, or the updater by the channel's, was not done.
     OperationRefused {
-        /// `erase`, `requeue`, `recall`, `suspend`, `resume`, `try`, `activate`, `revert`, `hold` or `connect`.
+        /// `erase`, `requeue`, `recall`, `suspend`, `resume`, `try`, `activate`, `revert`, `hold`, `audit` or `connect`.
         operation: &'static str,
         /// The study, as it was asked for.
         study: Option<Study>,
@@ -359,6 +360,8 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
+    /// What the updater of this box did, or refused.
+    Updater(UpdaterEvent),
     /// Places in the spool do not read back: what lay there is lost.
     SpoolDamaged {
         /// How much.

@@ -3,6 +3,7 @@ use super::event::Event;
 use super::line::{FORMAT, Head, Line, file_name, files, hash};
 use super::message::message;
 use super::seal::{Key, seal};
+use super::updater::Taken;
 use super::verify::{ChainBreak, Walk, next_line, parse};
 use crate::fault::{Blame, Fault};
 use crate::limits::audit::{MAX_FILE, MAX_LINE, MAX_WAITING};
@@ -63,8 +64,13 @@ impl Log {
     /// Appends `event` and returns when it is on stable storage; waits for the disk, so asynchronous code calls it
     /// through `spawn_blocking`. On an error the event is not in the log and what it stands for must not go on.
     pub fn append(&self, event: Event) -> Result<Head, Fault> {
+        self.append_of(event, SystemTime::now())
+    }
+
+    /// The same of an event that was told later than it happened. One of the updater's that is in the log already is not written again.
+    pub fn append_of(&self, event: Event, at: SystemTime) -> Result<Head, Fault> {
         let (done, answer) = channel();
-        let waiting = Waiting { event, at: SystemTime::now(), done };
+        let waiting = Waiting { event, at, done };
         let ended = || Fault::new("audit-ended", Blame::Sund, "The audit log has ended; nothing can go on unaudited.");
         self.queue.as_ref().ok_or_else(ended)?.send(waiting).map_err(|_| ended())?;
         answer.recv().map_err(|_| ended())?
@@ -91,6 +97,8 @@ struct Writer {
     file: File,
     length: u64,
     head: Option<Head>,
+    /// The last event of the updater that is in the log.
+    taken: Option<Taken>,
     repaired: Option<Event>,
     failed: bool,
 }
@@ -103,13 +111,17 @@ impl Writer {
         rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Fault::new("audit-in-use", Blame::Configuration, "Another agent writes this audit log."))?;
         let (head, last) = tail(&options.dir)?;
+        let mut taken = Taken::read(&options.dir).map_err(|e| failed(&e))?;
         let Some(path) = last else {
             let file = create(&options.dir, &dir, 0).map_err(|e| failed(&e))?;
-            return Ok(Self { options, dir, file, length: 0, head, repaired: None, failed: false });
+            return Ok(Self { options, dir, file, length: 0, head, taken, repaired: None, failed: false });
         };
         let mut walk = Walk { head, lines: 0 };
         let mut length = 0;
-        let result = walk.file(&path, |_| Ok(()));
+        let result = walk.file(&path, |_, line| {
+            taken = Taken::in_message(&line.message).or(taken.take());
+            Ok(())
+        });
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(|e| failed(&e))?;
         let repaired = match result {
             Ok(good) => {
@@ -130,7 +142,7 @@ impl Writer {
             }
         };
         file.seek(SeekFrom::Start(length)).map_err(|e| failed(&e))?;
-        Ok(Self { options, dir, file, length, head: walk.head, repaired, failed: false })
+        Ok(Self { options, dir, file, length, head: walk.head, taken, repaired, failed: false })
     }
 
     /// Writes what waits, one sync for all of it, until the queue is closed.
@@ -162,7 +174,18 @@ impl Writer {
         }
         let mut text = Vec::new();
         let mut heads: Vec<Head> = Vec::with_capacity(events.len());
+        let mut taken = self.taken.clone();
+        let mut written = Vec::with_capacity(events.len());
         for (event, at) in events {
+            if let Event::Updater(event) = event {
+                let is_there = taken.as_ref().is_some_and(|taken| taken.has(event));
+                if let Some(head) = heads.last().or(self.head.as_ref()).filter(|_| is_there).cloned() {
+                    heads.push(head);
+                    continue;
+                }
+                taken = Some(Taken::of(event));
+            }
+            written.push(event);
             let (seq, prev) = Head::next(heads.last().or(self.head.as_ref()));
             let (message, identifiers) = message(event, *at, &self.options.source);
             let identifiers = identifiers.map(|i| seal(&self.options.key, seq, &i)).transpose()?;
@@ -172,6 +195,9 @@ impl Writer {
             heads.push(Head::of(seq, &line));
             text.extend_from_slice(&line);
             text.push(b'\n');
+        }
+        if written.is_empty() {
+            return Ok(heads);
         }
         self.rotate()?;
         if let Err(error) = self.file.write_all(&text) {
@@ -187,8 +213,9 @@ impl Writer {
         }
         self.length += text.len() as u64;
         self.head = heads.last().cloned();
-        metrics::audit_events(events.len());
-        for fault in events.iter().filter_map(|(event, _)| event.refusal()) {
+        self.taken = taken;
+        metrics::audit_events(written.len());
+        for fault in written.iter().filter_map(|event| event.refusal()) {
             metrics::refusal(&fault.code);
         }
         Ok(heads)
@@ -199,6 +226,10 @@ impl Writer {
             return Ok(());
         }
         let (seq, _) = Head::next(self.head.as_ref());
+        // First: the next start looks at the last file alone.
+        if let Some(taken) = &self.taken {
+            taken.write(&self.options.dir).map_err(|e| disk("begin a new file of", &e))?;
+        }
         self.file = create(&self.options.dir, &self.dir, seq).map_err(|e| disk("begin a new file of", &e))?;
         self.length = 0;
         Ok(())

@@ -1,7 +1,8 @@
 //! Events as audit messages of PS3.15 A.5, in JSON with the element names of that schema.
 use super::event::{Event, Model, Peer, Study, Undelivered};
+use super::updater::{NUMBER, UpdaterEvent};
 use crate::fault::Fault;
-use crate::limits::audit::MAX_TEXT;
+use crate::limits::audit::{MAX_DETAILS, MAX_NAME, MAX_TEXT};
 use crate::outcome::Outcome;
 use serde_json::{Map, Value, json};
 use std::time::SystemTime;
@@ -23,11 +24,8 @@ pub(super) fn message(event: &Event, at: SystemTime, source: &str) -> (Value, Op
         "EventDateTime": humantime::format_rfc3339_millis(at).to_string(),
         "EventOutcomeIndicator": says.outcome,
     });
-    if let (Some(fault), Some(fields)) = (says.fault, identification.as_object_mut()) {
-        fields.insert(
-            "EventOutcomeDescription".into(),
-            json!({ "code": clip(&fault.code), "text": clip(&fault.reason) }),
-        );
+    if let (Some((fault, reason)), Some(fields)) = (says.why, identification.as_object_mut()) {
+        fields.insert("EventOutcomeDescription".into(), json!({ "code": clip(fault), "text": clip(reason) }));
     }
     let mut participants = says.participants;
     participants.push(json!({
@@ -58,7 +56,8 @@ struct Says<'a> {
     kind: Option<(&'static str, &'static str)>,
     action: &'static str,
     outcome: u8,
-    fault: Option<&'a Fault>,
+    /// Code and sentence of what failed.
+    why: Option<(&'a str, &'a str)>,
     participants: Vec<Value>,
     objects: Vec<Value>,
     identifiers: Option<Value>,
@@ -72,7 +71,7 @@ impl<'a> Says<'a> {
             kind: None,
             action,
             outcome: SUCCESS,
-            fault: None,
+            why: None,
             participants: Vec::new(),
             objects: Vec::new(),
             identifiers: None,
@@ -84,9 +83,13 @@ impl<'a> Says<'a> {
         self
     }
 
-    fn failed(mut self, outcome: u8, fault: &'a Fault) -> Self {
+    fn failed(self, outcome: u8, fault: &'a Fault) -> Self {
+        self.because(outcome, &fault.code, &fault.reason)
+    }
+
+    fn because(mut self, outcome: u8, code: &'a str, reason: &'a str) -> Self {
         self.outcome = outcome;
-        self.fault = Some(fault);
+        self.why = Some((code, reason));
         self
     }
 
@@ -333,6 +336,7 @@ fn say(event: &Event) -> Says<'_> {
         Event::CertificateNotRenewed { fault } => Says::new("certificate-not-renewed", ALERT, "E")
             .kind("110135", "Object Security Attributes Changed")
             .failed(MINOR, fault),
+        Event::Updater(event) => of_updater(event),
         Event::SpoolDamaged { fault } => {
             Says::new("spool-damaged", ALERT, "E").kind("110130", "Hardware Configuration").failed(SERIOUS, fault)
         }
@@ -341,6 +345,38 @@ fn say(event: &Event) -> Says<'_> {
             .of("bytes-cut", *bytes)
             .of("sha-256", clip(digest)),
     }
+}
+
+/// In the updater's own words: the agent knows of each what it is, whether it went well, and of a refusal why.
+fn of_updater(event: &UpdaterEvent) -> Says<'_> {
+    let UpdaterEvent { by, warns, text, details, .. } = event;
+    let mut says = Says::new("updater", ALERT, "E")
+        .kind("110131", "Software Configuration")
+        .by(json!({
+            "UserID": format!("sund-updater {}", name(by)), "UserIsRequestor": true,
+            "RoleIDCode": code("110150", "DCM", "Application"),
+        }))
+        .of(NUMBER, event.number())
+        .of("updater-says", clip(text));
+    if *warns {
+        says.outcome = MINOR;
+    }
+    // Of a refusal they stand where those of the agent's own do.
+    let told: &[&str] = match details.get("code") {
+        Some(code) => {
+            says = says.because(MINOR, code, details.get("reason").map_or("", String::as_str));
+            &["code", "reason"]
+        }
+        None => &[],
+    };
+    let others = details.iter().filter(|(key, _)| !told.contains(&key.as_str())).take(MAX_DETAILS - told.len());
+    others.fold(says, |says, (key, text)| says.of(&name(key), clip(text)))
+}
+
+/// A name within the limit; other characters than those of a name are left out.
+fn name(text: &str) -> String {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-_".contains(*c);
+    text.chars().filter(is_plain).take(MAX_NAME).collect()
 }
 
 /// What the box's own configuration is called where a state is named.

@@ -12,17 +12,20 @@
 //! Files are named after their first line, `audit-<seq>.jsonl`; the chain goes on from one to the next. [`Log::append`]
 //! returns when the line is on stable storage. Where that fails, the agent ends, so that nothing goes on unaudited; what it
 //! had begun is in the spool. Only what was collected ([`forward`]) and kept for its time is removed; where the chain begins then is
-//! kept beside it.
+//! kept beside it. What this box's updater says of itself is handed over by it, and stands in the same log.
+mod beside;
 mod event;
 pub mod forward;
 mod line;
 mod log;
 mod message;
 mod seal;
+mod updater;
 mod verify;
 
 pub use event::{Event, Model, Peer, Study, Undelivered};
 pub use line::{GENESIS, Head, files};
 pub use log::{Log, Options};
 pub use seal::{Key, identifiers};
+pub use updater::UpdaterEvent;
 pub use verify::{Anchors, ChainBreak, Report, verify};

@@ -107,7 +107,7 @@ fn verify_now(dir: &Path, anchors: &Anchors) -> Result<Report, ChainBreak> {
     let begins = anchors.start.as_ref().map_or(0, |start| start.seq + 1);
     let files: Vec<_> = files.into_iter().filter(|(first, _)| *first >= begins).collect();
     for (_, path) in &files {
-        walk.file(path, |head| {
+        walk.file(path, |head, _| {
             match &anchors.head {
                 Some(anchor) if anchor.seq == head.seq && anchor.hash != head.hash => {
                     return Err(ChainBreak::NotAnchored { seq: head.seq });
@@ -137,7 +137,7 @@ impl Walk {
     pub(super) fn file(
         &mut self,
         path: &Path,
-        mut visit: impl FnMut(&Head) -> Result<(), ChainBreak>,
+        mut visit: impl FnMut(&Head, &Line) -> Result<(), ChainBreak>,
     ) -> Result<u64, ChainBreak> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
@@ -161,7 +161,7 @@ impl Walk {
                 return Err(ChainBreak::NotLinked { file, line });
             }
             let head = Head::of(parsed.seq, &bytes);
-            visit(&head)?;
+            visit(&head, &parsed)?;
             good += bytes.len() as u64 + 1;
             self.head = Some(head);
             self.lines += 1;

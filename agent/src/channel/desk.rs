@@ -3,6 +3,7 @@ use super::cohort;
 use super::kept::{Kept, Record};
 use super::protocol::{Answer, Finding, Offer, Request, Trial, TrialStanding};
 use super::standing;
+use super::trail;
 use super::trial::{self, Beside, Held};
 use crate::association::Gate;
 use crate::audit::Event;
@@ -122,6 +123,9 @@ impl Desk {
                 ("hold", held.map(|until| Answer::Held { until, running: self.pipeline.running() }))
             }
             Request::Committed => ("commit", self.commit()),
+            Request::Audit { trail, events } => {
+                ("audit", trail::take(&self.pipeline, &trail, events).map(|seq| Answer::Audited { seq }))
+            }
             Request::Resume { package } => {
                 let done = self.pipeline.resume(&package, BY);
                 ("resume", done.map(|()| Answer::Suspended { package, off: false }))

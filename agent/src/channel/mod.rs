@@ -10,10 +10,13 @@ mod kept;
 mod protocol;
 mod socket;
 mod standing;
+mod trail;
 mod trial;
 
 pub use crate::pipeline::StateId;
 pub use desk::{Desk, Trials};
 pub use kept::Served;
-pub use protocol::{AgentStatus, Answer, Finding, ModelStatus, Offer, OfferedPackage, Request, Trial, TrialStanding};
+pub use protocol::{
+    AgentStatus, Answer, Finding, ModelStatus, Offer, OfferedPackage, Request, Trial, TrialStanding, UpdaterEvent,
+};
 pub use socket::Channel;

@@ -3,7 +3,7 @@
 use crate::config::{RoutePlan, VendorKeys};
 use crate::fault::Fault;
 use crate::pipeline::StateId;
-use crate::status::utc_or_none;
+use crate::status::{utc, utc_or_none};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,6 +58,32 @@ pub enum Request {
     /// What runs now has held, its operating system too, and the box does not go back behind it: files may be written as an older
     /// agent does not read them.
     Committed,
+    /// Take events of the updater into the audit log, each once.
+    Audit {
+        /// The trail that their numbers are of: one that was lost and begun anew counts from 1 again.
+        trail: String,
+        /// In their order.
+        events: Vec<UpdaterEvent>,
+    },
+}
+
+/// An audit event of the updater.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdaterEvent {
+    /// Its number in the trail.
+    pub seq: u64,
+    /// When it happened.
+    #[serde(with = "utc")]
+    pub at: SystemTime,
+    /// Which of the updater's programs says so.
+    pub by: String,
+    /// Something was refused, or did not succeed.
+    pub warns: bool,
+    /// In words.
+    pub text: String,
+    /// What it was about, `code` and `reason` of a refusal among it.
+    pub details: BTreeMap<String, String>,
 }
 
 /// A state to try.
@@ -125,6 +151,11 @@ pub enum Answer {
     Committed {
         /// The format in which the spool is written from now on.
         format: u32,
+    },
+    /// The events are in the audit log.
+    Audited {
+        /// Those of the trail up to this number.
+        seq: u64,
     },
     /// Not done.
     Refused(Fault),

@@ -4,7 +4,7 @@ use crate::fault::Fault;
 use crate::metrics;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tracing::Span;
@@ -63,8 +63,13 @@ impl Recorder {
 
     /// Writes an audit event before what it announces; on an error that must not happen, and the agent ends.
     pub fn audit_first(&self, event: audit::Event) -> Result<(), Fault> {
+        self.audit_of(event, SystemTime::now())
+    }
+
+    /// The same of an event that was told later than it happened.
+    pub fn audit_of(&self, event: audit::Event, at: SystemTime) -> Result<(), Fault> {
         let Some(log) = &self.audit else { return Ok(()) };
-        blocking(|| log.append(event)).map(|_| ()).inspect_err(|fault| {
+        blocking(|| log.append_of(event, at)).map(|_| ()).inspect_err(|fault| {
             tracing::error!(code = %fault.code, reason = %fault.reason, "an audit event could not be written");
             self.unaudited.send_replace(Some(fault.clone()));
         })

@@ -82,5 +82,5 @@ pub(super) const MESSAGES: &[&str] = &[
     "this process is not held to its files",
     "what is left of an acceptance cohort cannot be removed",
     "what is to serve asks for a restart",
-    "what lies beside the audit log cannot be read; it is collected from its beginning",
+    "what lies beside the audit log cannot be read; it is as if it were not there",
 ];

@@ -2,6 +2,7 @@
 //! names it, the server rolls it out, the updater on a box verifies it, the agent there tries and serves it, and what it answers
 //! reaches an archive. A release that misses its golden case goes nowhere, and the centre is told why; one that is withdrawn is left for
 //! the state before it.
+mod collected;
 mod hospital;
 mod recall;
 

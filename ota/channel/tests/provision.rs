@@ -76,7 +76,8 @@ async fn a_box_is_reset_by_the_order_that_its_region_has_signed_and_not_by_its_c
     let signed = Signed::read(stick.path(), &keys, Timestamp::now()).unwrap();
     let site = tempfile::tempdir().unwrap();
     let variable = site.path().join("variable");
-    let places = Places { site: site.path(), agent: &site.path().join("control.sock"), variable: &variable };
+    let agent = site.path().join("control.sock");
+    let places = Places { site: site.path(), updater: site.path(), agent: &agent, variable: &variable };
     assert_eq!(signed.carry_out(None, &places).await.unwrap(), Carried::Nobodys);
     // Whose it is nobody can tell, and the order gives up what is there.
     fs::write(site.path().join("provisioned.json"), "damaged").unwrap();

@@ -1,5 +1,6 @@
 //! Asking the agent: one connection for each question, every answer bounded in length and time.
 use super::{AgentFault, AgentStatus, Answer, Offer, Request, StateId, Trial};
+use crate::audit::Batch;
 use crate::fault::{Blame, Fault};
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -115,6 +116,16 @@ impl Agent {
     pub async fn committed(&self) -> Result<u32, AgentError> {
         match self.ask(&Request::Committed).await? {
             Answer::Committed { format } => Ok(format),
+            _ => Err(AgentError::Other),
+        }
+    }
+
+    /// Has events of the updater taken into the audit log. The number up to which they are there.
+    pub async fn audit(&self, batch: &Batch) -> Result<u64, AgentError> {
+        let Batch { trail, events } = batch.clone();
+        let first = events.first().map(|event| event.seq);
+        match self.ask(&Request::Audit { trail, events }).await? {
+            Answer::Audited { seq } if Some(seq) >= first => Ok(seq),
             _ => Err(AgentError::Other),
         }
     }

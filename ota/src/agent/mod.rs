@@ -3,6 +3,7 @@
 //! agent's own tests hold as well.
 pub mod client;
 
+use crate::audit::Event;
 use crate::descriptor::Descriptor;
 use crate::documents::VendorKeys;
 use crate::fault::Fault;
@@ -86,6 +87,13 @@ pub enum Request {
     /// What runs now has held, its operating system too, and the box does not go back behind it: files may be written as an older
     /// agent does not read them.
     Committed,
+    /// Take events of the updater into the audit log, each once.
+    Audit {
+        /// The trail that their numbers are of.
+        trail: String,
+        /// In their order.
+        events: Vec<Event>,
+    },
 }
 
 /// A state to try.
@@ -153,6 +161,11 @@ pub enum Answer {
     Committed {
         /// The format in which the spool is written from now on.
         format: u32,
+    },
+    /// The events are in the audit log.
+    Audited {
+        /// Those of the trail up to this number.
+        seq: u64,
     },
     /// Not done.
     Refused(AgentFault),

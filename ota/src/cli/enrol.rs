@@ -55,7 +55,10 @@ pub(super) async fn enrol(config: Config, arguments: Arguments) -> Exit {
             eprintln!("{fault}");
             Exit::Later
         }
-        Err(fault) => failed(&fault),
+        Err(fault) => {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the box was not enrolled");
+            failed(&fault)
+        }
     }
 }
 

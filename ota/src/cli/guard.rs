@@ -1,5 +1,6 @@
 //! `guard`.
 use super::run::failed;
+use crate::audit::Audit;
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::guard::OnTrial;
@@ -16,10 +17,16 @@ pub(super) struct Arguments {
     release: PathBuf,
 }
 
-pub(super) fn guard(arguments: &Arguments, configured: impl Fn(&dyn Fn(Config) -> Exit) -> Exit) -> Exit {
+pub(super) fn guard(
+    arguments: &Arguments,
+    audit: &Audit,
+    configured: impl Fn(&dyn Fn(Config) -> Exit) -> Exit,
+) -> Exit {
     let Some(trial) = OnTrial::read(&arguments.directory, &arguments.release) else { return Exit::Done };
+    audit.keep_in(&arguments.directory, "guard");
     let exit = configured(&|config| trial.check(&config).map_or_else(|fault| failed(&fault), |()| Exit::Done));
     if exit != Exit::Done {
+        tracing::warn!(target: "audit", code = "os-unattended", version = trial.good(), "the box restarts, to leave a system on trial that nobody looks after");
         trial.restarts();
     }
     exit

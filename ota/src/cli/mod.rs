@@ -9,7 +9,10 @@ mod screen;
 mod started;
 mod status;
 
+use crate::agent::client::Agent;
+use crate::audit::Audit;
 use crate::config::Config;
+use crate::durable;
 use crate::exit::Exit;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -62,7 +65,7 @@ enum Command {
 }
 
 /// Runs a command line to its end.
-pub fn main(cli: Cli) -> Exit {
+pub fn main(cli: Cli, audit: &Audit) -> Exit {
     let Cli { config: path, command } = cli;
     let configured = |run: &dyn Fn(Config) -> Exit| match Config::read(&path) {
         Ok(config) => run(config),
@@ -73,18 +76,44 @@ pub fn main(cli: Cli) -> Exit {
     };
     match command {
         Command::CheckConfig => configured(&|_| Exit::Done),
-        Command::Guard(arguments) => guard::guard(&arguments, configured),
+        Command::Guard(arguments) => guard::guard(&arguments, audit, configured),
         Command::Started(arguments) => started::started(&path, &arguments, configured),
         Command::Status { json } => configured(&|config| status::status(&config, json)),
-        Command::Run => configured(&|config| in_runtime(run::run(config))),
-        Command::Once => configured(&|config| in_runtime(run::once(config))),
-        Command::Install { file, json } => configured(&|config| in_runtime(install::install(config, &file, json))),
-        Command::Enrol(arguments) => configured(&|config| in_runtime(enrol::enrol(config, arguments.clone()))),
+        Command::Run => configured(&|config| audited(audit, "run", config, run::run)),
+        Command::Once => configured(&|config| audited(audit, "once", config, run::once)),
+        Command::Install { file, json } => {
+            configured(&|config| audited(audit, "install", config, |config| install::install(config, &file, json)))
+        }
+        Command::Enrol(arguments) => {
+            configured(&|config| audited(audit, "enrol", config, |config| enrol::enrol(config, arguments.clone())))
+        }
         // These are for a box that may have no configuration, or a damaged one.
-        Command::Provision(arguments) => in_runtime(provision::provision(arguments)),
-        Command::Reset(arguments) => in_runtime(reset::reset(&path, arguments)),
-        Command::Screen(arguments) => in_runtime(screen::screen(path, arguments)),
+        Command::Provision(arguments) => in_runtime(provision::provision(arguments, audit)),
+        Command::Reset(arguments) => in_runtime(reset::reset(&path, arguments, audit)),
+        Command::Screen(arguments) => in_runtime(screen::screen(path, arguments, audit)),
     }
+}
+
+/// Runs a command, whose audit events are kept, and handed over meanwhile and at its end.
+fn audited<F: Future<Output = Exit>>(
+    audit: &Audit,
+    by: &'static str,
+    config: Config,
+    command: impl FnOnce(Config) -> F,
+) -> Exit {
+    if let Err(fault) = durable::directory(&config.directory, 0o750) {
+        tracing::error!(%fault, "the updater's directory can't be made");
+    }
+    audit.keep_in(&config.directory, by);
+    let agent = Agent::new(config.agent.socket.clone());
+    in_runtime(async {
+        let exit = tokio::select! {
+            exit = command(config) => exit,
+            never = audit.hand_over_on(&agent) => match never {},
+        };
+        audit.last_word(&agent).await;
+        exit
+    })
 }
 
 fn in_runtime(command: impl Future<Output = Exit>) -> Exit {

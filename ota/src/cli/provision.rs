@@ -1,5 +1,7 @@
 //! `provision`.
 use super::run::failed;
+use crate::audit::Audit;
+use crate::config;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::provision::envelope::Keys;
@@ -18,6 +20,9 @@ pub(super) struct Arguments {
     /// Where the box keeps what it was provisioned with.
     #[arg(long, default_value = crate::provision::SITE)]
     site: PathBuf,
+    /// Where the updater keeps what it knows, its audit events among it: `directory` of its configuration.
+    #[arg(long, default_value = config::DIRECTORY)]
+    directory: PathBuf,
     /// Where the box's screen finds what became of the stick.
     #[arg(long, default_value = crate::stick::SAID)]
     said: PathBuf,
@@ -29,7 +34,8 @@ pub(super) struct Arguments {
     finish: bool,
 }
 
-pub(super) async fn provision(arguments: Arguments) -> Exit {
+pub(super) async fn provision(arguments: Arguments, audit: &Audit) -> Exit {
+    audit.keep_in(&arguments.directory, "provision");
     match provisioned(&arguments) {
         Ok(Applied::Already) => Exit::Done,
         Ok(Applied::Now) if arguments.restart => match rauc::reboot().await {
@@ -38,6 +44,7 @@ pub(super) async fn provision(arguments: Arguments) -> Exit {
         },
         Ok(Applied::Now) => Exit::Done,
         Err(fault) => {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the box was not provisioned");
             stick::say(&arguments.said, &fault.to_string());
             failed(&fault)
         }

@@ -1,6 +1,8 @@
 //! `reset`.
 use super::run::failed;
-use crate::config::Config;
+use crate::agent::client::Agent;
+use crate::audit::Audit;
+use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::provision::envelope::Keys;
@@ -24,6 +26,9 @@ pub(super) struct Arguments {
     /// The firmware's variable by which the next boot is asked.
     #[arg(long, default_value = crate::reset::VARIABLE)]
     variable: PathBuf,
+    /// Where the updater keeps what it knows, its audit events among it; absent: `directory` of its configuration.
+    #[arg(long)]
+    directory: Option<PathBuf>,
     /// Where the box's screen finds what became of the stick.
     #[arg(long, default_value = crate::stick::SAID)]
     said: PathBuf,
@@ -32,12 +37,30 @@ pub(super) struct Arguments {
     restart: bool,
 }
 
-pub(super) async fn reset(config: &Path, arguments: Arguments) -> Exit {
+pub(super) async fn reset(config: &Path, arguments: Arguments, audit: &Audit) -> Exit {
+    // A box whose configuration is damaged can be reset as well.
+    let config = Config::read(config).ok();
+    let directory = arguments.directory.clone().or_else(|| config.as_ref().map(|config| config.directory.clone()));
+    let directory = directory.unwrap_or_else(|| config::DIRECTORY.into());
+    audit.keep_in(&directory, "reset");
+    let agent = config.as_ref().map(|config| Agent::new(config.agent.socket.clone()));
+    let hand_over = async || {
+        if let Some(agent) = &agent {
+            audit.last_word(agent).await;
+        }
+    };
+    // What the agent takes now counts as its own.
+    hand_over().await;
+    let carried = carried_out(config.as_ref(), &directory, &arguments).await;
+    if let Err(fault) = &carried {
+        tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the box was not reset");
+    }
+    hand_over().await;
     let say = |line: &str| {
         stick::say(&arguments.said, line);
         eprintln!("{line}");
     };
-    match carried_out(config, &arguments).await {
+    match carried {
         Ok(Carried::Nobodys) => {
             eprintln!("this box is nobody's: there is nothing to reset");
             Exit::Done
@@ -57,11 +80,9 @@ pub(super) async fn reset(config: &Path, arguments: Arguments) -> Exit {
     }
 }
 
-async fn carried_out(config: &Path, arguments: &Arguments) -> Result<Carried, Fault> {
+async fn carried_out(config: Option<&Config>, updater: &Path, arguments: &Arguments) -> Result<Carried, Fault> {
     let keys = Keys::read(&arguments.keys)?;
     let signed = Signed::read(&arguments.path, &keys, jiff::Timestamp::now())?;
     let Arguments { site, agent, variable, .. } = arguments;
-    // A box whose configuration is damaged can be reset as well.
-    let config = Config::read(config).ok();
-    signed.carry_out(config.as_ref(), &Places { site, agent, variable }).await
+    signed.carry_out(config, &Places { site, updater, agent, variable }).await
 }

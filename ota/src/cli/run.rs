@@ -35,15 +35,21 @@ pub(super) async fn run(config: Config) -> Exit {
 
 async fn poll_on(machine: &mut Machine) {
     let mut at_once = 0;
+    // What it waits for is said once for as long as it lasts: a channel may be away for days.
+    let mut said = None;
     loop {
         match machine.cycle().await {
             Ok(Next::Again) if at_once < MAX_AT_ONCE => {
                 at_once += 1;
                 continue;
             }
-            Ok(Next::Again | Next::Wait(None)) => {}
+            Ok(Next::Again | Next::Wait(None)) => said = None,
+            Ok(Next::Wait(Some(fault))) | Err(fault) if said.as_ref() == Some(&fault.code) => {
+                tracing::warn!(%fault, "nothing more until the next poll");
+            }
             Ok(Next::Wait(Some(fault))) | Err(fault) => {
                 tracing::warn!(target: "audit", code = %fault.code, blame = ?fault.blame, reason = fault.reason, "nothing more until the next poll");
+                said = Some(fault.code);
             }
         }
         at_once = 0;

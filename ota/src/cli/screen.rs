@@ -1,4 +1,5 @@
 //! `screen`: draws what has changed, and takes a code where one is needed.
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::identity;
@@ -34,7 +35,7 @@ pub(super) struct Arguments {
 }
 
 #[expect(clippy::print_stdout, reason = "stdout is for data, and this is the data")]
-pub(super) async fn screen(config: PathBuf, arguments: Arguments) -> Exit {
+pub(super) async fn screen(config: PathBuf, arguments: Arguments, audit: &Audit) -> Exit {
     let Arguments { agent_config, release, stick, once } = arguments;
     let sources = Sources { config, agent_config, release, stick };
     if once {
@@ -46,7 +47,7 @@ pub(super) async fn screen(config: PathBuf, arguments: Arguments) -> Exit {
         eprintln!("standard input is no terminal: `--once` prints the picture elsewhere");
         return Exit::Usage;
     };
-    match show(&sources).await {
+    match show(&sources, audit).await {
         Ok(()) => Exit::Done,
         Err(error) => {
             eprintln!("the terminal: {error}");
@@ -56,7 +57,7 @@ pub(super) async fn screen(config: PathBuf, arguments: Arguments) -> Exit {
 }
 
 /// Until the terminal is gone.
-async fn show(sources: &Sources) -> std::io::Result<()> {
+async fn show(sources: &Sources, audit: &Audit) -> std::io::Result<()> {
     let mut keyboard = tokio::io::stdin();
     let mut keys = [0; 64];
     let (mut typing, mut said, mut drawn) = (Typing::default(), String::new(), String::new());
@@ -93,7 +94,7 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
                         said = String::from("The channel is asked ...");
                         picture.stage = Stage::NeedsCode { why: why.clone(), typed: code.clone(), said: said.clone() };
                         paint(&draw(&picture))?;
-                        said = enrol(config.as_ref(), &code, &mut typing).await;
+                        said = enrol(config.as_ref(), &code, &mut typing, audit).await;
                         looks.reset_immediately();
                         // What was typed meanwhile was for nothing.
                         break;
@@ -108,8 +109,9 @@ async fn show(sources: &Sources) -> std::io::Result<()> {
 }
 
 /// Tries a code; what is said of it.
-async fn enrol(config: Option<&Config>, code: &str, typing: &mut Typing) -> String {
+async fn enrol(config: Option<&Config>, code: &str, typing: &mut Typing, audit: &Audit) -> String {
     let Some(config) = config.filter(|_| is_code(code)) else { return String::new() };
+    audit.keep_in(&config.directory, "screen");
     match identity::enrol(config, &config.server, code).await {
         Ok(_) => "This box is enrolled.".to_owned(),
         Err(fault) => {

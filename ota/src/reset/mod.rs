@@ -68,6 +68,8 @@ pub enum Carried {
 pub struct Places<'a> {
     /// What it was provisioned with.
     pub site: &'a Path,
+    /// The updater's directory.
+    pub updater: &'a Path,
     /// The agent's own socket.
     pub agent: &'a Path,
     /// The variable of the firmware.
@@ -121,7 +123,7 @@ impl Signed {
         }
         variable::is_free(places.variable)?;
         // Right before it is asked for: what is acknowledged from here on is lost unsaid.
-        let lost = match Unsent::ask(config, places.agent).await {
+        let lost = match Unsent::ask(config, places).await {
             Ok(unsent) => unsent.in_words(),
             Err(fault) if order.discard => vec![format!("what the agent has not sent, which is not known: {fault}")],
             Err(fault) => return Err(fault),

@@ -1,4 +1,6 @@
-//! What a reset would lose: asked of the agent by its own socket (the answer to `status`, format 1), and of the updater's record.
+//! What a reset would lose: asked of the agent by its own socket (the answer to `status`, format 1), and of what the updater keeps.
+use super::Places;
+use crate::audit::Trail;
 use crate::config::Config;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{Record, Step};
@@ -28,6 +30,8 @@ pub struct Unsent {
     results: u64,
     /// Events of the audit log that nobody has collected; `None`: nobody collects them.
     audit: Option<u64>,
+    /// Audit events of the updater that the agent has not taken.
+    own: usize,
     /// An action whose end the channel was not told.
     untold: Option<String>,
 }
@@ -79,7 +83,8 @@ struct Destination {
 
 impl Unsent {
     /// Finds out. Where the agent does not answer, nobody knows.
-    pub async fn ask(config: Option<&Config>, agent: &Path) -> Result<Self, Fault> {
+    pub async fn ask(config: Option<&Config>, places: &Places<'_>) -> Result<Self, Fault> {
+        let agent = places.agent;
         let unknown = |reason: String| {
             let reason = format!("what the agent has not sent is not known: {}: {reason}", agent.display());
             Fault::new("reset-unsent-unknown", Blame::Agent, reason)
@@ -99,6 +104,7 @@ impl Unsent {
             jobs: status.queue.len(),
             results: status.destinations.iter().map(|destination| destination.waiting + destination.held).sum(),
             audit: status.forward.map(|forward| forward.waiting),
+            own: Trail::new(places.updater).waiting()?,
             untold: untold.filter(|action| matches!(action.step, Step::Ended { .. })).map(|action| action.id),
         })
     }
@@ -110,13 +116,14 @@ impl Unsent {
             Some(waiting) => some(waiting, "events of the audit log that are not collected yet"),
             None => Some("the audit log, which nobody collects".to_owned()),
         };
+        let own = some(self.own as u64, "audit events of the updater that the agent has not taken");
         let untold = self.untold.as_ref().map(|id| format!("how action {id} ended, which the channel was not told"));
         let associations = some(self.associations.into(), "associations that are open");
         let instances = some(self.instances, "images whose study is not complete yet");
         let studies = some(self.studies as u64, "studies that have no job yet");
         let jobs = some(self.jobs as u64, "jobs that are not done");
         let results = some(self.results, "results that are not sent");
-        [associations, instances, studies, jobs, results, audit, untold].into_iter().flatten().collect()
+        [associations, instances, studies, jobs, results, audit, own, untold].into_iter().flatten().collect()
     }
 }
 

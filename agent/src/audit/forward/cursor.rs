@@ -1,8 +1,7 @@
 //! How far the collector has come, in a file beside the log.
-use crate::limits::forward::MAX_CURSOR;
+use super::super::beside;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io;
 use std::path::Path;
 
 const FILE: &str = "collected.json";
@@ -36,26 +35,12 @@ impl Cursor {
     }
 }
 
-/// A small document beside the log.
+/// A line of the log that a file beside it names.
 pub(super) fn read(dir: &Path, name: &str) -> io::Result<Option<Cursor>> {
-    let file = match File::open(dir.join(name)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_CURSOR).read_to_end(&mut bytes)?;
-    let cursor = serde_json::from_slice::<Cursor>(&bytes).ok().filter(|cursor| cursor.format == FORMAT);
-    if cursor.is_none() {
-        tracing::warn!(name, "what lies beside the audit log cannot be read; it is collected from its beginning");
-    }
-    Ok(cursor)
+    beside::read(dir, name, |cursor: &Cursor| cursor.format == FORMAT)
 }
 
-/// Replaces it as a whole.
+/// Replaces that file as a whole.
 pub(super) fn write(dir: &Path, name: &str, cursor: &Cursor) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".cursor-").tempfile_in(dir)?;
-    file.write_all(&serde_json::to_vec(cursor)?)?;
-    file.as_file().sync_all()?;
-    file.persist(dir.join(name)).map_err(|error| error.error)?;
-    File::open(dir)?.sync_all()
+    beside::write(dir, name, cursor)
 }

@@ -215,6 +215,11 @@ impl Hospital {
     /// Signs the configuration of the box with these destinations and routes, and starts the centre, the agent as it was provisioned, and the
     /// updater, which is enrolled by a code.
     pub fn opens(&self, routes: &str) -> Open {
+        self.opens_with(routes, "")
+    }
+
+    /// The same with more in the configuration that the box was provisioned with.
+    pub fn opens_with(&self, routes: &str, more: &str) -> Open {
         let region = &self.region;
         let north = self.configuration("north.toml", routes);
         let proposed = region.must(&["publish", "config", text(&north), "--name", "north"]);
@@ -236,7 +241,7 @@ impl Hospital {
 
         let path = |name: &str| region.path(name).display().to_string();
         let channel =
-            format!("[channel]\nsocket = \"{}\"\ndirectory = \"{}\"\n", path("channel.sock"), path("serving"));
+            format!("[channel]\nsocket = \"{}\"\ndirectory = \"{}\"\n{more}", path("channel.sock"), path("serving"));
         let own = self.configuration("sund.toml", &channel);
         let agent_log = region.path("agent.log");
         let agent = start(Command::new(sund()).args(["serve", "--config"]).arg(&own), &agent_log);
