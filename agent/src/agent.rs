@@ -60,7 +60,7 @@ impl Agent {
     }
 
     async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
-        let Served { mut config, state, since, record, lost } = served;
+        let Served { mut config, state, since, record, lost, support } = served;
         let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
@@ -137,6 +137,7 @@ impl Agent {
                 allowed_hosts: settings.allowed_hosts,
                 audit: Some(Arc::clone(&audit)),
                 updater_status,
+                support,
             };
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
             watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
