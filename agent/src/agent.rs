@@ -3,12 +3,11 @@ use crate::association::{self, Gate, Listener};
 use crate::audit::{self, forward};
 use crate::certificate;
 use crate::channel::{Channel, Desk, Served, Trials};
-use crate::config::WorkerSettings;
 use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
-use crate::gpus::{Gpus, usable};
+use crate::gpus;
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
 use crate::metrics;
@@ -21,7 +20,7 @@ use crate::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -62,7 +61,7 @@ impl Agent {
     }
 
     async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
-        let Served { mut config, state, since, record, lost } = served;
+        let Served { mut config, state, since, record, lost, support } = served;
         let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
@@ -84,8 +83,17 @@ impl Agent {
             spool.commit_format()?;
         }
         say_what_cannot_serve(&audit, lost)?;
-        let gpus = gpus(&mut config.worker);
-        let (seats, compiler, trials) = (config.worker.seats(), config.worker.compiler(), Trials::new(&config.worker));
+        let (stop, stopped) = watch::channel(false);
+        let (dark, darkened) = watch::channel(false);
+        let (mut services, mut watchers) = (JoinSet::new(), JoinSet::new());
+        if config.worker.watches_gpus {
+            let (tell, told) = oneshot::channel();
+            let (launcher, named) = (config.worker.launcher.clone(), config.worker.devices.clone());
+            services.spawn(gpus::monitor(launcher, named, tell, stop.subscribe()));
+            gpus::leave_out(&mut config.worker, told).await;
+        }
+        let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
+        let trials = Trials::new(&config.worker);
         let site = Site {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
@@ -107,9 +115,6 @@ impl Agent {
         let pipeline = Pipeline::new(spool, site, set, recorder)?;
         pipeline.listens_on(&node.to_string());
 
-        let (stop, stopped) = watch::channel(false);
-        let (dark, darkened) = watch::channel(false);
-        let (mut services, mut watchers) = (JoinSet::new(), JoinSet::new());
         let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
         services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
         let mut restarts = None;
@@ -134,6 +139,7 @@ impl Agent {
                 allowed_hosts: settings.allowed_hosts,
                 audit: Some(Arc::clone(&audit)),
                 updater_status,
+                support,
             };
             let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
             watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
@@ -145,13 +151,6 @@ impl Agent {
         if let Some(collector) = config.forward {
             let source = forward::Source { dir: config.audit.dir, keep: config.audit_keep, heads: audit.heads() };
             services.spawn(endless(collect(collector, source, Arc::clone(&pipeline), stop.subscribe())));
-        }
-        if let Some(gpus) = gpus {
-            let stopped = stop.subscribe();
-            services.spawn_blocking(move || {
-                gpus.watch(&stopped);
-                Ok(())
-            });
         }
         if let Some(seat) = compiler {
             services.spawn(endless(compile_engines(Arc::clone(&pipeline), seat)));
@@ -292,25 +291,6 @@ fn not_started(audit: &audit::Log, fault: Fault) -> Fault {
     // Where it takes nothing either, the fault is told to who started the agent.
     let _ = audit.append(audit::Event::AgentNotStarted { fault: fault.clone() });
     fault
-}
-
-/// The GPUs of this box, where a driver tells of them; those of the configuration that cannot be used are left out, and said
-/// once. A configuration that brings its GPU's description along is not looked at.
-fn gpus(worker: &mut WorkerSettings) -> Option<Gpus> {
-    let say = |fault: &Fault| tracing::warn!(code = %fault.code, reason = %fault.reason, "a GPU is not used");
-    let gpus = match Gpus::open() {
-        Ok(gpus) => Some(gpus),
-        Err(fault) => {
-            tracing::info!(code = %fault.code, reason = %fault.reason, "no GPU is monitored");
-            None
-        }
-    };
-    if let (Some(gpus), None) = (&gpus, &worker.engines.gpu) {
-        let (used, faults) = usable(std::mem::take(&mut worker.devices), |device| gpus.describe(device));
-        faults.iter().for_each(say);
-        worker.devices = used;
-    }
-    gpus
 }
 
 /// What the spool could not read back is said before anything is taken on.

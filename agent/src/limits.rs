@@ -248,6 +248,32 @@ pub mod recall {
     pub const MAX_VERSION: usize = 64;
 }
 
+/// What the worker tells that watches the GPUs.
+pub mod gpus {
+    use std::time::Duration;
+
+    /// From the start of the agent until it knows what the GPUs are that the configuration names: a driver that hangs must
+    /// not hold up the node.
+    pub const DESCRIBED: Duration = Duration::from_secs(10);
+    /// From one word to the next: a worker that says nothing hangs with its driver, and is ended.
+    pub const SILENCE: Duration = Duration::from_mins(1);
+    /// Most words in a minute; figures are four, errors at most one a second. A worker that talks without end is ended.
+    pub const MAX_WORDS: u32 = 120;
+    /// Most different errors of one word; each is a line of the log.
+    pub const MAX_ERRORS: usize = 64;
+    /// Longest UUID of a GPU; it labels metrics.
+    pub const MAX_NAME: usize = 64;
+    /// Most GPUs that are told of for as long as the agent runs: each has metrics that stay, and a worker that was taken over
+    /// could make up any number.
+    pub const MAX_GPUS: usize = 64;
+    /// Resident memory of the worker, in bytes: the driver's library, and what it knows of the GPUs.
+    pub const MEMORY: u64 = 512 * 1024 * 1024;
+    /// After a worker was lost, at first; doubled each time, until one has lasted for the longest.
+    pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
+    /// The same, at most.
+    pub const LONGEST_PAUSE: Duration = Duration::from_mins(30);
+}
+
 /// The agent as a whole.
 pub mod agent {
     use std::time::Duration;

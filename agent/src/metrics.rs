@@ -7,6 +7,7 @@ use crate::refusals;
 use crate::status::SpoolStatus;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +53,7 @@ const fn metric(
 
 /// Every metric, in the order of the data path.
 #[rustfmt::skip]
-pub const ALL: [Metric; 32] = [
+pub const ALL: [Metric; 33] = [
     metric("sund_associations_total", Kind::Counter, Unit::Count, &["result"], "Associations asked for, by result: accepted, refused."),
     metric("sund_associations_open", Kind::Gauge, Unit::Count, &[], "Associations that are open now."),
     metric("sund_instances_received_total", Kind::Counter, Unit::Count, &[], "Instances answered with success, each on stable storage."),
@@ -77,6 +78,7 @@ pub const ALL: [Metric; 32] = [
     metric("sund_gpu_throttled", Kind::Gauge, Unit::Count, &["gpu", "by"], "1 while a GPU's clocks are held down by: power, heat, power-brake, hardware."),
     metric("sund_gpu_ecc_errors_total", Kind::Counter, Unit::Count, &["gpu", "kind"], "Memory errors of a GPU in its lifetime, by kind: corrected, uncorrected."),
     metric("sund_gpu_errors_total", Kind::Counter, Unit::Count, &["gpu"], "Errors of a GPU that the driver told of (Xid) since the start."),
+    metric("sund_gpu_monitored", Kind::Gauge, Unit::Count, &[], "1 while a worker tells of the GPUs; while 0 the figures of them are the last that were told."),
     metric("sund_gpu_left", Kind::Gauge, Unit::Count, &["gpu"], "1 while a GPU that was lost again and again is left alone, and engines of the processor serve in its place."),
     metric("sund_delivery_total", Kind::Counter, Unit::Count, &["destination", "result"], "Attempts to deliver a result: delivered, failed, dead, held."),
     metric("sund_delivery_waiting", Kind::Gauge, Unit::Count, &["destination"], "Results that wait for a destination."),
@@ -189,8 +191,11 @@ pub fn model_suspended(model: &str, is_suspended: bool) {
     gauge!("sund_model_suspended", "model" => model.to_owned()).set(f64::from(u8::from(is_suspended)));
 }
 
+/// What may hold a GPU's clocks down, as the metric names it.
+const THROTTLES: [&str; 4] = ["power", "heat", "power-brake", "hardware"];
+
 /// What a GPU tells of itself; `None` for what it does not tell.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GpuFigures {
     /// Part of the time in which it ran something, 0 to 1.
     pub utilisation: Option<f64>,
@@ -202,8 +207,8 @@ pub struct GpuFigures {
     pub celsius: Option<u32>,
     /// Power, in watts.
     pub watts: Option<f64>,
-    /// What may hold its clocks down, and whether it does.
-    pub throttles: Option<[(&'static str, bool); 4]>,
+    /// Whether its clocks are held down by its power, its heat, the power supply's brake, or its hardware.
+    pub throttles: Option<[bool; 4]>,
     /// Memory errors that were corrected, in its lifetime.
     pub ecc_corrected: Option<u64>,
     /// Memory errors that were not.
@@ -222,7 +227,7 @@ pub fn gpu(gpu: &str, now: &GpuFigures) {
     gauge_of("sund_gpu_memory_bytes", now.memory_total.map(|bytes| bytes as f64));
     gauge_of("sund_gpu_celsius", now.celsius.map(f64::from));
     gauge_of("sund_gpu_watts", now.watts);
-    for (by, is_held) in now.throttles.into_iter().flatten() {
+    for (by, is_held) in now.throttles.into_iter().flat_map(|held| THROTTLES.into_iter().zip(held)) {
         gauge!("sund_gpu_throttled", "gpu" => gpu.to_owned(), "by" => by).set(f64::from(u8::from(is_held)));
     }
     for (kind, errors) in [("corrected", now.ecc_corrected), ("uncorrected", now.ecc_uncorrected)] {
@@ -232,9 +237,14 @@ pub fn gpu(gpu: &str, now: &GpuFigures) {
     }
 }
 
-/// The driver told of an error of a GPU.
-pub fn gpu_error(gpu: &str) {
-    counter!("sund_gpu_errors_total", "gpu" => gpu.to_owned()).increment(1);
+/// The driver told of errors of a GPU.
+pub fn gpu_errors(gpu: &str, count: u64) {
+    counter!("sund_gpu_errors_total", "gpu" => gpu.to_owned()).increment(count);
+}
+
+/// A worker tells of the GPUs from now on, or none does.
+pub fn gpus_monitored(is_monitored: bool) {
+    gauge!("sund_gpu_monitored").set(f64::from(u8::from(is_monitored)));
 }
 
 /// A GPU that was lost again and again is left alone from now on, or used again.
@@ -344,19 +354,19 @@ mod tests {
         first_result(Duration::from_secs(3));
         outcome("brain", Outcome::NoFinding);
         worker_restart("killed");
-        let throttles = ["power", "heat", "power-brake", "hardware"].map(|by| (by, by == "heat"));
         let figures = GpuFigures {
             utilisation: Some(0.5),
             memory_used: Some(1),
             memory_total: Some(2),
             celsius: Some(60),
             watts: Some(72.5),
-            throttles: Some(throttles),
+            throttles: Some([false, true, false, false]),
             ecc_corrected: Some(3),
             ecc_uncorrected: None,
         };
         gpu("GPU-1", &figures);
-        gpu_error("GPU-1");
+        gpu_errors("GPU-1", 2);
+        gpus_monitored(true);
         gpu_left("GPU-1", true);
         model_suspended("brain", true);
         delivery("pacs", Delivery::Dead);

@@ -19,7 +19,7 @@ const RIGHTS: ABI = ABI::V3;
 
 /// Of the system: libraries, names, time zones, certificates; what the kernel tells.
 const SYSTEM: [&str; 8] = ["/etc", "/usr", "/lib", "/lib64", "/opt", "/run", "/proc", "/sys"];
-/// Device nodes that are there, such as a GPU's; which of them may be opened is the unit's.
+/// Device nodes that are there, such as a GPU's for workers that are children; which of them may be opened is the unit's.
 const DEVICES: &str = "/dev";
 /// Where the updater keeps what states are made of.
 const UPDATER: &str = "/var/lib/sund-updater";

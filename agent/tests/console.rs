@@ -18,6 +18,7 @@ use sund_agent::limits::console::{MAX_FAILURES_PER_ADDRESS, MAX_HEAD};
 use sund_agent::metrics;
 use sund_agent::release::Variant;
 use sund_agent::status::Status;
+use sund_agent::support::{Source, Tail};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -146,8 +147,21 @@ fn guarded_with(max_file: u64) -> Guarded {
         allowed_hosts: vec!["sund.region.example".into()],
         audit: Some(Arc::new(log.unwrap())),
         updater_status: None,
+        support: Some(support(dir.path())),
     };
     Guarded { console: console(options), trust: Arc::new(trust), dir }
+}
+
+/// What a bundle is made of: a configuration and a log, each with a name in it.
+fn support(folder: &Path) -> Source {
+    let own = folder.join("sund.toml");
+    std::fs::write(&own, "# for Sørensen\n[node]\nae_title = \"SUND\"\n").unwrap();
+    let mut log = Tail::default();
+    for message in ["drained", "Sørensen came"] {
+        let line = serde_json::json!({ "timestamp": "2026-11-23T08:00:00Z", "level": "INFO", "fields": { "message": message } });
+        log.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+    Source { own, log }
 }
 
 impl Guarded {
@@ -304,7 +318,7 @@ fn a_session_begins_with_the_password_ends_with_the_logout_and_both_are_audited(
         assert!(cookie.contains(attribute), "{cookie}");
     }
     let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
-    assert_eq!(guarded.get("/api/v1/session", &cookie).text(), "{\"user\":\"åse\"}");
+    assert_eq!(guarded.get("/api/v1/session", &cookie).text(), "{\"support\":true,\"user\":\"åse\"}");
     assert_eq!(guarded.get("/api/v1/status", &cookie).status, 200);
     assert_eq!(guarded.post("/logout", &cookie, "").status, 403); // no origin: not from a page of ours
     guarded.post("/logout", &format!("{cookie}Origin: https://localhost\r\n"), "");
@@ -313,6 +327,45 @@ fn a_session_begins_with_the_password_ends_with_the_logout_and_both_are_audited(
     for event in ["logged-in", "logged-out", "login-refused"] {
         assert!(audited.contains(event), "{event}");
     }
+}
+
+#[test]
+fn a_support_bundle_is_given_to_who_has_logged_in_and_the_audit_log_says_to_whom() {
+    const ORIGIN: &str = "Origin: https://localhost\r\n";
+    let guarded = guarded();
+    let login = guarded.login(AASE, RIGHT);
+    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
+    let scraper = format!("Authorization: Bearer {TOKEN}\r\n{ORIGIN}");
+    for (headers, status) in [(ORIGIN, 401), (&scraper, 401), (&cookie, 403)] {
+        assert_eq!(guarded.post("/support", headers, "").status, status, "{headers}");
+    }
+    assert_eq!(guarded.get("/support", &cookie).status, 405, "a link or a picture takes none");
+    assert!(!guarded.audited().contains("support-bundle"));
+
+    let given = guarded.post("/support", &format!("{cookie}{ORIGIN}"), "");
+    assert_eq!((given.status, given.header("content-type")), (200, Some("application/x-tar")));
+    let attachment = given.header("content-disposition").unwrap();
+    assert!(attachment.starts_with("attachment; filename=\"sund-support-20"), "{attachment}");
+    let text = String::from_utf8_lossy(&given.body);
+    for told in ["ae_title = \"SUND\"", "INFO drained\n1 more left out", "\"cores\"", "these lines do not hold"] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+    assert!(
+        full().studies.iter().any(|study| study.patient.reveal().contains("Sørensen")) && !text.contains("Sørensen")
+    );
+    let audited = guarded.audited();
+    let line = audited.lines().find(|line| line.contains("support-bundle")).unwrap();
+    assert!(line.contains("åse") && line.contains("127.0.0.1"), "{line}");
+}
+
+#[test]
+fn a_support_bundle_that_cannot_be_recorded_is_not_given() {
+    let guarded = guarded_with(16);
+    let login = guarded.login(AASE, RIGHT);
+    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
+    std::fs::create_dir(guarded.dir.path().join(format!("audit/audit-{:020}.jsonl", 1))).unwrap();
+    let given = guarded.post("/support", &format!("{cookie}Origin: https://localhost\r\n"), "");
+    assert_eq!(given.status, 503, "{}", given.text());
 }
 
 #[test]

@@ -42,7 +42,6 @@ async fn node(archive: &Archive, program: PathBuf) -> Node {
     Node::open(|config| {
         config.worker.launcher = Launcher::Child { program };
         config.worker.devices = DEVICES.map(str::to_owned).to_vec();
-        // Described: nobody looks for them.
         config.worker.engines.gpu = Some(gpu());
         config.destinations = vec![destination("archive", &address)];
     })

@@ -41,6 +41,7 @@ fn altered(folder: &Path, from: &str, to: &str) -> PathBuf {
 async fn node(folder: &Path, model: &Path, change: impl FnOnce(&mut Config)) -> Agent {
     let mut config = Config::embedded(folder).unwrap();
     config.worker.launcher = Launcher::Child { program: env!("CARGO_BIN_EXE_sund").into() };
+    config.worker.watches_gpus = false;
     config.worker.activation = Activation::AtStart;
     config.assembly.complete_on_association_end = true;
     config.packages.push(Package::open(model).unwrap());

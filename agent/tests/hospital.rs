@@ -396,6 +396,8 @@ pub fn config(folder: &Path) -> Config {
     config.spool.segment_bytes = 1 << 20;
     config.assembly.quiet = Duration::from_millis(300);
     config.worker.launcher = Launcher::Child { program: SUND.into() };
+    // Tests count workers: those that do jobs.
+    config.worker.watches_gpus = false;
     // The same over a restart, as keys in files are.
     config.uid_key = sund_agent::results::UidKey::new(&[7; 32]);
     config.audit.key = audit_key();

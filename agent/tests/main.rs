@@ -15,6 +15,7 @@ mod documents;
 mod engines;
 mod forward;
 mod frozen;
+mod gpus;
 mod hospital;
 mod in_flight;
 mod logs;

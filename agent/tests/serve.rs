@@ -68,7 +68,13 @@ impl Site {
 
     /// Starts the daemon, and waits until it says that it serves.
     pub fn serve(&self) -> Daemon {
+        self.serve_in(&[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn serve_in(&self, environment: &[(&str, &Path)]) -> Daemon {
         let mut command = Command::new(SUND);
+        command.envs(environment.iter().copied());
         command.args(["serve", "--config"]).arg(self.config());
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify.sock")).env("WATCHDOG_USEC", "200000");
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();

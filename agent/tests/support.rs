@@ -4,6 +4,8 @@ use crate::serve::Site;
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use sund_agent::association::{Peer, Sent, send};
@@ -19,6 +21,19 @@ fn named(study: &str) -> Image {
     ];
     let image = frame().rows(64).in_study(study, "1");
     texts.into_iter().fold(image, |image, (tag, vr, text)| image.with(tag, vr, text.as_bytes()))
+}
+
+/// On loopback, where nobody logs in.
+fn taken_from_the_console(address: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST /support HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -81,6 +96,23 @@ async fn no_name_number_or_secret_is_in_a_bundle_wherever_it_was_written() {
     let again =
         tokio::task::block_in_place(|| site.sund(&["support", "--output", site.folder("one.tar").to_str().unwrap()]));
     assert!(!again.status.success(), "an archive is not overwritten");
+
+    // The same from the console, of what the agent has logged itself.
+    let bytes = tokio::task::block_in_place(|| taken_from_the_console(&site.console()));
+    let is_in = |what: &str| bytes.windows(what.len()).any(|window| window.eq_ignore_ascii_case(what.as_bytes()));
+    for secret in SECRETS.into_iter().chain([study.as_str()]) {
+        assert!(!is_in(secret), "{secret}");
+    }
+    for told in [
+        "INFO serving\n",
+        "INFO a study is complete\n",
+        "\"received\": 1",
+        "\"instances-stored\"",
+        "the configuration holds",
+    ] {
+        assert!(is_in(told), "{told}: {}", String::from_utf8_lossy(&bytes));
+    }
+    assert!(site.audit().contains("support-bundle"));
 
     // It is wanted most where no agent runs.
     drop(daemon);

@@ -268,6 +268,13 @@ pub enum Event {
         /// Where from.
         address: String,
     },
+    /// A person takes a support bundle from the console.
+    SupportBundle {
+        /// User name; `None` where nobody logs in.
+        user: Option<String>,
+        /// Where to.
+        address: String,
+    },
     /// A login was refused.
     LoginRefused {
         /// The name that was given, where it is that of a user: a mistyped one may be a password.

@@ -281,6 +281,9 @@ fn say(event: &Event) -> Says<'_> {
         Event::LoggedOut { user, address } => {
             Says::new("logged-out", AUTHENTICATION, "E").kind("110123", "Logout").by(person(user, address))
         }
+        Event::SupportBundle { user, address } => Says::new("support-bundle", ALERT, "E")
+            .kind("110132", "Use of Restricted Function")
+            .by(person(user.as_deref().unwrap_or("(no login)"), address)),
         Event::LoginRefused { user, address, fault } => Says::new("login-refused", AUTHENTICATION, "E")
             .kind("110122", "Login")
             .failed(MINOR, fault)

@@ -6,6 +6,7 @@ use crate::fault::{Blame, Fault};
 use crate::limits::channel::MAX_RECORD;
 use crate::model::Package;
 use crate::pipeline::StateId;
+use crate::support::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -206,13 +207,22 @@ pub struct Served {
     pub(crate) record: Record,
     /// The state that should serve and cannot, and why.
     pub(crate) lost: Option<(String, Fault)>,
+    /// What support bundles are made of.
+    pub(crate) support: Option<Source>,
 }
 
 impl Served {
     /// The box's own configuration in the place of a state that cannot start: it would take the channel with it, by which it can be
     /// taken back.
     pub(crate) fn instead_of(state: String, fault: Fault, own: Config, record: Record) -> Self {
-        Self { config: own, state: None, since: SystemTime::now(), record, lost: Some((state, fault)) }
+        Self { config: own, state: None, since: SystemTime::now(), record, lost: Some((state, fault)), support: None }
+    }
+
+    /// The same; its console gives support bundles.
+    #[must_use]
+    pub(crate) fn supported_by(mut self, source: Source) -> Self {
+        self.support = Some(source);
+        self
     }
 }
 
@@ -221,7 +231,7 @@ impl From<Config> for Served {
     /// hold any more.
     fn from(own: Config) -> Self {
         let now = SystemTime::now();
-        let alone = |config, record, lost| Self { config, state: None, since: now, record, lost };
+        let alone = |config, record, lost| Self { config, state: None, since: now, record, lost, support: None };
         let Some(channel) = own.channel.clone() else { return alone(own, Record::default(), None) };
         let record = match Record::read(&channel.directory) {
             Ok(record) => record,
@@ -232,7 +242,7 @@ impl From<Config> for Served {
             return Self { since, ..alone(own, record, None) };
         };
         match record.state(&id).and_then(|kept| kept.compose(&channel)) {
-            Ok(config) => Self { config, state: Some(id), since: record.since, record, lost: None },
+            Ok(config) => Self { config, state: Some(id), since: record.since, record, lost: None, support: None },
             Err(fault) => alone(own, record, Some((id.name, fault))),
         }
     }

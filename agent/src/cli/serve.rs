@@ -6,6 +6,7 @@ use crate::config::{self, LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::sandbox::{Held, Places, confine};
+use crate::support::{Source, Tail};
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 use std::io::IsTerminal;
 use std::path::Path;
@@ -15,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -32,8 +34,9 @@ pub(super) fn run(path: &Path) -> Exit {
     };
     let own = Places::of(&config, path);
     // What was activated by the channel, where it holds; its log is as it says.
-    let served = Served::from(config);
-    if let Err(error) = log(&served.config.log) {
+    let support = Source { own: path.to_owned(), log: Tail::default() };
+    let served = Served::from(config).supported_by(support.clone());
+    if let Err(error) = log(&served.config.log, support.log.clone()) {
         return fail(&Fault::new("log-unavailable", Blame::Sund, error.to_string()));
     }
     // Before there is another thread; all that follow are bound by it.
@@ -51,7 +54,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::new("runtime", Blame::Box, format!("no threads can be had: {error}"))),
     };
-    let ended = match runtime.block_on(serve(served, path)) {
+    let ended = match runtime.block_on(serve(served, support)) {
         Ok(()) => Exit::Ok,
         Err(fault) => fail(&fault),
     };
@@ -60,11 +63,11 @@ pub(super) fn run(path: &Path) -> Exit {
     ended
 }
 
-async fn serve(served: Served, own: &Path) -> Result<(), Fault> {
+async fn serve(served: Served, support: Source) -> Result<(), Fault> {
     let signals = |error: std::io::Error| Fault::new("signals", Blame::Box, format!("signals cannot be had: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let mut agent = start(served, own).await?;
+    let mut agent = start(served, support).await?;
     tracing::info!(node = %agent.node(), console = agent.console().map(tracing::field::display), "serving");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
@@ -104,11 +107,11 @@ async fn serve(served: Served, own: &Path) -> Result<(), Fault> {
 }
 
 /// Starts what is to serve; where that is a state that cannot start, the box's own configuration.
-async fn start(served: Served, own: &Path) -> Result<Agent, Fault> {
+async fn start(served: Served, support: Source) -> Result<Agent, Fault> {
     let (state, record) = (served.state.clone(), served.record.clone());
     match (Agent::start(served).await, state) {
-        (Err(fault), Some(state)) => match config::check(own) {
-            Ok(own) => Agent::start(Served::instead_of(state.name, fault, own, record)).await,
+        (Err(fault), Some(state)) => match config::check(&support.own) {
+            Ok(own) => Agent::start(Served::instead_of(state.name, fault, own, record).supported_by(support)).await,
             Err(_) => Err(fault),
         },
         (started, _) => started,
@@ -127,15 +130,20 @@ fn names_nobody(line: &Metadata<'_>) -> bool {
     line.target().starts_with("sund") || *line.level() <= Level::WARN
 }
 
-fn log(settings: &LogSettings) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// To standard error, and the last lines to `tail`, as JSON whatever the settings say: a bundle is made of them.
+fn log(settings: &LogSettings, tail: Tail) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(&settings.filter)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match settings.format {
-        LogFormat::Text => log.finish().with(filter_fn(names_nobody)).try_init()?,
-        LogFormat::Json => log.json().finish().with(filter_fn(names_nobody)).try_init()?,
+        LogFormat::Text => {
+            log.finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?
+        }
+        LogFormat::Json => {
+            log.json().finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?;
+        }
     }
     Ok(())
 }

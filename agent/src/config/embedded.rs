@@ -77,6 +77,7 @@ impl Config {
                 bounds: DEFAULT_BOUNDS,
                 devices: Vec::new(),
                 studies_per_gpu: STUDIES_PER_GPU,
+                watches_gpus: true,
                 engines: Engines::here(None).with_libraries(&[]),
                 compiles: false,
                 activation: Activation::OnDemand,

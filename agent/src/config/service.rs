@@ -50,6 +50,8 @@ pub struct WorkerSettings {
     pub devices: Vec<String>,
     /// Studies at once on each GPU, in one worker.
     pub studies_per_gpu: usize,
+    /// Whether a worker of its own tells of the GPUs; a file cannot ask for less.
+    pub watches_gpus: bool,
     /// What is there to run networks with.
     pub engines: Engines,
     /// Whether engines that lack are compiled on the box.
@@ -189,6 +191,7 @@ pub(super) fn worker(root: &Section<'_, '_>) -> Option<WorkerSettings> {
         bounds,
         devices,
         studies_per_gpu,
+        watches_gpus: true,
         engines,
         compiles: true,
         activation: Activation::AtStart,

@@ -61,10 +61,10 @@ pub(super) async fn events(State(server): State<Arc<Server>>) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::new().interval(EVENT_HEARTBEAT)).into_response()
 }
 
-/// `GET /api/v1/session`: who is logged in; null without a login.
+/// `GET /api/v1/session`: who is logged in, null without a login; and whether there are support bundles.
 pub(super) async fn session(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let user = server.door.as_ref().and_then(|door| door.user(&headers));
-    Json(json!({ "user": user })).into_response()
+    Json(json!({ "support": server.support.is_some(), "user": user })).into_response()
 }
 
 /// `GET /api/v1/studies/{id}/preview/{n}.png`

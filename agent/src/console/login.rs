@@ -210,7 +210,7 @@ async fn check(door: &Door, hash: String, password: Zeroizing<String>) -> bool {
 }
 
 /// True when the event is in the audit log, or there is none.
-async fn record(server: &Server, event: Event) -> bool {
+pub(super) async fn record(server: &Server, event: Event) -> bool {
     let Some(log) = server.audit.clone() else { return true };
     matches!(tokio::task::spawn_blocking(move || log.append(event)).await, Ok(Ok(_)))
 }

@@ -8,6 +8,7 @@ mod guard;
 mod login;
 mod server;
 mod sessions;
+mod support_bundle;
 mod tls;
 pub mod updater;
 
@@ -17,6 +18,7 @@ pub use tls::tls_from_pem;
 
 use crate::audit::Log;
 use crate::status::Status;
+use crate::support;
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub struct ConsoleOptions {
     pub audit: Option<Arc<Log>>,
     /// The status file of the updater, where this box has one.
     pub updater_status: Option<PathBuf>,
+    /// What support bundles are made of; without it the console gives none.
+    pub support: Option<support::Source>,
 }
 
 /// Path of the preview picture of a result, for `ResultStatus::preview`.

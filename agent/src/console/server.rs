@@ -1,6 +1,6 @@
 //! Sockets to routes: who may be served where, connections within their limits, and the drain at the end.
 use super::login::Door;
-use super::{ConsoleOptions, StatusSource, api, assets, guard, login, updater};
+use super::{ConsoleOptions, StatusSource, api, assets, guard, login, support_bundle, updater};
 use crate::audit::Log;
 use crate::fault::{Blame, Fault};
 use crate::limits::console::{
@@ -8,6 +8,7 @@ use crate::limits::console::{
     MAX_EVENT_STREAMS, MAX_HEAD, MAX_HEADERS,
 };
 use crate::metrics::Metrics;
+use crate::support::Source;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -38,6 +39,9 @@ pub(super) struct Server {
     pub streams: Arc<Semaphore>,
     pub snapshot: Mutex<Option<(u64, Bytes)>>,
     pub updater_status: Option<PathBuf>,
+    pub support: Option<Source>,
+    /// One bundle at a time is made.
+    pub bundles: Semaphore,
     hosts: Vec<String>,
 }
 
@@ -80,6 +84,8 @@ pub async fn serve(
         streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
         snapshot: Mutex::new(None),
         updater_status: options.updater_status,
+        support: options.support,
+        bundles: Semaphore::new(1),
         hosts: options.allowed_hosts.iter().map(|host| guard::name(host)).collect(),
     });
     let door = Arc::new(Connections {
@@ -133,6 +139,7 @@ fn routes(server: Arc<Server>) -> Router {
         .route("/api/v1/updater", get(updater::updater))
         .route("/api/v1/session", get(api::session))
         .route("/api/v1/studies/{id}/preview/{picture}", get(api::preview))
+        .route("/support", post(support_bundle::bundle))
         .route("/metrics", get(api::metrics))
         .route("/health", get(api::health))
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -4,6 +4,7 @@
 pub(super) const MESSAGES: &[&str] = &[
     "a GPU is left alone",
     "a GPU is not used",
+    "a GPU that is named is not there",
     "a GPU that was left alone answers again, and is used",
     "a collected file of the audit log was removed",
     "a delivery is put off",
@@ -48,6 +49,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "no job begins before, as the channel asks",
     "no more engines are compiled",
     "no place on the GPU: steps are done on the processor",
+    "nobody tells what [worker] devices names; it is used as it stands",
     "not all contexts are accepted",
     "not taken",
     "plain DICOM is open by exception",

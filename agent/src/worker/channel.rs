@@ -13,6 +13,7 @@ use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// Why a message could not be exchanged.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,11 @@ impl Channel {
     /// The connection once more, for whoever has to end it from another thread.
     pub fn connection(&self) -> std::io::Result<UnixStream> {
         self.socket.try_clone()
+    }
+
+    /// The longest wait for what comes next, from now on; then the answer is an error of the system's, that it timed out.
+    pub fn wait_at_most(&self, patience: Duration) -> Result<(), ChannelError> {
+        Ok(self.socket.set_read_timeout(Some(patience))?)
     }
 
     fn receive_head(&mut self) -> Result<([u8; 8], Vec<OwnedFd>), ChannelError> {

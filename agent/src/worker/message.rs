@@ -3,8 +3,9 @@ use super::bulk::Layout;
 use super::sources::Place;
 use crate::compile::Order;
 use crate::fault::Fault;
-use crate::infer::{EngineKind, Found};
+use crate::infer::{EngineKind, Found, Gpu};
 use crate::inference::{Inference, StepTime};
+use crate::metrics::GpuFigures;
 use crate::spool::ReadGrant;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -31,8 +32,19 @@ pub enum Asked<'a> {
     Task(Cow<'a, Task>),
     /// To look for a GPU and to open these libraries of TensorRT, by their classes: the agent opens nothing of others.
     Gpu(Vec<(String, PathBuf)>),
+    /// To tell of all GPUs for as long as the agent listens.
+    Watch(Watch),
     /// To compile a package's networks. Its files: the package's directory, then one to write to for each network.
     Compile(Cow<'a, Order>),
+}
+
+/// What the worker that watches the GPUs begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Watch {
+    /// What to describe first: GPUs, and parts of them, by the names that `nvidia-smi -L` gives.
+    pub named: Vec<String>,
+    /// Resident memory that the worker may take, in bytes.
+    pub memory: u64,
 }
 
 /// One job for the worker. Its files: the package's directory, then those of the series, then those of the engine.
@@ -79,6 +91,8 @@ pub enum Said {
     },
     /// What there is to run compiled networks.
     Found(Found),
+    /// Something of the GPUs that it watches.
+    Told(Told),
     /// The lengths of the plans that were written.
     Compiled(Vec<u64>),
     /// The job cannot be done; the worker itself is well.
@@ -88,4 +102,27 @@ pub enum Said {
         /// Resident memory, in bytes.
         bytes: u64,
     },
+}
+
+/// What the worker tells that watches the GPUs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// Comes first: what those are that were named, in their order, or why one cannot be used.
+    Described(Vec<Result<Gpu, Fault>>),
+    /// How all that there are fare, by their UUIDs.
+    Figures(Vec<(String, GpuFigures)>),
+    /// What the driver told of since the last word.
+    Errors(Vec<GpuError>),
+}
+
+/// An error of a GPU (Xid).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuError {
+    /// The GPU's UUID; `None` where it does not even tell that any more.
+    pub gpu: Option<String>,
+    /// The driver's number for it.
+    pub xid: Option<u64>,
+    /// How often.
+    pub count: u64,
 }

@@ -2,7 +2,7 @@
 use super::channel::{Channel, ChannelError};
 use super::message::{Answer, Asked, Question, Said, Task};
 use super::supervise::{WATCH_EVERY, resident_bytes};
-use super::{bulk, sources};
+use super::{bulk, nvml, sources};
 use crate::bracket;
 use crate::dataset::scan::scan;
 use crate::decode::SourceInstance;
@@ -73,6 +73,12 @@ fn converse(socket: UnixStream, all: &Arc<Conversations>, make: fn() -> Work) ->
             Asked::Task(task) => task.into_owned(),
             Asked::Gpu(libraries) => {
                 say(Said::Found(Found::look(&libraries)), &[])?;
+                continue;
+            }
+            Asked::Watch(order) => {
+                all.allowed.store(order.memory, Ordering::Relaxed);
+                let fault = nvml::tell(&order.named, &mut |told| say(Said::Told(told), &[]))?;
+                say(Said::Failed(fault), &[])?;
                 continue;
             }
             Asked::Compile(order) => {

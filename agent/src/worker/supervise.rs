@@ -178,7 +178,7 @@ fn exchange(
         }
         match said {
             Said::Step(step) => on_step(&step),
-            ended @ (Said::Failed(_) | Said::Found(_) | Said::Compiled(_) | Said::Overgrown { .. }) => {
+            ended @ (Said::Failed(_) | Said::Found(_) | Said::Compiled(_) | Said::Told(_) | Said::Overgrown { .. }) => {
                 return Ok(ended);
             }
             Said::Done { mut inference, sources, layout } => {
@@ -224,14 +224,18 @@ pub(super) fn resident_bytes(pid: &str) -> Option<u64> {
 }
 
 /// A worker that was taken over must not write what it likes into reports, metrics and the audit trail.
-fn is_sound(fault: &Fault) -> bool {
+pub(super) fn is_sound(fault: &Fault) -> bool {
     let is_code = fault.code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    is_code && fault.code.len() <= MAX_CODE && fault.reason.chars().count() <= MAX_REASON
+    is_code && fault.code.len() <= MAX_CODE && is_short(&fault.reason)
+}
+
+/// No longer than a text that is shown.
+pub(super) fn is_short(text: &str) -> bool {
+    text.chars().count() <= MAX_REASON
 }
 
 /// It names the libraries that it was asked about and no others, and no text of it is longer than one that is shown.
 fn is_finding(found: &Found, libraries: &[(String, PathBuf)]) -> bool {
-    let is_short = |text: &str| text.chars().count() <= MAX_REASON;
     let is_asked = |known: &TensorRtLibrary| {
         is_short(&known.version) && libraries.iter().any(|(class, path)| *class == known.class && *path == known.path)
     };

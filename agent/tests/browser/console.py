@@ -6,6 +6,8 @@ Prints `NEXT name` when it is ready for that change of the node's state, and end
 import base64
 import json
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
 from chromium import browser
@@ -250,6 +252,17 @@ def states_of_the_node():
     driver.get_log("browser")  # refused connections are expected from here on
 
 
+def a_support_bundle():
+    with tempfile.TemporaryDirectory() as folder:
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": folder})
+        css("#support button").click()
+        until("the bundle", lambda: list(Path(folder).glob("sund-support-*.tar")))
+        [bundle] = Path(folder).glob("sund-support-*.tar")
+        with tarfile.open(bundle) as archive:
+            assert "sund-support/status.json" in archive.getnames(), archive.getnames()
+    assert css("#studies").is_displayed(), "the page stays"
+
+
 def login_over_tls():
     driver.get(TLS)
     until("the login page", lambda: driver.current_url.endswith("/login"))
@@ -267,6 +280,10 @@ def login_over_tls():
     until("the studies", lambda: js("return document.querySelectorAll('.study').length") == 7)
     until("the user", lambda: text("#user") == USER)
     assert js("return document.cookie") == "", "scripts must not see the session"
+    size(*PHONE)
+    no_sideways_scroll()
+    size(*DESK)
+    a_support_bundle()
     css("#logout button").click()
     until("the logout", lambda: driver.current_url.endswith("/login"))
     driver.get(TLS)

@@ -2,6 +2,7 @@
 //! becomes of jobs and golden cases meanwhile.
 use super::fixture::{Hospital, MODEL, id};
 use crate::hospital::{SUND, until};
+use rustix::net::{RecvFlags, recv};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -28,10 +29,11 @@ impl Unit {
         self.listener = Some(listener);
     }
 
-    /// The next connection, which waits for its worker.
+    /// The next connection that is for jobs, which waits for its worker; the one to watch the GPUs gets none.
     async fn is_called(&self) -> UnixStream {
         let listener = self.listener.as_ref().unwrap();
-        until("the agent calls for a worker", || listener.accept().ok().map(|(stream, _)| stream)).await
+        let called = || listener.accept().ok().map(|(stream, _)| stream).filter(|stream| !is_to_watch(stream));
+        until("the agent calls for a worker", called).await
     }
 
     fn serves(&mut self, connection: UnixStream) {
@@ -55,6 +57,14 @@ impl Unit {
             worker.wait().unwrap();
         }
     }
+}
+
+/// By the first words of a connection, which stay in it.
+fn is_to_watch(stream: &UnixStream) -> bool {
+    let mut words = [0; 64];
+    stream.set_nonblocking(false).unwrap();
+    let (length, _) = recv(stream, &mut words, RecvFlags::PEEK).unwrap();
+    String::from_utf8_lossy(&words[..length]).contains("{\"watch\"")
 }
 
 impl Drop for Unit {

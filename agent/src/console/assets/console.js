@@ -212,8 +212,9 @@ async function updater() {
 }
 
 async function session() {
-  const { user } = await (await fetch("/api/v1/session")).json();
+  const { user, support } = await (await fetch("/api/v1/session")).json();
   $("logout").hidden = !user;
+  $("support").hidden = !support;
   say($("user"), user ?? "");
 }
 

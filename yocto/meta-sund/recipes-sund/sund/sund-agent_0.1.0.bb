@@ -18,9 +18,6 @@ do_install:append() {
     install -D -m 0644 -t ${D}${systemd_system_unitdir} ${S}/agent/units/sund.service ${S}/agent/units/sund-worker.socket \
         ${S}/agent/units/sund-worker@.service
     install -D -m 0644 ${S}/agent/units/sund.sysusers ${D}${nonarch_libdir}/sysusers.d/sund.conf
-    if [ "${SUND_GPU}" = nvidia ]; then
-        install -D -m 0644 ${S}/agent/units/sund-gpu.conf ${D}${systemd_system_unitdir}/sund.service.d/sund-gpu.conf
-    fi
 }
 
 SYSTEMD_SERVICE:${PN} = "sund.service sund-worker.socket"
