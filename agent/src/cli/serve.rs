@@ -139,7 +139,7 @@ fn log(settings: &LogSettings, tail: Tail) -> Result<(), Box<dyn std::error::Err
         .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => {
-            log.finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?
+            log.finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?;
         }
         LogFormat::Json => {
             log.json().finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?;
