@@ -41,7 +41,8 @@ impl Pipeline {
         let told: BTreeSet<&String> = made.studies.keys().chain(faults.keys()).collect();
         for study in told {
             let fault = faults.get(study).cloned();
-            let results = made.studies.get(study).map_or_else(|| Ok(BTreeSet::new()), |jobs| self.results_made(jobs))?;
+            let results =
+                made.studies.get(study).map_or_else(|| Ok(BTreeSet::new()), |jobs| self.results_made(jobs))?;
             if results.is_empty() && fault.is_none() {
                 continue;
             }
