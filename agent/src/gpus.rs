@@ -3,9 +3,9 @@
 use crate::config::WorkerSettings;
 use crate::fault::{Blame, Fault};
 use crate::infer::Gpu;
-use crate::limits::gpus::{DESCRIBED, FIRST_PAUSE, LONGEST_PAUSE};
+use crate::limits::gpus::{DESCRIBED, FIRST_PAUSE, LONGEST_PAUSE, MAX_HANGS};
 use crate::metrics;
-use crate::worker::{GpuError, Launcher, Names, Process, Told, watch_gpus};
+use crate::worker::{GpuError, Launcher, Loss, Names, Process, Told, watch_gpus};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -16,8 +16,8 @@ use tokio::time::timeout;
 /// What the named GPUs are, in their order, or why one cannot be used.
 pub type Described = Vec<Result<Gpu, Fault>>;
 
-/// Has a worker tell of the GPUs, and the next one where it is lost, until the agent stops. `tell` gets what the named ones
-/// are, and nothing where the first worker does not say it.
+/// Has a worker tell of the GPUs, and the next one where it is lost, until the agent stops or too many have hung. `tell` gets
+/// what the named ones are, and nothing where the first worker does not say it.
 pub async fn monitor(
     launcher: Launcher,
     named: Vec<String>,
@@ -25,17 +25,28 @@ pub async fn monitor(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Fault> {
     let mut listener = Listener { named, tell: Some(tell), names: Names::default(), has_told: false, said: None };
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut hangs) = (FIRST_PAUSE, 0);
     loop {
         let began = Instant::now();
-        let fault = listen(&launcher, &mut listener, &mut stop).await?;
+        let Loss { fault, hung } = listen(&launcher, &mut listener, &mut stop).await?;
         if *stop.borrow() {
             return Ok(());
         }
+        hangs += u32::from(hung);
         if began.elapsed() >= LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
         listener.loses(fault);
+        if hangs >= MAX_HANGS {
+            tracing::warn!(
+                code = "gpu-unmonitored",
+                hangs,
+                "the GPUs are monitored no more until the agent's next start"
+            );
+            // Fails only where who would say it is gone.
+            let _ = stop.wait_for(|stop| *stop).await;
+            return Ok(());
+        }
         if timeout(pause, stop.wait_for(|stop| *stop)).await.is_ok() {
             return Ok(());
         }
@@ -61,24 +72,20 @@ pub async fn leave_out(worker: &mut WorkerSettings, told: oneshot::Receiver<Desc
 }
 
 /// Hears one worker to its end; why it ended.
-async fn listen(
-    launcher: &Launcher,
-    listener: &mut Listener,
-    stop: &mut watch::Receiver<bool>,
-) -> Result<Fault, Fault> {
+async fn listen(launcher: &Launcher, listener: &mut Listener, stop: &mut watch::Receiver<bool>) -> Result<Loss, Fault> {
     let launcher = launcher.clone();
     let launched = spawn_blocking(move || launcher.launch()).await.map_err(broken)?;
     let launched = launched.and_then(|process| Ok((HangUp::of(&process)?, process)));
     let (hang_up, process) = match launched {
         Ok(launched) => launched,
-        Err(fault) => return Ok(fault),
+        Err(fault) => return Ok(fault.into()),
     };
     let mut hears = std::mem::take(listener);
     let mut conversation = spawn_blocking(move || {
         let (named, mut names) = (hears.named.clone(), std::mem::take(&mut hears.names));
-        let fault = watch_gpus(process, &named, &mut names, &mut |told| hears.hear(told));
+        let loss = watch_gpus(process, &named, &mut names, &mut |told| hears.hear(told));
         hears.names = names;
-        (hears, fault)
+        (hears, loss)
     });
     let ended = tokio::select! {
         ended = &mut conversation => Some(ended),
@@ -89,9 +96,9 @@ async fn listen(
         Some(ended) => ended,
         None => conversation.await,
     };
-    let (heard, fault) = ended.map_err(broken)?;
+    let (heard, loss) = ended.map_err(broken)?;
     *listener = heard;
-    Ok(fault)
+    Ok(loss)
 }
 
 fn broken(error: tokio::task::JoinError) -> Fault {
@@ -158,12 +165,13 @@ impl Listener {
     /// Nothing is told until the next worker does, which is said once for each reason.
     fn loses(&mut self, fault: Fault) {
         self.tell = None;
-        if self.has_told {
+        // Of no account on a box without a GPU.
+        let is_missed = self.has_told || !self.named.is_empty();
+        if is_missed {
             metrics::gpus_monitored(false);
         }
         if self.said.as_ref() != Some(&fault) {
-            // Of no account on a box without a GPU.
-            if self.has_told || !self.named.is_empty() {
+            if is_missed {
                 tracing::warn!(code = %fault.code, reason = %fault.reason, "no GPU is monitored");
             } else {
                 tracing::info!(code = %fault.code, reason = %fault.reason, "no GPU is monitored");

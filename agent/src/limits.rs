@@ -272,6 +272,9 @@ pub mod gpus {
     pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
     /// The same, at most.
     pub const LONGEST_PAUSE: Duration = Duration::from_mins(30);
+    /// Most workers that hang; then there are no more until the agent's next start. One that hangs in the kernel does not end,
+    /// and takes a connection of those that the workers of studies need.
+    pub const MAX_HANGS: u32 = 4;
 }
 
 /// The agent as a whole.
@@ -507,6 +510,8 @@ pub mod support {
     pub const MAX_LOG: u64 = 4 * 1024 * 1024;
     /// Most kinds of events that are counted.
     pub const MAX_KINDS: usize = 512;
+    /// Newest files of the audit log whose events are counted: some 256 MB, a second or two.
+    pub const MAX_AUDIT_FILES: usize = 16;
 }
 
 /// The audit log.

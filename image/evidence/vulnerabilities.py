@@ -194,7 +194,7 @@ def vex(parts, database, given=()):
     grouped = {}
     for part, record, fix in findings(parts, database)[0]:
         found = assessments.of(part, record, given)
-        reference = f"{record['id']}{'#absent' if not part.present else f'#{found.package}' if found else ''}"
+        reference = f"{record['id']}{'#absent' if not part.present else f'#{found.package}@{found.version}' if found else ''}"
         grouped.setdefault(reference, (record, found, []))[2].append((part, fix))
     return [statement(reference, *grouped[reference]) for reference in sorted(grouped)]
 

@@ -47,7 +47,7 @@ def make(folder):
 
 def epoch():
     """The time of the build is that of the newest change of what goes into a box: its clock never goes back behind it."""
-    return int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
+    return int(os.environ.get("SUND_TWIN_EPOCH") or run("git", "-C", REPOSITORY, "log", "-1", "--format=%ct", "--", *SOURCES))
 
 
 def built(name, *profiles):

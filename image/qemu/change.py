@@ -19,7 +19,7 @@ def run(agent):
     """builds a release with another build of the agent, and tells what a box that runs it fetches for the present one"""
     if not agent.is_file():
         raise Failed(f"{agent} is not there: it is the agent's program before the change, built in this folder")
-    before = images(BEFORE, {"SUND_TWIN_AGENT": str(agent.resolve()), "SOURCE_DATE_EPOCH": str(appliance.epoch() - DAY)})
+    before = images(BEFORE, {"SUND_TWIN_AGENT": str(agent.resolve()), "SUND_TWIN_EPOCH": str(appliance.epoch() - DAY)})
     after = images(AFTER, {})
     bundle = (disk.bundle(AFTER) / "bundle.raucb").stat().st_size
     total = 0

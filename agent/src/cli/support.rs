@@ -59,7 +59,7 @@ async fn written(arguments: &SupportArguments) -> Result<(PathBuf, Vec<String>),
             Err(format!("{why} ({place})"))
         }
     };
-    let Bundle { bytes, lacks } = bundle(own, state, log)?;
+    let Bundle { bytes, lacks } = bundle(own, state, log, "")?;
     let to = arguments.output.clone().unwrap_or_else(|| PathBuf::from(name()));
     write(&to, &bytes).map_err(|error| {
         Fault::new("support-unwritable", Blame::Box, format!("{} cannot be written: {error}", to.display()))

@@ -41,7 +41,7 @@ pub(super) struct Server {
     pub updater_status: Option<PathBuf>,
     pub support: Option<Source>,
     /// One bundle at a time is made.
-    pub bundles: Semaphore,
+    pub bundles: Arc<Semaphore>,
     hosts: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ pub async fn serve(
         snapshot: Mutex::new(None),
         updater_status: options.updater_status,
         support: options.support,
-        bundles: Semaphore::new(1),
+        bundles: Arc::new(Semaphore::new(1)),
         hosts: options.allowed_hosts.iter().map(|host| guard::name(host)).collect(),
     });
     let door = Arc::new(Connections {

@@ -9,7 +9,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
-/// `POST /support`: the archive that `sund support` writes, of the agent's own last lines of log. It is given to who may see the
+/// What stands above the log, since the journal can't be read from here.
+const OWN_LOG: &str =
+    "the agent's own lines since its start; what was before, and what workers say, is in the journal\n";
+
+/// `POST /support`: the archive that `sund support` writes, but of the agent's own last lines of log alone. It is given to who may see the
 /// console, which shows more, and only once the audit log says to whom.
 pub(super) async fn bundle(
     State(server): State<Arc<Server>>,
@@ -18,7 +22,7 @@ pub(super) async fn bundle(
 ) -> Response {
     let Some(source) = server.support.clone() else { return StatusCode::NOT_FOUND.into_response() };
     let unavailable = |why: &'static str| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    let Ok(_one) = server.bundles.try_acquire() else {
+    let Ok(one) = Arc::clone(&server.bundles).try_acquire_owned() else {
         return unavailable("A bundle is being made; try again in a moment.\n");
     };
     let user = server.door.as_ref().and_then(|door| door.user(&headers));
@@ -28,8 +32,10 @@ pub(super) async fn bundle(
     let made = tokio::task::spawn_blocking({
         let server = Arc::clone(&server);
         move || {
+            // For as long as one is made, also where nobody waits for it any more.
+            let _one = one;
             let state = (server.source.snapshot().without_patients(), server.metrics.render());
-            support::bundle(&source.own, Ok(state), Ok(source.log.text()))
+            support::bundle(&source.own, Ok(state), Ok(source.log.text()), OWN_LOG)
         }
     });
     match made.await {

@@ -16,11 +16,13 @@ pub struct Bundle {
     pub lacks: Vec<String>,
 }
 
-/// Makes one of the configuration at `own`, of state and metrics, and of a log; or of why there are none.
+/// Makes one of the configuration at `own`, of state and metrics, and of a log; or of why there are none. `of_log` is said above
+/// the log's lines.
 pub fn bundle(
     own: &Path,
     state: Result<(Status, String), String>,
     log: Result<String, String>,
+    of_log: &str,
 ) -> Result<Bundle, Fault> {
     let text = config::read(own).map_err(|problem| {
         Fault::new("configuration-invalid", Blame::Configuration, config::render(own, &[problem]).trim_end())
@@ -47,7 +49,7 @@ pub fn bundle(
         Err(error) => format!("the audit log cannot be read: {}\n", error.kind()).into_bytes(),
     });
     let log = match log {
-        Ok(log) => told_of_log(&log),
+        Ok(log) => of_log.to_owned() + &told_of_log(&log),
         Err(why) => {
             lacks.push(format!("the log: {why}"));
             "no log was read\n".to_owned()

@@ -21,4 +21,4 @@ pub use seat::Seat;
 pub use sources::Place;
 pub use supervise::{Bounds, TaskError, compile, look_for_gpu, run};
 pub use turns::Company;
-pub use watch::{Names, watch as watch_gpus};
+pub use watch::{Loss, Names, watch as watch_gpus};

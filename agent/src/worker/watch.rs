@@ -25,13 +25,29 @@ impl Names {
     }
 }
 
+/// Why a worker tells nothing more.
+#[derive(Debug)]
+pub struct Loss {
+    /// For people.
+    pub fault: Fault,
+    /// It said nothing for too long. A process whose driver hangs in the kernel cannot be ended, and keeps what it has of the
+    /// machine.
+    pub hung: bool,
+}
+
+impl From<Fault> for Loss {
+    fn from(fault: Fault) -> Self {
+        Self { fault, hung: false }
+    }
+}
+
 /// Has a worker tell of the GPUs, what those are that are `named` first, until it ends or its connection is closed; why it
 /// ended. Blocks the calling thread.
-pub fn watch(mut worker: Process, named: &[String], names: &mut Names, hear: &mut dyn FnMut(Told)) -> Fault {
+pub fn watch(mut worker: Process, named: &[String], names: &mut Names, hear: &mut dyn FnMut(Told)) -> Loss {
     match listen(&mut worker, named, names, hear) {
-        Err(Ended::Told(fault)) => fault,
-        Err(Ended::Lost(error)) => unmonitored(&lost(&mut worker, &error)),
-        Err(Ended::Unsound(what)) => unmonitored(&format!("said what cannot be used ({what}), and was ended")),
+        Err(Ended::Told(fault)) => fault.into(),
+        Err(Ended::Lost(error)) => Loss { hung: is_silence(&error), fault: unmonitored(&lost(&mut worker, &error)) },
+        Err(Ended::Unsound(what)) => unmonitored(&format!("said what cannot be used ({what}), and was ended")).into(),
         Ok(never) => match never {},
     }
 }
@@ -117,13 +133,17 @@ fn is_told_soundly(told: &Told, named: &[String], names: &mut Names) -> bool {
 fn lost(worker: &mut Process, error: &ChannelError) -> String {
     match error {
         ChannelError::Closed => worker.verdict().unwrap_or_else(|| "closed the connection".into()),
-        ChannelError::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+        error if is_silence(error) => {
             format!("said nothing for {} s and was ended: its driver may hang", SILENCE.as_secs())
         }
         // The parser's own words may quote what was sent.
         ChannelError::Malformed(_) => "said what is no message of a worker, and was ended".into(),
         error => format!("cannot be heard ({error}) and was ended"),
     }
+}
+
+fn is_silence(error: &ChannelError) -> bool {
+    matches!(error, ChannelError::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
 fn unmonitored(what: &str) -> Fault {

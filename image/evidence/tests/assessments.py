@@ -63,6 +63,13 @@ class Applied(unittest.TestCase):
         (statement,), _ = told([crate("encoding", "0.2.33")], exploitable)
         self.assertEqual((statement["analysis"]["state"], statement["affects"][0]["versions"][0]["status"]), ("exploitable", "affected"))
 
+    def test_what_is_said_of_one_version_is_not_said_of_another_that_is_there_too(self):
+        exploitable = {**ONE, "version": '"0.2.32"', "state": '"exploitable"', "detail": '"Everything calls it."'}
+        del exploitable["justification"]
+        statements, _ = told([crate("encoding", "0.2.32"), crate("encoding", "0.2.33")], ONE, exploitable)
+        states = {affected["versions"][0]["version"]: one["analysis"]["state"] for one in statements for affected in one["affects"]}
+        self.assertEqual(states, {"0.2.32": "exploitable", "0.2.33": "not_affected"})
+
     def test_what_is_said_of_one_package_is_not_said_of_another_of_the_same_record(self):
         parts = [package("libssl3t64", "3.5.1-1", "openssl"), package("openssl", "3.5.1-1"), package("openssl-provider", "3.5.0-1", "openssl")]
         entry = {**ONE, "id": '"DSA-6015-1"', "package": '"openssl"', "version": '"3.5.1-1"'}
