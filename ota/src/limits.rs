@@ -63,8 +63,11 @@ pub mod bundle {
     pub const MAX_TERMS: u64 = 16 * 1024;
 }
 
-/// What a new version may cost, where a box is told no bound of its own (`[watch] max_median_ms`).
+/// The watch of a state: how often the channel hears of it, and what a new version may cost where a box is told no bound of its own
+/// (`[watch] max_median_ms`).
 pub mod watch {
+    /// Seconds of watching after which the channel is told again that a state is watched: one that says nothing is silent there.
+    pub const TOLD_EVERY: u64 = 60 * 60;
     /// Median time of an answer, as a multiple of that of the version before on the same box...
     pub const MAX_SLOWDOWN: f64 = 3.0;
     /// ... and so many milliseconds more: of answers that take a few, the multiple is noise.

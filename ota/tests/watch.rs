@@ -215,16 +215,35 @@ async fn time_in_which_nobody_watched_ends_no_watch() {
     reported(&appliance, "2", Finished::Success);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_watched_before_a_restart_counts() {
-    let appliance = killed_while_it_watched(600).await;
+/// Puts into the record for how long the state was watched already.
+fn was_watched(appliance: &Appliance, seconds: u64) {
     let mut record = appliance.record();
     record.action.iter_mut().for_each(|action| {
         if let Step::Active { watched, .. } = &mut action.step {
-            *watched = 600;
+            *watched = seconds;
         }
     });
     record.write(&appliance.directory.path().join("updater/state.json")).expect("the record");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_channel_hears_of_a_watch_with_each_hour_of_it() {
+    let hour = sund_ota::limits::watch::TOLD_EVERY;
+    let appliance = killed_while_it_watched(2 * hour + 3).await;
+    was_watched(&appliance, 2 * hour - 1);
+    assert_eq!(appliance.once().await, Some(0));
+    appliance.channel.action("2", |action| {
+        let words = action.feedback.iter().flat_map(|word| &word.status.details);
+        let told: Vec<&String> = words.filter(|word| word.starts_with("is watched")).collect();
+        assert_eq!(told, ["is watched, for 2 h so far"]);
+    });
+    reported(&appliance, "2", Finished::Success);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_watched_before_a_restart_counts() {
+    let appliance = killed_while_it_watched(600).await;
+    was_watched(&appliance, 600);
     assert_eq!(appliance.once().await, Some(0));
     reported(&appliance, "2", Finished::Success);
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use sund_channel::database::{FILE_NAME, now};
 use sund_channel::enrol::{self, authority::Authority};
-use sund_channel::repository::local;
+use sund_channel::repository::{certificate, local, mirror};
 use sund_channel::server::control::Request;
 use tempfile::TempDir;
 
@@ -138,6 +138,45 @@ async fn a_mirrors_certificate_is_renewed_before_it_ends_and_where_it_is_not_som
     );
     assert!(path("copy/metadata/timestamp.json").exists());
     channel.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_in_other_hands_leaves_a_mirror_the_certificate_that_it_has() {
+    let (place, home, foreign) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (own, other) = (Authority::open(home.path()).unwrap(), Authority::open(foreign.path()).unwrap());
+    let pair = KeyPair::generate().unwrap();
+    let request = CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap();
+    let request = Authority::request(&request).unwrap();
+    let day = 24 * 60 * 60 * 1000;
+    let issued = |by: &Authority, name: &str, at: i64| by.issue(&request, name, at).unwrap().pem;
+    let (old, next) = (issued(&own, "mirror", now() - 61 * day), issued(&own, "mirror", now()));
+    let path = place.path().join("mirror.pem");
+    fs::write(&path, &old).unwrap();
+    let client = mirror::client(None, None).unwrap();
+    let renew = async |sent: String| {
+        let answer = serde_json::json!({ "certificate_pem": sent });
+        let route = axum::routing::post(async move || axum::Json(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let from = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let server =
+            tokio::spawn(axum::serve(listener, axum::Router::new().route("/enrol/renew", route)).into_future());
+        let ca = Some(own.pem().as_bytes());
+        let renewed = certificate::renew_if_due(&path, pair.serialize_pem().as_bytes(), ca, &from, &client).await;
+        server.abort();
+        renewed
+    };
+    for (what, sent) in [
+        ("another authority", issued(&other, "mirror", now())),
+        ("another name", issued(&own, "another", now())),
+        ("over already", issued(&own, "mirror", now() - 91 * day)),
+        ("of which a part can't be read", format!("{next}{}", next.replacen("MII", "AAA", 1))),
+    ] {
+        let refused = renew(sent).await.unwrap_err();
+        assert_eq!(refused.code, "mirror-certificate", "{what}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), old, "{what}: {refused}");
+    }
+    renew(next.clone()).await.unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), next);
 }
 
 /// Name and bytes of each member, read by GNU tar.

@@ -163,7 +163,7 @@ async fn a_box_of_the_debug_variant_is_seen_and_can_be_left_out_of_a_rollout() {
     command.arg("--home").arg(channel.home.path()).arg("fleet");
     let listed = tokio::task::block_in_place(|| command.output().unwrap()).stdout;
     let listed = String::from_utf8(listed).unwrap();
-    assert!(listed.contains("odense-1  nothing yet, variant debug\nodense-2  nothing yet\n"), "{listed}");
+    assert!(listed.contains("odense-1  no state, variant debug\nodense-2  no state\n"), "{listed}");
     channel.rollout("r1", "north-1", &["variant!=debug", "variant=debug"]).await.unwrap();
     channel.order("r1", Order::Start).await.unwrap();
     let rollout = channel.status("r1").await;

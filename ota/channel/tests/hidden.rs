@@ -115,7 +115,10 @@ fn what_a_proposal_lets_go_or_leaves_out_is_not_signed_unread() {
     for payload in [stop, &sha256].map(|sha256| proposal.join("payloads").join(sha256)) {
         let bytes = fs::read(&payload).unwrap();
         fs::remove_file(&payload).unwrap();
-        assert_eq!(region.run(&["show", "state-3"]).refusal(), "proposal-invalid", "{}", payload.display());
+        let ended = region.run(&["show", "state-3"]);
+        assert_eq!(ended.refusal(), "proposal-invalid", "{}", payload.display());
+        // So it is of one that an older sund-channel has made, which enclosed less.
+        assert!(ended.json.to_string().contains("or propose it again"), "{:#}", ended.json);
         fs::write(&payload, bytes).unwrap();
     }
 }

@@ -89,6 +89,41 @@ fn what_a_disk_has_altered_is_fetched_anew() {
 }
 
 #[test]
+fn what_a_disk_does_not_read_any_more_is_fetched_anew() {
+    let hospital = Hospital::new();
+    let model = hospital.model();
+    assert_eq!(hospital.mirror().code, Some(0));
+    // Whoever opens it gets an error, and not that it isn't there.
+    fs::remove_file(&model).unwrap();
+    std::os::unix::fs::symlink(&model, &model).unwrap();
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+    assert!(fs::read(&model).unwrap() == fs::read(frozen("format-1.sund")).unwrap() && !model.is_symlink());
+}
+
+#[test]
+fn what_the_region_says_does_not_wait_for_a_payload_that_a_disk_has_altered() {
+    let hospital = Hospital::new();
+    let (region, model) = (&hospital.region, hospital.model());
+    assert_eq!(hospital.mirror().code, Some(0));
+    let mut bytes = fs::read(&model).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&model, &bytes).unwrap();
+    // It can't be had anew at present.
+    let origin = region.home().join("repository").join(model.strip_prefix(hospital.copy()).unwrap());
+    fs::rename(&origin, origin.with_extension("away")).unwrap();
+    region.must(&["stop-all", "--reason", "a test"]);
+    region.publish("state-3", &TWO);
+    let ended = hospital.mirror();
+    assert_eq!(ended.refusal(), "origin-altered", "{:#}", ended.json);
+    let shown = |home: &Path| fs::read(home.join("metadata/timestamp.json")).unwrap();
+    assert!(shown(&hospital.copy()) == shown(&region.home().join("repository")), "it stops all the same");
+    fs::rename(origin.with_extension("away"), &origin).unwrap();
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+}
+
+#[test]
 fn two_mirrors_do_not_work_in_one_directory() {
     let hospital = Hospital::new();
     fs::create_dir(hospital.copy()).unwrap();

@@ -17,7 +17,7 @@ pub(super) struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     pub(super) validity: Validity,
     /// Its common name.
-    name: String,
+    pub(super) name: String,
 }
 
 impl Certificate {

@@ -14,6 +14,7 @@ use crate::http::{self, BodyError, Http};
 use crate::tpm::{self, TpmKey};
 use certificate::Certificate;
 use reqwest::{Method, StatusCode};
+use rustls::RootCertStore;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -215,6 +216,13 @@ pub async fn renew_if_due(config: &Config, http: &Http) -> Result<Option<Validit
 /// When the certificate of a file is good.
 pub fn validity(path: &Path) -> Result<Validity, Fault> {
     read(path).map(|certificate| certificate.validity)
+}
+
+/// Whether what a channel sends may take the place of a certificate: of the same name, for this key and this time, and issued by one of
+/// these authorities. What is said of a box's holds for a mirror's.
+pub fn may_replace(path: &Path, sent: &[u8], public: &[u8], roots: RootCertStore) -> Result<(), String> {
+    let before = read(path).map_err(|fault| fault.reason)?;
+    Certificate::parse(sent)?.fits(&before.name, public, jiff::Timestamp::now().as_second(), roots)
 }
 
 fn read(path: &Path) -> Result<Certificate, Fault> {

@@ -11,6 +11,7 @@ use super::{Active, Halt, Machine};
 use crate::agent::client::AgentError;
 use crate::agent::{AgentStatus, StateId, Trial, TrialStanding};
 use crate::fault::{Blame, Fault};
+use crate::limits::watch::TOLD_EVERY;
 use crate::machine::record::{Before, End, Outcome, Record, Step};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -34,7 +35,7 @@ impl Machine {
         let id = self.state_id().ok_or_else(missing)?;
         self.recheck(&id, "at the beginning of the watch").await?;
         let (before, begun) = (self.watched(), Instant::now());
-        let mut answered = begun;
+        let (mut answered, mut told) = (begun, before / TOLD_EVERY);
         loop {
             let watched = before + begun.elapsed().as_secs();
             self.keep_watched(watched)?;
@@ -53,6 +54,11 @@ impl Machine {
                 // Its service starts it again; one that does not come back is a reason to go back.
                 Err(AgentError::Away { .. }) if answered.elapsed() < self.config.agent.start => {}
                 Err(error) => return Err(Halt::RollBack(error.into())),
+            }
+            // A word that is lost is not said again before the next one is due: a channel that is slow must not delay what is looked at here.
+            if watched / TOLD_EVERY > told {
+                told = watched / TOLD_EVERY;
+                self.tell_step(&format!("is watched, for {told} h so far")).await;
             }
             let rest = state.watch_seconds.saturating_sub(watched).max(1);
             let pause = self.config.watch.every.min(Duration::from_secs(rest));

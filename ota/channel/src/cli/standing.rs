@@ -42,7 +42,7 @@ pub(super) struct Mirror {
     /// The root metadata that boxes get, brought here by a person.
     #[arg(long)]
     root: PathBuf,
-    /// The authority of the server's certificate (PEM), instead of the system's.
+    /// The authority of the server's certificate (PEM), instead of the system's; with it the channel's, where that is another one.
     #[arg(long)]
     ca: Option<PathBuf>,
     /// The mirror's own certificate (PEM), where the server asks for one: it is enrolled as a box is.
@@ -103,7 +103,7 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let client = mirror::client(ca.as_deref(), identity.as_deref())?;
     // Before anything is fetched: a mirror that cannot read the repository any more is still to keep its certificate.
     let renewed = match (&it.certificate, &key) {
-        (Some(path), Some(key)) => certificate::renew_if_due(path, key, &it.from, &client).await,
+        (Some(path), Some(key)) => certificate::renew_if_due(path, key, ca.as_deref(), &it.from, &client).await,
         _ => Ok(()),
     };
     let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;

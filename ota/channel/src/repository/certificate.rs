@@ -3,6 +3,7 @@
 use super::files;
 use crate::database::now;
 use rcgen::{CertificateParams, KeyPair};
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use std::path::Path;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::{http, identity};
 use url::Url;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Longest answer with a certificate, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -22,8 +22,14 @@ struct Issued {
     certificate_pem: String,
 }
 
-/// Renews it from two thirds of its life on, at the server that the mirror reads.
-pub async fn renew_if_due(path: &Path, key: &[u8], from: &Url, client: &reqwest::Client) -> Result<(), Fault> {
+/// Renews it from two thirds of its life on, at the server that the mirror reads; `ca` are the authorities that are believed, PEM.
+pub async fn renew_if_due(
+    path: &Path,
+    key: &[u8],
+    ca: Option<&[u8]>,
+    from: &Url,
+    client: &reqwest::Client,
+) -> Result<(), Fault> {
     if !identity::validity(path)?.is_due(now() / 1000) {
         return Ok(());
     }
@@ -43,14 +49,18 @@ pub async fn renew_if_due(path: &Path, key: &[u8], from: &Url, client: &reqwest:
     }
     let body = http::body(response, MAX_ANSWER).await.map_err(|error| refuse(&error))?;
     let issued: Issued = serde_json::from_slice(&body).map_err(|error| refuse(&error))?;
-    if !is_for(&issued.certificate_pem, &pair) {
-        return Err(refuse(&"what the server sent is not for this key"));
-    }
+    // A server in other hands would leave the mirror with a certificate that nobody takes.
+    let roots = ca.map_or(Ok(RootCertStore::empty()), authorities).map_err(|error| refuse(&error))?;
+    identity::may_replace(path, issued.certificate_pem.as_bytes(), pair.public_key_raw(), roots)
+        .map_err(|why| refuse(&format!("what the server sent is not taken: {why}")))?;
     files::write(path, issued.certificate_pem.as_bytes(), 0o644)
 }
 
-fn is_for(pem: &str, pair: &KeyPair) -> bool {
-    let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) else { return false };
-    X509Certificate::from_der(&certificate)
-        .is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == *pair.public_key_raw())
+fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(pem) {
+        let added = authority.map_err(|error| error.to_string()).map(|authority| roots.add(authority));
+        added?.map_err(|error| error.to_string())?;
+    }
+    Ok(roots)
 }

@@ -115,7 +115,10 @@ pub(super) fn is_told(target: &str) -> bool {
 fn enclosed<'a>(proposal: &'a Proposal, name: &TargetName, target: &Target) -> Result<Option<&'a [u8]>, Fault> {
     let bytes = proposal.enclosed(target);
     if bytes.is_none() && is_told(name.raw()) {
-        let reason = format!("{} is not enclosed as it is listed: copy the whole proposal again", name.raw());
+        let reason = format!(
+            "{} is not enclosed as it is listed: copy the whole proposal again, or propose it again where an older sund-channel has made it",
+            name.raw()
+        );
         return Err(Fault::new("proposal-invalid", Blame::Region, plain(&reason)));
     }
     Ok(bytes)

@@ -239,7 +239,7 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
             let code = enrol::new_code()?;
             let secret = code.clone();
             let write = move |c: &Connection| {
-                enrol::mirror::check_box(c, &name)?;
+                enrol::mirror::make_box(c, &name)?;
                 enrol::expect(c, &name, &attributes, &code, hours, &who, now())
             };
             database.write(write).await?;
@@ -250,7 +250,7 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
             let secret = code.clone();
             let write = move |c: &Connection| {
                 enrol::expect(c, &name, &Attributes::new(), &code, hours, &who, now())?;
-                enrol::mirror::settle(c, &name)
+                enrol::mirror::make_mirror(c, &name)
             };
             database.write(write).await?;
             Answer::Secret(secret)
@@ -259,7 +259,7 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
             let token = enrol::new_token()?;
             let secret = token.clone();
             let write = move |c: &Connection| {
-                enrol::mirror::check_box(c, &name)?;
+                enrol::mirror::make_box(c, &name)?;
                 enrol::give_token(c, &name, &attributes, &token, &who, now())
             };
             database.write(write).await?;

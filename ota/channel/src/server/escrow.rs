@@ -2,12 +2,14 @@
 use super::Server;
 use super::ddi::Answer;
 use super::peer::{Device, Peer};
+use super::refusal::Refusal;
 use crate::database::now;
 use crate::escrow::{Sealed, keep};
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
+use rusqlite::Connection;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -32,6 +34,13 @@ pub(super) async fn offer(
     let device = Device::any(&server, &peer, &headers)?;
     let sealed = Sealed::check(format, &recipient, &sealed)?;
     // Answered when it is on the disk: the box removes its own copy then.
-    let kept = server.database.write(move |c| keep(c, device.id, &device.name, &sealed, now())).await?;
+    let write = move |c: &Connection| {
+        device.check_still(c)?;
+        keep(c, device.id, &device.name, &sealed, now())
+    };
+    let kept = server.database.write(write).await.map_err(|fault| match fault.code.as_ref() {
+        "unauthorized" => Refusal::unauthorized(),
+        _ => fault.into(),
+    })?;
     Ok(Json(kept).into_response())
 }

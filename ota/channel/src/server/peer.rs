@@ -1,13 +1,14 @@
 //! Who is at the other end: an address, and the certificate of the channel's own authority where it showed one.
 use super::Server;
 use super::refusal::Refusal;
-use crate::database::now;
+use crate::database::{failed, now};
 use crate::enrol;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, header};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
+use sund_ota::fault::Fault;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The other end of a connection.
@@ -107,6 +108,14 @@ impl Device {
         certificate.name == self.name && self.key.as_ref() == Some(&certificate.key)
     }
 
+    /// Refuses what has waited for its turn while the device was enrolled anew, given another token, or shut out: who sent it holds what is
+    /// worth nothing any more.
+    pub(super) fn check_still(&self, c: &Connection) -> Result<(), Fault> {
+        let row = "SELECT 1 FROM device WHERE id = ?1 AND key IS ?2 AND token IS ?3 AND blocked = 0";
+        let found = c.query_row(row, params![self.id, self.key, self.token], |_| Ok(())).optional().map_err(failed)?;
+        found.ok_or_else(|| Refusal::unauthorized().1)
+    }
+
     /// Whatever device the caller is.
     pub fn any(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
         let found = match (certified(peer), token(headers)) {
@@ -127,4 +136,22 @@ fn certified(peer: &Peer) -> Option<&Certificate> {
 
 fn token(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("TargetToken ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::in_memory;
+
+    #[test]
+    fn what_waits_behind_a_new_enrolment_a_new_token_or_a_block_is_refused() {
+        for change in ["key = x'02'", "token = x'02'", "blocked = 1"] {
+            let c = in_memory();
+            c.execute("INSERT INTO device (id, name, enrolled_at, key) VALUES (1, 'a', 1, x'01')", []).unwrap();
+            let device = Device::by(&c, "name", "a").unwrap().unwrap();
+            device.check_still(&c).unwrap();
+            c.execute(&format!("UPDATE device SET {change}"), []).unwrap();
+            assert_eq!(device.check_still(&c).unwrap_err().code, "unauthorized", "{change}");
+        }
+    }
 }

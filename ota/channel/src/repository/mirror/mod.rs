@@ -52,17 +52,33 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
     let mut fetched = 0;
     // What is not yet verified is bounded: of the payloads only the small ones that say whose keys there are.
     for (target, listed) in staged.targets.iter().filter(|(target, _)| target.starts_with(TRUST)) {
-        fetched += usize::from(payload::fetch(&origin, &targets, target, listed, metadata::MAX_TARGETS).await?);
+        if !payload::is_whole(&targets, target, listed) {
+            payload::fetch(&origin, &targets, target, listed, metadata::MAX_TARGETS).await?;
+            fetched += 1;
+        }
     }
     let datastore = directory.join("seen");
     fs::create_dir_all(&datastore).map_err(|error| files::disk("made", &datastore, &error))?;
     local::load(&staging.0, root, datastore).await?;
-    for (target, listed) in staged.targets.iter().filter(|(target, _)| !target.starts_with(TRUST)) {
-        fetched += usize::from(payload::fetch(&origin, &targets, target, listed, u64::MAX).await?);
+    let (there, missing): (Vec<_>, Vec<_>) = staged
+        .targets
+        .iter()
+        .filter(|(target, _)| !target.starts_with(TRUST))
+        .partition(|(target, listed)| payload::is_there(&targets, target, listed));
+    for (target, listed) in missing {
+        payload::fetch(&origin, &targets, target, listed, u64::MAX).await?;
+        fetched += 1;
     }
     staging.show(directory, &staged.files)?;
     let rescue = rescue(&origin, directory).await?;
     let removed = unlisted::remove(directory, staged.snapshot, &staged.targets)?;
+    // To hash all of it takes long, and what the region suspends does not wait for that.
+    for (target, listed) in there {
+        if !payload::is_whole(&targets, target, listed) {
+            payload::fetch(&origin, &targets, target, listed, u64::MAX).await?;
+            fetched += 1;
+        }
+    }
     let kept = staged.targets.len() - fetched;
     Ok(Mirrored { timestamp: staged.timestamp, fetched, kept, removed, rescue })
 }

@@ -75,8 +75,8 @@ pub fn client(ca: Option<&[u8]>, identity: Option<&[u8]>) -> Result<reqwest::Cli
     match ca {
         None => builder.build().map_err(failed),
         Some(pem) => {
-            let ca = reqwest::Certificate::from_pem(pem).map_err(failed)?;
-            builder.tls_certs_only([ca]).build().map_err(failed)
+            let authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(failed)?;
+            builder.tls_certs_only(authorities).build().map_err(failed)
         }
     }
 }

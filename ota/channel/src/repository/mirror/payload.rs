@@ -11,19 +11,16 @@ use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
 use tough::schema::Target;
 
-/// Fetches a payload that is not there, or is not what was signed any more, and says whether it had to.
+/// Fetches a payload, and puts it in the place of what is there.
 pub(super) async fn fetch(
     origin: &Origin<'_>,
     targets: &Path,
     target: &str,
     listed: &Target,
     max: u64,
-) -> Result<bool, Fault> {
+) -> Result<(), Fault> {
     let place = store::place(target, &store::sha256_of(listed));
     let path = targets.join(&place);
-    if is_whole(&path, listed)? {
-        return Ok(false);
-    }
     let refused =
         |why: &str| Fault::new("origin-altered", Blame::Channel, format!("{target} from {}: {why}", origin.base));
     if listed.length > max {
@@ -58,7 +55,7 @@ pub(super) async fn fetch(
         return Err(refused("it is shorter than listed"));
     }
     if part.digest.clone().finish().as_ref() == listed.hashes.sha256.as_ref() {
-        return part.name(&path).map(|()| true);
+        return part.name(&path);
     }
     part.begin_anew()?;
     if was_begun {
@@ -68,18 +65,18 @@ pub(super) async fn fetch(
     Err(refused("it is not what was signed"))
 }
 
+/// Whether a payload of this length lies there.
+pub(super) fn is_there(targets: &Path, target: &str, listed: &Target) -> bool {
+    let place = store::place(target, &store::sha256_of(listed));
+    fs::metadata(targets.join(place)).is_ok_and(|there| there.len() == listed.length)
+}
+
 /// Whether all of a payload lies there. It is hashed each time: a disk loses bits, and the boxes behind the mirror would refuse it for ever.
-fn is_whole(path: &Path, listed: &Target) -> Result<bool, Fault> {
-    let failed = |error: io::Error| files::disk("read", path, &error);
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        opened => opened.map_err(failed)?,
-    };
-    if file.metadata().map_err(failed)?.len() != listed.length {
-        return Ok(false);
-    }
-    let (_, digest) = hashed(&mut file).map_err(failed)?;
-    Ok(digest.finish().as_ref() == listed.hashes.sha256.as_ref())
+/// What can't be read is not whole: fetched anew, it lies elsewhere on the disk.
+pub(super) fn is_whole(targets: &Path, target: &str, listed: &Target) -> bool {
+    let place = store::place(target, &store::sha256_of(listed));
+    let read = File::open(targets.join(place)).and_then(|mut file| hashed(&mut file));
+    read.is_ok_and(|(_, digest)| digest.finish().as_ref() == listed.hashes.sha256.as_ref())
 }
 
 /// Length and hash of a file from where it stands on.
@@ -124,8 +121,12 @@ impl Part {
         let read = || -> io::Result<(File, u64, Context)> {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
             let mut file = File::options().read(true).append(true).create(true).open(&path)?;
-            let (length, digest) = hashed(&mut file)?;
-            Ok((file, length, digest))
+            if let Ok((length, digest)) = hashed(&mut file) {
+                return Ok((file, length, digest));
+            }
+            // What can't be read is begun anew.
+            file.set_len(0)?;
+            Ok((file, 0, Context::new(&SHA256)))
         };
         let (file, length, digest) = read().map_err(|error| files::disk("read", &path, &error))?;
         Ok(Self { path, file, length, digest })
