@@ -67,11 +67,6 @@ impl OnTrial {
         (!word.restarted && !is_good).then_some(Self { file, word })
     }
 
-    /// The version that was found good on this box.
-    pub fn good(&self) -> &str {
-        &self.word.good
-    }
-
     /// Fails where the box has to restart because nobody looks after that system.
     pub fn check(&self, config: &Config) -> Result<(), Fault> {
         let Some(os) = &config.os else { return Ok(()) };
@@ -82,12 +77,14 @@ impl OnTrial {
         })
     }
 
-    /// The box restarts for it now, for whatever reason: that is done once.
-    pub fn restarts(self) {
+    /// The box restarts for it now, for whatever reason: that is done once. Gives the version that was found good on this box.
+    pub fn restarts(self) -> String {
+        let word = Word { restarted: true, ..self.word };
         // A disk that does not take that is no reason to stay.
-        if let Err(fault) = write(&self.file, &Word { restarted: true, ..self.word }) {
+        if let Err(fault) = write(&self.file, &word) {
             tracing::warn!(%fault, "that the box restarts is not kept");
         }
+        word.good
     }
 }
 

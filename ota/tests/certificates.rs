@@ -10,6 +10,7 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use sund_ota::identity::Standing;
 
 /// PEM, and no certificate.
@@ -21,7 +22,7 @@ const BROKEN: &str = "-----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE---
 fn good(name: &str, from: i64, until: i64) -> CertificateParams {
     let day = |n: i64| {
         let second = jiff::Timestamp::now().as_second() + n * 86_400;
-        rcgen::date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(second as u64)
+        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(second as u64)
     };
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -79,6 +80,9 @@ async fn a_lying_renewal_takes_the_place_of_no_certificate_and_the_true_one_does
         let said = String::from_utf8_lossy(&poll.stderr);
         assert_eq!(poll.status.code(), Some(0), "{what}");
         assert!(said.contains("enrol-failed"), "{what}: {said}");
+        if what == "by another authority" {
+            assert!(said.contains("add the channel's ca/ca.pem to server.ca"), "{said}");
+        }
         assert!(authority.is_known.load(Ordering::Relaxed), "{what}: it is still who it was");
         assert_eq!(std::fs::read(path.join("box.pem")).expect("a certificate"), own, "{what}");
     }
@@ -171,6 +175,27 @@ async fn a_box_whose_certificate_cannot_be_used_takes_a_stick_and_is_somebody_ag
     authority.codes.lock().expect("no test failed while it held this").push("another");
     assert_eq!(appliance.updater(&["enrol", "--code", "another"]).await.status.code(), Some(0));
     until("the channel knows it", || authority.is_known.load(Ordering::Relaxed)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_came_where_no_client_can_be_made_is_not_tried_again_and_again() {
+    let authority = Arc::new(Authority::new());
+    let appliance = appliance_of(&authority).await;
+    let path = appliance.directory.path();
+    assert_eq!(appliance.updater(&["enrol", "--code", "one-time"]).await.status.code(), Some(0));
+    let own = std::fs::read_to_string(path.join("box.pem")).expect("a certificate");
+    std::fs::write(path.join("box.pem"), BROKEN).expect("a certificate");
+    let _running = Running(appliance.run());
+    let said = |text: &str| std::fs::read_to_string(appliance.log()).unwrap_or_default().matches(text).count();
+    until("it is nobody", || said("nothing more until the next poll") > 0).await;
+    let config = sund_ota::config::Config::read(&appliance.configuration()).expect("a configuration");
+    std::fs::write(config.ca.as_ref().expect("an authority"), BROKEN).expect("server.ca");
+    std::fs::write(path.join("box.pem"), own).expect("a certificate");
+    until("it is tried", || said("the box's certificate was not renewed") > 0).await;
+    let tried = said("the poll found nothing");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(said("the poll found nothing") < tried + 8, "as often as it polls, and no more");
+    assert_eq!(said("the box's certificate was not renewed"), 1);
 }
 
 /// One that was never enrolled is nobody as well.

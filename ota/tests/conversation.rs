@@ -1,9 +1,10 @@
 //! What the channel can ask of the box while it works: confirm, wait, stop, do something else.
 use super::appliance::Appliance;
+use super::channel::ServerAction;
 use serde_json::json;
 use std::process::Child;
 use std::time::{Duration, Instant};
-use sund_ota::ddi::{Execution, Feedback, Finished};
+use sund_ota::ddi::{Execution, Feedback, Finished, WAITS};
 
 /// Ends with what it holds.
 pub struct Running(pub Child);
@@ -226,4 +227,22 @@ async fn a_download_goes_on_where_the_connection_broke_and_where_the_process_was
     assert_eq!(told.ranges.len(), 1, "{:?}", told.ranges);
     let again = told.sent - 2_000_000;
     assert!(again < 400_000, "{again} bytes came twice");
+}
+
+/// The last word counts there: one that only says how far the download was would have the box counted as silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_whose_download_breaks_again_and_again_says_each_time_that_it_waits() {
+    let mut appliance = Appliance::new().await;
+    let descriptor = appliance.state("north-1", &vec![1; 8_000_000], json!({}));
+    {
+        let mut told = appliance.channel.told();
+        (told.breaks_after, told.pause) = (Some(50_000), Some(Duration::from_millis(100)));
+    }
+    appliance.channel.deploy("1", &descriptor);
+    let _running = Running(appliance.run());
+    let waits = |action: &mut ServerAction| {
+        let lines = action.feedback.iter().flat_map(|feedback| &feedback.status.details);
+        lines.filter(|line| line.starts_with(WAITS)).count()
+    };
+    until("it waits again", || appliance.channel.action("1", waits) > 1).await;
 }

@@ -1,7 +1,8 @@
 //! A system on trial whose own updater does not live is left.
+use super::conversation::{Running, until};
 use super::rauc::System;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use sund_ota::guard::Word;
 
 fn file(system: &System) -> PathBuf {
@@ -98,6 +99,21 @@ async fn also_the_way_back_to_an_earlier_system_is_guarded() {
     assert_eq!((system.slots().runs().as_str(), word(&system).good.as_str()), ("1.0", "2.0"));
     assert_eq!(system.appliance.once().await, Some(0));
     assert!(system.slots().has_marked("good", "booted") && !file(&system).exists());
+}
+
+/// Its unit ends it after a minute: that the box restarts is known by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_updater_that_hangs_while_it_writes_the_audit_trail_has_its_box_restarted_once_all_the_same() {
+    let system = started().await;
+    let late = Word { boot: "boot-2".to_owned(), until: 0, ..word(&system) };
+    std::fs::write(file(&system), serde_json::to_vec(&late).expect("JSON")).expect("the word");
+    let path = system.appliance.directory.path();
+    let held = std::fs::File::create(path.join("updater/audit.lock")).expect("a lock");
+    held.lock().expect("nobody holds it");
+    let mut command = system.appliance.command(&["guard"]);
+    command.arg("--directory").arg(path.join("updater")).arg("--release").arg(path.join("os-release"));
+    let _guard = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sund-updater starts"));
+    until("it is known", || word(&system).restarted).await;
 }
 
 fn systemd_analyze(verb: &[&str], folder: &Path, units: &[&str]) -> Output {

@@ -145,3 +145,106 @@ async fn killed_at_each_transition_while_its_models_are_switched_off_a_box_has_t
         goes_on(&mut appliance, "2", "north-2").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_does_not_hold_switches_nothing_on_that_a_withdrawal_had_switched_off() {
+    for (is_left, is_lost) in [(false, false), (true, false), (false, true)] {
+        let mut appliance = Appliance::serving().await;
+        withdraw(&mut appliance, "state/north-1.json");
+        assert_eq!(appliance.once().await, Some(0));
+        assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+        if is_lost {
+            lose_record(&appliance);
+        }
+        let second = appliance.state("north-2", b"model two", json!({"watch_seconds": 600}));
+        appliance.channel.deploy("2", &second);
+        let _updater = Running(appliance.run());
+        until("it serves", || serves(&appliance).as_deref() == Some("north-2")).await;
+        if is_left {
+            let stop = json!({"format": 1, "reason": "wrong patients", "since": "2026-11-29T17:00:00Z"});
+            list(&mut appliance, STOP, &stop);
+            let third = appliance.state("north-3", b"model three", json!({}));
+            appliance.channel.deploy("3", &third);
+        } else {
+            appliance.agent.serving().jobs = (6, 4);
+        }
+        until("it is left", || serves(&appliance).is_none()).await;
+        until("its models are off", || suspended(&appliance) == ["own-model"]).await;
+        assert!(appliance.record().good.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_ends_badly_drops_no_listed_state_of_which_the_record_was_lost() {
+    for is_kept in [true, false] {
+        let mut appliance = Appliance::serving().await;
+        lose_record(&appliance);
+        if !is_kept {
+            std::fs::remove_dir_all(appliance.directory.path().join("updater/store")).expect("a store");
+        }
+        appliance.channel.deploy_bytes("2", b"{}".to_vec());
+        assert_eq!(appliance.once().await, Some(1), "it is refused");
+        assert_eq!(appliance.once().await, Some(0));
+        assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-1"), Vec::new()));
+        if is_kept {
+            let third = appliance.state("north-3", b"model three", json!({"watch_seconds": 600}));
+            appliance.channel.deploy("3", &third);
+            appliance.agent.serving().jobs = (6, 4);
+            assert_eq!(appliance.once().await, Some(1), "it is taken back");
+            assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-1"), Vec::new()));
+        }
+    }
+}
+
+/// `north-1` was withdrawn, the agent did not leave it, and it is listed again.
+async fn listed_again() -> Appliance {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().refuses_reverts = true;
+    withdraw(&mut appliance, "state/north-1.json");
+    assert_eq!(appliance.once().await, Some(1));
+    assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-1"), vec!["brain".to_owned()]));
+    appliance.state("north-1", b"model one", json!({}));
+    appliance
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_region_suspends_stays_off_where_a_withdrawn_state_is_listed_again() {
+    let mut appliance = listed_again().await;
+    list(&mut appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension("brain")]}));
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((suspended(&appliance), appliance.record().suspended), (vec!["brain".to_owned()], Vec::new()));
+    assert!(appliance.agent.serving().reasons["brain"].contains("drift at three sites"));
+    withdraw(&mut appliance, SUSPENSIONS);
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(suspended(&appliance).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_models_of_a_state_that_is_listed_again_are_on_also_after_the_record_was_lost() {
+    let appliance = listed_again().await;
+    // An agent that is away keeps them off, and nothing is said to be withdrawn.
+    let socket = appliance.directory.path().join("agent.sock");
+    std::fs::rename(&socket, socket.with_extension("aside")).expect("its socket");
+    let said = String::from_utf8_lossy(&appliance.updater(&["once"]).await.stderr).into_owned();
+    assert!(!said.contains("a withdrawn state could not be left"), "{said}");
+    std::fs::rename(socket.with_extension("aside"), &socket).expect("its socket");
+    lose_record(&appliance);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-1"), Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_withdrawn_state_cannot_be_left_is_said_once() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().refuses_reverts = true;
+    let updater = Running(appliance.run());
+    withdraw(&mut appliance, "state/north-1.json");
+    let times = |text: &str| appliance.agent.serving().audited.iter().filter(|event| event.text.contains(text)).count();
+    until("it is not left", || times("could not be left") > 0).await;
+    let polls = appliance.channel.told().polls;
+    until("it is tried again", || appliance.channel.told().polls > polls + 3).await;
+    drop(updater);
+    for text in ["no longer lists the state", "models are switched off", "a withdrawn state could not be left"] {
+        assert_eq!(times(text), 1, "{text}");
+    }
+}

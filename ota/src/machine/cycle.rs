@@ -15,6 +15,13 @@ use tokio::time::Instant;
 /// Characters of what the server calls a version.
 const MAX_VERSION: usize = 64;
 
+/// What is said once for as long as it lasts.
+const NOT_TAKEN_UP: &str = "a bundle is not taken up";
+const NOT_LEFT: &str = "a withdrawn state is not left";
+const HALF_WATCHED: &str = "a half-watched state is not left";
+const NOT_RENEWED: &str = "the certificate is not renewed";
+const NOBODY: &str = "the box is nobody";
+
 /// What a cycle came to.
 #[derive(Debug)]
 pub enum Next {
@@ -37,7 +44,7 @@ impl Machine {
         let taken_up = self.take_up_stick().await;
         // A disk that does not write keeps nobody from hearing the region; the stick is tried again with the next poll.
         self.stick_fails = taken_up.is_err();
-        if let Err(fault) = taken_up {
+        if let Some(fault) = self.said.news(NOT_TAKEN_UP, &taken_up) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a bundle could not be taken up");
         }
         self.renew().await;
@@ -56,16 +63,19 @@ impl Machine {
                 Ok(())
             }
         };
-        if let Err(fault) = &left {
+        if let Some(fault) = self.said.news(NOT_LEFT, &left) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
         }
         self.stays_since = left.is_err().then(Instant::now);
         // An action that takes its place may never come: what nobody watches any more does not serve until then.
-        if !self.record.unproven.is_empty()
-            && !self.is_underway()
-            && let Err(halt) = Box::pin(self.leave_unproven()).await
-        {
-            tracing::warn!(target: "audit", ?halt, "a state that was left half watched could not be left");
+        if !self.record.unproven.is_empty() && !self.is_underway() {
+            match Box::pin(self.leave_unproven()).await {
+                Ok(()) => self.said.over(HALF_WATCHED),
+                Err(halt) if self.said.is_news(HALF_WATCHED, "") => {
+                    tracing::warn!(target: "audit", ?halt, "a state that was left half watched could not be left");
+                }
+                Err(_) => {}
+            }
         }
         let system = match Box::pin(self.leave_system(&trusted)).await {
             Err(Halt::Rebooting) => return Ok(Next::Wait(None)),
@@ -235,6 +245,7 @@ impl Machine {
                 Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at },
             );
             record.good.truncate(KEPT_STATES);
+            record.had_states = true;
             record.unproven.clear();
             if let (Some(system), Ok(status)) = (&mut record.system, self.agent.status().await) {
                 system.engines = system.engines.seen(&status);
@@ -334,9 +345,9 @@ impl Machine {
         }
     }
 
-    /// Returns once a box that is nobody to the channel has another certificate.
+    /// Returns once a box that is nobody to the channel has another certificate. One that is of no use is looked at again with the next poll.
     pub async fn is_enrolled_anew(&self) {
-        while self.http.is_somebody().is_ok() || self.http.is_current(&self.config) {
+        while self.renewal_fails || self.http.is_somebody().is_ok() || self.http.is_current(&self.config) {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -344,7 +355,10 @@ impl Machine {
     async fn renew(&mut self) {
         let renewed = if self.http.is_somebody().is_ok() && self.http.is_current(&self.config) {
             match identity::renew_if_due(&self.config, &self.http).await {
-                Ok(None) => return,
+                Ok(None) => {
+                    self.renewal_fails = false;
+                    return self.said.over(NOT_RENEWED);
+                }
                 Ok(Some(validity)) => {
                     tracing::info!(target: "audit", until = validity.until, "the box's certificate was renewed");
                     Http::new(&self.config)
@@ -360,8 +374,12 @@ impl Machine {
             self.http = http;
             Ok(())
         });
-        if let Err(fault) = applied {
+        self.renewal_fails = applied.is_err();
+        if let Some(fault) = self.said.news(NOT_RENEWED, &applied) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the box's certificate was not renewed");
+        }
+        if let Some(fault) = self.said.news(NOBODY, &self.http.is_somebody()) {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "this box is nobody to the channel");
         }
     }
 

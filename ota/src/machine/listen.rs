@@ -198,6 +198,7 @@ impl Machine {
         }
     }
 
+    /// Tells the channel how far the download is. A wait after it is told anew, as after a step.
     async fn tell_progress(&self) {
         let progress = self.pace.with(|state| {
             let is_new = state.progress != state.told;
@@ -207,6 +208,7 @@ impl Machine {
         if let Some(progress) = progress {
             let download = feedback(Execution::Download, Finished::None, Some(progress), Vec::new());
             self.log(self.ddi.feedback(self.action_id(), &download).await);
+            self.pace.with(|state| state.waits_for.clear());
         }
     }
 

@@ -12,6 +12,7 @@ mod listen;
 mod quiet;
 pub mod record;
 mod rollback;
+mod said;
 mod stick;
 mod switches;
 mod system;
@@ -42,6 +43,7 @@ use crate::trust::{self, Image};
 use files::Held;
 use listen::Pace;
 use record::{Action, End, Outcome, Record, Step, Switches};
+use said::Said;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::time::Instant;
@@ -65,6 +67,10 @@ pub struct Machine {
     stays_since: Option<Instant>,
     /// A bundle could not be taken up: not before the next poll.
     stick_fails: bool,
+    /// No client could be made with the certificate that the box has now: not before the next poll.
+    renewal_fails: bool,
+    /// What was said of matters that last.
+    said: Said,
     /// What is the matter with the operating system, where something is.
     os_trouble: Option<Fault>,
     /// What the region was offered of the disk's recovery key.
@@ -169,6 +175,8 @@ impl Machine {
             watched_since: AtomicU64::new(0),
             stays_since: None,
             stick_fails: false,
+            renewal_fails: false,
+            said: Said::default(),
             os_trouble: None,
             offers: Offers::default(),
             quiet: Mutex::default(),

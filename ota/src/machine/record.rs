@@ -31,6 +31,9 @@ pub struct Record {
     pub untold: Option<Action>,
     /// States that held on this box, the newest first.
     pub good: Vec<Good>,
+    /// A state held on this box once, whatever was withdrawn since: its own configuration is none to go back to as it was.
+    #[serde(default)]
+    pub had_states: bool,
     /// Hashes of the payloads of a state that serves and was not watched to its end: a newer action took its place.
     #[serde(default)]
     pub unproven: Vec<String>,
@@ -335,6 +338,11 @@ impl Action {
         self.descriptor.as_ref().map(state_name)
     }
 
+    /// Whether its state held on this box.
+    fn has_held(&self) -> bool {
+        matches!(&self.step, Step::Ended { outcome } if outcome.end == End::Active)
+    }
+
     /// Whether it has changed the box and is not over: it comes to its end before anything else is begun.
     pub fn is_under_way(&self) -> bool {
         match self.step {
@@ -359,6 +367,7 @@ impl Default for Record {
             last: None,
             untold: None,
             good: Vec::new(),
+            had_states: false,
             unproven: Vec::new(),
             suspended: Vec::new(),
             switches: Switches::default(),
@@ -385,10 +394,12 @@ impl Record {
             Ok(metadata) if metadata.len() > MAX_BYTES => return Err(unreadable("it is too long".to_owned())),
             Ok(_) => std::fs::read(path).map_err(|error| unreadable(error.to_string()))?,
         };
-        let record: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        let mut record: Self = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         if record.format != 1 {
             return Err(unreadable(format!("it has format {}, and this updater reads 1", record.format)));
         }
+        // An older updater has kept nothing of that.
+        record.had_states |= !record.good.is_empty() || record.last.as_ref().is_some_and(Action::has_held);
         Ok(record)
     }
 

@@ -16,6 +16,9 @@ use std::sync::{MutexGuard, PoisonError};
 
 /// Before the region's reason, so that people see whose doing it is.
 const BY_REGION: &str = "suspended by the region: ";
+/// What is said once for as long as it lasts.
+const NOT_READ: &str = "a switch is not read";
+const NOT_APPLIED: &str = "a suspension is not applied";
 /// Characters of a reason; the agent takes no longer one.
 const MAX_REASON: usize = 500;
 
@@ -60,9 +63,10 @@ impl Machine {
             _ => {}
         }
         let heeded = stopped.map(|_| ()).and(suspended.map(|_| ()));
-        heeded.inspect_err(|fault| {
+        if let Some(fault) = self.said.news(NOT_READ, &heeded) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a switch of the region was not read");
-        })
+        }
+        heeded
     }
 
     /// Nothing new is begun while all rollouts are stopped.
@@ -101,9 +105,10 @@ impl Machine {
             }
             Err(error) => heeded = Err(error.into()),
         }
-        heeded.inspect_err(|fault: &Fault| {
+        if let Some(fault) = self.said.news(NOT_APPLIED, &heeded) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a suspension of the region was not applied");
-        })
+        }
+        heeded
     }
 
     /// As [`Machine::apply_suspensions`], after another state began to serve. What fails is tried again with the next poll.
@@ -131,7 +136,9 @@ impl Machine {
             match self.switch_off(package, reason).await {
                 // Most of what the region suspends is not here. What is, is switched off once it serves.
                 Err(fault) if models.is_none() && fault.code == "agent-refused" => {
-                    tracing::warn!(target: "audit", package, reason = fault.reason, "a suspension of the region was not applied beforehand");
+                    if self.said.is_news(&format!("{package} is not suspended beforehand"), &fault.code) {
+                        tracing::warn!(target: "audit", package, reason = fault.reason, "a suspension of the region was not applied beforehand");
+                    }
                 }
                 switched => switched.map_err(later)?,
             }
