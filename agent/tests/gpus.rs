@@ -186,7 +186,7 @@ fn ends_with(script: &str) -> Fault {
     let folder = tempfile::tempdir().unwrap();
     let (program, _) = program(folder.path(), script);
     let worker = Launcher::Child { program }.launch().unwrap();
-    watch_gpus(worker, &[], &mut Names::default(), &mut |told| panic!("{told:?} is heard"))
+    watch_gpus(worker, &[], &mut Names::default(), &mut |told| panic!("{told:?} is heard")).fault
 }
 
 #[test]
@@ -223,9 +223,9 @@ fn heard(said: Vec<Said>) -> (Vec<Told>, Fault) {
     });
     let worker = Launcher::Unit { socket }.launch().unwrap();
     let mut all = Vec::new();
-    let fault = watch_gpus(worker, &[], &mut Names::default(), &mut |told| all.push(told));
+    let loss = watch_gpus(worker, &[], &mut Names::default(), &mut |told| all.push(told));
     says.join().unwrap();
-    (all, fault)
+    (all, loss.fault)
 }
 
 /// Else a worker that was taken over could fill metrics and log, or write into them what it likes.
