@@ -61,6 +61,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "systemd could not be told",
     "that an engine cannot be compiled is not remembered",
     "the GPU, or a library of TensorRT, is not used",
+    "the GPUs are monitored no more until the agent's next start",
     "the audit log is collected again",
     "the audit log is not collected; it waits",
     "the audit log is not the one that was collected: it is sent from its beginning",
