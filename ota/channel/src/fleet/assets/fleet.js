@@ -195,28 +195,41 @@ async function refresh() {
   }
 }
 
-/** Asks first where it matters, then orders; a refusal is shown as the server says it. */
-async function order(rollout, kind) {
+/** Asks first where it matters. */
+function order(rollout, kind) {
   const asked = question(rollout, kind);
-  if (asked && !(await sure(asked))) return;
-  const response = await fetch(`/api/v1/rollouts/${encodeURIComponent(rollout.name)}/${kind}`, { method: "POST" });
-  const trouble = response.ok ? "" : ((await response.json().catch(() => ({}))).message ?? "The channel refused that.");
-  say($("trouble"), trouble);
-  $("trouble").hidden = !trouble;
+  const orders = () => give(rollout, kind);
+  if (asked) sure(asked, orders);
+  else orders();
+}
+
+/** Orders; a refusal is shown as the server says it. */
+async function give(rollout, kind) {
+  const path = `/api/v1/rollouts/${encodeURIComponent(rollout.name)}/${kind}`;
+  const response = await fetch(path, { method: "POST" }).catch(() => null);
+  if (!response) say($("trouble"), "The channel did not answer: look whether the order was taken before you give it again.");
+  else if (!response.ok) say($("trouble"), (await response.json().catch(() => ({}))).message ?? "The channel refused that.");
+  $("trouble").hidden = response?.ok === true;
   refresh();
 }
 
-function sure([title, text, yes]) {
+/** What is done where the question in sight is answered with yes. The dialog's own event of closing is no answer: it may come
+    when the next question is asked already. */
+let agreed = null;
+
+function sure([title, text, yes], then) {
   say($("sure-title"), title);
   say($("sure-text"), text);
   say($("sure-yes"), yes);
-  $("sure").returnValue = "";
+  agreed = then;
   $("sure").showModal();
-  return new Promise((done) => $("sure").addEventListener("close", () => done($("sure").returnValue === "yes"), { once: true }));
 }
 
 $("sure-no").addEventListener("click", () => $("sure").close());
-$("sure-yes").addEventListener("click", () => $("sure").close("yes"));
+$("sure-yes").addEventListener("click", () => {
+  $("sure").close();
+  agreed();
+});
 
 let events = null;
 
