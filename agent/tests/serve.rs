@@ -329,7 +329,7 @@ async fn a_node_without_a_model_rests_in_less_than_60_mb_also_after_300_instance
     let daemon = tokio::task::block_in_place(|| site.serve());
     let status = site.status();
     assert_eq!(status["queue"], serde_json::json!([]));
-    let started = resident(daemon.pid().as_raw_nonzero().get());
+    let started = resident(daemon.pid().as_raw_nonzero().get()).unwrap();
     assert!(started < MOST, "{started} bytes after the start");
 
     let address = status["node"]["address"].as_str().unwrap().to_owned();
@@ -345,20 +345,21 @@ async fn a_node_without_a_model_rests_in_less_than_60_mb_also_after_300_instance
     })
     .await;
     assert_eq!(site.status()["studies"][0]["instances"], 300);
-    let rested = resident(daemon.pid().as_raw_nonzero().get());
+    let rested = resident(daemon.pid().as_raw_nonzero().get()).unwrap();
     assert!(rested < MOST, "{rested} bytes after 300 instances");
 }
 
-/// Bytes that are resident of a process and of all that it started.
-fn resident(process: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+/// Bytes that are resident of a process and of all that it started; none of one that has ended.
+fn resident(process: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let value = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = value.trim().strip_suffix(" kB").unwrap().trim().parse().unwrap();
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    // A thread may end meanwhile.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    // A thread may end meanwhile, and so may what it started.
     let children = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
     let children: String = children.collect();
-    1024 * kilobytes + children.split_whitespace().map(|child| resident(child.parse().unwrap())).sum::<u64>()
+    let of_children = children.split_whitespace().filter_map(|child| resident(child.parse().unwrap()));
+    Some(1024 * kilobytes + of_children.sum::<u64>())
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A channel in other hands sends a certificate that nobody takes, or none that can be read: the box keeps the one that it has, and one that
 //! cannot be used costs the channel and nothing else.
 use super::appliance::Appliance;
+use super::authority::{Authority, appliance_of};
 use super::conversation::{Running, until};
-use super::enrolment::{Authority, appliance_of};
 use super::stick::write;
 use axum::http::StatusCode;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};

@@ -1,6 +1,6 @@
 //! The recovery key of the disk: sealed, sent, and removed only when the region has it.
 use super::appliance::Appliance;
-use super::enrolment::{Authority, appliance_of};
+use super::authority::{Authority, appliance_of};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

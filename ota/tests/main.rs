@@ -2,6 +2,7 @@
 mod agent;
 mod appliance;
 mod audit;
+mod authority;
 mod away;
 mod bundles;
 mod certificates;

@@ -1,6 +1,6 @@
 //! The box's screen: what it shows is frozen, and a code is typed at a real terminal.
 use super::appliance::Appliance;
-use super::enrolment::{Authority, start};
+use super::authority::{Authority, start};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

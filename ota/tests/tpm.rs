@@ -1,6 +1,6 @@
 //! The key of the certificate in a TPM (swtpm): made there, used there, never read.
 use super::appliance::Appliance;
-use super::enrolment::{Authority, start};
+use super::authority::{Authority, start};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -324,12 +324,12 @@ async fn rauc_streams_by_ranges_from_a_store_that_asks_for_the_certificate_of_a_
 
     let client = super::web::plain_client();
     let head = client.head(relay.url.clone()).send().await.expect("an answer");
-    assert_eq!(head.headers()["content-length"], super::enrolment::BUNDLE.len().to_string());
+    assert_eq!(head.headers()["content-length"], super::authority::BUNDLE.len().to_string());
     assert!(world.authority.is_known.load(Ordering::Relaxed), "the store saw the certificate");
     let range = client.get(relay.url.clone()).header("range", "bytes=4-9").send().await.expect("an answer");
     assert_eq!(range.status(), 206);
-    assert_eq!(range.headers()["content-range"], format!("bytes 4-9/{}", super::enrolment::BUNDLE.len()));
-    assert_eq!(range.bytes().await.expect("a body"), &super::enrolment::BUNDLE[4..10]);
+    assert_eq!(range.headers()["content-range"], format!("bytes 4-9/{}", super::authority::BUNDLE.len()));
+    assert_eq!(range.bytes().await.expect("a body"), &super::authority::BUNDLE[4..10]);
 
     // Nothing else is to be had there, and nothing after it.
     let elsewhere = relay.url.join("/enrol").expect("a URL");
