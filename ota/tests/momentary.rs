@@ -2,6 +2,7 @@
 use super::appliance::Appliance;
 use super::channel::ServerAction;
 use super::conversation::{Running, until};
+use super::switches::suspend;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,6 +65,18 @@ async fn a_store_that_lacks_a_file_for_now() {
     let all = appliance.channel.told().files.clone();
     appliance.channel.told().files.retain(|path, _| !path.ends_with("brain-north-2.sund"));
     waits_and_goes_on(&mut appliance, "store-incomplete", |appliance| appliance.channel.told().files = all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_lacks_of_other_states_and_of_the_one_that_serves_holds_nothing_up() {
+    let (mut appliance, _) = appliance().await;
+    appliance.state("north-3", b"model three", json!({}));
+    suspend(&mut appliance, "lung", None);
+    let files = ["brain-north-1.sund", ".north-1.json", "brain-north-3.sund", ".north-3.json"];
+    appliance.channel.told().files.retain(|path, _| !files.iter().any(|file| path.ends_with(file)));
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-2"));
+    assert_eq!(appliance.record().switches.suspended.len(), 1, "and the region is heeded");
 }
 
 #[tokio::test(flavor = "multi_thread")]

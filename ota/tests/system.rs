@@ -396,6 +396,26 @@ async fn a_bundle_that_is_served_at_another_length_than_was_signed_is_not_stream
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_a_mirror_lists_and_does_not_have_yet_is_waited_for() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    let all = system.appliance.channel.told().files.clone();
+    system.appliance.channel.told().files.retain(|path, _| !path.starts_with("targets/os"));
+    system.appliance.channel.deploy("1", &descriptor);
+    for _ in 0..2 {
+        assert_eq!(system.appliance.once().await, Some(75));
+    }
+    system.appliance.channel.action("1", |action| {
+        let last = action.feedback.last().expect("it was told").status.details.join(" ");
+        assert!(action.is_open && last.contains("store-incomplete"), "{last}");
+    });
+    assert!(system.slots().installs.is_empty());
+    system.appliance.channel.told().files = all;
+    system.appliance.once().await;
+    assert_eq!(system.slots().installs.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_system_of_an_action_that_is_gone_is_not_started() {
     let mut system = System::new("").await;
     system.appliance.agent.serving().running = 1;

@@ -120,6 +120,25 @@ pub mod renewal {
     pub const LOCK_TRIED: Duration = Duration::from_millis(100);
 }
 
+/// The server's own certificate.
+pub mod certificate {
+    /// Longest chain, in bytes: a file that fills the memory.
+    pub const MAX_CHAIN: u64 = 64 * 1024;
+    /// Longest key, in bytes.
+    pub const MAX_KEY: u64 = 16 * 1024;
+}
+
+/// What the database lets go.
+pub mod retention {
+    use super::Duration;
+    /// How long what a box has said of an action is kept after that has ended.
+    pub const MESSAGES: Duration = Duration::from_hours(24 * 365);
+    /// Time between two looks.
+    pub const PERIOD: Duration = Duration::from_hours(24);
+    /// Messages that one commit removes.
+    pub const BATCH: u32 = 4096;
+}
+
 /// The database.
 pub mod database {
     use super::Duration;

@@ -191,7 +191,7 @@ fn members(file: &Path) -> BTreeMap<String, Vec<u8>> {
 pub struct Line {
     /// Ranges that were asked for.
     pub ranges: Mutex<Vec<String>>,
-    /// Bytes of a model after which the connection breaks.
+    /// Bytes of a model or an operating system after which the connection breaks.
     pub breaks_after: AtomicUsize,
 }
 
@@ -242,8 +242,8 @@ impl Line {
         );
         let body = &bytes[from..];
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-        let is_model = path.starts_with("targets/models/");
-        let most = if is_model { self.breaks_after.load(Ordering::Relaxed).min(body.len()) } else { body.len() };
+        let is_large = path.starts_with("targets/models/") || path.starts_with("targets/os/");
+        let most = if is_large { self.breaks_after.load(Ordering::Relaxed).min(body.len()) } else { body.len() };
         [head.as_bytes(), &body[..most]].concat()
     }
 }

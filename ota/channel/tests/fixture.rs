@@ -113,6 +113,13 @@ impl Channel {
     }
 }
 
+/// Lets so much time pass at once for all that waits in this runtime, which has one thread.
+pub async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 pub fn configure(home: &Path, settings: &str) {
     let text = format!("[server]\nlisten = ['127.0.0.1:0']\nnames = ['localhost']\n{settings}\n");
     fs::write(home.join("channel.toml"), text).unwrap();

@@ -98,6 +98,7 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     ask("status", &["status"]);
     ask("renew", &["renew"]);
     ask("verify", &["verify"]);
+    ask("sweep", &["sweep", "--dry-run"]);
     ask("refresh", &["refresh", "config"]);
     region.must(&["discard", "state-4"]);
     let stick = region.path("stick.tar");

@@ -206,6 +206,8 @@ fn the_command_line_speaks_to_the_server_that_runs() {
     let (_, status, _) = sund(&["rollout", "status", "--json"]);
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!((&status[0]["name"], &status[0]["status"]), (&json!("r1"), &json!("running")));
+    let (code, _, said) = sund(&["rollout", "status", "r2"]);
+    assert!(code == 64 && said.contains("rollout-unknown"), "{said}");
     let (_, fleet, _) = sund(&["fleet", "vejle", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&fleet).unwrap()["devices"][0]["name"], "vejle-1");
     let (code, _, said) = sund(&["rollout", "resume", "r1"]);

@@ -1,4 +1,5 @@
 //! The central side, against real devices, real servers and other people's software.
+mod certificate;
 mod copies;
 mod ddi;
 mod descriptor;
@@ -27,5 +28,6 @@ mod rollouts;
 mod rotation;
 mod signatures;
 mod silence;
+mod store;
 mod taking_back;
 mod tokens;

@@ -1,7 +1,7 @@
 //! A mirror over time: a line that breaks, two runs at once, and what the region lists no more.
 use crate::copies::{Line, serve_on};
 use crate::fixture::{Channel, PLAIN};
-use crate::region::{Ended, Region, TWO, frozen, text};
+use crate::region::{Ended, Region, TWO, block_on, frozen, text};
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::StatusCode;
 use rustix::fs::{FlockOperation, flock};
@@ -11,8 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use sund_channel::repository::local;
 use sund_channel::rollout::orders::Order;
 use sund_channel::server::control::{Answer, Request};
+use sund_ota::descriptor::Descriptor;
+use sund_ota::documents::{SUSPENSIONS, Suspensions};
+use sund_ota::limits::MAX_STATE;
+use sund_ota::state::Pin;
 
 /// A hospital's copy of a region with one state.
 struct Hospital {
@@ -57,7 +62,7 @@ fn a_mirror_goes_on_where_the_line_broke_and_believes_nothing_of_what_lay_there(
     hospital.line.breaks_after.store(1000, Ordering::Relaxed);
     let ended = hospital.mirror();
     assert_eq!((ended.code, ended.refusal()), (Some(69), "origin-unreachable"), "{:#}", ended.json);
-    assert!(!hospital.copy().join("metadata/timestamp.json").exists() && !model.exists());
+    assert!(hospital.copy().join("metadata/timestamp.json").exists() && !model.exists());
     assert_eq!(fs::read(part(&model)).unwrap(), package[..1000]);
     hospital.line.breaks_after.store(usize::MAX, Ordering::Relaxed);
     assert_eq!(hospital.mirror().code, Some(0));
@@ -121,6 +126,86 @@ fn what_the_region_says_does_not_wait_for_a_payload_that_a_disk_has_altered() {
     fs::rename(origin.with_extension("away"), &origin).unwrap();
     let ended = hospital.mirror();
     assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+}
+
+#[test]
+fn what_the_region_suspends_does_not_wait_for_a_payload_that_the_origin_lacks() {
+    let hospital = Hospital::new();
+    let (region, origin) = (&hospital.region, hospital.region.home().join("repository"));
+    assert_eq!(hospital.mirror().code, Some(0));
+    let (os, south) = (region.file("os.raucb", "an operating system"), region.file("south.toml", "title = \"S\"\n"));
+    let digest = "a".repeat(64);
+    region.must(&["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
+    region.must(&["publish", "config", text(&south), "--name", "south", "--with", "os-2"]);
+    region.must(&["suspend", "brain", "--reason", "drift", "--with", "os-2"]);
+    region.publish("os-2", &TWO);
+    let place = only(&origin.join("targets/os"));
+    let bytes = fs::read(&place).unwrap();
+    let mut altered = bytes.clone();
+    altered[0] ^= 1;
+    let shown = |home: &Path| fs::read(home.join("metadata/timestamp.json")).unwrap();
+    for damage in [Some(altered), Some(bytes[1..].to_vec()), None] {
+        match damage {
+            Some(bytes) => fs::write(&place, bytes).unwrap(),
+            None => fs::remove_file(&place).unwrap(),
+        }
+        let ended = hospital.mirror();
+        assert_eq!((ended.code, ended.refusal()), (Some(65), "origin-altered"), "{:#}", ended.json);
+        let reason = ended.json["error"]["reason"].as_str().unwrap();
+        assert!(reason.contains("os/sund-1.2.0.raucb"), "{reason}");
+        assert!(shown(&hospital.copy()) == shown(&origin));
+    }
+    // A box behind it hears the suspension, has all that its own state names, and is told that the system is not there yet.
+    let datastore = tempfile::tempdir().unwrap();
+    let root = fs::read(origin.join("metadata/1.root.json")).unwrap();
+    let trusted = block_on(local::load(&hospital.copy(), root, datastore.path().to_owned())).unwrap();
+    let suspensions = block_on(trusted.document(SUSPENSIONS, MAX_STATE)).unwrap().unwrap();
+    assert!(Suspensions::parse(suspensions.get()).unwrap().of("brain", "1.0.0").is_some());
+    let status = region.must(&["status"]);
+    let listed = |target: &str| Pin {
+        target: target.to_owned(),
+        sha256: status["targets"][target]["sha256"].as_str().unwrap().to_owned(),
+        length: status["targets"][target]["length"].as_u64().unwrap(),
+    };
+    let Pin { target, sha256, length } = listed("state/north-1.json");
+    let state = block_on(trusted.state(&Descriptor { format: 1, target, sha256, length })).unwrap();
+    let into = datastore.path().join("payload");
+    for pin in state.get().pins() {
+        block_on(trusted.fetch(pin, &into)).unwrap();
+    }
+    let missing = block_on(trusted.fetch(&listed("os/sund-1.2.0.raucb"), &into)).unwrap_err();
+    assert_eq!(missing.code, "store-incomplete");
+    assert_eq!(fs::read_dir(hospital.copy().join("targets/config")).unwrap().count(), 2, "what can be had comes");
+
+    fs::write(&place, bytes).unwrap();
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+}
+
+#[test]
+fn a_line_that_breaks_at_each_payload_is_given_up_until_the_next_run() {
+    let hospital = Hospital::new();
+    let region = &hospital.region;
+    hospital.line.breaks_after.store(1, Ordering::Relaxed);
+    let digest = "a".repeat(64);
+    for version in 0..4 {
+        let os = region.file("os.raucb", &format!("operating system {version}"));
+        let publish =
+            ["publish", "os", text(&os), "--version", &format!("1.{version}.0"), "--manifest-sha256", &digest];
+        let with: &[&str] = if version == 0 { &[] } else { &["--with", "os-2"] };
+        region.must(&[&publish[..], with].concat());
+    }
+    region.publish("os-2", &TWO);
+    let ended = hospital.mirror();
+    assert_eq!((ended.code, ended.refusal()), (Some(69), "origin-unreachable"), "{:#}", ended.json);
+    assert_eq!(fs::read_dir(hospital.copy().join("targets/os")).unwrap().count(), 3, "the fourth is not asked for");
+    hospital.line.breaks_after.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(hospital.mirror().code, Some(0));
+}
+
+/// The file in a directory.
+fn only(directory: &Path) -> PathBuf {
+    fs::read_dir(directory).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]

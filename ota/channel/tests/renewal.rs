@@ -1,7 +1,9 @@
 //! The server keeps the repository fresh by itself, and says what it cannot.
-use crate::fixture::{Channel, PLAIN};
+use crate::fixture::{Channel, PLAIN, pass};
 use crate::people::{session, settings};
-use crate::region::Region;
+use crate::region::{Region, TWO};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 use serde_json::Value;
 use std::fs;
@@ -29,7 +31,7 @@ async fn load(home: &Path) -> Result<Trusted, Fault> {
 }
 
 /// Waits until the repository fares as `is_so` says.
-async fn until(channel: &Channel, is_so: impl Fn(&Upkeep) -> bool) -> Upkeep {
+pub async fn until(channel: &Channel, is_so: impl Fn(&Upkeep) -> bool) -> Upkeep {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let Answer::Overview(overview) = channel.ask(Request::Overview).await.unwrap() else { panic!() };
@@ -52,6 +54,58 @@ async fn a_server_that_starts_renews_a_timestamp_that_has_ended() {
         assert!(Instant::now() < end, "{fault}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    channel.stop().await;
+}
+
+#[tokio::test]
+async fn metadata_that_ends_under_a_running_server_is_renewed_at_the_next_look() {
+    let channel = Channel::start_on(Region::new().into_home(), PLAIN).await;
+    let home = channel.home.path();
+    let version = || {
+        let timestamp = fs::read(home.join("repository/metadata/timestamp.json")).unwrap();
+        serde_json::from_slice::<Value>(&timestamp).unwrap()["signed"]["version"].as_u64().unwrap()
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    while version() < 2 {
+        assert!(Instant::now() < end, "it does not renew at its start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The clock was behind then, and is right now.
+    for name in ["timestamp.json", "1.snapshot.json"] {
+        ends_in(home, name, -11);
+    }
+    assert!(load(home).await.is_err());
+    let mut minutes = 0;
+    while let Err(fault) = load(home).await {
+        assert!(minutes < 100, "less than two hours, let alone a day: {fault}");
+        pass(Duration::from_mins(1)).await;
+        minutes += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(version(), 3, "once");
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_recovery_bundle_is_told_where_the_other_alarms_are() {
+    let region = crate::rescue::region();
+    region.must(&["publish", "rescue", "1.2.0"]);
+    region.publish("rescue-1", &TWO);
+    // Signed long ago, and nobody has signed it again.
+    let place = region.home().join("repository/targets/rescue/rescue.json");
+    let mut envelope: Value = serde_json::from_slice(&fs::read(&place).unwrap()).unwrap();
+    let mut payload: Value =
+        serde_json::from_slice(&STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap()).unwrap();
+    for (moment, days) in [("time", -300), ("expires", 65)] {
+        payload[moment] = in_days(days).unwrap().to_string().into();
+    }
+    envelope["payload"] = STANDARD.encode(payload.to_string()).into();
+    fs::write(&place, envelope.to_string()).unwrap();
+    let renewed = region.run(&["renew"]);
+    assert_eq!((renewed.code, &renewed.json["alarms"][0]["role"]), (Some(1), &Value::from("rescue")));
+    let channel = Channel::start_on(region.into_home(), PLAIN).await;
+    let found = until(&channel, |upkeep| !upkeep.alarms.is_empty()).await;
+    assert_eq!((found.alarms.len(), found.alarms[0].role.as_str(), found.trouble), (1, "rescue", None));
     channel.stop().await;
 }
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use sund_channel::repository::rescue::payload_of;
 
 const BUNDLE: &str = "an operating system that starts";
 
@@ -188,6 +189,39 @@ fn a_withdrawn_system_that_was_left_as_the_rescue_goes_with_the_next_renewal() {
     fs::write(&place, left).unwrap();
     region.must(&["renew"]);
     assert!(!place.exists());
+}
+
+#[test]
+fn a_mirror_rescues_with_the_bundle_before_until_the_new_one_has_come() {
+    let region = region();
+    let rescue_with = |os: &str, id: &str| {
+        region.must(&["publish", "rescue", os]);
+        region.publish(id, &TWO);
+    };
+    rescue_with("1.2.0", "rescue-1");
+    let root = region.home().join("repository/metadata/1.root.json");
+    let site = crate::copies::serve(region.home().join("repository"));
+    let mirror = region.path("mirror");
+    let copy = || region.run(&["mirror", text(&mirror), "--from", &site, "--root", text(&root)]).code;
+    let offered = || {
+        let descriptor = fs::read(mirror.join("targets/rescue/rescue.json")).ok()?;
+        Some(payload_of(&descriptor).unwrap().version)
+    };
+    assert_eq!((copy(), offered()), (Some(0), Some(1)));
+    let os = region.file("1.4.0.raucb", "a newer one");
+    let digest = "a".repeat(64);
+    region.must(&["publish", "os", text(&os), "--version", "1.4.0", "--manifest-sha256", &digest]);
+    region.publish("os-4", &TWO);
+    rescue_with("1.4.0", "rescue-2");
+    let names = fs::read_dir(region.home().join("repository/targets/os")).unwrap().flatten();
+    let bundle = names.map(|entry| entry.path()).find(|path| text(path).ends_with("1.4.0.raucb")).unwrap();
+    fs::write(&bundle, "a newer 0ne").unwrap();
+    assert_eq!((copy(), offered()), (Some(65), Some(1)));
+    region.must(&["withdraw", "os/sund-1.2.0.raucb", "--reason", "does not start"]);
+    region.publish("os-5", &TWO);
+    assert_eq!((copy(), offered()), (Some(65), None), "what is withdrawn rescues nobody");
+    fs::write(&bundle, "a newer one").unwrap();
+    assert_eq!((copy(), offered()), (Some(0), Some(2)));
 }
 
 #[test]

@@ -3,6 +3,7 @@ use crate::fixture::{Channel, PLAIN, list_states, new};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use sund_channel::database::{FILE_NAME, now};
 use sund_channel::rollout::New;
 use sund_channel::rollout::orders::Order;
 use sund_channel::rollout::view::{Rollout, Wave};
@@ -347,5 +348,42 @@ async fn what_makes_no_sense_is_refused_with_a_reason() {
     assert_eq!(order(Order::Resume).await, "rollout-order");
     assert_eq!(channel.order("other", Order::Start).await.unwrap_err().code, "rollout-unknown");
     assert_eq!(BTreeMap::new(), channel.status("r").await.waves[0].boxes);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_boxes_said_of_actions_that_ended_over_a_year_ago_goes_and_the_acts_stay() {
+    let channel = Channel::start(PLAIN).await;
+    for (rollout, device) in [("old", "a"), ("new", "b"), ("open", "c")] {
+        let device = channel.device(device, &[]).await;
+        channel.rollout(rollout, "north-1", &[&format!("name={}", device.name)]).await.unwrap();
+        channel.order(rollout, Order::Start).await.unwrap();
+        if rollout == "open" {
+            let (id, _) = device.await_link("deploymentBase").await;
+            device.feedback("deploymentBase", &id, "proceeding", "none", &["fetching"]).await;
+        } else {
+            device.install("success", &[]).await;
+            channel.until(rollout, is("finished")).await;
+        }
+    }
+    let home = channel.stop().await;
+    let database = rusqlite::Connection::open(home.path().join(FILE_NAME)).unwrap();
+    let number = |sql: &str| database.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    let (acts, messages) = (number("SELECT count(*) FROM act"), number("SELECT count(*) FROM message"));
+    assert_eq!(messages, 5);
+    let long_ago = now() - 366 * 24 * 60 * 60 * 1000;
+    let old =
+        "UPDATE action SET changed_at = ?1 WHERE rollout IN (SELECT id FROM rollout WHERE name IN ('old', 'open'))";
+    database.execute(old, [long_ago]).unwrap();
+    let channel = Channel::start_on(home, PLAIN).await;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while number("SELECT count(*) FROM message") == messages {
+        assert!(std::time::Instant::now() < end, "they stay");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let left = "SELECT count(*) FROM message m JOIN action a ON a.id = m.action JOIN rollout r ON r.id = a.rollout
+                WHERE r.name <> 'old'";
+    assert_eq!((number("SELECT count(*) FROM message"), number(left)), (3, 3));
+    assert_eq!(number("SELECT count(*) FROM act"), acts);
     channel.stop().await;
 }

@@ -76,8 +76,10 @@ enum Command {
     Refresh(standing::Refresh),
     /// Tells what is published.
     Status,
-    /// Loads the repository and its states as a box would.
-    Verify,
+    /// Loads the repository and its states as a box would, and hashes every payload that is listed.
+    Verify(standing::Verify),
+    /// Removes payloads that neither what is published nor a proposal lists.
+    Sweep(standing::Sweep),
     /// Proposes to take a release off the lists, and every state that names it.
     Withdraw(switches::Withdraw),
     /// Proposes that no box takes a new deployment.
@@ -180,7 +182,8 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Renew => standing::renew(&home()?),
         Command::Refresh(refresh) => standing::refresh(&home()?, &refresh),
         Command::Status => standing::status(&home()?),
-        Command::Verify => runtime()?.block_on(standing::verify(&home()?, &directory)),
+        Command::Verify(verify) => runtime()?.block_on(standing::verify(&home()?, &directory, &verify)),
+        Command::Sweep(sweep) => standing::sweep(&home()?, &sweep),
         Command::Withdraw(withdraw) => switches::withdraw(&home()?, &withdraw),
         Command::StopAll(stop) => switches::stop_all(&home()?, &stop),
         Command::GoOn(with) => switches::go_on(&home()?, &with),

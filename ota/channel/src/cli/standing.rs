@@ -1,9 +1,10 @@
-//! What keeps a channel standing: `renew`, `refresh`, `status`, `verify`, and copies: `bundle`, `mirror`.
+//! What keeps a channel standing: `renew`, `refresh`, `status`, `verify`, `sweep`, and copies: `bundle`, `mirror`.
 use super::root::With;
 use super::{Answer, Exit, proposed};
 use crate::repository::bundle::Outcome;
+use crate::repository::local::Checked;
 use crate::repository::{
-    self, Alarm, Draft, Home, Published, Status, bundle, certificate, files, limits, local, mirror,
+    self, Alarm, Draft, Home, Published, Status, bundle, certificate, files, limits, local, mirror, sweep,
 };
 use clap::Args;
 use serde_json::json;
@@ -30,6 +31,20 @@ pub(super) struct Bundle {
     /// How long it may be used, where its terms are still to be signed.
     #[arg(long, default_value_t = 30)]
     lifetime: i64,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// Looks at the lengths of the payloads alone, and hashes none.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sweep {
+    /// Names them, and removes none.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -73,12 +88,28 @@ pub(super) fn status(home: &Home) -> Result<Answer, Fault> {
     Ok(Answer::new(told(&status), status).exits(exit))
 }
 
-pub(super) async fn verify(home: &Home, directory: &Path) -> Result<Answer, Fault> {
+pub(super) async fn verify(home: &Home, directory: &Path, it: &Verify) -> Result<Answer, Fault> {
     let status = repository::status(home)?;
     let published = Published::must(home)?;
-    let states = local::verify(&directory.join("repository"), &status, &published).await?;
-    let lines = vec![format!("the repository holds for a box, and so do its {states} states")];
-    Ok(Answer::new(lines, json!({ "holds": true, "states": states })))
+    let checked = local::verify(&directory.join("repository"), &status, &published, it.quick).await?;
+    let Checked { holds, states, payloads, bad } = &checked;
+    let mut lines: Vec<String> = bad.iter().map(|(target, bad)| format!("{target} is {bad}")).collect();
+    lines.push(if *holds {
+        format!("the repository holds for a box, and so do its {states} states and {payloads} payloads")
+    } else {
+        let bad = bad.len();
+        format!("THE REPOSITORY DOES NOT HOLD: {bad} of {payloads} payloads; bring them back from a copy or a mirror")
+    });
+    let exit = if *holds { Exit::Ok } else { Exit::Failed };
+    Ok(Answer::new(lines, checked).exits(exit))
+}
+
+pub(super) fn sweep(home: &Home, it: &Sweep) -> Result<Answer, Fault> {
+    let swept = sweep::sweep(home, it.dry_run)?;
+    let mut lines: Vec<String> = swept.removed.iter().map(|stray| stray.place.clone()).collect();
+    let word = if it.dry_run { "would be removed" } else { "removed" };
+    lines.push(format!("{word}: {} files, {} bytes", swept.removed.len(), swept.bytes));
+    Ok(Answer::new(lines, swept))
 }
 
 pub(super) fn bundle(home: &Home, it: &Bundle) -> Result<Answer, Fault> {
@@ -115,7 +146,12 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
 }
 
 pub(super) fn alarm(alarm: &Alarm) -> String {
-    format!("ALARM: {} ends on {} (in {} days): {}", alarm.role, alarm.expires, alarm.days_left, alarm.advice)
+    let what = match alarm.role.as_str() {
+        "rescue" => "the recovery bundle",
+        "server" => "the server's certificate",
+        role => role,
+    };
+    format!("ALARM: {what} ends on {} (in {} days): {}", alarm.expires, alarm.days_left, alarm.advice)
 }
 
 fn told(status: &Status) -> Vec<String> {

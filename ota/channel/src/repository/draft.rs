@@ -13,6 +13,7 @@ use super::words::is_told;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::path::Path;
 use sund_ota::documents::{APPROVERS, Approvers};
 use sund_ota::fault::{Blame, Fault};
 use tough::TargetName;
@@ -22,7 +23,7 @@ use tough::schema::{Root, Target, Targets};
 #[derive(Debug)]
 pub struct Draft {
     home: Home,
-    _lock: Lock,
+    lock: Lock,
     cover: Option<Cover>,
     /// What is published now.
     pub published: Option<Published>,
@@ -37,7 +38,7 @@ impl Draft {
         let published = Published::read(home)?;
         let mut draft = Self {
             home: home.clone(),
-            _lock: lock,
+            lock,
             cover: None,
             published,
             documents: BTreeMap::new(),
@@ -104,9 +105,14 @@ impl Draft {
         Ok(())
     }
 
+    /// Puts a payload into the store; it is listed apart.
+    pub(super) fn put_file(&self, target: &str, file: &Path, max: u64) -> Result<Target, Fault> {
+        store::put_file(&self.home, target, file, max, &self.lock)
+    }
+
     /// Puts a small payload into the store, encloses it for people to read, and lists it.
     pub fn list_bytes(&mut self, target: &str, bytes: Vec<u8>) -> Result<Target, Fault> {
-        let listed = store::put_bytes(&self.home, target, &bytes)?;
+        let listed = store::put_bytes(&self.home, target, &bytes, &self.lock)?;
         self.enclosed.insert(store::sha256_of(&listed), bytes);
         self.list(target, listed.clone())?;
         Ok(listed)

@@ -1,5 +1,6 @@
 //! Files that survive a power cut, digests, and bounded reading.
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use rustix::fs::statvfs;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +20,11 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fault> {
         fs::rename(&part, path)?;
         sync_directory(path)
     };
-    write().map_err(|error| disk("written", path, &error))
+    write().map_err(|error| {
+        // On a disk that is full it would stand in the way of the next try.
+        let _ = fs::remove_file(&part);
+        disk("written", path, &error)
+    })
 }
 
 /// Makes a rename in the directory of `path` durable, and that directory itself where it is new.
@@ -46,6 +51,12 @@ pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, Fault> {
 /// The same, and nothing where no file is.
 pub fn read_if_there(path: &Path, max: u64) -> Result<Option<Vec<u8>>, Fault> {
     if path.exists() { read(path, max).map(Some) } else { Ok(None) }
+}
+
+/// Bytes that the disk of a directory has left for whoever is not root.
+pub fn room(directory: &Path) -> Result<u64, Fault> {
+    let about = statvfs(directory).map_err(|error| disk("read", directory, &error.into()))?;
+    Ok(about.f_bavail.saturating_mul(about.f_frsize))
 }
 
 /// A fault of the disk; `done` is what could not be done to `path`.

@@ -14,6 +14,8 @@ pub const MAX_SIGNATURE_FILE: u64 = 256 * 1024;
 pub const MAX_KEPT: u64 = 256 * 1024;
 /// Persons in one role.
 pub const MAX_PERSONS: usize = 64;
+/// Room that no release takes, in bytes: on a disk that is full the centre could renew nothing, and take nothing back.
+pub const RESERVE: u64 = 64 * 1024 * 1024;
 /// A model package, in bytes (agent/MODELS.md).
 pub const MAX_PACKAGE: u64 = 16 * 1024 * 1024 * 1024;
 /// Members of a model package: its files, their list and the signatures (agent/MODELS.md).

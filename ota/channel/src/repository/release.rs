@@ -41,7 +41,7 @@ pub fn model(home: &Home, with: Option<&str>, vendor: &str, file: &Path) -> Resu
     let (name, version) = (&package.manifest.name, &package.manifest.version);
     let target = format!("{role}/{name}-{version}.sund");
     let custom = json!({ "name": name, "version": version, "vendor": package.manifest.vendor });
-    let pin = release(&mut draft, home, &target, file, custom)?;
+    let pin = release(&mut draft, &target, file, custom)?;
     Ok((draft.finish(&format!("{name} {version} by {} is released", package.manifest.vendor))?, pin))
 }
 
@@ -57,7 +57,7 @@ pub fn operating_system(home: &Home, with: Option<&str>, os: &Operating) -> Resu
     let mut draft = Draft::begin(home, with)?;
     let target = format!("{OS}/sund-{}.raucb", os.version);
     let custom = json!({ "version": os.version, "manifest_sha256": os.manifest_sha256 });
-    let pin = release(&mut draft, home, &target, &os.file, custom)?;
+    let pin = release(&mut draft, &target, &os.file, custom)?;
     Ok((draft.finish(&format!("operating system {} is released", os.version))?, pin))
 }
 
@@ -73,7 +73,7 @@ pub fn configuration(home: &Home, with: Option<&str>, name: &str, file: &Path) -
     let mut draft = Draft::begin(home, with)?;
     let digest = hex(&files::sha256(&bytes));
     let target = format!("{CONFIG}/{name}-{}.toml", &digest[..12]);
-    let pin = release(&mut draft, home, &target, file, json!({ "name": name }))?;
+    let pin = release(&mut draft, &target, file, json!({ "name": name }))?;
     Ok((draft.finish(&format!("a configuration for {name} is released"))?, pin))
 }
 
@@ -136,8 +136,8 @@ fn complete(draft: &Draft, state: &mut Value) {
 }
 
 /// Puts a payload into the store and lists it.
-fn release(draft: &mut Draft, home: &Home, target: &str, file: &Path, custom: Value) -> Result<Pin, Fault> {
-    let mut listed = store::put_file(home, target, file, MAX_PACKAGE)?;
+fn release(draft: &mut Draft, target: &str, file: &Path, custom: Value) -> Result<Pin, Fault> {
+    let mut listed = draft.put_file(target, file, MAX_PACKAGE)?;
     if let Value::Object(custom) = custom {
         listed.custom = custom.into_iter().collect();
     }

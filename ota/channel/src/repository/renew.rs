@@ -4,6 +4,7 @@ use super::home::{Home, Lock};
 use super::published::Published;
 use super::rescue::{self, Payload};
 use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
+use super::store;
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
 use sund_ota::fault::Fault;
@@ -13,12 +14,12 @@ pub const TIMESTAMP_DAYS: i64 = 7;
 /// How long a snapshot holds.
 pub const SNAPSHOT_DAYS: i64 = 14;
 
-/// A role that is past half of its life.
+/// A role that is past half of its life, or something else that ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// The role.
+    /// The role; `rescue` is the recovery bundle, and `server` the server's own certificate.
     pub role: String,
-    /// When it ends: boxes take no update then, and go on with what they run.
+    /// When it ends: boxes take no update by a role then, and go on with what they run.
     pub expires: String,
     /// Whole days left; negative: so long ago.
     pub days_left: i64,
@@ -31,7 +32,7 @@ pub struct Alarm {
 pub struct Upkeep {
     /// Why timestamp and snapshot were not renewed the last time; absent: they were, or nothing is published yet.
     pub trouble: Option<Fault>,
-    /// Roles past half of their lives.
+    /// Roles and a recovery bundle past half of their lives, and what ails the server's certificate.
     pub alarms: Vec<Alarm>,
 }
 
@@ -42,14 +43,15 @@ pub struct Renewal {
     pub timestamp: u64,
     /// Version of the snapshot.
     pub snapshot: u64,
-    /// Roles past half of their lives.
+    /// Roles past half of their lives, and a recovery bundle that is.
     pub alarms: Vec<Alarm>,
 }
 
 /// Signs a new timestamp, and a new snapshot where it is past half of its life; takes a recovery bundle back that is listed no
 /// more. To be called once a day.
-pub fn renew(home: &Home, _turn: &Lock) -> Result<Renewal, Fault> {
+pub fn renew(home: &Home, turn: &Lock) -> Result<Renewal, Fault> {
     let published = Published::must(home)?;
+    store::clear_parts(home, turn)?;
     let roots = [&published.root.signed];
     let is_late = left(published.snapshot.signed.expires) < SNAPSHOT_DAYS * DAY / 2;
     match published.timestamp.signed.meta.get("snapshot.json") {
@@ -61,14 +63,21 @@ pub fn renew(home: &Home, _turn: &Lock) -> Result<Renewal, Fault> {
     Ok(Renewal {
         timestamp: renewed.timestamp.signed.version.get(),
         snapshot: renewed.snapshot.signed.version.get(),
-        alarms: alarms(&renewed),
+        alarms: alarms(&renewed, rescue::offered(home)?.as_ref()),
     })
+}
+
+/// Whether timestamp or snapshot is past half of its life. Renewed each day neither comes to that: the clock was wrong, or the repository was
+/// restored.
+pub fn is_late(published: &Published) -> bool {
+    left(published.timestamp.signed.expires) < TIMESTAMP_DAYS * DAY / 2
+        || left(published.snapshot.signed.expires) < SNAPSHOT_DAYS * DAY / 2
 }
 
 const DAY: i64 = 24 * 60 * 60;
 
-/// Roles past half of their lives.
-pub fn alarms(published: &Published) -> Vec<Alarm> {
+/// What is past half of its life: roles, and the recovery bundle that boxes are offered.
+pub fn alarms(published: &Published, rescue: Option<&Payload>) -> Vec<Alarm> {
     use super::document::PERSONS_DAYS;
     let online = "`sund-channel serve` keeps it, or `renew` once a day: see why neither does";
     let mut ends = vec![
@@ -87,11 +96,11 @@ pub fn alarms(published: &Published) -> Vec<Alarm> {
         days_left: left(expires).div_euclid(DAY),
         advice,
     };
-    late.map(alarm).collect()
+    late.map(alarm).chain(rescue.and_then(rescue_alarm)).collect()
 }
 
-/// The alarm of a recovery bundle that is past half of its life.
-pub fn rescue_alarm(payload: &Payload) -> Option<Alarm> {
+/// The alarm of a recovery bundle.
+fn rescue_alarm(payload: &Payload) -> Option<Alarm> {
     let life = payload.expires.as_second() - payload.time.as_second();
     (left(payload.expires) < life / 2).then(|| Alarm {
         role: "rescue".to_owned(),

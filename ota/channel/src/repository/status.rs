@@ -2,7 +2,7 @@
 use super::files;
 use super::home::Home;
 use super::published::Published;
-use super::renew::{Alarm, alarms, rescue_alarm};
+use super::renew::{Alarm, alarms};
 use super::rescue::{self, Offer, Payload};
 use super::roles::{ROOT, SNAPSHOT, STATE, TARGETS, TIMESTAMP};
 use super::store::sha256_of;
@@ -30,7 +30,7 @@ pub struct Status {
     pub rescue: Option<Payload>,
     /// Proposals that wait for signatures.
     pub proposals: Vec<String>,
-    /// Roles past half of their lives.
+    /// Roles past half of their lives, and a recovery bundle that is.
     pub alarms: Vec<Alarm>,
 }
 
@@ -95,8 +95,7 @@ pub fn status(home: &Home) -> Result<Status, Fault> {
         (name, Listed { role: role.to_owned(), sha256: sha256_of(target), length: target.length })
     });
     let rescue = rescue::offered(home)?;
-    let mut alarms = alarms(&published);
-    alarms.extend(rescue.as_ref().and_then(rescue_alarm));
+    let alarms = alarms(&published, rescue.as_ref());
     let read = |target: &str| super::store::read_listed(home, &published, target);
     let suspensions = read(SUSPENSIONS)?.map(|bytes| Suspensions::parse(&bytes)).transpose()?;
     Ok(Status {

@@ -1,7 +1,7 @@
 //! The payloads: where a target lies, and how it comes there.
 use super::files;
-use super::home::Home;
-use super::limits::MAX_ENCLOSED;
+use super::home::{Home, Lock};
+use super::limits::{MAX_ENCLOSED, RESERVE};
 use super::published::Published;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -29,33 +29,89 @@ pub fn sha256_of(listed: &Target) -> String {
     hex(listed.hashes.sha256.as_ref())
 }
 
-/// Puts a file into the store. It is not listed by that, and nobody is told of it.
-pub fn put_file(home: &Home, target: &str, from: &Path, max: u64) -> Result<Target, Fault> {
+/// Whether a payload of the listed length lies below the base of the targets.
+pub fn is_there(targets: &Path, target: &str, listed: &Target) -> bool {
+    let place = place(target, &sha256_of(listed));
+    fs::metadata(targets.join(place)).is_ok_and(|there| there.len() == listed.length)
+}
+
+/// Whether all of a payload lies there. It is hashed each time: a disk loses bits, and the boxes would refuse it for ever. What can't be read
+/// is not whole.
+pub fn is_whole(targets: &Path, target: &str, listed: &Target) -> bool {
+    let place = place(target, &sha256_of(listed));
+    let read = File::open(targets.join(place)).and_then(|file| files::copy(file, &mut io::sink()));
+    read.is_ok_and(|(sha256, _)| sha256 == listed.hashes.sha256.as_ref())
+}
+
+/// Puts a file into the store, where there is room for it beside what the metadata needs. It is not listed by that, and nobody is told of it.
+pub fn put_file(home: &Home, target: &str, from: &Path, max: u64, turn: &Lock) -> Result<Target, Fault> {
     let source = File::open(from).map_err(|error| files::disk("read", from, &error))?;
+    clear_parts(home, turn)?;
+    let length = source.metadata().map_or(0, |about| about.len());
+    let room = files::room(&home.targets())?;
+    if length <= max && room < length.saturating_add(RESERVE) {
+        let reason = format!(
+            "{target} has {length} bytes and the disk has {room} left, of which {RESERVE} are kept for the metadata: make room \
+             (`sund-channel sweep` removes what is listed no more)"
+        );
+        return Err(Fault::new("disk-full", Blame::Box, reason));
+    }
     put(home, target, source, max)
 }
 
-/// The same for bytes.
-pub fn put_bytes(home: &Home, target: &str, bytes: &[u8]) -> Result<Target, Fault> {
+/// The same for the bytes of a small document, for which the metadata's room is kept as well.
+pub fn put_bytes(home: &Home, target: &str, bytes: &[u8], turn: &Lock) -> Result<Target, Fault> {
+    clear_parts(home, turn)?;
     put(home, target, bytes, bytes.len() as u64)
 }
 
 fn put(home: &Home, target: &str, from: impl Read, max: u64) -> Result<Target, Fault> {
     let base = home.targets();
-    let part = base.join(format!(".{}.part", std::process::id()));
-    let failed = |error: &io::Error| files::disk("written", &part, error);
-    let mut into = File::create(&part).map_err(|error| failed(&error))?;
+    let part = Part(base.join(PART));
+    let failed = |error: &io::Error| files::disk("written", &part.0, error);
+    let mut into = File::create(&part.0).map_err(|error| failed(&error))?;
     let copied = files::copy(from.take(max + 1), &mut into).and_then(|copied| into.sync_all().map(|()| copied));
     let (sha256, length) = copied.map_err(|error| failed(&error))?;
     if length > max {
-        let _ = fs::remove_file(&part);
         let reason = format!("{target} would have more than {max} bytes: no box takes that");
         return Err(Fault::new("payload-too-large", Blame::Configuration, reason));
     }
     let path = base.join(place(target, &hex(&sha256)));
-    let renamed = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::rename(&part, &path));
+    let renamed = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::rename(&part.0, &path));
     renamed.and_then(|()| files::sync_directory(&path)).map_err(|error| failed(&error))?;
     Ok(target_of(&sha256, length))
+}
+
+/// A payload that has no name yet. However its command ends, it does not fill the disk.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Gone where it has got its name.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What a command writes that is putting a payload into the store: one at a time holds the lock.
+const PART: &str = ".payload.part";
+
+/// Removes what a command has left there that was killed.
+pub fn clear_parts(home: &Home, _turn: &Lock) -> Result<(), Fault> {
+    let base = home.targets();
+    let failed = |error: io::Error| files::disk("cleared", &base, &error);
+    let entries = match fs::read_dir(&base) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        // Those of before had the number of their process.
+        if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".part")) {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is listed of bytes.

@@ -46,6 +46,11 @@ fn refused(code: &'static str, reason: impl Into<String>) -> Fault {
     Fault::new(code, Blame::Configuration, reason)
 }
 
+/// The refusal of a name that no rollout has.
+pub fn unknown(name: &str) -> Fault {
+    refused("rollout-unknown", format!("There is no rollout `{name}`."))
+}
+
 /// Makes a rollout of a state that the repository lists.
 pub fn make(c: &Connection, new: &New, state: &Descriptor, needs_approval: bool, who: &str) -> Result<(), Fault> {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -104,8 +109,7 @@ pub fn order(c: &Connection, name: &str, order: Order, who: &str) -> Result<(), 
         .query_row(row, [name], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Status>(1)?, r.get::<_, String>(2)?)))
         .optional()
         .map_err(failed)?;
-    let (id, status, maker) =
-        found.ok_or_else(|| refused("rollout-unknown", format!("There is no rollout `{name}`.")))?;
+    let (id, status, maker) = found.ok_or_else(|| unknown(name))?;
     let done = match (order, status) {
         (Order::Approve, Status::WaitingForApproval) if maker == who => {
             return Err(refused("rollout-own", "Who makes a rollout does not approve it: ask another approver."));

@@ -1,4 +1,5 @@
 //! Sockets to requests: TLS, connections within their limits, and the drain at the end.
+use super::certificate::{Own, refuse};
 use super::exhausted::Exhausted;
 use super::peer::{Certificate, Peer};
 use super::seats::Seats;
@@ -12,27 +13,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use sund_ota::fault::{Blame, Fault};
+use sund_ota::fault::Fault;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// TLS with a certificate chain and key (PEM); asks for a client certificate of the channel's authority, and serves
+/// TLS with the server's own certificate, whichever that is at the time; asks for a client certificate of the channel's authority, and serves
 /// callers without one too: browsers, boxes that enrol, boxes with a target token.
-pub(super) fn tls(chain: &[u8], key: &[u8], authority: &Authority) -> Result<Arc<ServerConfig>, Fault> {
-    let refuse = |why: &dyn std::fmt::Display| {
-        Fault::new(
-            "server-certificate",
-            Blame::Configuration,
-            format!("The server's certificate and key cannot be used: {why}."),
-        )
-    };
+pub(super) fn tls(own: Arc<Own>, authority: &Authority) -> Result<Arc<ServerConfig>, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate().clone()).map_err(|error| refuse(&error))?;
@@ -40,15 +32,11 @@ pub(super) fn tls(chain: &[u8], key: &[u8], authority: &Authority) -> Result<Arc
         .allow_unauthenticated()
         .build()
         .map_err(|error| refuse(&error))?;
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|error| refuse(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| refuse(&error))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refuse(&error))?
         .with_client_cert_verifier(devices)
-        .with_single_cert(chain, key)
-        .map_err(|error| refuse(&error))?;
+        .with_cert_resolver(own);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Ten thousand boxes resume by tickets that they keep themselves: the server remembers no session.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| refuse(&error))?;

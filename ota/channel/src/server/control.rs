@@ -292,8 +292,12 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
         }
         Request::StopAll => Answer::Stopped(database.write(move |c| orders::stop_all(c, &who)).await?),
         Request::Rollouts { name } => {
-            let rollouts = database.survey(move |c| view::rollouts(c, name.as_deref())).await?;
-            Answer::Rollouts(rollouts)
+            let named = name.clone();
+            let rollouts = database.survey(move |c| view::rollouts(c, named.as_deref())).await?;
+            match name.filter(|_| rollouts.is_empty()) {
+                Some(name) => return Err(orders::unknown(&name)),
+                None => Answer::Rollouts(rollouts),
+            }
         }
         Request::Overview => Answer::Overview(Box::new(server.overview().await?)),
         Request::Devices { search, page } => {

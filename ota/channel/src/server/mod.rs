@@ -1,5 +1,6 @@
 //! `sund-channel serve`: one process for devices (DDI, enrolment, the signed repository) and for people (the fleet
 //! page).
+mod certificate;
 pub mod config;
 mod connections;
 pub mod control;
@@ -14,6 +15,7 @@ mod range;
 mod refusal;
 mod renewal;
 mod repository;
+mod retention;
 mod seats;
 #[cfg(test)]
 mod walk;
@@ -33,6 +35,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
+use certificate::Own;
 use config::Config;
 use connections::Connections;
 use control::Control;
@@ -56,6 +59,7 @@ pub(crate) struct Server {
     pub shutdown: watch::Receiver<bool>,
     pub upkeep: watch::Sender<Upkeep>,
     authority: Arc<Authority>,
+    own: Arc<Own>,
     lock: Lock,
     presence: Arc<Presence>,
     wake: Arc<Notify>,
@@ -90,15 +94,9 @@ pub struct Bound {
 impl Bound {
     /// Checks and binds everything; `shutdown` ends what is served.
     pub async fn new(config: Config, shutdown: watch::Receiver<bool>) -> Result<Self, Fault> {
-        let authority = Authority::open(&config.home)?;
-        let (chain, key) = match &config.identity {
-            Some((certificate, key)) => (read(certificate)?, read(key)?),
-            None => {
-                let (certificate, key) = authority.issue_server(&config.names, now())?;
-                (certificate.into_bytes(), key.into_bytes())
-            }
-        };
-        let tls = connections::tls(&chain, &key, &authority)?;
+        let authority = Arc::new(Authority::open(&config.home)?);
+        let own = Arc::new(Own::open(&config, &authority)?);
+        let tls = connections::tls(Arc::clone(&own), &authority)?;
         let control = Control::bind(&config.home).await?;
         let database = Database::open(&config.home)?;
         let mut listeners = Vec::new();
@@ -115,7 +113,8 @@ impl Bound {
             streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             shutdown: shutdown.clone(),
             upkeep: watch::Sender::default(),
-            authority: Arc::new(authority),
+            authority,
+            own,
             lock: Lock::default(),
             presence: Arc::new(Presence::default()),
             wake: Arc::new(Notify::new()),
@@ -137,10 +136,11 @@ impl Bound {
         let database = server.database.clone();
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(engine::run(database.clone(), server.config.home.clone(), Arc::clone(&server.wake), stop.clone()));
-        tasks.spawn(Arc::clone(&server.presence).run(database, stop.clone()));
+        tasks.spawn(Arc::clone(&server.presence).run(database.clone(), stop.clone()));
+        tasks.spawn(retention::run(database, stop.clone()));
         tasks.spawn({
             let (server, stop) = (Arc::clone(&server), stop.clone());
-            async move { renewal::run(&server.config.home, &server.upkeep, stop).await }
+            async move { renewal::run(&server.config.home, &server.own, &server.upkeep, stop).await }
         });
         tasks.spawn(control.serve(Arc::clone(&server), stop));
         for listener in listeners {
@@ -188,10 +188,4 @@ async fn bounded(State(server): State<Arc<Server>>, request: Request, next: Next
         Ok(response) => response,
         Err(_) => (StatusCode::REQUEST_TIMEOUT, "The request took too long.\n").into_response(),
     }
-}
-
-fn read(path: &std::path::Path) -> Result<Vec<u8>, Fault> {
-    std::fs::read(path).map_err(|error| {
-        Fault::new("server-certificate", Blame::Configuration, format!("{} cannot be read: {error}.", path.display()))
-    })
 }

@@ -1,29 +1,36 @@
 //! Keeps timestamp and snapshot of the repository fresh. Whoever publishes on the command line holds the same lock meanwhile.
 //!
 //! What is wrong is said and holds nothing up: boxes are served whatever becomes of it.
+use super::certificate::Own;
 use crate::limits::renewal::{LOCK_TIME, LOOK, PERIOD, RETRY};
-use crate::repository::{Home, Published, Upkeep, alarms, renew};
+use crate::repository::rescue;
+use crate::repository::{Alarm, Home, Published, Upkeep, alarms, is_late, renew};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use sund_ota::fault::Fault;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-/// Renews at once, and from then on every [`PERIOD`], until `stop`; tells `upkeep` how the repository is.
-pub(super) async fn run(directory: &Path, upkeep: &watch::Sender<Upkeep>, mut stop: watch::Receiver<bool>) {
+/// Renews at once, and from then on whenever that is due, until `stop`; tells `upkeep` how the repository is, and the server's certificate.
+pub(super) async fn run(
+    directory: &Path,
+    own: &Arc<Own>,
+    upkeep: &watch::Sender<Upkeep>,
+    mut stop: watch::Receiver<bool>,
+) {
     let home = Arc::new(Home::served(directory));
     let looks = async {
         let mut tried: Option<Instant> = None;
         loop {
-            let before = upkeep.borrow().clone();
-            let wait = if before.trouble.is_some() { RETRY } else { PERIOD };
-            let is_due = tried.is_none_or(|tried| tried.elapsed() >= wait);
-            if is_due {
-                tried = Some(Instant::now());
-            }
-            let home = Arc::clone(&home);
-            match spawn_blocking(move || look(&home, before, is_due)).await {
-                Ok(found) => tell(upkeep, found),
+            let (home, own, before) = (Arc::clone(&home), Arc::clone(own), upkeep.borrow().trouble.clone());
+            let since = tried.map(|tried| tried.elapsed());
+            match spawn_blocking(move || look(&home, before, since, || own.look())).await {
+                Ok((found, is_due)) => {
+                    tried = if is_due { Some(Instant::now()) } else { tried };
+                    tell(upkeep, found);
+                }
                 Err(error) => tracing::error!("the repository was not looked at: {error}"),
             }
             sleep(LOOK).await;
@@ -35,21 +42,41 @@ pub(super) async fn run(directory: &Path, upkeep: &watch::Sender<Upkeep>, mut st
     }
 }
 
-/// Renews where that is due, and reads what is published then.
-fn look(home: &Home, before: Upkeep, is_due: bool) -> Upkeep {
-    let trouble = match Published::read(home) {
+/// Renews where that is due, and reads what is published then; says whether it was due.
+fn look(
+    home: &Home,
+    before: Option<Fault>,
+    since: Option<Duration>,
+    of_server: impl FnOnce() -> Option<Alarm>,
+) -> (Upkeep, bool) {
+    let published = Published::read(home);
+    let late = published.as_ref().is_ok_and(|published| published.as_ref().is_some_and(is_late));
+    let is_due = is_due(since, before.is_some(), late);
+    let renewed = match published {
         // Nothing has been published yet: nothing is to be kept.
-        Ok(None) => return Upkeep::default(),
-        Ok(Some(_)) if !is_due => before.trouble,
-        Ok(Some(_)) => home
-            .lock_within(LOCK_TIME)
-            .and_then(|turn| renew(home, &turn))
-            .inspect(|it| tracing::info!(timestamp = it.timestamp, snapshot = it.snapshot, "the repository is renewed"))
-            .err(),
-        Err(fault) => Some(fault),
+        Ok(None) => Ok(()),
+        Ok(Some(_)) if !is_due => before.map_or(Ok(()), Err),
+        Ok(Some(_)) => home.lock_within(LOCK_TIME).and_then(|turn| renew(home, &turn)).map(|it| {
+            tracing::info!(timestamp = it.timestamp, snapshot = it.snapshot, "the repository is renewed");
+        }),
+        Err(fault) => Err(fault),
     };
+    let offered = rescue::offered(home);
     let published = Published::read(home).ok().flatten();
-    Upkeep { trouble, alarms: published.as_ref().map(alarms).unwrap_or_default() }
+    let of_repository = published.map(|published| alarms(&published, offered.as_ref().ok().and_then(Option::as_ref)));
+    let alarms = of_repository.into_iter().flatten().chain(of_server()).collect();
+    (Upkeep { trouble: renewed.and(offered.map(drop)).err(), alarms }, is_due)
+}
+
+/// Whether it is time to renew, so long after the last try. What is late although that went well is renewed at the next look: the clock was
+/// set right, or the repository was restored. A try that failed is repeated no more often for being late.
+fn is_due(since: Option<Duration>, has_failed: bool, is_late: bool) -> bool {
+    let wait = match (has_failed, is_late) {
+        (true, _) => RETRY,
+        (false, true) => Duration::ZERO,
+        (false, false) => PERIOD,
+    };
+    since.is_none_or(|since| since >= wait)
 }
 
 /// Logs what is new, once, and wakes the pages that are open.
@@ -60,7 +87,7 @@ fn tell(upkeep: &watch::Sender<Upkeep>, found: Upkeep) {
         }
         for alarm in found.alarms.iter().filter(|alarm| !known.alarms.contains(alarm)) {
             let (role, expires, days_left) = (&alarm.role, &alarm.expires, alarm.days_left);
-            tracing::warn!(role, expires, days_left, "a signed role is past half of its life: {}", alarm.advice);
+            tracing::warn!(role, expires, days_left, "it ends, and nothing has come in its place: {}", alarm.advice);
         }
         let is_new = *known != found;
         *known = found;
@@ -75,6 +102,16 @@ mod tests {
     #[test]
     fn where_nothing_is_published_nothing_is_alarming() {
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(look(&Home::served(home.path()), Upkeep::default(), true), Upkeep::default());
+        let (found, _) = look(&Home::served(home.path()), None, None, || None);
+        assert_eq!(found, Upkeep::default());
+    }
+
+    #[test]
+    fn what_is_late_is_renewed_at_once_and_what_fails_no_more_often_than_before() {
+        let minute = Some(Duration::from_mins(1));
+        assert!(is_due(None, false, false), "at the start");
+        assert!(!is_due(minute, false, false) && is_due(Some(PERIOD), false, false));
+        assert!(is_due(minute, false, true));
+        assert!(!is_due(minute, true, true) && is_due(Some(RETRY), true, true));
     }
 }

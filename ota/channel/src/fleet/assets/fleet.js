@@ -44,13 +44,20 @@ function drawBand() {
   say($("failed"), fleet.failed.toLocaleString("en"));
 }
 
-/** What ails the signed repository: why it is not renewed, and which roles end. */
+/** What ends, beside the signed roles, and what that means. */
+const ENDS = {
+  rescue: ["The recovery bundle", "no box is rescued with it"],
+  server: ["The server's certificate", "no box is heard"],
+};
+
+/** What ails the signed repository and the server: why it is not renewed, and what ends. */
 function drawAlarms() {
   const { trouble, alarms } = fleet.repository;
   const lines = alarms.map(({ role, expires, days_left: days, advice }) => {
     const day = new Date(expires).toLocaleDateString("en-GB", { dateStyle: "long" });
-    const end = days < 0 ? `ended on ${day}, and boxes take no update` : `ends on ${day}, in ${count(days, "day", "days")}`;
-    return { key: role, tone: days < 0 ? "bad" : "warn", name: `The signed role ${role} ${end}: `, text: advice };
+    const [what, then] = ENDS[role] ?? [`The signed role ${role}`, "boxes take no update"];
+    const end = days < 0 ? `ended on ${day}, and ${then}` : `ends on ${day}, in ${count(days, "day", "days")}`;
+    return { key: role, tone: days < 0 ? "bad" : "warn", name: `${what} ${end}: `, text: advice };
   });
   if (trouble) lines.unshift({ key: "trouble", tone: "bad", name: "The signed repository is not renewed: ", text: trouble.reason });
   keyed($("alarms"), lines, ({ key }) => key, () => {

@@ -1,16 +1,20 @@
-//! A copy of the repository for a hospital: fetched, verified as a box verifies it, and only then shown.
+//! A copy of the repository for a hospital: its metadata is fetched, verified as a box verifies it, and only then shown; then come the
+//! payloads.
 //!
 //! One run works in a directory at a time. What the copy shows no longer goes when the new metadata is in place, and not before.
+mod gathering;
 mod origin;
 mod payload;
+mod recovery;
 mod unlisted;
 
 pub use origin::client;
 
 use super::files;
 use super::local;
-use super::rescue::{MAX_DESCRIPTOR, PLACE};
 use super::roles::{ROOT, SNAPSHOT, TARGETS, TIMESTAMP, file_names};
+use super::store;
+use gathering::Gathering;
 use origin::Origin;
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -18,13 +22,16 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use sund_ota::documents::{STOP, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
-use sund_ota::limits::metadata;
+use sund_ota::limits::{MAX_STATE, metadata};
 use tough::schema::{Signed, Snapshot, Target, Targets, Timestamp};
 use url::Url;
 
 /// Targets below this path are part of what is verified.
 const TRUST: &str = "trust/";
+/// Below this one lie desired states, the switches and the terms of bundles: all of them are small.
+const STATES: &str = "state/";
 
 /// What was mirrored.
 #[derive(Clone, Debug, Serialize)]
@@ -37,49 +44,54 @@ pub struct Mirrored {
     pub kept: usize,
     /// Files that are listed no more, and went.
     pub removed: usize,
-    /// Whether the origin has a recovery bundle; its descriptor is copied as it is, since `sund-rescue` proves it by
-    /// itself.
+    /// Whether the origin has a recovery bundle.
     pub rescue: bool,
 }
 
 /// Fetches the repository at `from` into a directory. `root` is a root that is trusted here: the one that boxes get.
+///
+/// What the region says (withdrawn, stopped, suspended) waits for no payload: those come once it is shown, and one that can't be had keeps no
+/// other one away.
 pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwest::Client) -> Result<Mirrored, Fault> {
     let _lock = lock(directory)?;
     let staging = Staging::new(directory)?;
     let origin = Origin { base: from, client };
     let staged = staging.metadata(&origin).await?;
+    let listed = &staged.targets;
     let targets = directory.join("targets");
-    let mut fetched = 0;
+    let mut gathering = Gathering::new(&origin, &targets);
     // What is not yet verified is bounded: of the payloads only the small ones that say whose keys there are.
-    for (target, listed) in staged.targets.iter().filter(|(target, _)| target.starts_with(TRUST)) {
-        if !payload::is_whole(&targets, target, listed) {
-            payload::fetch(&origin, &targets, target, listed, metadata::MAX_TARGETS).await?;
-            fetched += 1;
-        }
+    for (target, listed) in listed.iter().filter(|(target, _)| target.starts_with(TRUST)) {
+        gathering.must(target, listed, metadata::MAX_TARGETS).await?;
     }
     let datastore = directory.join("seen");
     fs::create_dir_all(&datastore).map_err(|error| files::disk("made", &datastore, &error))?;
     local::load(&staging.0, root, datastore).await?;
-    let (there, missing): (Vec<_>, Vec<_>) = staged
-        .targets
-        .iter()
-        .filter(|(target, _)| !target.starts_with(TRUST))
-        .partition(|(target, listed)| payload::is_there(&targets, target, listed));
-    for (target, listed) in missing {
-        payload::fetch(&origin, &targets, target, listed, u64::MAX).await?;
-        fetched += 1;
-    }
-    staging.show(directory, &staged.files)?;
-    let rescue = rescue(&origin, directory).await?;
-    let removed = unlisted::remove(directory, staged.snapshot, &staged.targets)?;
-    // To hash all of it takes long, and what the region suspends does not wait for that.
-    for (target, listed) in there {
-        if !payload::is_whole(&targets, target, listed) {
-            payload::fetch(&origin, &targets, target, listed, u64::MAX).await?;
-            fetched += 1;
+    for switch in [STOP, SUSPENSIONS] {
+        if let Some(listed) = listed.get(switch) {
+            gathering.must(switch, listed, MAX_STATE).await?;
         }
     }
-    let kept = staged.targets.len() - fetched;
+    for (target, listed) in listed.iter().filter(|(target, _)| target.starts_with(STATES)) {
+        gathering.may(target, listed).await;
+    }
+    staging.show(directory, &staged.files)?;
+    let rescue = recovery::copy(&origin, directory, listed).await;
+    gathering.note(rescue);
+    let removed = unlisted::remove(directory, staged.snapshot, listed);
+    let removed = gathering.note(removed).unwrap_or_default();
+    let rest = listed.iter().filter(|(target, _)| !target.starts_with(TRUST) && !target.starts_with(STATES));
+    let (there, mut missing): (Vec<_>, Vec<_>) =
+        rest.partition(|(target, listed)| store::is_there(&targets, target, listed));
+    missing.sort_by_key(|(_, listed)| listed.length);
+    // To hash what is there takes long: what is not comes first.
+    for (target, listed) in missing.into_iter().chain(there) {
+        gathering.may(target, listed).await;
+    }
+    let rescue = recovery::copy(&origin, directory, listed).await;
+    let rescue = gathering.note(rescue).unwrap_or_default();
+    let fetched = gathering.end(staged.timestamp)?;
+    let kept = listed.len() - fetched;
     Ok(Mirrored { timestamp: staged.timestamp, fetched, kept, removed, rescue })
 }
 
@@ -92,18 +104,6 @@ fn lock(directory: &Path) -> Result<File, Fault> {
         Fault::new("mirror-busy", Blame::Configuration, reason)
     })?;
     Ok(lock)
-}
-
-/// Copies `rescue.json`, or its absence. The bundle that it names is a target like any other, and there already.
-async fn rescue(origin: &Origin<'_>, directory: &Path) -> Result<bool, Fault> {
-    let path = directory.join("targets").join(PLACE);
-    match origin.maybe(&format!("targets/{PLACE}"), MAX_DESCRIPTOR).await? {
-        Some(bytes) => files::write(&path, &bytes, 0o644).map(|()| true),
-        None if path.exists() => {
-            fs::remove_file(&path).map_err(|error| files::disk("removed", &path, &error)).map(|()| false)
-        }
-        None => Ok(false),
-    }
 }
 
 /// Metadata that is fetched and not yet shown.

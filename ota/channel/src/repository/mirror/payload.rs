@@ -65,20 +65,6 @@ pub(super) async fn fetch(
     Err(refused("it is not what was signed"))
 }
 
-/// Whether a payload of this length lies there.
-pub(super) fn is_there(targets: &Path, target: &str, listed: &Target) -> bool {
-    let place = store::place(target, &store::sha256_of(listed));
-    fs::metadata(targets.join(place)).is_ok_and(|there| there.len() == listed.length)
-}
-
-/// Whether all of a payload lies there. It is hashed each time: a disk loses bits, and the boxes behind the mirror would refuse it for ever.
-/// What can't be read is not whole: fetched anew, it lies elsewhere on the disk.
-pub(super) fn is_whole(targets: &Path, target: &str, listed: &Target) -> bool {
-    let place = store::place(target, &store::sha256_of(listed));
-    let read = File::open(targets.join(place)).and_then(|mut file| hashed(&mut file));
-    read.is_ok_and(|(_, digest)| digest.finish().as_ref() == listed.hashes.sha256.as_ref())
-}
-
 /// Length and hash of a file from where it stands on.
 fn hashed(file: &mut File) -> io::Result<(u64, Context)> {
     let mut hashed = Hashed(Context::new(&SHA256));

@@ -5,16 +5,13 @@ use crate::repository::files;
 use crate::repository::rescue::PLACE;
 use crate::repository::roles::{SNAPSHOT, file_names};
 use crate::repository::store;
+use crate::repository::sweep::strays;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::Path;
 use sund_ota::fault::Fault;
 use sund_ota::limits::metadata;
 use tough::schema::{Signed, Snapshot, Target, Targets};
-
-/// Directories below each other in which targets lie (`models/VENDOR/FILE`).
-const MAX_DEPTH: usize = 3;
 
 /// Removes what nobody needs any more, once the metadata that lists `targets` is in place. Says how many files that were.
 pub(super) fn remove(directory: &Path, snapshot: u64, targets: &BTreeMap<String, Target>) -> Result<usize, Fault> {
@@ -22,9 +19,11 @@ pub(super) fn remove(directory: &Path, snapshot: u64, targets: &BTreeMap<String,
     kept.extend(targets.iter().map(|(target, listed)| store::place(target, &store::sha256_of(listed))));
     kept.extend(listed_before(&directory.join("metadata"), snapshot)?);
     let base = directory.join("targets");
-    let mut removed = 0;
-    sweep(&base, "", &kept, &mut removed).map_err(|error| files::disk("cleared", &base, &error))?;
-    Ok(removed)
+    let removed = strays(&base, &kept).and_then(|strays| {
+        strays.iter().try_for_each(|stray| fs::remove_file(base.join(&stray.place)))?;
+        Ok(strays.len())
+    });
+    removed.map_err(|error| files::disk("cleared", &base, &error))
 }
 
 /// The places of what the newest snapshot before this one lists; nothing where it is the first.
@@ -43,23 +42,4 @@ fn listed_before(shown: &Path, snapshot: u64) -> Result<Vec<String>, Fault> {
         places.extend(listed.signed.targets.iter().map(place));
     }
     Ok(places)
-}
-
-/// Removes the files below a directory that are not kept, nor are what was fetched of one that is.
-fn sweep(directory: &Path, below: &str, kept: &BTreeSet<String>, removed: &mut usize) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        // What has no such name was put there by nobody here.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let place = format!("{below}{name}");
-        if entry.file_type()?.is_dir() {
-            if place.split('/').count() < MAX_DEPTH {
-                sweep(&entry.path(), &format!("{place}/"), kept, removed)?;
-            }
-        } else if !kept.contains(place.strip_suffix(".part").unwrap_or(&place)) {
-            fs::remove_file(entry.path())?;
-            *removed += 1;
-        }
-    }
-    Ok(())
 }

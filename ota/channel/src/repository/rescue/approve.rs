@@ -184,9 +184,13 @@ pub fn offered(home: &Home) -> Result<Option<Payload>, Fault> {
         let reason = format!("{PLACE} in the store cannot be read: restore it from its copy, or propose it again");
         Fault::new("repository-damaged", Blame::Channel, reason)
     };
-    let envelope: Envelope = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-    let payload = STANDARD.decode(&envelope.payload).map_err(|_| damaged())?;
-    serde_json::from_slice(&payload).map(Some).map_err(|_| damaged())
+    payload_of(&bytes).map(Some).ok_or_else(damaged)
+}
+
+/// What a descriptor says, unproved; nothing where it can't be read.
+pub fn payload_of(descriptor: &[u8]) -> Option<Payload> {
+    let envelope: Envelope = serde_json::from_slice(descriptor).ok()?;
+    serde_json::from_slice(&STANDARD.decode(&envelope.payload).ok()?).ok()
 }
 
 /// Takes back what boxes are offered where its operating system is listed no more: it was withdrawn. So it does with

@@ -5,7 +5,7 @@
 //! key at the server signs it, and `sund-rescue` looks at nothing but these signatures. README.md has the format.
 mod approve;
 
-pub use approve::{approve, forget_unlisted, offered};
+pub use approve::{approve, forget_unlisted, offered, payload_of};
 
 use super::document::in_days;
 use super::files;

@@ -1,0 +1,166 @@
+//! The store on a disk that is full, that has lost something, or that keeps what nobody needs.
+use crate::region::{Region, TWO, frozen, text};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use sund_channel::repository::in_days;
+
+const MODEL: &str = "models/sund/positive-values-1.0.0.sund";
+
+/// Proposes an operating system.
+fn propose_os(region: &Region, version: &str) -> Value {
+    let (file, digest) = (region.file(version, &format!("operating system {version}")), "a".repeat(64));
+    region.must(&["publish", "os", text(&file), "--version", version, "--manifest-sha256", &digest])
+}
+
+fn targets(region: &Region) -> PathBuf {
+    region.home().join("repository/targets")
+}
+
+/// Each file below a directory, with its length.
+fn tree(directory: &Path) -> Vec<(PathBuf, u64)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        match entry.metadata().unwrap() {
+            about if about.is_dir() => files.extend(tree(&entry.path())),
+            about => files.push((entry.path(), about.len())),
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Runs the program with a disk on which a call of one kind fails, or at which it is killed, once it has come to that one.
+fn run_with(region: &Region, fault: &str, arguments: &[&str]) -> bool {
+    let kind = fault.split(':').next().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={kind}"), "-e", &format!("inject={fault}")]);
+    command.arg(env!("CARGO_BIN_EXE_sund-channel")).args(["--json", "--home", text(&region.home())]).args(arguments);
+    command.output().unwrap().status.success()
+}
+
+#[test]
+fn a_publish_that_does_not_fit_leaves_the_disk_as_it_was() {
+    let region = Region::new();
+    let large = region.path("large.raucb");
+    File::create(&large).unwrap().set_len(40 * 1024 * 1024).unwrap();
+    // A disk of 72 MiB in the place of the repository, of which 64 are kept for the metadata.
+    let script = r#"set -e
+        cp -a "$1/repository" "$1/before"
+        mount -t tmpfs -o size=72m none "$1/repository"
+        cp -a "$1/before/." "$1/repository"
+        free() { df --output=avail "$1/repository" | tail -1; }
+        files() { (cd "$1/repository" && find . -type f | sort | tr '\n' ' '); }
+        publish() { "$2" --json --home "$1" publish os "$3" --version 1.0.0 --manifest-sha256 $(printf a%.0s $(seq 64)); }
+        before="$(free "$@") $(files "$@")"
+        code=0; publish "$@" || code=$?
+        echo "\n--- $code"
+        test "$before" = "$(free "$@") $(files "$@")"
+        "$2" --json --home "$1" suspend brain --reason drift
+        "$2" --json --home "$1" renew
+        df --output=avail "$1/repository""#;
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    command.args([text(&region.home()), env!("CARGO_BIN_EXE_sund-channel"), text(&large)]);
+    let output = command.output().unwrap();
+    let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}\n{said}");
+    assert!(told.contains("disk-full") && told.contains("--- 74"), "{told}");
+}
+
+#[test]
+fn what_a_publish_has_written_goes_where_the_disk_takes_no_more_or_the_command_is_killed() {
+    let region = Region::new();
+    let file = region.path("os.raucb");
+    fs::write(&file, vec![7; 1024 * 1024]).unwrap();
+    let digest = "a".repeat(64);
+    let publish = ["publish", "os", text(&file), "--version", "1.0.0", "--manifest-sha256", &digest];
+    let before = tree(&targets(&region));
+    let mut failures = 0;
+    while !region.home().join("proposals/os-2").exists() {
+        run_with(&region, &format!("write:error=ENOSPC:when={}", failures + 1), &publish);
+        let is_written = tree(&targets(&region)).iter().any(|(path, _)| text(path).ends_with("1.0.0.raucb"));
+        assert!(is_written || tree(&targets(&region)) == before, "{:?}", tree(&targets(&region)));
+        failures += 1;
+        assert!(failures < 100, "it never comes to an end");
+    }
+    assert!(failures > 4, "a write of the payload failed");
+    region.must(&["discard", "os-2"]);
+    for clears in [&["renew"][..], &publish] {
+        assert!(!run_with(&region, "fsync:signal=KILL:when=1", &publish));
+        assert!(tree(&targets(&region)).iter().any(|(path, _)| text(path).ends_with(".part")));
+        region.must(clears);
+        assert!(!tree(&targets(&region)).iter().any(|(path, _)| text(path).ends_with(".part")));
+    }
+}
+
+#[test]
+fn what_nothing_lists_is_swept_and_what_a_box_or_a_proposal_may_need_is_not() {
+    let region = Region::with_state();
+    propose_os(&region, "1.0.0");
+    region.publish("os-2", &TWO);
+    propose_os(&region, "2.0.0");
+    region.must(&["discard", "os-3"]);
+    propose_os(&region, "3.0.0");
+    region.must(&["withdraw", MODEL, "--reason", "a test"]);
+    region.publish("models.sund-3", &TWO);
+    let sweep = |arguments: &[&str]| {
+        let swept = region.must(&[&["sweep"], arguments].concat());
+        let removed = swept["removed"].as_array().unwrap().iter();
+        let names = removed.map(|it| it["place"].as_str().unwrap().split_once('.').unwrap().1.to_owned());
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    let before = tree(&targets(&region));
+    assert_eq!(sweep(&["--dry-run"]), ["sund-2.0.0.raucb"]);
+    assert_eq!(tree(&targets(&region)), before, "it is named alone");
+    assert_eq!(sweep(&[]), ["sund-2.0.0.raucb"]);
+    assert_eq!(tree(&targets(&region)).len(), before.len() - 1);
+    assert_eq!(region.must(&["verify"])["holds"], true);
+
+    // What a box may have read before has ended: a snapshot lives fourteen days.
+    let newest = region.must(&["status"])["roles"][2]["version"].as_u64().unwrap();
+    for version in 1..newest {
+        let path = region.home().join(format!("repository/metadata/{version}.snapshot.json"));
+        let mut snapshot: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        snapshot["signed"]["expires"] = in_days(-1).unwrap().to_string().into();
+        fs::write(&path, snapshot.to_string()).unwrap();
+    }
+    assert_eq!(sweep(&[]), ["north-1.json", "positive-values-1.0.0.sund", "vendors.json"]);
+    assert_eq!(sweep(&[]), [""; 0]);
+    // One that nobody can read may list anything.
+    let documents = region.home().join("proposals/os-3/documents/os.json");
+    let document = fs::read(&documents).unwrap();
+    fs::write(&documents, "{").unwrap();
+    assert_eq!(region.run(&["sweep"]).refusal(), "metadata-unreadable");
+    fs::write(&documents, document).unwrap();
+    region.publish("os-3", &TWO);
+    assert_eq!(region.must(&["verify"])["holds"], true);
+}
+
+#[test]
+fn verify_names_a_payload_that_is_missing_or_altered() {
+    let region = Region::with_state();
+    let held = region.must(&["verify"]);
+    assert_eq!((&held["holds"], &held["states"], &held["bad"]), (&json!(true), &json!(1), &json!({})));
+    let model = fs::read_dir(targets(&region).join("models/sund")).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(frozen("format-1.sund")).unwrap();
+    let mut altered = whole.clone();
+    altered[1000] ^= 1;
+    fs::write(&model, altered).unwrap();
+    let ended = region.run(&["verify"]);
+    let told = |ended: &crate::region::Ended| (ended.code, ended.json["holds"].clone(), ended.json["bad"].clone());
+    assert_eq!(told(&ended), (Some(1), json!(false), json!({ MODEL: "altered" })));
+    assert_eq!(told(&region.run(&["verify", "--quick"])), (Some(0), json!(true), json!({})));
+    fs::rename(&model, region.path("away")).unwrap();
+    let state = fs::read_dir(targets(&region).join("state")).unwrap().next().unwrap().unwrap().path();
+    fs::write(state, "{}").unwrap();
+    for arguments in [&["verify"][..], &["verify", "--quick"]] {
+        let bad = json!({ MODEL: "missing", "state/north-1.json": "altered" });
+        assert_eq!(told(&region.run(arguments)), (Some(1), json!(false), bad));
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
+    let said = command.args(["--home", text(&region.home()), "verify"]).output().unwrap().stdout;
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains(&format!("{MODEL} is missing")) && said.contains("DOES NOT HOLD"), "{said}");
+}
