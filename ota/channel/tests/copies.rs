@@ -9,8 +9,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use sund_channel::database::{FILE_NAME, now};
 use sund_channel::enrol::{self, authority::Authority};
 use sund_channel::repository::{certificate, local, mirror};
@@ -193,6 +194,10 @@ pub struct Line {
     pub ranges: Mutex<Vec<String>>,
     /// Bytes of a model or an operating system after which the connection breaks.
     pub breaks_after: AtomicUsize,
+    /// Whether an operating system does not come, and its line is kept.
+    pub is_slow: AtomicBool,
+    /// How many operating systems were asked for.
+    pub systems: AtomicUsize,
 }
 
 /// A static web server, as plain as they come: it decodes `%2F` and reads the file.
@@ -204,21 +209,28 @@ pub fn serve(directory: PathBuf) -> String {
 pub fn serve_on(directory: PathBuf) -> (String, Arc<Line>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let line = Arc::new(Line { ranges: Mutex::default(), breaks_after: AtomicUsize::new(usize::MAX) });
+    let line = Arc::new(Line {
+        ranges: Mutex::default(),
+        breaks_after: AtomicUsize::new(usize::MAX),
+        is_slow: AtomicBool::new(false),
+        systems: AtomicUsize::new(0),
+    });
     let served = Arc::clone(&line);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut request = Vec::new();
-            let mut buffer = [0; 1024];
-            while !request.ends_with(b"\r\n\r\n") {
-                match stream.read(&mut buffer) {
-                    Ok(0) | Err(_) => break,
-                    Ok(read) => request.extend_from_slice(&buffer[..read]),
+            let (mut stream, served, directory) = (stream.unwrap(), Arc::clone(&served), directory.clone());
+            std::thread::spawn(move || {
+                let mut request = Vec::new();
+                let mut buffer = [0; 1024];
+                while !request.ends_with(b"\r\n\r\n") {
+                    match stream.read(&mut buffer) {
+                        Ok(0) | Err(_) => break,
+                        Ok(read) => request.extend_from_slice(&buffer[..read]),
+                    }
                 }
-            }
-            // A client that has gone away is not served.
-            let _ = stream.write_all(&served.answer(&directory, &String::from_utf8_lossy(&request)));
+                // A client that has gone away is not served.
+                let _ = stream.write_all(&served.answer(&directory, &String::from_utf8_lossy(&request)));
+            });
         }
     });
     (format!("http://{address}/"), line)
@@ -230,6 +242,13 @@ impl Line {
         let Ok(bytes) = fs::read(directory.join(&path)) else {
             return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec();
         };
+        if path.starts_with("targets/os/") {
+            self.systems.fetch_add(1, Ordering::Relaxed);
+            let end = Instant::now() + Duration::from_secs(25);
+            while self.is_slow.load(Ordering::Relaxed) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
         let range = request.lines().find_map(|line| line.to_lowercase().strip_prefix("range: ").map(str::to_owned));
         let from = range.as_ref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         self.ranges.lock().unwrap().extend(range);

@@ -183,6 +183,39 @@ fn what_the_region_suspends_does_not_wait_for_a_payload_that_the_origin_lacks() 
 }
 
 #[test]
+fn what_the_region_suspends_does_not_wait_for_a_payload_that_is_being_fetched() {
+    let hospital = Hospital::new();
+    let region = &hospital.region;
+    assert_eq!(hospital.mirror().code, Some(0));
+    let (os, digest) = (region.file("os.raucb", "an operating system"), "a".repeat(64));
+    region.must(&["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
+    region.publish("os-2", &TWO);
+    hospital.line.is_slow.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| hospital.mirror());
+        let end = Instant::now() + Duration::from_secs(20);
+        while hospital.line.systems.load(Ordering::Relaxed) == 0 {
+            assert!(Instant::now() < end, "the system is not asked for");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        region.must(&["suspend", "brain", "--reason", "drift"]);
+        region.publish("state-3", &TWO);
+        let second = hospital.mirror();
+        assert_eq!((second.code, &second.json["busy"]), (Some(0), &true.into()), "{:#}", second.json);
+        let shown = |home: &Path| fs::read(home.join("metadata/timestamp.json")).unwrap();
+        assert!(shown(&hospital.copy()) == shown(&region.home().join("repository")));
+        let documents = fs::read_dir(hospital.copy().join("targets/state")).unwrap().flatten();
+        assert_eq!(documents.filter(|it| text(&it.path()).ends_with(".suspensions.json")).count(), 1);
+        assert!(!first.is_finished(), "it was still being fetched");
+        hospital.line.is_slow.store(false, Ordering::Relaxed);
+        let first = first.join().unwrap();
+        assert_eq!((first.code, &first.json["fetched"]), (Some(0), &1.into()), "{:#}", first.json);
+    });
+    let third = hospital.mirror();
+    assert_eq!((third.code, &third.json["fetched"], &third.json["busy"]), (Some(0), &0.into(), &false.into()));
+}
+
+#[test]
 fn a_line_that_breaks_at_each_payload_is_given_up_until_the_next_run() {
     let hospital = Hospital::new();
     let region = &hospital.region;

@@ -138,9 +138,12 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
         _ => Ok(()),
     };
     let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;
-    let mirror::Mirrored { timestamp, fetched, kept, removed, .. } = &mirrored;
-    let line =
-        format!("timestamp {timestamp}: {fetched} targets fetched, {kept} were there, {removed} are listed no more");
+    let mirror::Mirrored { timestamp, fetched, kept, removed, busy, .. } = &mirrored;
+    let line = if *busy {
+        format!("timestamp {timestamp}: another run is fetching the targets")
+    } else {
+        format!("timestamp {timestamp}: {fetched} targets fetched, {kept} were there, {removed} are listed no more")
+    };
     // The copy is new, and somebody has to look at the certificate: the command ends as a failure.
     renewed.map(|()| Answer::new(vec![line], mirrored))
 }

@@ -107,7 +107,7 @@ pub fn clear_parts(home: &Home, _turn: &Lock) -> Result<(), Fault> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         // Those of before had the number of their process.
-        if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".part")) {
+        if name.to_str().is_some_and(|name| name.strip_prefix('.').and_then(|it| it.strip_suffix(".part")).is_some()) {
             fs::remove_file(entry.path()).map_err(failed)?;
         }
     }

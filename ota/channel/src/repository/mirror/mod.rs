@@ -1,7 +1,8 @@
 //! A copy of the repository for a hospital: its metadata is fetched, verified as a box verifies it, and only then shown; then come the
 //! payloads.
 //!
-//! One run works in a directory at a time. What the copy shows no longer goes when the new metadata is in place, and not before.
+//! One run shows metadata in a directory at a time, and one fetches payloads: while that takes hours, others show what the region says
+//! meanwhile. What the copy shows no longer goes when the new metadata is in place, and not before.
 mod gathering;
 mod origin;
 mod payload;
@@ -17,6 +18,7 @@ use super::store;
 use gathering::Gathering;
 use origin::Origin;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -46,6 +48,8 @@ pub struct Mirrored {
     pub removed: usize,
     /// Whether the origin has a recovery bundle.
     pub rescue: bool,
+    /// Whether another run is fetching payloads, so that this one has fetched none.
+    pub busy: bool,
 }
 
 /// Fetches the repository at `from` into a directory. `root` is a root that is trusted here: the one that boxes get.
@@ -53,7 +57,7 @@ pub struct Mirrored {
 /// What the region says (withdrawn, stopped, suspended) waits for no payload: those come once it is shown, and one that can't be had keeps no
 /// other one away.
 pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwest::Client) -> Result<Mirrored, Fault> {
-    let _lock = lock(directory)?;
+    let showing = lock(directory)?;
     let staging = Staging::new(directory)?;
     let origin = Origin { base: from, client };
     let staged = staging.metadata(&origin).await?;
@@ -77,33 +81,52 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
     }
     staging.show(directory, &staged.files)?;
     let rescue = recovery::copy(&origin, directory, listed).await;
-    gathering.note(rescue);
-    let removed = unlisted::remove(directory, staged.snapshot, listed);
-    let removed = gathering.note(removed).unwrap_or_default();
+    let rescue = gathering.note(rescue).unwrap_or_default();
     let rest = listed.iter().filter(|(target, _)| !target.starts_with(TRUST) && !target.starts_with(STATES));
     let (there, mut missing): (Vec<_>, Vec<_>) =
         rest.partition(|(target, listed)| store::is_there(&targets, target, listed));
+    let timestamp = staged.timestamp;
+    let Some(_fetching) = take(&targets)? else {
+        let fetched = gathering.end(timestamp)?;
+        let kept = listed.len() - missing.len() - fetched;
+        return Ok(Mirrored { timestamp, fetched, kept, removed: 0, rescue, busy: true });
+    };
+    let removed = unlisted::remove(directory, staged.snapshot, listed);
+    let removed = gathering.note(removed).unwrap_or_default();
+    drop(showing);
     missing.sort_by_key(|(_, listed)| listed.length);
     // To hash what is there takes long: what is not comes first.
     for (target, listed) in missing.into_iter().chain(there) {
         gathering.may(target, listed).await;
     }
-    let rescue = recovery::copy(&origin, directory, listed).await;
-    let rescue = gathering.note(rescue).unwrap_or_default();
-    let fetched = gathering.end(staged.timestamp)?;
-    let kept = listed.len() - fetched;
-    Ok(Mirrored { timestamp: staged.timestamp, fetched, kept, removed, rescue })
+    // Where another run shows metadata now, or has shown newer, the recovery bundle is its business.
+    if let Some(_showing) = take(directory)?
+        && staged.is_shown(directory)
+    {
+        let rescue = recovery::copy(&origin, directory, listed).await;
+        gathering.note(rescue);
+    }
+    let fetched = gathering.end(timestamp)?;
+    Ok(Mirrored { timestamp, fetched, kept: listed.len() - fetched, removed, rescue, busy: false })
 }
 
-/// Nobody else mirrors into the directory while this lives.
+/// Nobody else shows metadata in the directory while this lives.
 fn lock(directory: &Path) -> Result<File, Fault> {
-    let opened = fs::create_dir_all(directory).and_then(|()| File::open(directory));
-    let lock = opened.map_err(|error| files::disk("made", directory, &error))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+    fs::create_dir_all(directory).map_err(|error| files::disk("made", directory, &error))?;
+    take(directory)?.ok_or_else(|| {
         let reason = format!("another `sund-channel mirror` works in {}: let it end", directory.display());
         Fault::new("mirror-busy", Blame::Configuration, reason)
-    })?;
-    Ok(lock)
+    })
+}
+
+/// The lock of a directory; nothing where another run has it.
+fn take(directory: &Path) -> Result<Option<File>, Fault> {
+    let lock = File::open(directory).map_err(|error| files::disk("read", directory, &error))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(files::disk("locked", directory, &error.into())),
+    }
 }
 
 /// Metadata that is fetched and not yet shown.
@@ -116,6 +139,15 @@ struct Staged {
     targets: BTreeMap<String, Target>,
     snapshot: u64,
     timestamp: u64,
+}
+
+impl Staged {
+    /// Whether it is what the copy shows.
+    fn is_shown(&self, directory: &Path) -> bool {
+        let path = directory.join("metadata").join(&file_names(TIMESTAMP, 0)[0]);
+        let shown = files::read(&path, metadata::MAX_TIMESTAMP).ok();
+        shown.is_some_and(|shown| self.files.iter().any(|(role, _, bytes)| role == TIMESTAMP && *bytes == shown))
+    }
 }
 
 impl Staging {
