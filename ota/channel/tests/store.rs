@@ -31,6 +31,10 @@ fn tree(directory: &Path) -> Vec<(PathBuf, u64)> {
     files
 }
 
+fn has_part(region: &Region) -> bool {
+    tree(&targets(region)).iter().any(|(path, _)| path.extension().is_some_and(|extension| extension == "part"))
+}
+
 /// Runs the program with a disk on which a call of one kind fails, or at which it is killed, once it has come to that one.
 fn run_with(region: &Region, fault: &str, arguments: &[&str]) -> bool {
     let kind = fault.split(':').next().unwrap();
@@ -89,9 +93,9 @@ fn what_a_publish_has_written_goes_where_the_disk_takes_no_more_or_the_command_i
     region.must(&["discard", "os-2"]);
     for clears in [&["renew"][..], &publish] {
         assert!(!run_with(&region, "fsync:signal=KILL:when=1", &publish));
-        assert!(tree(&targets(&region)).iter().any(|(path, _)| text(path).ends_with(".part")));
+        assert!(has_part(&region));
         region.must(clears);
-        assert!(!tree(&targets(&region)).iter().any(|(path, _)| text(path).ends_with(".part")));
+        assert!(!has_part(&region));
     }
 }
 
@@ -136,6 +140,32 @@ fn what_nothing_lists_is_swept_and_what_a_box_or_a_proposal_may_need_is_not() {
     fs::write(&documents, document).unwrap();
     region.publish("os-3", &TWO);
     assert_eq!(region.must(&["verify"])["holds"], true);
+}
+
+#[test]
+fn a_payload_that_the_store_has_lost_keeps_nothing_else_from_being_taken_back() {
+    let region = Region::with_state();
+    for (version, id) in [("1.0.0", "os-2"), ("2.0.0", "os-3")] {
+        propose_os(&region, version);
+        region.publish(id, &TWO);
+    }
+    let place = |name: &str| {
+        let all = tree(&targets(&region)).into_iter().map(|(path, _)| path);
+        all.into_iter().find(|path| text(path).ends_with(name)).unwrap()
+    };
+    fs::remove_file(place("sund-1.0.0.raucb")).unwrap();
+    let (state, away) = (place(".north-1.json"), region.path("away"));
+    fs::rename(&state, &away).unwrap();
+    region.must(&["suspend", "brain", "--reason", "drift"]);
+    region.publish("state-3", &TWO);
+    fs::rename(&away, &state).unwrap();
+    region.must(&["withdraw", "os/sund-2.0.0.raucb", "--reason", "does not start"]);
+    region.publish("os-4", &TWO);
+    let new = propose_os(&region, "3.0.0");
+    fs::remove_file(place("sund-3.0.0.raucb")).unwrap();
+    let id = new["proposal"].as_str().unwrap();
+    region.sign(id, &TWO);
+    assert_eq!(region.run(&["approve", id]).refusal(), "payload-missing", "nothing new is listed without its payload");
 }
 
 #[test]

@@ -121,7 +121,10 @@ impl<'a> Next<'a> {
                 }
                 Document::Targets(targets) => {
                     limit(role, &bytes, metadata::MAX_TARGETS)?;
-                    for (name, listed) in &targets.targets {
+                    // What is listed already and was lost holds up nothing that is taken back: `verify` names it.
+                    let before = published.and_then(|it| it.roles.get(role)).map(|signed| &signed.signed.targets);
+                    let is_new = |name, listed| before.and_then(|before| before.get(name)) != Some(listed);
+                    for (name, listed) in targets.targets.iter().filter(|(name, listed)| is_new(*name, *listed)) {
                         let path = store::path(home, name.raw(), listed);
                         if fs::metadata(&path).map_or(0, |found| found.len()) != listed.length {
                             let reason = format!("{} is not in the store: publish it again", name.raw());
