@@ -3,7 +3,7 @@ use crate::fault::{Blame, Fault};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Matters that are remembered: who names things from outside does not fill the memory. Past that all may be said once more.
+/// Matters that are remembered, so that nobody who names things from outside fills the memory. Past that all may be said once more.
 const MAX_MATTERS: usize = 256;
 
 /// How matters stood when that was said last, since this updater began.
@@ -11,6 +11,7 @@ const MAX_MATTERS: usize = 256;
 pub(crate) struct Said(Mutex<BTreeMap<String, String>>);
 
 impl Said {
+    /// Nothing was said yet.
     pub(crate) const fn new() -> Self {
         Self(Mutex::new(BTreeMap::new()))
     }
@@ -51,5 +52,32 @@ impl Said {
 
     fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_news_for_another_reason_and_not_for_a_clock_that_goes_on() {
+        let said = Said::new();
+        let forged = |version: u32| {
+            Fault::new("signature-invalid", Blame::Channel, format!("timestamp {version} is signed by nobody"))
+        };
+        assert!(said.is_refused_anew("repository", &forged(7)));
+        assert!(!said.is_refused_anew("repository", &forged(7)));
+        assert!(said.is_refused_anew("repository", &forged(8)) && said.is_refused_anew("state/stop.json", &forged(8)));
+        said.over("repository");
+        assert!(said.is_refused_anew("repository", &forged(8)));
+        let clock = |now: u32| Fault::new("clock-set-back", Blame::Box, format!("the clock says {now}"));
+        assert!(said.is_refused_anew("repository", &clock(1)) && !said.is_refused_anew("repository", &clock(2)));
+    }
+
+    #[test]
+    fn who_makes_up_matters_fills_no_memory() {
+        let said = Said::new();
+        (0..10 * MAX_MATTERS).for_each(|n| assert!(said.is_news(&n.to_string(), "")));
+        assert!(said.with(|said| said.len()) <= MAX_MATTERS);
     }
 }

@@ -215,12 +215,13 @@ async fn what_rauc_itself_says_of_its_slots_tells_a_wrong_name_from_a_rescue() {
         let record = Record { action: Some(action), ..world.appliance.record() };
         record.write(&world.directory.join("updater/state.json")).expect("the record");
         write(&world.directory.join("status"), &format!("[slot.rootfs.0]\nbundle.version={written}\nstatus=ok\n"));
-        write(&world.directory.join("state.A"), "untried");
+        let is_rescued = code == "os-made-anew";
+        let (before, after) = if is_rescued { ("bad", "good") } else { ("good", "bad") };
+        write(&world.directory.join("state.A"), before);
 
         let _service = world.boots("2.0.1", "second", "A").await;
-        let is_rescued = code == "os-made-anew";
         assert_eq!(world.appliance.once().await, Some(i32::from(is_rescued)));
-        assert_eq!((world.of("state.A").as_str(), world.restarts()), if is_rescued { ("good", 0) } else { ("bad", 1) });
+        assert_eq!((world.of("state.A").as_str(), world.restarts()), (after, u32::from(!is_rescued)));
         let record = world.appliance.record();
         let step = record.action.or(record.last).expect("an action").step;
         let fault = match step {

@@ -1,8 +1,7 @@
 //! A new operating system: written, started, looked at, committed or given up.
 use super::conversation::{Running, until};
 use super::kill::finish;
-use super::leaving::{deploy, on_its_second_system, withdraw};
-use super::rauc::{MANIFEST, System, TORN};
+use super::rauc::{MANIFEST, System};
 use super::transitions::{Side, die_at_each, has_died_at};
 use super::windows::around;
 use serde_json::json;
@@ -184,74 +183,6 @@ async fn what_did_not_hold_answers_nothing_while_the_restart_that_leaves_its_sys
         assert!(words.contains("watch-missed") && words.contains("runs 1.0"), "{words}");
         assert!(words.contains("serves the box's own configuration"), "{words}");
     });
-}
-
-/// Polls may be an hour apart, and the instants in which nothing runs are not.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_system_that_is_left_is_left_at_the_first_instant_without_a_study_however_long_it_is_to_the_next_poll() {
-    for is_withdrawn in [false, true] {
-        let mut system = if is_withdrawn { on_its_second_system().await } else { System::new("").await };
-        if is_withdrawn {
-            withdraw(&mut system, "north-2");
-        } else {
-            let descriptor = system.state();
-            system.appliance.channel.deploy("1", &descriptor);
-            assert_eq!(system.appliance.once().await, Some(0));
-            system.appliance.agent.serving().misses_check = Some(1);
-        }
-        assert_eq!(system.slots().runs(), "2.0");
-        system.appliance.agent.serving().running = 1;
-        let text = std::fs::read_to_string(system.appliance.configuration()).expect("updater.toml");
-        let text = text.replace("min_seconds = 1\nmax_seconds = 2", "min_seconds = 3600\nmax_seconds = 3600");
-        std::fs::write(system.appliance.configuration(), text).expect("updater.toml");
-        let _updater = Running(system.appliance.run());
-        let status = system.appliance.directory.path().join("updater/now.json");
-        let says = |what: &str| std::fs::read_to_string(&status).is_ok_and(|text| text.contains(what));
-        until("it waits for the study", || says("os-leaves")).await;
-        assert_eq!(system.appliance.agent.serving().holds.last(), Some(&900), "no further job begins");
-        let polls = system.appliance.channel.told().polls;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        assert_eq!((system.slots().runs().as_str(), system.appliance.channel.told().polls), ("2.0", polls));
-        system.appliance.agent.serving().running = 0;
-        until("it restarts", || system.slots().runs() == "1.0").await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_box_that_was_rescued_in_the_middle_of_a_trial_keeps_the_system_that_it_was_rescued_with() {
-    for is_healthy in [true, false] {
-        let mut system = System::new("").await;
-        let first = system.appliance.state("north-1", b"model one", json!({}));
-        deploy(&system, "1", &first).await;
-        let second = system.state();
-        system.appliance.channel.deploy("2", &second);
-        assert_eq!(system.appliance.once().await, Some(0));
-        assert_eq!(system.slots().runs(), "2.0");
-        // Neither slot starts any more, and the slot of the one before is made anew with what the region releases for that.
-        {
-            let mut slots = system.slots();
-            slots.versions = ["1.5".to_owned(), TORN.to_owned()];
-            slots.active = 0;
-            slots.marks.clear();
-        }
-        system.cut_power();
-        assert_eq!(system.slots().runs(), "1.5");
-        system.appliance.agent.serving().is_silent = !is_healthy;
-        assert_eq!(system.appliance.once().await, Some(1));
-        system.appliance.channel.action("2", |action| {
-            assert_eq!(action.closed()[0].status.result.finished, Finished::Failure);
-            let words = action.last_words();
-            assert!(words.contains("os-made-anew") && words.contains("runs 1.5"), "{words}");
-        });
-        let slots = system.slots();
-        assert_eq!((slots.runs().as_str(), slots.active), ("1.5", slots.booted), "the broken slot is not started");
-        assert_eq!(slots.has_marked("good", "booted"), is_healthy, "it is looked at first");
-        assert!(!slots.has_marked("bad", "booted"));
-        let record = system.appliance.record();
-        let good = record.system.expect("one was found good").version;
-        assert_eq!((record.action, good.as_str()), (None, if is_healthy { "1.5" } else { "1.0" }));
-        assert_eq!(system.appliance.agent.serving().state.as_deref(), Some("north-1"));
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The system that runs is the one that was found good here, or one on trial. Any other was started by somebody else: by hand, by the
-//! rescue (also in the middle of a trial), by a boot loader that could not start what it was told, or it is the one that the box went back to. It is on trial too. One
-//! that is healthy is taken on; one that is not is never called good, so that the boot loader gives it up, and the channel is told.
+//! rescue (also in the middle of a trial), by a boot loader that could not start what it was told, or it is the one that the box went back
+//! to. It is on trial too. One that is healthy is taken on; one that is not is never called good, so that the boot loader gives it up, and
+//! the channel is told.
 use super::Machine;
 use super::record::{OsTrial, Record, System};
 use crate::config::Os as OsConfig;

@@ -31,7 +31,7 @@ impl Machine {
         if let Some(trial) = self.os_trial().filter(|trial| trial.version == running.version).cloned() {
             self.check_health(&config, &trial).await?;
         } else if running.version != os.version {
-            self.bring(&config, image, &os, &running).await?;
+            Box::pin(self.bring(&config, image, &os, &running)).await?;
         }
         self.advance(Step::Installed).await?;
         Ok(Installed(verified))
