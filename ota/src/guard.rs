@@ -1,6 +1,7 @@
 //! The way back from a system on trial whose own updater does not live, so that nobody would end the trial.
 //!
-//! Who starts a system on trial says so in a file, and the updater in it says with each poll until when it will be heard again.
+//! Who starts a system on trial says so in a file, and the updater in it says with each poll until when it will be heard again: in a file
+//! beside its status, which no disk that runs full keeps from being written, or in the first one where there is no place for a status.
 //! `sund-updater guard`, which a timer starts, fails where that time is over, and its unit restarts the box by that. So does one that cannot
 //! be started at all. The boot loader starts the system before then.
 use crate::config::Config;
@@ -20,7 +21,7 @@ const FILE: &str = "on-trial.json";
 /// In bytes.
 const MAX_BYTES: u64 = 4 * 1024;
 
-/// `on-trial.json`: it is there for as long as a system is on trial.
+/// `on-trial.json`: it is there for as long as a system is on trial, and outlives a restart. Beside the status lies the word of this boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// The version that was found good on this box: it is never left for this.
@@ -36,19 +37,25 @@ pub struct Word {
 /// Says that a system is on trial, and that this updater polls again after `next`.
 pub fn say(config: &Config, good: &str, running: &Running, next: Duration) -> Result<(), Fault> {
     let until = uptime()? + next + PATIENCE + config.agent.start;
-    let restarted = read(&file(config)).is_some_and(|before| before.has_restarted(good, running));
+    let before = read(&file(config));
+    let restarted = before.as_ref().is_some_and(|before| before.has_restarted(good, running));
     let word = Word { good: good.to_owned(), boot: running.boot.clone(), until: until.as_secs(), restarted };
-    write(&file(config), &word)
+    let is_said = write(&of_this_boot(config), &word).is_ok();
+    match before {
+        // What has to outlive a restart is kept already.
+        Some(before) if is_said && before.good == good && before.restarted == restarted => Ok(()),
+        _ => write(&file(config), &word),
+    }
 }
 
 /// No system is on trial any more.
 pub fn over(config: &Config) -> Result<(), Fault> {
-    match std::fs::remove_file(file(config)) {
+    [file(config), of_this_boot(config)].iter().try_for_each(|file| match std::fs::remove_file(file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Fault::new("disk-failed", Blame::Box, format!("{}: {error}", file(config).display())))
+            Err(Fault::new("disk-failed", Blame::Box, format!("{}: {error}", file.display())))
         }
         _ => Ok(()),
-    }
+    })
 }
 
 /// A system on trial that may have to be left. It is known without the configuration, which may be the very thing that is wrong.
@@ -71,7 +78,8 @@ impl OnTrial {
     pub fn check(&self, config: &Config) -> Result<(), Fault> {
         let Some(os) = &config.os else { return Ok(()) };
         let running = rauc::running(os)?;
-        self.word.silent(&running, uptime()?).map_or(Ok(()), |silent| {
+        let said = read(&of_this_boot(config)).filter(|said| said.good == self.word.good && said.boot == running.boot);
+        said.as_ref().unwrap_or(&self.word).silent(&running, uptime()?).map_or(Ok(()), |silent| {
             let reason = format!("{silent}: the box restarts, into {}", self.word.good);
             Err(Fault::new("os-unattended", Blame::Region, reason))
         })
@@ -113,6 +121,10 @@ impl Word {
 /// Where it says so.
 pub fn file(config: &Config) -> PathBuf {
     config.directory.join(FILE)
+}
+
+fn of_this_boot(config: &Config) -> PathBuf {
+    config.status.with_file_name(FILE)
 }
 
 /// What can't be read was said by nobody in this boot.

@@ -25,6 +25,7 @@ pub mod provision;
 pub mod rauc;
 pub mod release;
 pub mod reset;
+mod said;
 pub mod screen;
 pub mod started;
 pub mod state;

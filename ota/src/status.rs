@@ -140,7 +140,7 @@ impl Status {
             kept: record.good.iter().skip(1).map(|good| state_name(&good.descriptor).to_owned()).collect(),
             suspended: record.suspended.clone(),
             stopped: record.switches.stopped.clone(),
-            suspended_by_region: record.switches.applied.clone(),
+            suspended_by_region: record.switches.shown(),
             action: record.action.as_ref().map(ActionStatus::of),
             last: record.last.as_ref().map(ActionStatus::of),
             now,

@@ -43,6 +43,10 @@ pub struct Serving {
     pub spool_format: u32,
     /// The one that it goes over to.
     pub newest_format: u32,
+    /// States under which it does not come up: it serves its own configuration in their place, and its record names the state.
+    pub does_not_start_in: Vec<String>,
+    /// What its record names in place of what it serves.
+    recorded: Option<StateId>,
     /// It goes back to nothing.
     pub refuses_reverts: bool,
     /// Nothing can be suspended.
@@ -277,7 +281,18 @@ impl Serving {
         if let Some((answered, median_ms)) = self.next_jobs.take() {
             (self.jobs, self.median_ms) = ((answered, 0), Some(median_ms));
         }
-        (self.state, self.sha256) = state.map_or((None, None), |id| (Some(id.name), id.sha256));
+        let fails = state.as_ref().is_some_and(|id| self.does_not_start_in.contains(&id.name));
+        let (served, recorded) = if fails { (None, state) } else { (state, None) };
+        self.recorded = recorded;
+        (self.state, self.sha256) = served.map_or((None, None), |id| (Some(id.name), id.sha256));
+    }
+
+    /// It is started again, once what kept it from coming up has passed.
+    pub fn starts_again(&mut self) {
+        self.does_not_start_in.clear();
+        if let Some(recorded) = self.recorded.take() {
+            self.serve(Some(recorded));
+        }
     }
 
     fn id(&self) -> Option<StateId> {

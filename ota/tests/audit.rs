@@ -140,6 +140,29 @@ async fn what_the_updater_waits_for_is_one_event_for_as_long_as_it_lasts() {
     assert_eq!(waits.count(), 1);
 }
 
+/// A server that somebody else has, for weeks.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_is_refused_is_one_event_for_as_long_as_it_is_the_same() {
+    let mut appliance = Appliance::serving().await;
+    let unsigned = unsigned(&appliance);
+    let refusals = || audited(&appliance.agent).into_iter().filter(|event| event.details.contains_key("what")).count();
+    let before = refusals();
+    let mut running = appliance.run();
+    for times in 1..=2 {
+        appliance.channel.told().files.insert("metadata/timestamp.json".to_owned(), unsigned.clone());
+        until("it is refused", || refusals() == before + times).await;
+        let polls = appliance.channel.told().polls;
+        until("it is refused again and again", || appliance.channel.told().polls > polls + 3).await;
+        assert_eq!(refusals(), before + times);
+        let whole = appliance.region.publish();
+        appliance.channel.serve(whole);
+        let polls = appliance.channel.told().polls;
+        until("it holds again", || appliance.channel.told().polls > polls + 2).await;
+    }
+    running.kill().expect("it is killed");
+    running.wait().expect("it ended");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_agent_is_updated_all_the_same_and_the_events_wait_for_the_next() {
     let mut appliance = Appliance::new().await;

@@ -92,6 +92,109 @@ async fn going_back_is_finished() {
     appliance.channel.action("2", |action| assert!(action.last_words().contains("`brain` is off")));
 }
 
+fn starts_within_seconds(appliance: &Appliance) {
+    let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
+    let text = text.replace("start_seconds = 20", "start_seconds = 3");
+    std::fs::write(appliance.configuration(), text).expect("updater.toml");
+}
+
+/// The port of its configuration is taken, or its address is not up: the agent comes up with its own configuration in place of the state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_under_which_the_agent_does_not_start_is_taken_back_also_while_the_channel_is_away_and_another_action_waits()
+ {
+    for is_away in [true, false] {
+        let mut appliance = Appliance::serving().await;
+        starts_within_seconds(&appliance);
+        let second = appliance.state("north-2", b"model two", json!({}));
+        let third = appliance.state("north-3", b"model three", json!({}));
+        appliance.agent.serving().does_not_start_in = vec!["north-2".to_owned()];
+        appliance.channel.deploy("2", &second);
+        let _running = Running(appliance.run());
+        until("it is activated", || appliance.agent.serving().activations.len() == 2).await;
+        if is_away {
+            appliance.channel.told().is_away = true;
+        } else {
+            // Nothing is done about it before its window.
+            appliance.channel.deploy("3", &third);
+            appliance.channel.action("3", |action| action.update = "skip");
+        }
+        until("it is taken back", || serves(&appliance).as_deref() == Some("north-1")).await;
+        // What had kept it from coming up has passed.
+        appliance.agent.serving().starts_again();
+        assert_eq!(serves(&appliance).as_deref(), Some("north-1"));
+        appliance.channel.told().is_away = false;
+        until("it is told", || appliance.channel.action("2", |action| !action.closed().is_empty())).await;
+        appliance.channel.action("2", |action| {
+            let words = action.last_words();
+            assert!(words.contains("agent-does-not-serve") && words.contains("serves `north-1` again"), "{words}");
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_never_had_a_state_leaves_its_first_one_where_the_agent_does_not_start_in_it() {
+    let mut appliance = Appliance::new().await;
+    starts_within_seconds(&appliance);
+    let first = appliance.state("north-1", b"model", json!({}));
+    appliance.agent.serving().does_not_start_in = vec!["north-1".to_owned()];
+    appliance.channel.deploy("1", &first);
+    assert_eq!(appliance.once().await, Some(1));
+    let mut serving = appliance.agent.serving();
+    assert!(serving.reverts == [None] && serving.suspended.is_empty(), "{:?}", serving.reverts);
+    serving.starts_again();
+    assert_eq!(serving.state, None);
+}
+
+/// The address of every configuration so far is gone: a state that names another one has to come through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_whose_agent_comes_up_under_nothing_that_held_is_told_and_takes_the_next_state() {
+    let mut appliance = Appliance::serving().await;
+    starts_within_seconds(&appliance);
+    let second = appliance.state("north-2", b"model two", json!({}));
+    appliance.agent.serving().does_not_start_in = vec!["north-1".to_owned(), "north-2".to_owned()];
+    appliance.channel.deploy("2", &second);
+    assert_eq!(appliance.once().await, Some(1));
+    appliance.channel.action("2", |action| {
+        let words = action.last_words();
+        assert!(words.contains("the agent was to serve `north-2`") && words.contains("to serve `north-1`"), "{words}");
+    });
+    assert_eq!(appliance.agent.serving().suspended, ["own-model"], "nothing is approved that it serves");
+    let third = appliance.state("north-3", b"model three", json!({}));
+    appliance.channel.deploy("3", &third);
+    assert_eq!(appliance.once().await, Some(0));
+    let serving = appliance.agent.serving();
+    assert_eq!((serving.state.as_deref(), serving.suspended.len()), (Some("north-3"), 0));
+}
+
+/// A power cut, or a start that failed, has cost the agent what it served.
+async fn lost_what_held() -> Appliance {
+    let appliance = Appliance::serving().await;
+    appliance.agent.serving().state = None;
+    appliance
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_lost_what_held_is_put_back_also_while_the_channel_is_away() {
+    let appliance = lost_what_held().await;
+    appliance.channel.told().is_away = true;
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-1"));
+    assert!(appliance.agent.serving().suspended.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_lost_what_held_is_put_back_also_while_an_action_waits() {
+    let mut appliance = lost_what_held().await;
+    let second = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &second);
+    appliance.channel.action("2", |action| action.update = "skip");
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-1"));
+    appliance.channel.action("2", |action| action.update = "forced");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(serves(&appliance).as_deref(), Some("north-2"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_that_was_altered_meanwhile_is_not_believed() {
     let appliance = killed_while_it_watched(1).await;

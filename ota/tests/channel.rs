@@ -31,6 +31,8 @@ pub struct Told {
     pub redirects: bool,
     /// Answers polls with 503 and `Retry-After` of so many seconds.
     pub busy: Option<u32>,
+    /// What it answers in the same way beside polls: `deploymentBase`, `artifacts` or `feedback`.
+    pub busy_with: Option<(&'static str, u32)>,
     /// A file of the repository that is answered with 500.
     pub fails: Option<&'static str>,
     /// What it does to a box that is to go on with its work.
@@ -212,6 +214,11 @@ impl Channel {
     fn ddi(&self, method: &Method, parts: &[&str], body: &Bytes) -> Response {
         let address = self.address;
         let mut told = self.told();
+        if let Some((kind, seconds)) = told.busy_with
+            && (parts.last() == Some(&kind) || parts.len() == 2 && parts[0] == kind)
+        {
+            return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", seconds.to_string())]).into_response();
+        }
         // A server behind a proxy does not know its own name.
         let base = format!("http://channel.internal:{}/DEFAULT/controller/v1/{BOX}", address.port());
         match (method.as_str(), parts) {

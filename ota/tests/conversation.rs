@@ -193,6 +193,23 @@ async fn what_failed_is_tried_again_for_a_new_action_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_busy_with_a_deployment_or_a_word_is_polled_no_sooner_than_it_asks() {
+    for kind in ["deploymentBase", "artifacts", "feedback"] {
+        let mut appliance = Appliance::new().await;
+        let descriptor = appliance.state("north-1", b"model", json!({}));
+        appliance.channel.deploy("1", &descriptor);
+        appliance.channel.told().busy_with = Some((kind, 600));
+        let _running = Running(appliance.run());
+        until("it polls", || appliance.channel.told().polls > 0).await;
+        // Its own bounds would have it poll each second or two.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(appliance.channel.told().polls, 1, "{kind}");
+        // A word that can't be said holds up nothing.
+        assert_eq!(appliance.agent.serving().activations.len(), usize::from(kind == "feedback"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
     let appliance = Appliance::new().await;
     appliance.channel.told().busy = Some(600);

@@ -107,6 +107,15 @@ async fn the_recovery_key_goes_from_the_box_only_when_the_region_has_acknowledge
         assert!(words.contains("waits to be kept by the region"), "{words}");
         assert!(world.recovery.exists(), "{code}");
     }
+    let told = || {
+        let events = world.appliance.agent.serving().audited.clone();
+        events.iter().filter(|event| event.text == "the region does not have the recovery key of the disk").count()
+    };
+    assert_eq!(told(), 4);
+    for _ in 0..2 {
+        world.once().await;
+    }
+    assert_eq!(told(), 4, "what lasts is one event");
     world.says(Ok(true));
     let (escrow, words) = world.once().await;
     assert_eq!((escrow["standing"].as_str(), escrow["fault"].is_null()), (Some("kept"), true));
@@ -118,7 +127,7 @@ async fn the_recovery_key_goes_from_the_box_only_when_the_region_has_acknowledge
     let left = std::fs::read_to_string(path.join("updater/escrow.json")).expect("a record");
     assert!(!left.contains(&KEY[..8]), "the key is in nothing that is left");
     let sent = world.sent();
-    assert_eq!(sent.len(), 5);
+    assert_eq!(sent.len(), 7);
     assert!(sent.iter().all(|offer| offer == &sent[0]), "the same bytes, until they are kept");
     assert_eq!(open(path, &sent[0]), KEY);
     assert_eq!(sent[0]["recipient"], escrow["recipient"]);

@@ -116,6 +116,34 @@ async fn an_updater_that_hangs_while_it_writes_the_audit_trail_has_its_box_resta
     until("it is known", || word(&system).restarted).await;
 }
 
+/// What it needs on the disk is there from before the restart; what changes lies in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_nothing_ends_no_trial_of_a_system_whose_updater_is_heard() {
+    let system = started().await;
+    let said = word(&system);
+    let memory = system.appliance.directory.path().join("run");
+    std::fs::create_dir(&memory).expect("a directory");
+    // Whatever is to take its place is written under this name first.
+    std::fs::create_dir(file(&system).with_extension("json.new")).expect("a directory");
+    system.appliance.channel.told().is_away = true;
+    assert_eq!(system.appliance.once().await, Some(75));
+    assert_eq!(word(&system), said, "nothing was written");
+    let heard = std::fs::read(memory.join("on-trial.json")).expect("a word");
+    let heard: Word = serde_json::from_slice(&heard).expect("JSON");
+    assert_eq!((heard.good.as_str(), heard.boot.as_str(), heard.until > 1800), ("1.0", "boot-2", true));
+    assert_eq!(guard(&system).await.0, Some(0));
+
+    // The word of an updater that hangs is over as ever.
+    let late = serde_json::to_vec(&Word { until: 0, ..heard }).expect("JSON");
+    std::fs::write(memory.join("on-trial.json"), late).expect("the word");
+    let (code, told) = guard(&system).await;
+    assert!(code == Some(1) && told.contains("[os-unattended]"), "{told}");
+    std::fs::remove_dir(file(&system).with_extension("json.new")).expect("it was there");
+    system.appliance.channel.told().is_away = false;
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(!file(&system).exists() && !memory.join("on-trial.json").exists(), "no system is on trial any more");
+}
+
 fn systemd_analyze(verb: &[&str], folder: &Path, units: &[&str]) -> Output {
     let mut command = Command::new("systemd-analyze");
     command.args(verb).args(units.iter().map(|unit| folder.join(unit))).env("SYSTEMD_LOG_COLOR", "0");

@@ -1,8 +1,9 @@
-//! A state that was withdrawn takes its operating system with it.
+//! A state that was withdrawn takes its operating system with it, as one does that did not hold.
 use super::conversation::{Running, until};
 use super::rauc::System;
 use super::transitions::{Side, die_at_each};
 use serde_json::json;
+use std::time::Duration;
 
 /// Deploys a state and sees it through, with the restart that it may need.
 pub async fn deploy(system: &System, id: &str, descriptor: &sund_ota::descriptor::Descriptor) {
@@ -61,6 +62,37 @@ async fn the_restart_waits_for_running_studies_and_the_models_do_not() {
     let _updater = Running(system.appliance.run());
     system.appliance.agent.serving().running = 0;
     until("it restarts", || system.slots().runs() == "1.0").await;
+}
+
+/// Polls may be an hour apart, and the instants in which nothing runs are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_left_is_left_at_the_first_instant_without_a_study_however_long_it_is_to_the_next_poll() {
+    for is_withdrawn in [false, true] {
+        let mut system = if is_withdrawn { on_its_second_system().await } else { System::new("").await };
+        if is_withdrawn {
+            withdraw(&mut system, "north-2");
+        } else {
+            let descriptor = system.state();
+            system.appliance.channel.deploy("1", &descriptor);
+            assert_eq!(system.appliance.once().await, Some(0));
+            system.appliance.agent.serving().misses_check = Some(1);
+        }
+        assert_eq!(system.slots().runs(), "2.0");
+        system.appliance.agent.serving().running = 1;
+        let text = std::fs::read_to_string(system.appliance.configuration()).expect("updater.toml");
+        let text = text.replace("min_seconds = 1\nmax_seconds = 2", "min_seconds = 3600\nmax_seconds = 3600");
+        std::fs::write(system.appliance.configuration(), text).expect("updater.toml");
+        let _updater = Running(system.appliance.run());
+        let status = system.appliance.directory.path().join("updater/now.json");
+        let says = |what: &str| std::fs::read_to_string(&status).is_ok_and(|text| text.contains(what));
+        until("it waits for the study", || says("os-leaves")).await;
+        assert_eq!(system.appliance.agent.serving().holds.last(), Some(&900), "no further job begins");
+        let polls = system.appliance.channel.told().polls;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!((system.slots().runs().as_str(), system.appliance.channel.told().polls), ("2.0", polls));
+        system.appliance.agent.serving().running = 0;
+        until("it restarts", || system.slots().runs() == "1.0").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,6 +31,7 @@ mod rauc_itself;
 mod region;
 mod relay;
 mod repository;
+mod rescued;
 mod reset;
 mod screen;
 mod shapes;

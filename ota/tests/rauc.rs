@@ -48,8 +48,10 @@ pub struct Slots {
     operation: &'static str,
     /// How long RAUC writes.
     pub writes_for: Duration,
-    /// What the written system calls itself, where that is not what its bundle says.
+    /// What bundle and written system call themselves, where that is not what the region says.
     pub calls_itself: Option<String>,
+    /// What RAUC has written to each slot; who writes there without it is not seen.
+    written: [Option<String>; 2],
     /// Counts what ends a writing: it knows by that whether it is still the one.
     writes: u32,
     /// Why RAUC refuses every bundle; empty: it takes them.
@@ -162,6 +164,7 @@ impl Rauc {
                 match written {
                     Ok(version) => {
                         slots.versions[other] = slots.calls_itself.clone().unwrap_or(version);
+                        slots.written[other] = Some(slots.versions[other].clone());
                         if slots.activates {
                             slots.active = other;
                         }
@@ -212,7 +215,11 @@ impl Rauc {
         let slot = |number: usize| {
             let state = if number == slots.booted { "booted" } else { "inactive" };
             let pairs = [("class", "rootfs"), ("bootname", ["A", "B"][number]), ("state", state)];
-            (NAMES[number].to_owned(), pairs.iter().map(|(key, text)| ((*key).to_owned(), value(text))).collect())
+            let written = slots.written[number].iter().map(|version| ("bundle.version", version.as_str()));
+            (
+                NAMES[number].to_owned(),
+                pairs.into_iter().chain(written).map(|(key, text)| (key.to_owned(), value(text))).collect(),
+            )
         };
         vec![slot(0), slot(1)]
     }
@@ -287,6 +294,7 @@ impl System {
             operation: "idle",
             writes_for: Duration::ZERO,
             calls_itself: None,
+            written: [None, None],
             writes: 0,
             refusal: String::new(),
             last_error: String::new(),

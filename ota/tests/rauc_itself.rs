@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use sund_ota::machine::engines::Engines;
+use sund_ota::machine::record::{Action, Origin, OsTrial, Record, Slot, Step};
 
 /// RAUC's "custom" boot loader: which slot is started next, and how each is, in files beside it.
 const BOOT_LOADER: &str = r#"#!/bin/sh
@@ -94,61 +96,139 @@ async fn start(configuration: &Path, booted: &str, address: &str, connection: &z
     panic!("rauc is not on the bus within 10 s");
 }
 
+/// A box on a bus of its own, whose RAUC is to be started. What is not used is held.
+struct World {
+    appliance: Appliance,
+    directory: PathBuf,
+    configuration: PathBuf,
+    address: String,
+    connection: zbus::Connection,
+    restarts: Arc<AtomicU32>,
+    _bus: Ends,
+}
+
+impl World {
+    async fn new() -> Self {
+        let mut appliance = Appliance::new().await;
+        let directory = appliance.directory.path().to_owned();
+        let (process, address) = bus(&directory);
+        let restarts = Arc::new(AtomicU32::new(0));
+        let connection = zbus::connection::Builder::address(address.as_str())
+            .name("org.freedesktop.login1")
+            .serve_at("/org/freedesktop/login1", Login(Arc::clone(&restarts)))
+            .build()
+            .await
+            .expect("logind is on the bus");
+        appliance.environment.push(("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), address.clone()));
+        let path = directory.display();
+        let os = format!("[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\nhealth_seconds = 2\n");
+        appliance.configure(&os);
+        let configuration = configure(&directory);
+        Self { appliance, directory, configuration, address, connection, restarts, _bus: Ends(process) }
+    }
+
+    /// The box runs this version from this slot.
+    async fn boots(&self, version: &str, boot: &str, slot: &str) -> Ends {
+        write(&self.directory.join("os-release"), &format!("IMAGE_VERSION={version}\n"));
+        write(&self.directory.join("boot_id"), boot);
+        start(&self.configuration, slot, &self.address, &self.connection).await
+    }
+
+    fn of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.join(name)).expect("a file").trim().to_owned()
+    }
+
+    fn restarts(&self) -> u32 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rauc_itself_is_told_which_slot_to_start_and_which_is_good_and_its_refusal_is_reported() {
-    let mut appliance = Appliance::new().await;
-    let directory = appliance.directory.path().to_owned();
-    let (process, address) = bus(&directory);
-    let _bus = Ends(process);
-    let restarts = Arc::new(AtomicU32::new(0));
-    let connection = zbus::connection::Builder::address(address.as_str())
-        .name("org.freedesktop.login1")
-        .serve_at("/org/freedesktop/login1", Login(Arc::clone(&restarts)))
-        .build()
-        .await
-        .expect("logind is on the bus");
-    appliance.environment.push(("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), address.clone()));
-    let boot = |version: &str, boot: &str| {
-        write(&directory.join("os-release"), &format!("IMAGE_VERSION={version}\n"));
-        write(&directory.join("boot_id"), boot);
-    };
-    let path = directory.display();
-    let os = format!("[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\nhealth_seconds = 2\n");
-    appliance.configure(&os);
-    let of = |name: &str| std::fs::read_to_string(directory.join(name)).expect("a file").trim().to_owned();
-
-    let configuration = configure(&directory);
-    boot("2.0", "first");
-    let service = start(&configuration, "A", &address, &connection).await;
+    let mut world = World::new().await;
+    let service = world.boots("2.0", "first", "A").await;
     // A state on the system that runs; 1.0 lies in the other slot. It is withdrawn.
+    let appliance = &mut world.appliance;
     let first = appliance.state("north-1", b"model one", json!({}));
-    let second = state_with(&mut appliance, "north-2", "2.0");
+    let second = state_with(appliance, "north-2", "2.0");
     for (id, descriptor) in [("1", &first), ("2", &second)] {
         appliance.channel.deploy(id, descriptor);
         assert_eq!(appliance.once().await, Some(0));
     }
     let mut record = appliance.record();
     record.system.as_mut().expect("it was found good").other = Some("1.0".to_owned());
-    record.write(&directory.join("updater/state.json")).expect("the record");
+    record.write(&world.directory.join("updater/state.json")).expect("the record");
     appliance.region.withdraw("state/north-2.json");
     appliance.publish();
     assert_eq!(appliance.once().await, Some(0));
-    assert_eq!((of("primary").as_str(), restarts.load(Ordering::Relaxed)), ("B", 1));
+    assert_eq!((world.of("primary").as_str(), world.restarts()), ("B", 1));
 
     // The other slot runs now, and nobody has called it good yet.
     drop(service);
-    write(&directory.join("state.B"), "bad");
-    boot("1.0", "second");
-    let _service = start(&configuration, "B", &address, &connection).await;
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!((of("primary").as_str(), of("state.B").as_str()), ("B", "good"));
+    write(&world.directory.join("state.B"), "bad");
+    let _service = world.boots("1.0", "second", "B").await;
+    assert_eq!(world.appliance.once().await, Some(0));
+    assert_eq!((world.of("primary").as_str(), world.of("state.B").as_str()), ("B", "good"));
 
     // What is no bundle it does not take; the boot loader stays with what runs.
-    let descriptor = state_with(&mut appliance, "north-3", "3.0");
+    let appliance = &mut world.appliance;
+    let descriptor = state_with(appliance, "north-3", "3.0");
     appliance.channel.deploy("3", &descriptor);
     assert_eq!(appliance.once().await, Some(1));
     appliance.channel.action("3", |action| {
         assert!(action.last_words().contains("os-refused"), "{}", action.last_words());
     });
-    assert_eq!((of("primary").as_str(), restarts.load(Ordering::Relaxed)), ("B", 1));
+    assert_eq!((world.of("primary").as_str(), world.restarts()), ("B", 1));
+}
+
+/// A box that was to start 2.0 runs 2.0.1: it calls itself so, or somebody else has written it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rauc_itself_says_of_its_slots_tells_a_wrong_name_from_a_rescue() {
+    for (written, code) in [("2.0.1", "os-version-differs"), ("2.0", "os-made-anew")] {
+        let mut world = World::new().await;
+        let service = world.boots("1.0", "first", "B").await;
+        assert_eq!(world.appliance.once().await, Some(0));
+        drop(service);
+        let descriptor = state_with(&mut world.appliance, "north-2", "2.0");
+        world.appliance.channel.deploy("1", &descriptor);
+        let trial = OsTrial {
+            version: "2.0".to_owned(),
+            before: "1.0".to_owned(),
+            boot: "first".to_owned(),
+            slot: Slot::Marked,
+            engines: Engines::default(),
+            bundle: None,
+            broken_streams: 0,
+            committed: false,
+        };
+        let action = Action {
+            id: "1".to_owned(),
+            origin: Origin::Channel,
+            descriptor: Some(descriptor),
+            since: 0,
+            version: String::new(),
+            files: Vec::new(),
+            vendors: None,
+            os: Some(trial),
+            step: Step::Rebooting,
+        };
+        let record = Record { action: Some(action), ..world.appliance.record() };
+        record.write(&world.directory.join("updater/state.json")).expect("the record");
+        write(&world.directory.join("status"), &format!("[slot.rootfs.0]\nbundle.version={written}\nstatus=ok\n"));
+        let is_rescued = code == "os-made-anew";
+        let (before, after) = if is_rescued { ("bad", "good") } else { ("good", "bad") };
+        write(&world.directory.join("state.A"), before);
+
+        let _service = world.boots("2.0.1", "second", "A").await;
+        assert_eq!(world.appliance.once().await, Some(i32::from(is_rescued)));
+        assert_eq!((world.of("state.A").as_str(), world.restarts()), (after, u32::from(!is_rescued)));
+        let record = world.appliance.record();
+        let step = record.action.or(record.last).expect("an action").step;
+        let fault = match step {
+            Step::RollingBack { fault, .. } => Some(fault),
+            Step::Ended { outcome } => outcome.fault,
+            step => panic!("{step:?}"),
+        };
+        assert_eq!(fault.expect("a reason").code, code);
+    }
 }

@@ -1,6 +1,8 @@
 //! What people and scripts see of the updater.
 use super::appliance::Appliance;
+use super::conversation::{Running, until};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 use sund_ota::config::Config;
 use sund_ota::ddi::Progress;
@@ -158,6 +160,24 @@ async fn what_it_knows_is_written_for_others_on_the_box_where_there_is_a_place_f
     assert_eq!((written.state.as_deref(), written.now.doing.as_str()), (Some("north-1"), "idle"));
     assert!(written.now.poll.is_some());
     assert_eq!(std::fs::metadata(&file).expect("the status").permissions().mode() & 0o777, 0o640);
+
+    // A suspension of a package that is not served any more, and that the region has lifted.
+    let mut record = appliance.record();
+    record.switches.applied.insert("gone".to_owned(), "suspended by the region: drift".to_owned());
+    record.write(&appliance.directory.path().join("updater/state.json")).expect("the record");
+    let _running = Running(appliance.run());
+    let seen = || serde_json::from_slice::<Status>(&std::fs::read(&file).expect("the status")).expect("JSON");
+    until("it polls", || seen().now.poll != written.now.poll).await;
+    assert_eq!((seen().stopped, seen().suspended_by_region), (None, BTreeMap::new()));
+    super::switches::stop_all(&mut appliance);
+    super::switches::suspend(&mut appliance, "brain", None);
+    let is_told = |status: &Status| status.stopped.as_ref().is_some_and(|why| why.contains("wrong patients"));
+    until("the stop is told", || is_told(&seen())).await;
+    until("the suspension is told", || seen().suspended_by_region.keys().eq(["brain"])).await;
+    appliance.region.withdraw(sund_ota::documents::STOP);
+    appliance.region.withdraw(sund_ota::documents::SUSPENSIONS);
+    appliance.publish();
+    until("both are over", || seen().stopped.is_none() && seen().suspended_by_region.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

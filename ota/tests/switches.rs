@@ -15,7 +15,7 @@ fn unlist(appliance: &mut Appliance, path: &str) {
     appliance.publish();
 }
 
-fn stop_all(appliance: &mut Appliance) {
+pub fn stop_all(appliance: &mut Appliance) {
     let stop = json!({"format": 1, "reason": "wrong patients in the north", "since": "2026-11-29T17:00:00Z"});
     list(appliance, STOP, &stop);
 }

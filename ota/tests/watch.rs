@@ -1,7 +1,7 @@
 //! The watch after an activation, and states that share a name.
 use super::appliance::Appliance;
 use super::away::killed_while_it_watched;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use sund_ota::agent::AgentFault;
 use sund_ota::ddi::Finished;
@@ -82,6 +82,45 @@ async fn a_report_has_the_figures_of_the_jobs_beside_those_of_the_version_before
                    1 failed, 7 not applicable, 40 ms median; latency holds (at most 620 ms: 3 times 1.1.0's 40 ms before it, and 500 ms)";
     assert!(words.contains(figures), "{words}");
     assert!(!words.contains("no study came"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_a_box_with_many_models_has_the_figures_of_each() {
+    const MODELS: u64 = 24;
+    for is_missed in [false, true] {
+        let mut appliance = Appliance::new().await;
+        let models = (0..MODELS).map(|n| {
+            let name = format!("model-{n}");
+            let mut package =
+                appliance.region.approve("models/vendor", &format!("models/vendor/{name}.sund"), name.as_bytes());
+            package["name"] = json!(name);
+            package["version"] = json!("1.0.0");
+            package
+        });
+        let models: Vec<Value> = models.collect();
+        let names: Vec<&Value> = models.iter().map(|model| &model["name"]).collect();
+        let routes = json!({"neuro": {"models": names, "mode": "shadow"}});
+        let state = json!({"models": models, "routes": routes, "watch_seconds": 1});
+        let descriptor = appliance.region.approve_state("north-1", state);
+        appliance.publish();
+        appliance.agent.serving().misses_check = is_missed.then_some(2);
+        appliance.channel.deploy("1", &descriptor);
+        assert_eq!(appliance.once().await, Some(i32::from(is_missed)));
+        let words = reported(&appliance, "1", if is_missed { Finished::Failure } else { Finished::Success });
+        for n in 0..MODELS {
+            assert!(words.contains(&format!("model-{n} 1.0.0: active on tract, 0 answered")), "{words}");
+        }
+        // What was done about it stands before all that.
+        assert!(!is_missed || words.contains("serves the box's own configuration"), "{words}");
+        let more =
+            words.lines().last().and_then(|line| line.strip_suffix(" more lines on the box: `sund-updater status`"));
+        let more: usize = more.expect("it says how many there are").parse().expect("a number");
+        let details = match appliance.record().last.expect("it was reported").step {
+            Step::Ended { outcome } => outcome.details.len() + usize::from(is_missed),
+            step => panic!("{step:?}"),
+        };
+        assert_eq!((words.lines().count(), more), (40, details - 39));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

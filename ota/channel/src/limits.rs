@@ -48,7 +48,7 @@ pub mod device {
     /// Longest value of an attribute, in bytes.
     pub const MAX_VALUE: usize = 256;
     /// Lines of one feedback that are kept.
-    pub const MAX_LINES: usize = 32;
+    pub const MAX_LINES: usize = 40;
     /// Longest line that is kept, in characters.
     pub const MAX_LINE: usize = 1024;
     /// Messages of one action that are kept; older ones go.

@@ -57,6 +57,7 @@ async fn poll_on(machine: &mut Machine) {
             () = tokio::time::sleep_until(machine.next_poll()) => {}
             () = machine.stick_arrives() => {}
             () = machine.is_enrolled_anew() => {}
+            () = machine.can_leave() => {}
         }
     }
 }

@@ -246,7 +246,7 @@ impl Ddi {
     }
 }
 
-/// A feedback with bounded lines.
+/// A feedback with bounded lines; it says how many more there are.
 pub fn feedback(
     execution: Execution,
     finished: Finished,
@@ -254,7 +254,10 @@ pub fn feedback(
     details: Vec<String>,
 ) -> Feedback {
     let short = |line: String| line.chars().take(MAX_DETAIL).collect();
-    let details = details.into_iter().take(MAX_DETAILS).map(short).collect();
+    let room = if details.len() > MAX_DETAILS { MAX_DETAILS - 1 } else { MAX_DETAILS };
+    let more = details.len().saturating_sub(room);
+    let rest = (more > 0).then(|| format!("{more} more lines on the box: `sund-updater status`"));
+    let details = details.into_iter().take(room).chain(rest).map(short).collect();
     let result = FeedbackResult { finished, progress };
     let timestamp = Some(jiff::Timestamp::now().as_millisecond());
     Feedback { id: None, timestamp, status: FeedbackStatus { execution, result, code: None, details } }

@@ -112,7 +112,11 @@ impl Offers {
         let before = record.clone();
         let done = self.bring(config, escrow, http, &mut record).await;
         self.not_before = done.is_err().then(|| Instant::now() + RETRY);
-        if let Err(fault) = &done {
+        let trouble = before.trouble.as_ref().map(|fault| &fault.code);
+        // What lasts is said once, also across starts of the updater.
+        if let Err(fault) = &done
+            && trouble != Some(&fault.code)
+        {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the region does not have the recovery key of the disk");
         }
         record.trouble = done.err();

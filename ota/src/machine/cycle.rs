@@ -1,14 +1,10 @@
 //! One poll and all that follows from it.
-use super::record::{Action, End, Good, KEPT_STATES, Origin, Outcome, Record, Step};
+use super::record::{Action, End, Origin, Outcome, Record, Step};
 use super::switches::Look;
-use super::system::LOOK;
-use super::{ACTIVE, Halt, Machine};
-use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
-use crate::ddi::{Execution, Feedback, Finished};
+use super::{Halt, Machine};
+use crate::ddi::client::{ActionLink, DdiError, Polled};
 use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
-use crate::http::Http;
-use crate::identity;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -18,9 +14,7 @@ const MAX_VERSION: usize = 64;
 /// What is said once for as long as it lasts.
 const NOT_TAKEN_UP: &str = "a bundle is not taken up";
 const NOT_LEFT: &str = "a withdrawn state is not left";
-const HALF_WATCHED: &str = "a half-watched state is not left";
-const NOT_RENEWED: &str = "the certificate is not renewed";
-const NOBODY: &str = "the box is nobody";
+const NOT_PUT_BACK: &str = "what held is not put back";
 
 /// What a cycle came to.
 #[derive(Debug)]
@@ -41,6 +35,7 @@ impl Machine {
     pub async fn cycle(&mut self) -> Result<Next, Fault> {
         self.unmark().await;
         self.is_heard();
+        self.waits_to_leave(false);
         let taken_up = self.take_up_stick().await;
         // A disk that does not write keeps nobody from hearing the region; the stick is tried again with the next poll.
         self.stick_fails = taken_up.is_err();
@@ -56,37 +51,25 @@ impl Machine {
         let Look { trusted, heeded } = self.look().await;
         self.learn_format().await;
         let met = self.meet_system().await;
-        let left = match Box::pin(self.leave_withdrawn(&trusted)).await {
-            Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),
-            // What is not left now is left at the next poll.
-            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Stick | Halt::Rebooting) => {
-                Ok(())
-            }
-        };
+        let left = trouble(Box::pin(self.leave_withdrawn(&trusted)).await);
         if let Some(fault) = self.said.news(NOT_LEFT, &left) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
         }
         self.stays_since = left.is_err().then(Instant::now);
-        // An action that takes its place may never come: what nobody watches any more does not serve until then.
-        if !self.record.unproven.is_empty() && !self.is_underway() {
-            match Box::pin(self.leave_unproven()).await {
-                Ok(()) => self.said.over(HALF_WATCHED),
-                Err(halt) if self.said.is_news(HALF_WATCHED, "") => {
-                    tracing::warn!(target: "audit", ?halt, "a state that was left half watched could not be left");
-                }
-                Err(_) => {}
-            }
+        // Also while the channel is away or an action waits: that may last, and an action may never come.
+        let put_back = if self.is_underway() { Ok(()) } else { trouble(Box::pin(self.leave_unproven()).await) };
+        if let Some(fault) = self.said.news(NOT_PUT_BACK, &put_back) {
+            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "what held on this box could not be served again");
         }
-        let system = match Box::pin(self.leave_system(&trusted)).await {
-            Err(Halt::Rebooting) => return Ok(Next::Wait(None)),
-            Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => met.and(Err(fault)),
-            Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Stick) => met,
-        };
-        self.os_trouble = system.err();
+        let system = Box::pin(self.leave_system(&trusted)).await;
+        if matches!(system, Err(Halt::Rebooting)) {
+            return Ok(Next::Wait(None));
+        }
+        self.os_trouble = met.and(trouble(system)).err();
         let next = match polled {
             _ if self.is_from_stick() => Box::pin(self.work_on_stick()).await,
             Ok(polled) => {
-                let troubles = heeded.and(left).and(self.os_trouble.clone().map_or(Ok(()), Err));
+                let troubles = heeded.and(left).and(put_back).and(self.os_trouble.clone().map_or(Ok(()), Err));
                 Box::pin(self.heed(&polled, troubles)).await
             }
             // It needs nobody's word to come to its end; how it ended is told once the server is back.
@@ -95,7 +78,10 @@ impl Machine {
         };
         match next {
             // What the channel was to be told, it is told at the next poll.
-            Err(away @ DdiError::Away { .. }) => Ok(Next::Wait(Some(away.into()))),
+            Err(away @ DdiError::Away { .. }) => {
+                self.heed_retry_after(&away);
+                Ok(Next::Wait(Some(away.into())))
+            }
             Err(error) => Err(error.into()),
             Ok(next) => Ok(next),
         }
@@ -130,7 +116,7 @@ impl Machine {
         }
         match &polled.deployment {
             Some(link) => self.take_up(link).await,
-            None => self.idle(heeded).await,
+            None => Ok(self.idle(heeded)),
         }
     }
 
@@ -234,153 +220,10 @@ impl Machine {
         }
     }
 
-    async fn end(&mut self, outcome: Outcome) -> Result<Next, DdiError> {
-        let mut record = self.record.clone();
-        let Some(action) = record.action.as_mut() else { return Ok(Next::Wait(None)) };
-        action.step = Step::Ended { outcome: outcome.clone() };
-        if let (End::Active, Some(descriptor)) = (outcome.end, action.descriptor.clone()) {
-            record.good.retain(|good| good.descriptor != descriptor);
-            record.good.insert(
-                0,
-                Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at },
-            );
-            record.good.truncate(KEPT_STATES);
-            record.had_states = true;
-            record.unproven.clear();
-            if let (Some(system), Ok(status)) = (&mut record.system, self.agent.status().await) {
-                system.engines = system.engines.seen(&status);
-            }
-        }
-        self.keep(record).map_err(DdiError::Fault)?;
-        if outcome.end == End::Active {
-            self.tell_committed().await.map_err(DdiError::Fault)?;
-        }
-        let code = outcome.fault.as_ref().map(|fault| fault.code.to_string());
-        let reason = outcome.fault.as_ref().map(|fault| fault.reason.clone());
-        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), end = ?outcome.end, code, reason, "the action ended");
-        self.report(&outcome).await
-    }
-
-    /// Active | RolledBack → Reported.
-    pub(super) async fn report(&mut self, outcome: &Outcome) -> Result<Next, DdiError> {
-        if self.is_from_stick() {
-            // The channel hears of it by the attributes.
-            let id = self.action_id().to_owned();
-            self.put_away().and_then(|()| self.config.inbox().remove(&id)).map_err(DdiError::Fault)?;
-            self.tell_attributes(&Polled::default()).await;
-            return Ok(Next::Wait(outcome.fault.clone()));
-        }
-        match self.ddi.feedback(self.action_id(), &closed(outcome)).await {
-            // Gone: it was told before, or it no longer matters.
-            Ok(()) | Err(DdiError::Gone) => {}
-            Err(error) => return Err(error),
-        }
-        self.put_away().map_err(DdiError::Fault)?;
-        self.tell_attributes(&Polled::default()).await;
-        Ok(Next::Wait(outcome.fault.clone()))
-    }
-
-    /// The action in hand was reported.
-    fn put_away(&mut self) -> Result<(), Fault> {
-        let mut record = self.record.clone();
-        record.last = record.action.take().or(record.last);
-        self.keep(record)?;
-        self.pace.say("idle");
-        self.note(None);
-        Ok(())
-    }
-
-    async fn heed_cancel(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
-        let stops = self.ddi.stops(link).await?;
-        let action = self.record.action.as_ref().filter(|action| action.id == stops);
-        match action.map(|action| action.step.clone()) {
-            None => self.ddi.answer_cancel(link, Ok("nothing of it is done here")).await?,
-            // Its outcome stands; the answer to the cancel action is the word that counts.
-            Some(Step::Ended { outcome }) => {
-                self.reject(link).await;
-                return self.report(&outcome).await;
-            }
-            Some(_) => return self.stop(link).await,
-        }
-        Ok(Next::Again)
-    }
-
-    /// Stops the action in hand, which has not served yet.
-    async fn stop(&mut self, link: &ActionLink) -> Result<Next, DdiError> {
-        if let Err(fault) = self.unwrite_os().await {
-            return Ok(Next::Wait(Some(fault)));
-        }
-        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), "the channel stopped the action");
-        self.ddi.answer_cancel(link, Ok("stopped before it served")).await?;
-        let outcome = Outcome { end: End::Stopped, at: super::now(), fault: None, details: Vec::new() };
-        let mut record = self.record.clone();
-        record.action.iter_mut().for_each(|action| action.step = Step::Ended { outcome: outcome.clone() });
-        self.keep(record).and_then(|()| self.put_away()).map_err(DdiError::Fault)?;
-        Ok(Next::Again)
-    }
-
-    /// Leaves an action that the channel no longer has: it may be taken up again.
-    async fn drop_action(&mut self, why: &str) -> Result<(), DdiError> {
-        tracing::info!(target: "audit", action = self.action_id(), state = self.state_name(), why, "the action was left");
-        self.unwrite_os().await.map_err(DdiError::Fault)?;
-        let canceled = feedback(Execution::Canceled, Finished::Failure, None, vec![why.to_owned()]);
-        self.log(self.ddi.feedback(self.action_id(), &canceled).await);
-        let mut record = self.record.clone();
-        // The agent serves it, and reads its files.
-        if let Some(action) = record.action.take().filter(|action| action.step.rank() >= ACTIVE) {
-            record.unproven = action.files;
-        }
-        self.keep(record).map_err(DdiError::Fault)
-    }
-
-    async fn idle(&mut self, heeded: Result<(), Fault>) -> Result<Next, DdiError> {
+    fn idle(&self, heeded: Result<(), Fault>) -> Next {
         self.pace.say(&self.os_trouble.as_ref().map_or_else(|| "idle".to_owned(), Fault::to_string));
         self.note_now();
-        match self.leave_unproven().await {
-            Ok(()) if self.wait_to_leave_system().await => Ok(Next::Again),
-            Ok(()) => Ok(Next::Wait(heeded.err())),
-            Err(Halt::Superseded | Halt::Withdrawn | Halt::Stick) => Ok(Next::Again),
-            Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Ok(Next::Wait(Some(fault))),
-            Err(Halt::Stopped(_) | Halt::Rebooting) => Ok(Next::Wait(None)),
-        }
-    }
-
-    /// Returns once a box that is nobody to the channel has another certificate. One that is of no use is looked at again with the next poll.
-    pub async fn is_enrolled_anew(&self) {
-        while self.renewal_fails || self.http.is_somebody().is_ok() || self.http.is_current(&self.config) {
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn renew(&mut self) {
-        let renewed = if self.http.is_somebody().is_ok() && self.http.is_current(&self.config) {
-            match identity::renew_if_due(&self.config, &self.http).await {
-                Ok(None) => {
-                    self.renewal_fails = false;
-                    return self.said.over(NOT_RENEWED);
-                }
-                Ok(Some(validity)) => {
-                    tracing::info!(target: "audit", until = validity.until, "the box's certificate was renewed");
-                    Http::new(&self.config)
-                }
-                Err(fault) => Err(fault),
-            }
-        } else {
-            // Somebody has enrolled the box meanwhile, or has brought back what was missing.
-            identity::client(&self.config)
-        };
-        let applied = renewed.and_then(|http| {
-            self.ddi = crate::ddi::client::Ddi::new(&self.config, http.clone())?;
-            self.http = http;
-            Ok(())
-        });
-        self.renewal_fails = applied.is_err();
-        if let Some(fault) = self.said.news(NOT_RENEWED, &applied) {
-            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the box's certificate was not renewed");
-        }
-        if let Some(fault) = self.said.news(NOBODY, &self.http.is_somebody()) {
-            tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "this box is nobody to the channel");
-        }
+        Next::Wait(heeded.err())
     }
 
     /// The configuration that it works by.
@@ -389,12 +232,12 @@ impl Machine {
     }
 }
 
-/// How an action ended, as the channel is told.
-pub(super) fn closed(outcome: &Outcome) -> Feedback {
-    // The code first: a server may cut the line.
-    let reason = outcome.fault.iter().map(|fault| format!("{}: {}", fault.code, fault.reason));
-    let lines = reason.chain(outcome.details.iter().cloned()).collect();
-    feedback(Execution::Closed, outcome.finished(), None, lines)
+/// What is the matter with something that each poll tries again; what was left for something else comes to its end then.
+fn trouble(tried: Result<(), Halt>) -> Result<(), Fault> {
+    match tried {
+        Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),
+        Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Stick | Halt::Rebooting) => Ok(()),
+    }
 }
 
 fn is_same(last: &Action, action: &Action) -> bool {

@@ -1,8 +1,9 @@
 //! The system that runs is the one that was found good here, or one on trial. Any other was started by somebody else: by hand, by the
-//! rescue, by a boot loader that could not start what it was told, or it is the one that the box went back to. It is on trial too. One
-//! that is healthy is taken on; one that is not is never called good, so that the boot loader gives it up, and the channel is told.
+//! rescue (also in the middle of a trial), by a boot loader that could not start what it was told, or it is the one that the box went back
+//! to. It is on trial too. One that is healthy is taken on; one that is not is never called good, so that the boot loader gives it up, and
+//! the channel is told.
 use super::Machine;
-use super::record::{Record, System};
+use super::record::{OsTrial, Record, System};
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::rauc::{self, Running};
@@ -12,8 +13,13 @@ impl Machine {
     pub(super) async fn meet_system(&mut self) -> Result<(), Fault> {
         let Some(config) = self.config.os.clone() else { return Ok(()) };
         let running = rauc::running(&config)?;
+        if let Some(trial) = self.os_trial()
+            && !self.is_made_anew(trial, &running).await?
+        {
+            // Its step looks after it.
+            return Ok(());
+        }
         match &self.record.system {
-            _ if self.is_in_hand() => Ok(()),
             // The one that the box was provisioned with.
             None => self.take_on(running.version).await,
             Some(system) if system.version == running.version => Ok(()),
@@ -44,9 +50,11 @@ impl Machine {
         self.take_on(running.version).await
     }
 
-    /// Whether the action in hand has a system on trial: whatever runs then, its step looks after it.
-    fn is_in_hand(&self) -> bool {
-        self.os_trial().is_some()
+    /// Whether nobody here has started the system that runs while one is on trial: it is neither that nor the one before it, and RAUC has
+    /// written another one to its slot, or none. What RAUC has written under another name than the region's was started by the trial.
+    pub(super) async fn is_made_anew(&self, trial: &OsTrial, running: &Running) -> Result<bool, Fault> {
+        let is_known = [&trial.before, &trial.version].contains(&&running.version);
+        Ok(!is_known && rauc::written_version().await?.as_ref() != Some(&running.version))
     }
 
     /// The running system is the one that counts. What the other slot holds is not known.

@@ -2,7 +2,6 @@
 //! its own with it: the box goes on to the one that the next state names, else to the one before, by the same rules as on its way here. What
 //! is started is looked at like any system that was not found good on this box.
 use super::record::{Back, OsTrial, Record, Step, System};
-use super::system::LOOK;
 use super::verify::is_withdrawn;
 use super::{Halt, Machine, files};
 use crate::config::Os as OsConfig;
@@ -12,7 +11,7 @@ use crate::state::{DesiredState, Os};
 use crate::trust::Trusted;
 
 /// The system of a state that was withdrawn, or did not hold, is left once the box may restart.
-pub(super) const LEAVES: &str = "os-leaves";
+const LEAVES: &str = "os-leaves";
 
 /// Where the box goes.
 enum To {
@@ -75,22 +74,6 @@ impl Machine {
         if is_marked { rauc::keep_running_slot().await.map_err(Halt::Later) } else { Ok(()) }
     }
 
-    /// Looks until the next poll is due whether the restart that leaves a system can be now, and says so.
-    pub(super) async fn wait_to_leave_system(&self) -> bool {
-        let Some(config) =
-            self.config.os.clone().filter(|_| self.os_trouble.as_ref().is_some_and(|fault| fault.code == LEAVES))
-        else {
-            return false;
-        };
-        while tokio::time::Instant::now() < self.next_poll() {
-            if self.box_waits_for(&config).await.is_none() {
-                return true;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        false
-    }
-
     async fn write_next(&mut self, config: &OsConfig, trusted: &Trusted, os: &Os, back: &Back) -> Result<(), Halt> {
         let image = trusted.image(os).map_err(Halt::Later)?;
         let served = self.guard(image.get().served(&self.http.transport(&self.config))).await?.map_err(Halt::Later)?;
@@ -131,6 +114,9 @@ impl Machine {
             return Ok("this box's updater looks after no operating system".to_owned());
         };
         let running = rauc::running(&config).map_err(Halt::Later)?;
+        if self.is_made_anew(trial, &running).await.map_err(Halt::Later)? {
+            return Ok(format!("runs {}, which was not started by this update", running.version));
+        }
         // What calls itself otherwise than either was brought under a wrong name: it is given up like the system on trial.
         if running.version == trial.before {
             // Also where the boot loader went back by itself: it does not try again.
@@ -163,6 +149,7 @@ impl Machine {
     /// It restarts as on its way here: in its window, and when no study is worked on.
     async fn heed_restart(&self, config: &OsConfig, why: &str) -> Result<(), Halt> {
         let Some(waits) = self.box_waits_for(config).await else { return Ok(()) };
+        self.waits_to_leave(true);
         self.pace.say(waits);
         let reason = format!("the system of a state that {why} is left at a restart, which {waits}");
         Err(Halt::Later(Fault::new(LEAVES, Blame::Box, reason)))

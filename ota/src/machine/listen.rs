@@ -3,7 +3,7 @@ use super::{Halt, Machine};
 use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Finished, Progress, WAITS};
 use crate::fault::Fault;
-use crate::machine::record::persist;
+use crate::machine::record::{Record, persist};
 use crate::status::{Now, Poll, Status};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -84,6 +84,12 @@ impl Pace {
             let asked = asked.unwrap_or_default().mul_f64(jitter(1.0, 1.2));
             state.next = Instant::now() + asked.max(jittered(backoff));
         });
+    }
+
+    /// The server wants to be left alone for so long: also where it said so to something else than a poll.
+    fn put_off(&self, asked: Duration) {
+        let until = Instant::now() + asked.mul_f64(jitter(1.0, 1.2));
+        self.with(|state| state.next = state.next.max(until));
     }
 }
 
@@ -242,8 +248,16 @@ impl Machine {
         }
     }
 
+    /// A server that wants to be left alone is not polled before then.
+    pub(super) fn heed_retry_after(&self, error: &DdiError) {
+        if let DdiError::Away { retry_after: Some(asked), .. } = error {
+            self.pace.put_off(*asked);
+        }
+    }
+
     pub(super) fn log(&self, result: Result<(), DdiError>) {
         if let Err(error) = result {
+            self.heed_retry_after(&error);
             tracing::warn!(action = self.action_id(), %error, "the channel was not told");
         }
     }
@@ -269,8 +283,9 @@ impl Machine {
             state.now.progress.clone_from(&state.progress);
             state.now.clone()
         });
+        let record = Record { switches: self.switches().clone(), ..self.record.clone() };
         let is_wanted = self.config.status.parent().is_some_and(std::path::Path::is_dir);
-        let status = is_wanted.then(|| serde_json::to_vec(&Status::of(&self.config, &self.record, now.clone())));
+        let status = is_wanted.then(|| serde_json::to_vec(&Status::of(&self.config, &record, now.clone())));
         let files = [(self.config.now_file(), Some(serde_json::to_vec(&now))), (self.config.status.clone(), status)];
         for (path, bytes) in files {
             let Some(Ok(bytes)) = bytes else { continue };
@@ -343,6 +358,18 @@ mod tests {
     fn boxes_that_a_busy_server_sends_away_do_not_come_back_together_nor_too_early() {
         let asked = Duration::from_mins(10);
         assert_spread(&polls((10, 60), |pace| pace.missed(Some(asked))), 600.0, 720.0);
+    }
+
+    #[test]
+    fn a_server_that_is_busy_with_something_else_than_a_poll_puts_the_next_one_off_and_never_brings_it_forward() {
+        let put_off = |seconds| {
+            polls((10, 3600), move |pace| {
+                answered(pace, 300);
+                pace.put_off(Duration::from_secs(seconds));
+            })
+        };
+        assert_spread(&put_off(600), 600.0, 720.0);
+        assert_spread(&put_off(20), 270.0, 330.0);
     }
 
     #[test]

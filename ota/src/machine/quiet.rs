@@ -1,6 +1,7 @@
 //! When the box may restart: within its window, once nothing is worked on. A busy box would miss its windows, so that no job begins while
 //! it waits for those that run; studies are taken in all the same.
 use super::Machine;
+use super::system::LOOK;
 use crate::agent::client::AgentError;
 use crate::config::Os as OsConfig;
 use std::sync::PoisonError;
@@ -21,6 +22,8 @@ pub(super) struct Quiet {
     held: Option<Instant>,
     /// Since when the agent is there and does not answer.
     silent: Option<Instant>,
+    /// The restart that leaves a system waits for such an instant.
+    leaves: bool,
 }
 
 impl Machine {
@@ -48,6 +51,23 @@ impl Machine {
             }
             // One that is not there works on nothing.
             (Err(_), None) => None,
+        }
+    }
+
+    /// Keeps whether the box waits for an instant in which it can leave a system.
+    pub(super) fn waits_to_leave(&self, leaves: bool) {
+        self.quiet(|quiet| quiet.leaves = leaves);
+    }
+
+    /// Returns once the box can leave a system that it waits to leave: polls may be farther apart than such instants.
+    pub async fn can_leave(&self) {
+        match &self.config.os {
+            Some(config) if self.quiet(|quiet| quiet.leaves) => {
+                while self.box_waits_for(config).await.is_some() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+            _ => std::future::pending().await,
         }
     }
 

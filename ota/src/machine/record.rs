@@ -303,6 +303,15 @@ pub struct Good {
     pub since: i64,
 }
 
+impl Switches {
+    /// What the region suspends of what was switched off for it: what it has lifted meanwhile is kept until the agent serves that package again.
+    pub fn shown(&self) -> BTreeMap<String, String> {
+        let is_named = |package: &str| self.suspended.iter().any(|suspended| suspended.package == package);
+        let applied = self.applied.iter().filter(|(package, _)| is_named(package));
+        applied.map(|(package, reason)| (package.clone(), reason.clone())).collect()
+    }
+}
+
 impl Suspended {
     /// Whether it is about a package in that version.
     pub fn is_of(&self, package: &str, version: &str) -> bool {

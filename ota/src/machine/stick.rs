@@ -3,7 +3,8 @@
 //!
 //! It takes the place of whatever is in hand and has not changed the box. What has comes to its end first, and so does what was begun
 //! from a stick, whatever the channel has meanwhile.
-use super::cycle::{Next, closed};
+use super::cycle::Next;
+use super::report::closed;
 use super::system::LOOK;
 use super::{Halt, Machine};
 use crate::bundle::{self, inbox::Waiting};

@@ -197,6 +197,8 @@ impl Machine {
             let record = self.as_it_stands(Record { switches: switches.clone(), ..self.record.clone() });
             record.write(&self.config.record_file())?;
             *held = switches;
+            drop(held);
+            self.note_now();
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ impl Machine {
         if let Some(trial) = self.os_trial().filter(|trial| trial.version == running.version).cloned() {
             self.check_health(&config, &trial).await?;
         } else if running.version != os.version {
-            self.bring(&config, image, &os, &running).await?;
+            Box::pin(self.bring(&config, image, &os, &running)).await?;
         }
         self.advance(Step::Installed).await?;
         Ok(Installed(verified))
@@ -46,6 +46,16 @@ impl Machine {
         running: &Running,
     ) -> Result<(), Halt> {
         let version = &os.version;
+        if let Some(trial) = self.os_trial()
+            && self.is_made_anew(trial, running).await.map_err(Halt::Later)?
+        {
+            let reason = format!(
+                "the box was to come to {version} from {} and runs {}, which this update has not started: it was rescued, or installed by \
+                 hand; send the state again",
+                trial.before, running.version
+            );
+            return Err(Halt::RollBack(Fault::new("os-made-anew", Blame::Box, reason)));
+        }
         let slot = match self.os_trial() {
             // The updater of that boot has told the boot loader to start it; a power cut before that leaves the slot written.
             Some(trial) if trial.slot == Slot::Marked && trial.boot != running.boot => {

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 /// What is told of an agent that cannot be handed the vendors' keys.
 const OLDER_AGENT: &str = "signatures: the agent of this box is older and knows nothing of the keys that the region pins; those of its own \
                            configuration counted";
+/// What is told of an agent that does not come up under what it is to serve.
+pub(super) const NOT_SERVED: &str = "agent-does-not-serve";
 /// What an agent says that is offered a state while it tries another one.
 const UNDER_WAY: &str = "trial-under-way";
 /// Times that a trial is begun anew because the agent has lost it.
@@ -83,10 +85,10 @@ impl Machine {
                 TrialStanding::Held => {
                     let is_older = verified.vendors.is_some() && !status.takes_vendors;
                     let unpinned = is_older.then(|| OLDER_AGENT.to_owned());
-                    return Ok(trial.findings.iter().map(in_words).chain(unpinned).collect());
+                    return Ok(unpinned.into_iter().chain(in_words(&trial.findings)).collect());
                 }
                 TrialStanding::Missed(fault) => {
-                    let missed = trial.findings.iter().filter(|finding| !finding.held).map(in_words);
+                    let missed = trial.findings.iter().filter(|finding| !finding.held).map(line);
                     let reason = missed.fold(fault.reason, |text, line| format!("{text}; {line}"));
                     let reason = format!("the trial did not hold: {reason} [{}]", fault.code);
                     return Err(self.refuse(Fault::new("trial-missed", Blame::Agent, reason)));
@@ -191,7 +193,7 @@ impl Machine {
                     );
                     let within = self.config.agent.start.as_secs();
                     let reason = format!("the agent was to serve {} within {within} s: {found}", named(state));
-                    return Err(Halt::RollBack(Fault::new("agent-does-not-serve", Blame::Agent, reason)));
+                    return Err(Halt::RollBack(Fault::new(NOT_SERVED, Blame::Agent, reason)));
                 }
             }
         }
@@ -229,7 +231,13 @@ pub(super) fn named(state: Option<&StateId>) -> String {
     state.map_or_else(|| "the box's own configuration".to_owned(), |state| format!("`{}`", state.name))
 }
 
-pub(super) fn in_words(finding: &Finding) -> String {
+/// For people, what missed first: a report has a bounded number of lines, and a line of characters.
+pub(super) fn in_words(findings: &[Finding]) -> impl Iterator<Item = String> {
+    let (held, missed): (Vec<&Finding>, Vec<&Finding>) = findings.iter().partition(|finding| finding.held);
+    missed.into_iter().chain(held).map(line)
+}
+
+fn line(finding: &Finding) -> String {
     let what = finding.package.as_deref().unwrap_or("the configuration");
     let held = if finding.held { "held" } else { "missed" };
     format!("{what}: {} {held}: {} ({:.0} ms)", finding.check, finding.text, finding.ms)

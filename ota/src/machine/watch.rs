@@ -86,17 +86,17 @@ impl Machine {
         record.write(&self.config.record_file()).map_err(Halt::Later)
     }
 
-    /// What is known of the state in hand before it is taken back: the findings of its trial and, where it serves, its figures.
+    /// What is known of the state in hand before it is taken back: its figures, where it serves, and the findings of its trial.
     pub(super) async fn known(&self) -> Vec<String> {
-        let mut details = match self.step() {
-            Step::Tested { findings } | Step::Active { findings, .. } => findings.clone(),
-            _ => Vec::new(),
-        };
+        let mut details = Vec::new();
         if let Ok(status) = self.agent.status().await
             && status.state.is_some()
             && status.state == self.state_id()
         {
             details.extend(self.figures_of(&status));
+        }
+        if let Step::Tested { findings } | Step::Active { findings, .. } = self.step() {
+            details.extend(findings.iter().cloned());
         }
         details
     }
@@ -107,10 +107,10 @@ impl Machine {
         answered < self.config.watch.jobs && watched < self.config.watch.longest.as_secs()
     }
 
-    /// It ends well: what the channel is told of it.
+    /// It ends well: what the channel is told of it. The figures first, since a report has a bounded number of lines.
     fn held(&self, findings: Vec<String>, status: &AgentStatus, checked: Vec<String>) -> Outcome {
         let sentence = unanswered(status, self.config.watch.jobs);
-        let details = findings.into_iter().chain(self.figures_of(status)).chain(checked).chain(sentence);
+        let details = self.figures_of(status).into_iter().chain(sentence).chain(findings).chain(checked);
         Outcome { end: End::Active, at: super::now(), fault: None, details: details.collect() }
     }
 
@@ -134,11 +134,12 @@ impl Machine {
         let mut check = self.begin_check(id).await?;
         let mut begun = 1;
         loop {
-            let words = |check: &Trial| check.findings.iter().map(|one| format!("{when}: {}", in_words(one))).collect();
             match check.standing {
-                TrialStanding::Held => return Ok(words(&check)),
+                TrialStanding::Held => {
+                    return Ok(in_words(&check.findings).map(|line| format!("{when}: {line}")).collect());
+                }
                 TrialStanding::Missed(ref fault) => {
-                    let found: Vec<String> = words(&check);
+                    let found: Vec<String> = in_words(&check.findings).collect();
                     // Without a worker they have not run: that is no model's doing.
                     let (what, blame) = match fault.blame.as_str() {
                         "box" | "configuration" => ("cannot be run", Blame::Box),

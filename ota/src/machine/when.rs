@@ -80,6 +80,7 @@ impl Machine {
         }
         let asked = self.ddi.deployment(link).await;
         if let Err(error) = asked.and_then(|deployment| self.keep_when(link, &deployment).map_err(DdiError::Fault)) {
+            self.heed_retry_after(&error);
             tracing::warn!(action = link.id, %error, "what the channel says of the action now was not learned");
         }
     }

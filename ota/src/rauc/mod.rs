@@ -162,6 +162,14 @@ pub async fn start_other_slot() -> Result<(), Fault> {
     installer.mark("active", other).await.map(|_| ()).map_err(|error| away(&error))
 }
 
+/// The version of the system that RAUC has written to the running slot; nothing where it has written none there.
+pub async fn written_version() -> Result<Option<String>, Fault> {
+    let connection = bus().await?;
+    let installer = InstallerProxy::new(&connection).await.map_err(|error| away(&error))?;
+    let slots = installer.get_slot_status().await.map_err(|error| away(&error))?;
+    Ok(slots::written(&slots).map(str::to_owned))
+}
+
 /// Gives the running slot up: the next boot is into the other one.
 pub async fn give_up_running_slot() -> Result<(), Fault> {
     start_other_slot().await?;

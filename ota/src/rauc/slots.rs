@@ -1,4 +1,4 @@
-//! Which slot is the other one, by RAUC's own status.
+//! Which slot is the other one, and what was written to the one that runs, by RAUC's own status.
 use super::SlotStatus;
 use crate::fault::{Blame, Fault};
 
@@ -30,6 +30,12 @@ pub(super) fn other(slots: &[(String, SlotStatus)]) -> Result<&str, Fault> {
         (None, _) => Err(unclear("there is none")),
         (Some(_), Some(_)) => Err(unclear("there are several")),
     }
+}
+
+/// The version of the bundle that RAUC wrote last to the slot that runs.
+pub(super) fn written(slots: &[(String, SlotStatus)]) -> Option<&str> {
+    let (_, running) = slots.iter().find(|(_, status)| text(status, "state") == Some("booted"))?;
+    text(running, "bundle.version")
 }
 
 fn text<'a>(status: &'a SlotStatus, key: &str) -> Option<&'a str> {

@@ -19,6 +19,7 @@ use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::limits::MAX_STATE;
+use crate::said::Said;
 use crate::state::{DesiredState, Os, Pin};
 use jiff::Timestamp;
 use seen::Seen;
@@ -338,10 +339,17 @@ impl Trusted {
     }
 }
 
-/// A refusal is written down as such, where audit lines go.
+/// What was refused last.
+static REFUSED: Said = Said::new();
+
+/// A refusal is written down as such, where audit lines go: once for as long as it is the same, also where each poll meets it again.
 pub(crate) fn audited<T>(what: &str, result: Result<T, Fault>) -> Result<T, Fault> {
-    if let Err(fault) = &result {
-        tracing::warn!(target: "audit", what, code = %fault.code, blame = ?fault.blame, reason = fault.reason, "refused");
+    match &result {
+        Ok(_) => REFUSED.over(what),
+        Err(fault) if REFUSED.is_refused_anew(what, fault) => {
+            tracing::warn!(target: "audit", what, code = %fault.code, blame = ?fault.blame, reason = fault.reason, "refused");
+        }
+        Err(fault) => tracing::warn!(what, %fault, "refused again"),
     }
     result
 }

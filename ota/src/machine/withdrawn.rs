@@ -1,0 +1,144 @@
+//! What serves is still listed, or is left: asked with each poll, also where the record was lost and the agent alone knows what serves.
+use super::withheld::is_withheld;
+use super::{ACTIVE, Halt, Machine, files};
+use crate::agent::StateId;
+use crate::descriptor::Descriptor;
+use crate::fault::Fault;
+use crate::machine::record::{Good, Record, state_name};
+use crate::state::DesiredState;
+use crate::trust::{Trusted, Verified};
+
+/// What is said once for as long as it lasts.
+const WITHDRAWN: &str = "what serves was withdrawn";
+
+impl Machine {
+    /// Where the state that serves was withdrawn, leaves it, also while an action waits. One that has changed the box already comes to its
+    /// end first.
+    pub(super) async fn leave_withdrawn(&mut self, trusted: &Result<Trusted, Fault>) -> Result<(), Halt> {
+        if self.is_underway() {
+            return Ok(());
+        }
+        let trusted = match trusted {
+            Ok(trusted) => trusted,
+            Err(fault) => {
+                // Expiry and a channel that is away stop updates, never what runs.
+                tracing::warn!(%fault, "what the region lists can't be learned now");
+                return Ok(());
+            }
+        };
+        let Some(newest) = self.record.good.first().cloned() else { return self.leave_unrecorded(trusted).await };
+        if self.withdrawal(trusted, &newest.descriptor).await.is_none() {
+            self.said.over(WITHDRAWN);
+            self.release_approved(&newest.descriptor).await;
+            return Ok(());
+        }
+        let state = state_name(&newest.descriptor);
+        if self.said.is_news(WITHDRAWN, state) {
+            tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
+        }
+        let kept = files::state_before(&self.config.store(), &newest.descriptor).ok();
+        self.note_system(kept.as_ref().map(Verified::get)).map_err(Halt::Later)?;
+        let rest = self.record.good[1..].to_vec();
+        let serves = self.agent_up().await?.state;
+        // Without a state it was killed on the way back, or the agent lost it: the models of the box's own configuration are on.
+        if serves.is_none_or(|serves| serves.may_be(&StateId::from(&newest.descriptor))) {
+            let line = self.fall_back(rest).await?;
+            tracing::warn!(target: "audit", state, line, "the state was left");
+        } else {
+            self.keep(Record { good: rest, ..self.record.clone() }).map_err(Halt::Later)?;
+        }
+        Ok(())
+    }
+
+    /// Where the record was begun anew, what serves is known by the agent alone, and the region's word counts for it all the same.
+    async fn leave_unrecorded(&mut self, trusted: &Trusted) -> Result<(), Halt> {
+        // What was left half watched goes whether it is listed or not.
+        let is_half_watched = !self.record.unproven.is_empty();
+        let Some(status) = self.agent.status().await.ok().filter(|_| !is_half_watched) else { return Ok(()) };
+        let Some(serves) = status.state else {
+            // A withdrawal has switched them off: by the reason that is known, too.
+            return if status.models.iter().any(is_withheld) { self.has_had_states() } else { Ok(()) };
+        };
+        self.has_had_states()?;
+        let Ok(listed) = trusted.named(&format!("state/{}.json", serves.name)) else { return Ok(()) };
+        if let Some(listed) = listed.filter(|listed| serves.may_be(&StateId::from(listed)))
+            && self.withdrawal(trusted, &listed).await.is_none()
+        {
+            self.said.over(WITHDRAWN);
+            if let Ok(state) = trusted.state(&listed).await {
+                self.adopt(&listed, &state)?;
+            }
+            self.release_approved(&listed).await;
+            return Ok(());
+        }
+        let state = serves.name;
+        if self.said.is_news(WITHDRAWN, &state) {
+            tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region does not list the state that serves");
+        }
+        let line = self.fall_back(Vec::new()).await?;
+        tracing::warn!(target: "audit", state, line, "the state was left");
+        Ok(())
+    }
+
+    /// The state that serves counts as one that held: it is gone back to. What was tried last, and did not hold, does not count.
+    fn adopt(&mut self, listed: &Descriptor, state: &Verified<DesiredState>) -> Result<(), Halt> {
+        if self.tried_last(&StateId::from(listed)) {
+            return Ok(());
+        }
+        let payloads = files::payloads(state.get()).map(|(pin, _)| pin.sha256.clone());
+        let good = Good {
+            descriptor: listed.clone(),
+            version: state_name(listed).to_owned(),
+            files: std::iter::once(listed.sha256.clone()).chain(payloads).collect(),
+            since: super::now(),
+        };
+        tracing::info!(target: "audit", state = state_name(listed), "the state that serves is listed, and was not in the record");
+        self.keep(Record { good: vec![good], ..self.record.clone() }).map_err(Halt::Later)
+    }
+
+    /// From then on nothing serves here that no approved state has brought.
+    fn has_had_states(&mut self) -> Result<(), Halt> {
+        if self.record.had_states {
+            return Ok(());
+        }
+        self.keep(Record { had_states: true, ..self.record.clone() }).map_err(Halt::Later)
+    }
+
+    /// Whether the action that was reported last had this state.
+    pub(super) fn tried_last(&self, state: &StateId) -> bool {
+        let last = self.record.last.as_ref().and_then(|last| last.descriptor.as_ref());
+        last.is_some_and(|last| state.may_be(&StateId::from(last)))
+    }
+
+    /// What was switched off until the box could go back serves again, where the state that it is of is listed: the box was killed on the way,
+    /// or the region has listed it again. What the region suspends of it stays off. An agent that is away is asked again with the next poll.
+    async fn release_approved(&mut self, approved: &Descriptor) {
+        let Ok(status) = self.agent.status().await else { return };
+        let has_withheld = !self.record.suspended.is_empty() || status.models.iter().any(is_withheld);
+        let serves_it = status.state.is_some_and(|serves| serves.may_be(&StateId::from(approved)));
+        if !has_withheld || !serves_it {
+            return;
+        }
+        let kept = files::state_before(&self.config.store(), approved).ok();
+        let released = match self.suspend_coming(kept.as_ref().map(|state| state.get().models.as_slice())).await {
+            Ok(()) => self.release().await,
+            halted => halted,
+        };
+        if let Err(halt) = released {
+            tracing::warn!(?halt, "what was switched off stays so until the next poll");
+        }
+        self.suspend_at_once().await;
+    }
+
+    /// Why the work in hand does not go on where the region has withdrawn a state: its own, or the one that serves meanwhile.
+    pub(super) async fn heed_withdrawal(&self, trusted: &Trusted) -> Option<Halt> {
+        let action = self.record.action.as_ref().filter(|action| action.step.rank() <= ACTIVE)?;
+        if let Some(fault) = self.withdrawal(trusted, action.descriptor.as_ref()?).await {
+            return Some(self.judge(fault));
+        }
+        // One that can't be left may be replaced by the state in hand, which has the time of a trial for that.
+        let is_held_up = self.stays_since.is_some_and(|since| since.elapsed() < self.config.agent.trial);
+        let serves = self.record.good.first().filter(|_| !is_held_up && !self.is_underway())?;
+        self.withdrawal(trusted, &serves.descriptor).await.map(|_| Halt::Withdrawn)
+    }
+}

@@ -1,0 +1,83 @@
+//! What lasts is one audit event: it is said again for another reason, or once it came anew.
+use crate::fault::{Blame, Fault};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Matters that are remembered, so that nobody who names things from outside fills the memory. Past that all may be said once more.
+const MAX_MATTERS: usize = 256;
+
+/// How matters stood when that was said last, since this updater began.
+#[derive(Default)]
+pub(crate) struct Said(Mutex<BTreeMap<String, String>>);
+
+impl Said {
+    /// Nothing was said yet.
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(BTreeMap::new()))
+    }
+
+    /// Whether it is news that a matter stands so.
+    pub(crate) fn is_news(&self, matter: &str, how: &str) -> bool {
+        let before = self.with(|said| {
+            if said.len() >= MAX_MATTERS {
+                said.clear();
+            }
+            said.insert(matter.to_owned(), how.to_owned())
+        });
+        before.is_none_or(|before| before != how)
+    }
+
+    /// Whether it is news that something is refused for this: what is refused of it, its version, stands in the reason. Of what is the box's own
+    /// doing the code counts alone, since such a reason tells the time.
+    pub(crate) fn is_refused_anew(&self, matter: &str, fault: &Fault) -> bool {
+        let reason = if fault.blame == Blame::Box { "" } else { &fault.reason };
+        self.is_news(matter, &format!("{} {reason}", fault.code))
+    }
+
+    /// The fault of a matter, where it is news.
+    pub(crate) fn news<'a>(&self, matter: &str, stands: &'a Result<(), Fault>) -> Option<&'a Fault> {
+        match stands {
+            Err(fault) => self.is_news(matter, &fault.code).then_some(fault),
+            Ok(()) => {
+                self.over(matter);
+                None
+            }
+        }
+    }
+
+    /// The matter is over: it is news when it comes again.
+    pub(crate) fn over(&self, matter: &str) {
+        self.with(|said| said.remove(matter));
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_news_for_another_reason_and_not_for_a_clock_that_goes_on() {
+        let said = Said::new();
+        let forged = |version: u32| {
+            Fault::new("signature-invalid", Blame::Channel, format!("timestamp {version} is signed by nobody"))
+        };
+        assert!(said.is_refused_anew("repository", &forged(7)));
+        assert!(!said.is_refused_anew("repository", &forged(7)));
+        assert!(said.is_refused_anew("repository", &forged(8)) && said.is_refused_anew("state/stop.json", &forged(8)));
+        said.over("repository");
+        assert!(said.is_refused_anew("repository", &forged(8)));
+        let clock = |now: u32| Fault::new("clock-set-back", Blame::Box, format!("the clock says {now}"));
+        assert!(said.is_refused_anew("repository", &clock(1)) && !said.is_refused_anew("repository", &clock(2)));
+    }
+
+    #[test]
+    fn who_makes_up_matters_fills_no_memory() {
+        let said = Said::new();
+        (0..10 * MAX_MATTERS).for_each(|n| assert!(said.is_news(&n.to_string(), "")));
+        assert!(said.with(|said| said.len()) <= MAX_MATTERS);
+    }
+}
