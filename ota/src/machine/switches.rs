@@ -37,9 +37,12 @@ impl Machine {
         let trusted = self.trusted().await;
         let learned = match &trusted {
             Ok(trusted) => {
-                let learned = Box::pin(self.learn(trusted)).await;
-                recovery::ask(trusted, &self.config.directory).await;
-                learned
+                let all = async {
+                    let learned = self.learn(trusted).await;
+                    recovery::ask(trusted, &self.config.directory).await;
+                    learned
+                };
+                Box::pin(all).await
             }
             // Written down where it was refused.
             Err(_) => Ok(()),

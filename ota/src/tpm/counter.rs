@@ -1,7 +1,7 @@
 //! The counter below which no recovery bundle is taken (ota/README.md, "Rescue"). `sund-rescue` reads it and can do no more; a start
 //! that was good makes it, where it is missing, and counts it up to what the region has released.
 //!
-//! A counter that is made anew goes on above the highest that this TPM has ever had (TPM 2.0 Library, Part 1, 37.2.4): nothing takes it
+//! A counter that is made anew goes on above the highest that this TPM has ever had (TPM 2.0 Library, Part 3, 31.8): nothing takes it
 //! back, not even who clears the TPM.
 use super::answer::Answer;
 use super::command::{NO_SESSIONS, OWNER, SESSIONS, SHA256, Tpm, sized};

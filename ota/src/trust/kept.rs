@@ -10,7 +10,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Below the datastore.
 pub(super) const DIRECTORY: &str = "kept";
@@ -18,12 +19,12 @@ pub(super) const DIRECTORY: &str = "kept";
 /// The files that are kept.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
-    directory: PathBuf,
+    directory: Arc<Path>,
 }
 
 impl Kept {
-    pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(super) fn new(directory: &Path) -> Self {
+        Self { directory: directory.into() }
     }
 
     /// The file of that hash and of at most so many bytes, where it is here and whole.
@@ -70,7 +71,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_the_very_file_within_its_bounds_or_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = Kept::new(directory.path().join(DIRECTORY));
+        let kept = Kept::new(&directory.path().join(DIRECTORY));
         let sha256 = digest(&SHA256, b"a role");
         assert_eq!(kept.read(sha256.as_ref(), 100), None);
         kept.keep(sha256.as_ref(), b"a role");

@@ -52,7 +52,8 @@ pub struct Source {
 /// A repository whose metadata held.
 #[derive(Debug)]
 pub struct Trusted {
-    store: Store,
+    /// Boxed: a repository is carried through many futures.
+    store: Box<Store>,
     targets: Targets,
     delegated: BTreeMap<String, Result<Delegated, Fault>>,
     expires: (Timestamp, &'static str),
@@ -150,7 +151,7 @@ impl Trusted {
 
     pub(crate) async fn load_as(source: &Source, transport: Transport, freshness: Freshness) -> Result<Self, Fault> {
         // What lies on this machine is read where it lies, and a bundle has to be whole by itself.
-        let kept = transport.is_over_a_line().then(|| Kept::new(source.datastore.join(kept::DIRECTORY)));
+        let kept = transport.is_over_a_line().then(|| Kept::new(&source.datastore.join(kept::DIRECTORY)));
         let store = Store { metadata: source.metadata.clone(), targets: source.targets.clone(), transport, kept };
         let before = Seen::open(&source.datastore)?;
         let started = before.now()?;
@@ -171,7 +172,8 @@ impl Trusted {
         }
         let workflow::Metadata { targets, delegated, expires, listed } = held?;
         let has_changed = seen.timestamp != before.timestamp;
-        let trusted = Self { store, targets, delegated, expires, seen, datastore: source.datastore.clone() };
+        let (store, datastore) = (Box::new(store), source.datastore.clone());
+        let trusted = Self { store, targets, delegated, expires, seen, datastore };
         if let (Some(kept), true) = (&trusted.store.kept, has_changed) {
             kept.retain(&listed.into_iter().chain(trusted.hashes()).collect());
         }
