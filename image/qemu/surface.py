@@ -10,7 +10,7 @@ from .store import REPOSITORY, SOURCE, Failed
 MOST_EXPOSED = 2.0
 CLOSED = ("sund.service", "sund-updater.service", "sund-enrol.service", "sund-worker@.service", "sund-network.service",
           "sund-provision.service", "sund-provision-finish.service", "sund-reset.service", "sund-screen.service", "sund-guard.service",
-          "sund-started.service", "chronyd.service", "nftables.service")
+          "sund-started.service", "sund-stick-install.service", "chronyd.service", "nftables.service")
 # Where units of this repository lie, and where a root has them: what is in /etc comes first.
 OURS = (SOURCE / "root/etc/systemd/system", SOURCE / "root/usr/lib/systemd/system", REPOSITORY / "agent/units", REPOSITORY / "ota/units")
 UNITS = ("etc/systemd/system", "usr/lib/systemd/system")

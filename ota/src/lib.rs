@@ -23,6 +23,7 @@ pub mod limits;
 pub mod machine;
 pub mod provision;
 pub mod rauc;
+pub mod recovery;
 pub mod release;
 pub mod reset;
 mod said;

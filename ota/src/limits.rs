@@ -11,6 +11,9 @@ pub const MAX_MODELS: usize = 64;
 /// Routes in one desired state.
 pub const MAX_ROUTES: usize = 256;
 
+/// The descriptor of a recovery bundle, in bytes; what `sund-rescue` takes.
+pub const MAX_RECOVERY: u64 = 16 * 1024;
+
 /// The metadata of the repository (TUF), against endless data.
 pub mod metadata {
     /// root.json, in bytes.
@@ -27,6 +30,8 @@ pub mod metadata {
     pub const MAX_DELEGATIONS: usize = 128;
     /// `trust/approvers.json`, in bytes.
     pub const MAX_APPROVERS: u64 = 64 * 1024;
+    /// All files of the repository that a box keeps so as not to fetch them again, in bytes: a thief of the channel fills no disk by them.
+    pub const MAX_KEPT: u64 = 64 * 1024 * 1024;
 }
 
 /// What is fetched, against slow data, broken lines and a full disk.

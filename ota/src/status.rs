@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::identity;
 use crate::machine::record::{Action, Origin, Record, Step, state_name};
 use crate::rauc;
+use crate::recovery::RecoveryStatus;
 use crate::release::Variant;
 use crate::trust;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,9 @@ pub struct Status {
     /// How the recovery key of the disk stands with the region; absent: the configuration names no key of the region to seal it to.
     #[serde(default)]
     pub escrow: Option<EscrowStatus>,
+    /// Whether the box could be rescued, were neither slot to start; absent: its starts know of no counter for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
     /// Until when the metadata that the box has seen is good, by role, in seconds since 1970.
     pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
@@ -132,6 +136,7 @@ impl Status {
             tenant: config.tenant.clone(),
             certificate_until: certificate.map(|validity| validity.until),
             escrow: EscrowStatus::read(config),
+            recovery: RecoveryStatus::read(&config.directory),
             metadata_until: trust::expiries(&config.tuf()),
             os,
             variant: variant.flatten(),
@@ -166,6 +171,9 @@ impl Status {
         match &self.escrow {
             Some(escrow) => line("escrow", &escrow.in_words(time)),
             None => line("escrow", "none: the configuration names no key of the region for the disk's recovery key"),
+        }
+        if let Some(recovery) = &self.recovery {
+            line("rescue", &recovery.in_words());
         }
         for (role, until) in &self.metadata_until {
             line("metadata", &format!("{role} is good until {}", time(*until)));
@@ -237,7 +245,7 @@ impl ActionStatus {
         status
     }
 
-    fn in_words(&self) -> String {
+    pub(crate) fn in_words(&self) -> String {
         let state = self.state.as_deref().unwrap_or("no state");
         let end = self.end.map_or_else(|| self.step.clone(), |end| format!("{end:?}").to_lowercase());
         let why = self.fault.as_ref().map_or_else(String::new, |fault| format!(": {fault}"));

@@ -1,7 +1,8 @@
 //! What became of the region's stick, in a line for the box's screen: whoever has put it in sees that screen and nothing else.
-use crate::durable;
+use crate::{bundle, durable, provision, reset};
 use std::io::Read as _;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 /// Where the line is, until the box restarts.
 pub const SAID: &str = "/run/sund-stick/said";
@@ -16,8 +17,27 @@ pub fn say(said: &Path, line: &str) {
 }
 
 /// What was said last.
-pub fn said(said: &Path) -> Option<String> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The line.
+    pub line: String,
+    /// When it was said, in seconds since 1970.
+    pub at: i64,
+}
+
+/// Reads it.
+pub fn said(said: &Path) -> Option<Said> {
     let mut bytes = Vec::new();
-    std::fs::File::open(said).and_then(|file| file.take(MAX).read_to_end(&mut bytes)).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned()).filter(|line| !line.trim().is_empty())
+    let file = std::fs::File::open(said).ok()?;
+    let at = file.metadata().and_then(|file| file.modified()).ok()?;
+    file.take(MAX).read_to_end(&mut bytes).ok()?;
+    let at = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let line = String::from_utf8_lossy(&bytes).into_owned();
+    (!line.trim().is_empty()).then_some(Said { line, at: i64::try_from(at).unwrap_or(i64::MAX) })
+}
+
+/// Whether a stick without the file of a box's first day has another one that is ours: it is no wrong stick then.
+pub fn is_for_another(stick: &Path) -> bool {
+    let has = |name: &str| stick.join(name).exists();
+    !has(provision::FILE) && (has(reset::FILE) || bundle::stick::has_one(stick))
 }

@@ -49,6 +49,8 @@ pub struct Told {
     pub pause: Option<Duration>,
     /// Bytes of targets that were sent.
     pub sent: u64,
+    /// Every path that was asked for.
+    pub asked: Vec<String>,
     /// Requests for targets that asked for a range.
     pub ranges: Vec<String>,
 }
@@ -176,6 +178,7 @@ async fn answer_at_once(channel: &Channel, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
     let path = head.uri.path().to_owned();
+    channel.told().asked.push(path.clone());
     if channel.told().is_away {
         return StatusCode::BAD_GATEWAY.into_response();
     }

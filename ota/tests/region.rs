@@ -1,6 +1,8 @@
 //! A region that signs: a repository as the channel publishes it, and whatever a thief makes of it with the keys that he has.
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::Fault;
 use sund_ota::hex::hex;
+use sund_ota::provision::envelope;
 use sund_ota::state::Pin;
 use sund_ota::trust::{Source, Transport, Trusted};
 use tempfile::TempDir;
@@ -35,12 +38,36 @@ impl Key {
         hex(digest(&SHA256, &canonical(&self.public)).as_ref())
     }
 
+    /// A signature of an envelope (DSSE).
+    pub fn claim(&self, payload_type: &str, payload: &[u8]) -> Value {
+        let spki = [&SPKI[..], self.pair.public_key().as_ref()].concat();
+        let sig = self.pair.sign(&envelope::message(payload_type, payload));
+        json!({"keyid": envelope::key_id(&spki), "sig": STANDARD.encode(sig.as_ref())})
+    }
+
     /// The same key under another ID: a field beside it changes the ID and nothing else.
     pub fn under_another_name(&self) -> Self {
         let mut public = self.public.clone();
         public["more"] = json!("1");
         Self { pair: self.pair.clone(), public }
     }
+}
+
+/// SubjectPublicKeyInfo of Ed25519 (RFC 8410, 4) up to the key.
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// A `rescue.json` that these have signed.
+pub fn recovery(version: u64, expires: &str, signers: &[&Key]) -> Vec<u8> {
+    let payload_type = "application/vnd.sund.rescue+json";
+    let bundle = json!({"path": "os/1.sund.raucb", "length": 1, "sha256": "0".repeat(64)});
+    let payload = json!({
+        "format": 1, "version": version, "bundle": bundle, "created": "2026-11-01T00:00:00Z", "time": "2026-11-01T00:00:00Z",
+        "expires": expires,
+    });
+    let payload = payload.to_string().into_bytes();
+    let claims: Vec<Value> = signers.iter().map(|key| key.claim(payload_type, &payload)).collect();
+    let envelope = json!({"payload": STANDARD.encode(&payload), "payloadType": payload_type, "signatures": claims});
+    envelope.to_string().into_bytes()
 }
 
 /// A role: who may sign for it, and who does.

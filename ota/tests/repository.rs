@@ -1,6 +1,6 @@
 //! A region for tests: its keys, and the repository that they sign. Written by hand from the specification (TUF 1.0), so that what
 //! the updater reads is not what its own library wrote.
-use super::region::{Key, sha256, sign};
+use super::region::{self, Key, sha256, sign};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use sund_ota::descriptor::Descriptor;
@@ -71,6 +71,12 @@ impl Region {
         let mut files: BTreeMap<String, Vec<u8>> = self.publish().into_iter().map(names).collect();
         files.insert("bundle.json".to_owned(), serde_json::to_vec(&pointer).expect("JSON"));
         files
+    }
+
+    /// A descriptor of a recovery bundle, signed by both persons.
+    pub fn recovery(&self, version: u64, expires: &str) -> Vec<u8> {
+        let [first, second] = &self.persons;
+        region::recovery(version, expires, &[first, second])
     }
 
     /// Takes a target back.

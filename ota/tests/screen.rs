@@ -24,6 +24,7 @@ fn enrolled() -> Picture {
         channel: "channel.north.example: well at 2026-11-29 12:00".to_owned(),
         update: "to north-8: candidate, 42 %".to_owned(),
         stick: None,
+        rescue: None,
         recovery: Some("kept by the region since 2026-11-29 12:00".to_owned()),
         id: Some("north-1".to_owned()),
         fingerprint: Some("0123456789abcdef".repeat(4)),

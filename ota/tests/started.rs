@@ -1,15 +1,16 @@
 //! A good start takes the count away that would leave its system, and keeps what a rescue has to know of the site.
+use super::tpm::Emulator;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use sund_ota::started::{SITE, STARTS};
 
-/// A box with the firmware's variables in a directory.
-struct World(tempfile::TempDir);
+/// A box with the firmware's variables in a directory, and a TPM.
+struct World(tempfile::TempDir, Emulator);
 
 impl World {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
+        Self(tempfile::tempdir().expect("a directory"), Emulator::start())
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -43,6 +44,7 @@ impl World {
         {
             command.arg(option).arg(path);
         }
+        command.arg("--tpm").arg(&self.1.socket).arg("--directory").arg(self.path("updater"));
         let output = command.output().expect("sund-updater starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }

@@ -114,6 +114,8 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
             recipient: Some("9b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a".to_owned()),
             fault: None,
         }),
+        // The console does not show it.
+        recovery: None,
         metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
         os: Some("2026.11".to_owned()),
         variant: Some(Variant { id: "debug".to_owned(), name: "DEBUG: not for patients".to_owned() }),

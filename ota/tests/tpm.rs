@@ -49,7 +49,7 @@ impl Emulator {
         child
     }
 
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.socket);
@@ -67,7 +67,7 @@ impl Emulator {
     }
 
     /// A command in its own bytes, authorized by an empty password; the code of its answer.
-    fn command(&self, code: u32, handles: &[u32], parameters: &[u8]) -> u32 {
+    pub fn command(&self, code: u32, handles: &[u32], parameters: &[u8]) -> u32 {
         let mut body: Vec<u8> = handles.iter().flat_map(|handle| handle.to_be_bytes()).collect();
         body.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
         body.extend(parameters);
@@ -86,7 +86,7 @@ impl Emulator {
     }
 
     /// TPM2_Clear (Part 3, 24.6), by the lockout hierarchy: what the firmware's setup does.
-    fn clear(&self) {
+    pub fn clear(&self) {
         assert_eq!(self.command(0x126, &[0x4000_000a], &[]), 0);
     }
 

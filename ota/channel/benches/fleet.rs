@@ -1,6 +1,8 @@
 //! A fleet against one server: `cargo bench -p sund-channel --bench fleet -- --devices 10000 --rate 1000 --seconds 30`.
 //!
-//! Every box has a key and a certificate of its own and opens a new connection for each poll, with its last ticket.
+//! Every box has a key and a certificate of its own and opens a new connection for each poll, with its last ticket. A poll is what a box
+//! asks where nothing is new: the DDI, whether the root was rotated, and the timestamp. What is new is fetched besides, and counts here
+//! in the rollout alone, without its payloads.
 //! Polls are sent when they are due, whether or not earlier ones have been answered, and an answer's time counts from
 //! when its poll was due: a server that stalls cannot hide it. The processor time of server and simulator is told
 //! apart.
@@ -23,11 +25,12 @@ use sund_channel::enrol::{enrol, expect, new_code};
 use sund_channel::rollout::orders::Order;
 use sund_channel::rollout::{New, NewWave};
 use sund_channel::server::control::{Answer, Request, ask};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 #[derive(Parser)]
 struct Arguments {
@@ -93,10 +96,7 @@ async fn polls(program: &Program, fleet: &[Arc<Identity>], arguments: &Arguments
         let due = begun + Duration::from_secs(1) * n / arguments.rate;
         tokio::time::sleep_until(due.into()).await;
         let (identity, port) = (Arc::clone(&fleet[n as usize % fleet.len()]), program.port);
-        open.spawn(async move {
-            let answer = identity.ask(port, "GET", &identity.root(), "").await;
-            (answer.is_ok_and(|(status, _)| status == 200), due.elapsed())
-        });
+        open.spawn(async move { (identity.poll(port).await.is_ok(), due.elapsed()) });
         while let Some(ended) = open.try_join_next() {
             let (is_good, time) = ended?;
             if is_good { times.push(time) } else { failed += 1 }
@@ -194,11 +194,35 @@ impl Identity {
         format!("/DEFAULT/controller/v1/{}", self.name)
     }
 
-    /// One request on a new connection.
-    async fn ask(&self, port: u16, method: &str, path: &str, body: &str) -> Result<(u16, Vec<u8>)> {
+    async fn connect(&self, port: u16) -> Result<TlsStream<TcpStream>> {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.set_nodelay(true)?;
-        let mut stream = self.tls.connect(ServerName::try_from("localhost")?, socket).await?;
+        Ok(self.tls.connect(ServerName::try_from("localhost")?, socket).await?)
+    }
+
+    /// A poll that finds nothing new, on a new connection.
+    async fn poll(&self, port: u16) -> Result<()> {
+        let mut stream = tokio::io::BufReader::new(self.connect(port).await?);
+        let root = self.root();
+        for (path, expected) in [
+            (root.as_str(), 200),
+            ("/repository/metadata/2.root.json", 404),
+            ("/repository/metadata/timestamp.json", 200),
+        ] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            stream.flush().await?;
+            let status = answer(&mut stream).await?;
+            if status != expected {
+                bail!("{path} was answered {status}");
+            }
+        }
+        Ok(())
+    }
+
+    /// One request on a new connection.
+    async fn ask(&self, port: u16, method: &str, path: &str, body: &str) -> Result<(u16, Vec<u8>)> {
+        let mut stream = self.connect(port).await?;
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{body}",
@@ -228,6 +252,24 @@ impl Identity {
             (status, _) => bail!("feedback was answered {status}"),
         }
     }
+}
+
+/// Reads one of several answers; its status.
+async fn answer(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<u16> {
+    let mut line = String::new();
+    stream.read_line(&mut line).await?;
+    let status = line.split(' ').nth(1).context("no status")?.parse()?;
+    let mut length = None;
+    while line != "\r\n" {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            bail!("the answer ends in its head");
+        }
+        let header = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        length = header.map_or(length, |(_, value)| value.trim().parse::<usize>().ok());
+    }
+    stream.read_exact(&mut vec![0; length.context("an answer without a length")?]).await?;
+    Ok(status)
 }
 
 /// Enrols the fleet: each box by its own code and key.

@@ -3,6 +3,7 @@
 //! `state` signs, as no timestamp reaches such a box.
 mod archive;
 pub mod inbox;
+pub mod stick;
 
 pub use archive::{Archive, Writer};
 

@@ -229,7 +229,7 @@ impl Teller {
     }
 }
 
-fn under_way(action: &Action) -> Fault {
+pub(super) fn under_way(action: &Action) -> Fault {
     let (id, state, step) = (&action.id, action.state().unwrap_or("no state"), action.step.name());
     let reason =
         format!("{id} ({state}) has changed this box and is not over ({step}): bring the stick again after its end");

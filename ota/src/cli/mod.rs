@@ -8,6 +8,7 @@ mod run;
 mod screen;
 mod started;
 mod status;
+mod stick;
 
 use crate::agent::client::Agent;
 use crate::audit::Audit;
@@ -42,11 +43,14 @@ enum Command {
     },
     /// Brings this box to the state in a bundle on a stick, without a network.
     Install {
-        /// The bundle, as `sund-channel bundle` writes it.
+        /// The bundle, as `sund-channel bundle` writes it; or the directory (a stick) where it is `NAME.sund-bundle`, which is left to the
+        /// updater that runs.
         file: PathBuf,
         /// Says the end as JSON, and no steps.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        places: stick::Places,
     },
     /// Checks the configuration.
     CheckConfig,
@@ -77,11 +81,17 @@ pub fn main(cli: Cli, audit: &Audit) -> Exit {
     match command {
         Command::CheckConfig => configured(&|_| Exit::Done),
         Command::Guard(arguments) => guard::guard(&arguments, audit, configured),
-        Command::Started(arguments) => started::started(&path, &arguments, configured),
+        Command::Started(arguments) => started::started(&path, &arguments, audit, configured),
         Command::Status { json } => configured(&|config| status::status(&config, json)),
         Command::Run => configured(&|config| audited(audit, "run", config, run::run)),
         Command::Once => configured(&|config| audited(audit, "once", config, run::once)),
-        Command::Install { file, json } => {
+        Command::Install { file, places, .. } if file.is_dir() => {
+            if !path.exists() {
+                stick::nobodys(&places);
+            }
+            configured(&|config| audited(audit, "install", config, |config| stick::take(config, &file, &places)))
+        }
+        Command::Install { file, json, .. } => {
             configured(&|config| audited(audit, "install", config, |config| install::install(config, &file, json)))
         }
         Command::Enrol(arguments) => {

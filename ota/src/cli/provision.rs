@@ -55,6 +55,9 @@ fn provisioned(arguments: &Arguments) -> Result<Applied, Fault> {
     let Some(path) = &arguments.path else {
         return finish(&arguments.site).map(|done| if done { Applied::Now } else { Applied::Already });
     };
+    if stick::is_for_another(path) {
+        return Ok(Applied::Already);
+    }
     let keys = Keys::read(&arguments.keys)?;
     let provision = Provision::read(path, &keys, jiff::Timestamp::now())?;
     let applied = provision.apply(&arguments.site)?;

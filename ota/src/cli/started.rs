@@ -1,8 +1,10 @@
 //! `started`.
 use super::run::failed;
-use crate::config::Config;
+use crate::audit::Audit;
+use crate::config::{self, Config};
 use crate::exit::Exit;
-use crate::started;
+use crate::tpm::{self, counter};
+use crate::{recovery, started};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -16,22 +18,30 @@ pub(super) struct Arguments {
     /// The addresses of the network where the channel is.
     #[arg(long, default_value = started::NETWORK)]
     network: PathBuf,
+    /// The TPM with the counter below which a rescue takes nothing.
+    #[arg(long, default_value = tpm::DEVICE)]
+    tpm: PathBuf,
+    /// Where the updater keeps what it knows: `directory` of its configuration.
+    #[arg(long, default_value = config::DIRECTORY)]
+    directory: PathBuf,
 }
 
-/// A box that was not provisioned yet has a good start too, and nothing to keep.
+/// A box that was not provisioned yet has a good start too, and nothing of a site to keep. What fails keeps nothing else from being done.
 pub(super) fn started(
     config: &Path,
     arguments: &Arguments,
+    audit: &Audit,
     configured: impl Fn(&dyn Fn(Config) -> Exit) -> Exit,
 ) -> Exit {
-    if let Err(fault) = started::is_good(&arguments.starts) {
-        return failed(&fault);
-    }
+    audit.keep_in(&arguments.directory, "started");
+    let is_good = started::is_good(&arguments.starts);
+    let counted = recovery::keep_counter(&arguments.tpm, counter::INDEX, &arguments.directory);
+    let begun =
+        [is_good, counted].iter().filter_map(|done| done.as_ref().err()).fold(Exit::Done, |_, fault| failed(fault));
     if !config.exists() {
-        return Exit::Done;
+        return begun;
     }
     configured(&|config| {
-        started::keep_site(&config, &arguments.network, &arguments.site)
-            .map_or_else(|fault| failed(&fault), |()| Exit::Done)
+        started::keep_site(&config, &arguments.network, &arguments.site).map_or_else(|fault| failed(&fault), |()| begun)
     })
 }

@@ -10,6 +10,7 @@ use crate::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
 use crate::fault::{Blame, Fault};
 use crate::limits::MAX_STATE;
 use crate::machine::record::{Record, Suspended, Switches};
+use crate::recovery;
 use crate::state::Model;
 use crate::trust::Trusted;
 use std::sync::{MutexGuard, PoisonError};
@@ -35,7 +36,14 @@ impl Machine {
     pub(super) async fn look(&self) -> Look {
         let trusted = self.trusted().await;
         let learned = match &trusted {
-            Ok(trusted) => Box::pin(self.learn(trusted)).await,
+            Ok(trusted) => {
+                let all = async {
+                    let learned = self.learn(trusted).await;
+                    recovery::ask(trusted, &self.config.directory).await;
+                    learned
+                };
+                Box::pin(all).await
+            }
             // Written down where it was refused.
             Err(_) => Ok(()),
         };

@@ -8,6 +8,7 @@ use crate::ddi::{ConfigData, NO_STATE, STATE};
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::rauc;
+use crate::recovery::RecoveryStatus;
 use std::collections::BTreeMap;
 
 /// Characters of a value; hawkBit refuses longer ones.
@@ -101,6 +102,9 @@ impl Machine {
             data.insert("good".to_owned(), state_name(&good.descriptor).to_owned());
             // The name by which some servers (gooseBit) look up what a box has.
             data.insert("sw_version".to_owned(), good.version.clone());
+        }
+        if let Some(recovery) = RecoveryStatus::read(&self.config.directory) {
+            data.insert("rescue".to_owned(), recovery.in_words());
         }
         if let Some(stick) = self.record.last.as_ref().and_then(told_of_stick) {
             data.insert("stick".to_owned(), stick);

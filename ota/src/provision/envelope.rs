@@ -14,7 +14,7 @@ use std::path::Path;
 /// What a signature of a document covers besides the payload: one for something else is none here.
 pub const PAYLOAD_TYPE: &str = "application/vnd.sund.provision+json";
 /// SubjectPublicKeyInfo of Ed25519 (RFC 8410, 4) up to the 32 bytes of the key.
-const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub(crate) const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 /// Keys of a region: the one that is in use, and those that take its place.
 const MAX_KEYS: usize = 8;
 /// Their file, in bytes.

@@ -6,9 +6,11 @@ use crate::ddi::Progress;
 use crate::fault::Fault;
 use crate::hex::hex;
 use crate::identity::Standing;
+use crate::machine::record::Origin;
+use crate::recovery::RecoveryStatus;
 use crate::release::Release;
 use crate::status::Status;
-use crate::stick;
+use crate::stick::{self, Said};
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -21,6 +23,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 const AGENT_TIME: Duration = Duration::from_secs(2);
 /// Time between two questions to the TPM whether the key of the certificate is still there.
 const KEY_LOOK: Duration = Duration::from_mins(1);
+/// Seconds for which it is shown how a state on a stick ended: whoever has brought it is gone then.
+const NEWS: i64 = 24 * 3600;
 /// Networks and their addresses, against a machine full of them.
 const MAX_NETWORKS: usize = 4;
 const MAX_ADDRESSES: usize = 3;
@@ -108,14 +112,14 @@ pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) ->
         update: "none".to_owned(),
         id: config.map(|config| config.id.clone()),
         fingerprint: console(&node),
-        stick: stick::said(&sources.stick),
+        stick: stick::said(&sources.stick).map(|said| said.line),
         ..Picture::default()
     };
     picture.versions.extend(release.version().map(|version| ("system".to_owned(), version.to_owned())));
     picture.versions.push(("updater".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
     if let Some(config) = config {
         ask_agent(config, &mut picture).await;
-        ask_updater(config, &mut picture);
+        ask_updater(sources, config, &mut picture);
     }
     picture
 }
@@ -133,7 +137,7 @@ async fn ask_agent(config: &Config, picture: &mut Picture) {
     }
 }
 
-fn ask_updater(config: &Config, picture: &mut Picture) {
+fn ask_updater(sources: &Sources, config: &Config, picture: &mut Picture) {
     let server = config.server.host_str().unwrap_or_default();
     let status = match Status::read(config) {
         Ok(status) => status,
@@ -156,6 +160,8 @@ fn ask_updater(config: &Config, picture: &mut Picture) {
             }
         }
     };
+    picture.rescue = status.recovery.as_ref().filter(|it| it.fault.is_some()).map(RecoveryStatus::in_words);
+    picture.stick = ended_of_stick(&status, stick::said(&sources.stick)).or(picture.stick.take());
     picture.recovery = status.escrow.as_ref().map(|escrow| escrow.in_words(local));
     let state = status.state.as_deref().unwrap_or("own configuration");
     picture.update = match (&status.action, &status.now.progress) {
@@ -170,6 +176,14 @@ fn ask_updater(config: &Config, picture: &mut Picture) {
             format!("to {to}: {}{share}{waits}", action.step)
         }
     };
+}
+
+/// How what came on a stick ended, where that is news and nothing was said of a stick since.
+fn ended_of_stick(status: &Status, said: Option<Said>) -> Option<String> {
+    let last = status.last.as_ref().filter(|last| last.origin == Origin::Stick)?;
+    let ended = last.ended?;
+    let is_news = jiff::Timestamp::now().as_second().saturating_sub(ended) < NEWS;
+    (is_news && said.is_none_or(|said| said.at <= ended)).then(|| last.in_words())
 }
 
 /// Addresses by network; the loopback is none.

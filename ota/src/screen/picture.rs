@@ -37,6 +37,8 @@ pub struct Picture {
     pub update: String,
     /// How the recovery key of the disk stands with the region, where it is to have it.
     pub recovery: Option<String>,
+    /// Why this box could not be rescued, where that is known.
+    pub rescue: Option<String>,
     /// What became of the region's stick.
     pub stick: Option<String>,
     /// Name of the box at the channel.
@@ -107,6 +109,7 @@ fn facts(picture: &Picture) -> Vec<String> {
     fact("channel", &picture.channel);
     fact("update", &picture.update);
     picture.recovery.iter().for_each(|recovery| fact("disk key", recovery));
+    picture.rescue.iter().for_each(|rescue| fact("rescue", rescue));
     lines
 }
 

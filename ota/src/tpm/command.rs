@@ -6,10 +6,10 @@ use crate::fault::{Blame, Fault};
 use std::time::Duration;
 
 /// TPM_ST_NO_SESSIONS and TPM_ST_SESSIONS (Part 2, 6.9).
-const NO_SESSIONS: u16 = 0x8001;
-const SESSIONS: u16 = 0x8002;
+pub(super) const NO_SESSIONS: u16 = 0x8001;
+pub(super) const SESSIONS: u16 = 0x8002;
 /// TPM_RH_OWNER and TPM_RH_NULL (Part 2, 7.4).
-const OWNER: u32 = 0x4000_0001;
+pub(super) const OWNER: u32 = 0x4000_0001;
 const NO_HIERARCHY: u32 = 0x4000_0007;
 /// TPM_RS_PW: the authorization is a password (Part 2, 7.4).
 const PASSWORD: u32 = 0x4000_0009;
@@ -21,7 +21,7 @@ const FLUSH_CONTEXT: u32 = 0x165;
 const READ_PUBLIC: u32 = 0x173;
 /// TPM_ALG_ID (Part 2, 6.3).
 const NOTHING: u16 = 0x0010;
-const SHA256: u16 = 0x000b;
+pub(super) const SHA256: u16 = 0x000b;
 const ECDSA: u16 = 0x0018;
 const ECC: u16 = 0x0023;
 /// TPM_ECC_NIST_P256 (Part 2, 6.4).
@@ -157,8 +157,20 @@ impl<'a> Tpm<'a> {
         Ok(point)
     }
 
-    /// Sends a command until the TPM is ready for it. The first handle is authorized by its password, which is empty.
-    fn run(&mut self, tag: u16, code: u32, handles: &[u32], parameters: &[u8]) -> Result<Vec<u8>, Fault> {
+    /// Does a command, or says why not.
+    pub(super) fn run(&mut self, tag: u16, code: u32, handles: &[u32], parameters: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.ask(tag, code, handles, parameters)?.map_err(|code| refused(self.place, code))
+    }
+
+    /// Sends a command until the TPM is ready for it: its answer, or the code of its refusal. The first handle is authorized by its
+    /// password, which is empty.
+    pub(super) fn ask(
+        &mut self,
+        tag: u16,
+        code: u32,
+        handles: &[u32],
+        parameters: &[u8],
+    ) -> Result<Result<Vec<u8>, u32>, Fault> {
         let mut body: Vec<u8> = handles.iter().flat_map(|handle| handle.to_be_bytes()).collect();
         if tag == SESSIONS {
             // TPMS_AUTH_COMMAND (Part 2, 10.13.2): no nonce, no attributes, no password.
@@ -173,17 +185,17 @@ impl<'a> Tpm<'a> {
         loop {
             let answer = transport::ask(self.line.as_mut(), &command).map_err(|error| away(self.place, error))?;
             match self.read(Answer::of(&answer))?.0 {
-                0 => return Ok(answer),
+                0 => return Ok(Ok(answer)),
                 code if PASSING.contains(&code) && tries < TRIES => {
                     tries += 1;
                     std::thread::sleep(PAUSE);
                 }
-                code => return Err(refused(self.place, code)),
+                code => return Ok(Err(code)),
             }
         }
     }
 
-    fn read<T>(&self, read: Result<T, Malformed>) -> Result<T, Fault> {
+    pub(super) fn read<T>(&self, read: Result<T, Malformed>) -> Result<T, Fault> {
         read.map_err(|reason| away(self.place, reason))
     }
 }
@@ -194,6 +206,6 @@ fn parameters() -> Vec<u8> {
 }
 
 /// TPM2B (Part 2, 10.4).
-fn sized(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn sized(bytes: &[u8]) -> Vec<u8> {
     [(bytes.len() as u16).to_be_bytes().as_slice(), bytes].concat()
 }

@@ -4,6 +4,7 @@
 //! (commands) stand beside the lines that follow them.
 mod answer;
 mod command;
+pub mod counter;
 mod key;
 mod transport;
 
@@ -75,7 +76,8 @@ fn refused(place: &Place, code: u32) -> Fault {
         // TPM_RC_AUTH_FAIL, TPM_RC_BAD_AUTH
         (_, Some(0x0e | 0x22)) => (
             "tpm-owned",
-            "its owner has a password that this box was not told: clear the TPM in the firmware's setup, and enrol the box anew",
+            "its owner has a password that this box was not told: clear the TPM in the firmware's setup. The data partition opens by its \
+             recovery key alone then; enrol the box anew",
         ),
         // TPM_RC_LOCKOUT
         (0x921, _) => (
@@ -92,7 +94,10 @@ fn refused(place: &Place, code: u32) -> Fault {
                 "it is in failure mode: switch the box off and on; the board is broken where that does not help",
             );
         }
-        _ => ("tpm-refused", "it refuses: clear the TPM in the firmware's setup, and enrol the box anew"),
+        _ => (
+            "tpm-refused",
+            "it refuses: clear the TPM in the firmware's setup. The data partition opens by its recovery key alone then; enrol the box anew",
+        ),
     };
     Fault::new(name, Blame::Box, format!("the TPM ({device}) answers with code {code:#05x}: {reason}"))
 }

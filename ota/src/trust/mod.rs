@@ -4,14 +4,17 @@
 //! something that came out of it. The refusals stand in ota/README.md, each with the threat that it stops.
 pub(crate) mod before;
 mod download;
+mod kept;
 mod paths;
 mod persons;
+mod recovery;
 mod seen;
 mod signatures;
 mod store;
 mod transport;
 mod workflow;
 
+pub use recovery::Recovery;
 pub use seen::expiries;
 pub use transport::{Pace, Transport};
 
@@ -22,6 +25,7 @@ use crate::limits::MAX_STATE;
 use crate::said::Said;
 use crate::state::{DesiredState, Os, Pin};
 use jiff::Timestamp;
+use kept::Kept;
 use seen::Seen;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -49,7 +53,8 @@ pub struct Source {
 /// A repository whose metadata held.
 #[derive(Debug)]
 pub struct Trusted {
-    store: Store,
+    /// Boxed: a repository is carried through many futures.
+    store: Box<Store>,
     targets: Targets,
     delegated: BTreeMap<String, Result<Delegated, Fault>>,
     expires: (Timestamp, &'static str),
@@ -146,7 +151,9 @@ impl Trusted {
     }
 
     pub(crate) async fn load_as(source: &Source, transport: Transport, freshness: Freshness) -> Result<Self, Fault> {
-        let store = Store { metadata: source.metadata.clone(), targets: source.targets.clone(), transport };
+        // What lies on this machine is read where it lies, and a bundle has to be whole by itself.
+        let kept = transport.is_over_a_line().then(|| Kept::new(&source.datastore.join(kept::DIRECTORY)));
+        let store = Store { metadata: source.metadata.clone(), targets: source.targets.clone(), transport, kept };
         let before = Seen::open(&source.datastore)?;
         let started = before.now()?;
         let mut seen = before.clone();
@@ -164,8 +171,21 @@ impl Trusted {
         if seen != before {
             seen.keep(&source.datastore)?;
         }
-        let workflow::Metadata { targets, delegated, expires } = held?;
-        Ok(Self { store, targets, delegated, expires, seen, datastore: source.datastore.clone() })
+        let workflow::Metadata { targets, delegated, expires, listed } = held?;
+        let has_changed = seen.timestamp != before.timestamp;
+        let (store, datastore) = (Box::new(store), source.datastore.clone());
+        let trusted = Self { store, targets, delegated, expires, seen, datastore };
+        if let (Some(kept), true) = (&trusted.store.kept, has_changed) {
+            kept.retain(&listed.into_iter().chain(trusted.hashes()).collect());
+        }
+        Ok(trusted)
+    }
+
+    /// Of all targets that are listed.
+    fn hashes(&self) -> impl Iterator<Item = String> {
+        let delegated = self.delegated.values().filter_map(|held| held.as_ref().ok()).map(|held| &held.targets);
+        let all = std::iter::once(&self.targets).chain(delegated).flat_map(|targets| targets.targets.values());
+        all.map(|target| hex(target.hashes.sha256.as_ref()))
     }
 
     /// The desired state that a descriptor names, where the region lists it now.

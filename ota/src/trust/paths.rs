@@ -41,6 +41,11 @@ pub(super) fn target(base: &Url, path: &str, sha256: &str) -> Option<Url> {
     below(base, directory.split('/').chain([file.as_str()]))
 }
 
+/// The address of what lies beside the targets and is none.
+pub(super) fn unlisted(base: &Url, path: &str) -> Option<Url> {
+    below(base, path.split('/'))
+}
+
 fn below<'a>(base: &Url, segments: impl IntoIterator<Item = &'a str>) -> Option<Url> {
     let mut url = base.clone();
     url.path_segments_mut().ok()?.pop_if_empty().extend(segments);

@@ -1,4 +1,5 @@
 //! A store: where metadata and targets lie, read within bounds. What comes out of it is as yet nobody's.
+use super::kept::Kept;
 use super::paths;
 use super::transport::{Transport, Trouble};
 use crate::fault::{Blame, Fault};
@@ -13,6 +14,8 @@ pub(super) struct Store {
     pub(super) metadata: Url,
     pub(super) targets: Url,
     pub(super) transport: Transport,
+    /// What came by it before, where that spares a line.
+    pub(super) kept: Option<Kept>,
 }
 
 /// How long a file is by the word of its server: the answer to a range says it, whether ranges are known there or not.
@@ -52,15 +55,21 @@ impl Store {
         };
         let url = self.metadata_address(file)?;
         let length = listed.length.unwrap_or(max).min(max);
+        let sha256 = listed.hashes.as_ref().map(|hashes| hashes.sha256.as_ref());
+        if let Some(kept) = sha256.and_then(|sha256| self.kept(sha256, length)) {
+            return Ok(kept);
+        }
         let bytes = self.whole(&url, length).await.map_err(|short| match short {
             Short::Oversized(announced) if announced <= max => mixed("length"),
             short => short.of_metadata(file, length),
         })?;
         // TUF 5.5.2, 5.6.2.
-        match &listed.hashes {
-            Some(hashes) if hashes.sha256.as_ref() != digest(&SHA256, &bytes).as_ref() => Err(mixed("hash")),
-            _ => Ok(bytes),
+        match sha256 {
+            Some(sha256) if sha256 != digest(&SHA256, &bytes).as_ref() => return Err(mixed("hash")),
+            Some(sha256) => self.keep(sha256, &bytes),
+            None => {}
         }
+        Ok(bytes)
     }
 
     /// A small target, whole.
@@ -69,13 +78,38 @@ impl Store {
             let reason = format!("{path} is listed with {} bytes, and at most {max} are taken", target.length);
             return Err(Fault::new("target-oversized", Blame::Region, reason));
         }
-        let url = self.address(path, &hex(target.hashes.sha256.as_ref()))?;
+        let sha256 = target.hashes.sha256.as_ref();
+        if let Some(kept) = self.kept(sha256, target.length).filter(|kept| kept.len() as u64 == target.length) {
+            return Ok(kept);
+        }
+        let url = self.address(path, &hex(sha256))?;
         let bytes = self.whole(&url, target.length).await.map_err(|short| short.of_target(path, target.length))?;
         if (bytes.len() as u64) < target.length {
             return Err(truncated(path, bytes.len() as u64, target.length));
         }
-        let is_same = digest(&SHA256, &bytes).as_ref() == target.hashes.sha256.as_ref();
-        if is_same { Ok(bytes) } else { Err(altered(path)) }
+        if digest(&SHA256, &bytes).as_ref() != sha256 {
+            return Err(altered(path));
+        }
+        self.keep(sha256, &bytes);
+        Ok(bytes)
+    }
+
+    /// A small file beside the targets, which nothing lists; `None` where it is not there.
+    pub(super) async fn unlisted(&self, path: &str, max: u64) -> Result<Option<Vec<u8>>, Fault> {
+        let url = paths::unlisted(&self.targets, path).ok_or_else(|| no_base(&self.targets))?;
+        match self.whole(&url, max).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Short::Trouble(Trouble::Missing)) => Ok(None),
+            Err(short) => Err(short.of_metadata(path, max)),
+        }
+    }
+
+    fn kept(&self, sha256: &[u8], max: u64) -> Option<Vec<u8>> {
+        self.kept.as_ref()?.read(sha256, max)
+    }
+
+    fn keep(&self, sha256: &[u8], bytes: &[u8]) {
+        self.kept.iter().for_each(|kept| kept.keep(sha256, bytes));
     }
 
     fn metadata_address(&self, file: &str) -> Result<Url, Fault> {

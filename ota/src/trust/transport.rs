@@ -94,6 +94,11 @@ impl Transport {
         Self { pace, ..self }
     }
 
+    /// Whether what comes by it crosses a network.
+    pub(super) fn is_over_a_line(&self) -> bool {
+        matches!(self.way, Way::Http { .. })
+    }
+
     /// How long all of the metadata may take.
     pub(super) fn time_for_metadata(&self) -> Duration {
         self.pace.metadata

@@ -17,7 +17,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp as Time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tough::TargetName;
 use tough::schema::{Delegations, Metafile, Role, RoleType, Root, Signed, Snapshot, Targets, Timestamp};
 
@@ -28,6 +28,8 @@ pub(super) struct Metadata {
     pub(super) delegated: BTreeMap<String, Result<Delegated, Fault>>,
     /// Whichever of the top-level roles expires first, and when.
     pub(super) expires: (Time, &'static str),
+    /// The hashes by which other metadata lists it.
+    pub(super) listed: BTreeSet<String>,
 }
 
 /// One update of the metadata. What it accepts on its way stands in `seen` afterwards, also where it ends in a refusal.
@@ -49,7 +51,9 @@ pub(super) async fn update(
         expires.extend([(timestamp.expires, "timestamp"), (snapshot.expires, "snapshot")]);
     }
     let first = expires.into_iter().min_by_key(|(expires, _)| *expires).unwrap_or((started, "root"));
-    Ok(Metadata { targets, delegated, expires: first })
+    let listed = timestamp.meta.values().chain(snapshot.meta.values());
+    let listed = listed.filter_map(|file| Some(hex(file.hashes.as_ref()?.sha256.as_ref()))).collect();
+    Ok(Metadata { targets, delegated, expires: first, listed })
 }
 
 /// Where the chain of roots begins.

@@ -4,6 +4,8 @@ mod download;
 mod flips;
 mod freezing;
 mod hostile_server;
+mod kept;
+mod recovery;
 mod rollback;
 mod signatures;
 mod store;
