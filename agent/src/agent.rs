@@ -2,7 +2,8 @@
 use crate::association::{self, Gate, Listener};
 use crate::audit::{self, forward};
 use crate::certificate;
-use crate::channel::{Channel, Desk, Served, Trials};
+use crate::channel::{Channel, Desk, Record, Served, Trials};
+use crate::config::{self, Config};
 use crate::console::{self, ConsoleOptions, StatusSource};
 use crate::control::Control;
 use crate::counted::counted;
@@ -19,6 +20,7 @@ use crate::spool::Spool;
 use crate::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -114,6 +116,7 @@ impl Agent {
         };
         let pipeline = Pipeline::new(spool, site, set, recorder)?;
         pipeline.listens_on(&node.to_string());
+        pipeline.take_up_begun(|| served_before(&record, channel.as_ref().map(|(_, settings)| settings)?))?;
 
         let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
         services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
@@ -305,6 +308,16 @@ fn say_what_is_lost(audit: &audit::Log, places: u64) -> Result<(), Fault> {
     audit.append(audit::Event::SpoolDamaged { fault }).map(|_| ())
 }
 
+/// What served before what is to serve, for the studies that began on it.
+fn served_before(record: &Record, channel: &config::Channel) -> Option<ServingSet> {
+    let before = record.before(channel)?.inspect_err(|fault| {
+        tracing::warn!(code = %fault.code, reason = %fault.reason, "what served before cannot be taken up");
+    });
+    let (state, config) = before.ok()?;
+    let Config { packages, routes, destinations, floors, .. } = config;
+    Some(ServingSet { state, since: SystemTime::now(), packages, routes, destinations, floors })
+}
+
 /// That what was activated cannot serve is said before the box's own configuration does.
 fn say_what_cannot_serve(audit: &audit::Log, lost: Option<(String, Fault)>) -> Result<(), Fault> {
     let Some((state, fault)) = lost else { return Ok(()) };
@@ -318,7 +331,7 @@ fn say_what_runs(
     audit: &audit::Log,
     digest: Option<String>,
     variant: Option<&Variant>,
-    plain_dicom: Option<&crate::config::PlainDicom>,
+    plain_dicom: Option<&config::PlainDicom>,
     node: SocketAddr,
 ) -> Result<(), Fault> {
     if let Some(variant) = variant {
