@@ -11,6 +11,7 @@ use crate::fault::{Blame, Fault};
 use crate::gpus;
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
+use crate::manager::Start;
 use crate::metrics;
 use crate::pipeline::{
     Pipeline, Recorder, ServingSet, Site, SpoolIntake, assemble, compile_engines, deliver, retain, run_jobs,
@@ -51,7 +52,8 @@ impl Agent {
     pub async fn start(served: impl Into<Served>) -> Result<Self, Fault> {
         let served = served.into();
         let config = &served.config;
-        let spool = Spool::open(config.spool.clone());
+        let mut start = Start::default();
+        let spool = Spool::open_telling(config.spool.clone(), &mut || start.gets_on());
         let audit = audit::Log::open(config.audit.clone()).map(Arc::new);
         let (spool, audit) = match (spool, audit) {
             (Ok(spool), audit) => (spool, audit?),

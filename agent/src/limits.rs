@@ -285,6 +285,10 @@ pub mod agent {
     pub const DRAIN: Duration = Duration::from_mins(1);
     /// Then until console and control socket are closed, whoever still listens to them.
     pub const DARK: Duration = Duration::from_secs(2);
+    /// From one sign of life of a start to the next: one that hangs is ended by systemd, however long others may take.
+    pub const START_SILENCE: Duration = Duration::from_mins(1);
+    /// Between two signs of life of a start.
+    pub const START_PULSE: Duration = Duration::from_secs(1);
 }
 
 /// Folders of DICOM files that are given to a command.
