@@ -387,6 +387,8 @@ pub mod suspended {
 pub mod config {
     /// Longest file; a longer one is not a configuration, and would be held in memory.
     pub const MAX_FILE: u64 = 1024 * 1024;
+    /// Longest file that says which ports the firewall knows, against a path that names something else.
+    pub const MAX_PORTS: u64 = 16 * 1024;
     /// Most sections of one kind (callers, routes, destinations, models, users): each is checked against the others.
     pub const MAX_ENTRIES: usize = 1000;
 }
