@@ -68,7 +68,8 @@ impl Pipeline {
         let studies: BTreeSet<String> = jobs.into_iter().filter(Job::is_open).map(|job| job.study).collect();
         let mut others = Vec::new();
         for study in studies {
-            match self.study_record(&study)?.and_then(|record| record.begun_on) {
+            // A record that does not read is told when its jobs come to it; it keeps nobody from starting.
+            match self.study_record(&study).ok().flatten().and_then(|record| record.begun_on) {
                 Some(mark) if mark == serves.mark() => self.begun.take_up(study, &serves),
                 Some(mark) => others.push((study, mark)),
                 None => {}

@@ -68,7 +68,8 @@ impl ServingSet {
     pub(super) fn mark(&self) -> String {
         let mut packages: Vec<&str> = self.packages.iter().map(|package| package.digest.as_str()).collect();
         packages.sort_unstable();
-        sha256(&format!("{:?} {packages:?}", self.state))
+        let state = self.state.as_ref().map(|id| format!("{}@{}", id.name, id.sha256.as_deref().unwrap_or_default()));
+        sha256(&format!("{} {}", state.unwrap_or_default(), packages.join(" ")))
     }
 
     pub(super) fn package(&self, digest: &str) -> Option<&Package> {
