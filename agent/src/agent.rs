@@ -4,7 +4,7 @@ use crate::audit::{self, forward};
 use crate::certificate;
 use crate::channel::{Channel, Desk, Record, Served, Trials};
 use crate::config::{self, Config};
-use crate::console::{self, ConsoleOptions, StatusSource};
+use crate::console::{self, ConsoleOptions, Operator, StatusSource};
 use crate::control::Control;
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
@@ -144,10 +144,10 @@ impl Agent {
                 allowed_hosts: settings.allowed_hosts,
                 audit: Some(Arc::clone(&audit)),
                 updater_status,
+                operator: Some(Arc::clone(&pipeline) as Arc<dyn Operator>),
                 support,
             };
-            let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
-            watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
+            watchers.spawn(console::serve(vec![socket], options, Arc::clone(&pipeline) as _, metrics, darkened));
         }
         services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
         if let Some(settings) = config.certificate {

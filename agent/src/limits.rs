@@ -404,7 +404,7 @@ pub mod console {
     pub const MAX_HEAD: usize = 16 * 1024;
     /// Most headers in a request; each costs parsing and an allocation.
     pub const MAX_HEADERS: usize = 64;
-    /// Longest request body; only the login form has one.
+    /// Longest request body; only the login form and orders have one.
     pub const MAX_BODY: usize = 4 * 1024;
     /// Time for a TLS handshake; a peer that never finishes would hold a connection for ever.
     pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -412,6 +412,8 @@ pub mod console {
     pub const HEAD_TIME: Duration = Duration::from_secs(30);
     /// Time for a request to be answered, its body included (slow-body attack).
     pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+    /// Time for which a page waits for what it has ordered; a recall of a year takes longer, and goes on.
+    pub const ORDER_WAIT: Duration = Duration::from_secs(8);
     /// Life of one connection; a peer that reads slowly or never cannot hold one longer. Browsers come back by themselves.
     pub const CONNECTION_LIFE: Duration = Duration::from_hours(1);
     /// Open event streams; each keeps its connection.
