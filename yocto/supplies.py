@@ -111,7 +111,9 @@ def mounts(packages):
 def ports():
     """Each network that the firewall and networkd speak of is a port that the machine names, and image/root names none: it knows no server."""
     base = (LAYER / "recipes-core/sund-base/sund-base_0.1.0.bb").read_text()
-    asked = set(re.findall(r'[io]ifname "([^"]+)"', (ROOT / "etc/nftables.conf").read_text()))
+    rules = (ROOT / "etc/nftables.conf").read_text()
+    wrong("files that the firewall includes and image/root lacks", {path for path in re.findall(r'^include "/(\S+)"', rules, re.M) if not (ROOT / path).is_file()})
+    asked = set(re.findall(r'[io]ifname "([^"]+)"', rules))
     asked |= {name for file in ROOT.rglob("*.network") for name in re.findall(r"^Name=(\S+)", file.read_text(), re.M)}
     wrong("networks whose port nothing names", asked - set(re.findall(r"^ +name_port (\S+)", base, re.M)))
     wrong("ports of one machine in image/root", {file.name for file in ROOT.rglob("*.link")})

@@ -2,14 +2,16 @@
 use crate::association::{self, Gate, Listener};
 use crate::audit::{self, forward};
 use crate::certificate;
-use crate::channel::{Channel, Desk, Served, Trials};
-use crate::console::{self, ConsoleOptions, StatusSource};
+use crate::channel::{Channel, Desk, Record, Served, Trials};
+use crate::config::{self, Config};
+use crate::console::{self, ConsoleOptions, Operator, StatusSource};
 use crate::control::Control;
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
 use crate::gpus;
 use crate::infer::Engines;
 use crate::limits::agent::{DARK, DRAIN};
+use crate::manager::Start;
 use crate::metrics;
 use crate::pipeline::{
     Pipeline, Recorder, ServingSet, Site, SpoolIntake, assemble, compile_engines, deliver, retain, run_jobs,
@@ -19,6 +21,7 @@ use crate::spool::Spool;
 use crate::status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -49,7 +52,8 @@ impl Agent {
     pub async fn start(served: impl Into<Served>) -> Result<Self, Fault> {
         let served = served.into();
         let config = &served.config;
-        let spool = Spool::open(config.spool.clone());
+        let mut start = Start::default();
+        let spool = Spool::open_telling(config.spool.clone(), &mut || start.gets_on());
         let audit = audit::Log::open(config.audit.clone()).map(Arc::new);
         let (spool, audit) = match (spool, audit) {
             (Ok(spool), audit) => (spool, audit?),
@@ -114,6 +118,7 @@ impl Agent {
         };
         let pipeline = Pipeline::new(spool, site, set, recorder)?;
         pipeline.listens_on(&node.to_string());
+        pipeline.take_up_begun(|| served_before(&record, channel.as_ref().map(|(_, settings)| settings)?))?;
 
         let (intake, feed) = SpoolIntake::new(Arc::clone(&pipeline));
         services.spawn(endless(assemble(Arc::clone(&pipeline), config.assembly, feed)));
@@ -139,10 +144,10 @@ impl Agent {
                 allowed_hosts: settings.allowed_hosts,
                 audit: Some(Arc::clone(&audit)),
                 updater_status,
+                operator: Some(Arc::clone(&pipeline) as Arc<dyn Operator>),
                 support,
             };
-            let source = Arc::clone(&pipeline) as Arc<dyn StatusSource>;
-            watchers.spawn(console::serve(vec![socket], options, source, metrics, darkened));
+            watchers.spawn(console::serve(vec![socket], options, Arc::clone(&pipeline) as _, metrics, darkened));
         }
         services.spawn(recorded(Arc::clone(&pipeline), stop.subscribe()));
         if let Some(settings) = config.certificate {
@@ -305,6 +310,16 @@ fn say_what_is_lost(audit: &audit::Log, places: u64) -> Result<(), Fault> {
     audit.append(audit::Event::SpoolDamaged { fault }).map(|_| ())
 }
 
+/// What served before what is to serve, for the studies that began on it.
+fn served_before(record: &Record, channel: &config::Channel) -> Option<ServingSet> {
+    let before = record.before(channel)?.inspect_err(|fault| {
+        tracing::warn!(code = %fault.code, reason = %fault.reason, "what served before cannot be taken up");
+    });
+    let (state, config) = before.ok()?;
+    let Config { packages, routes, destinations, floors, .. } = config;
+    Some(ServingSet { state, since: SystemTime::now(), packages, routes, destinations, floors })
+}
+
 /// That what was activated cannot serve is said before the box's own configuration does.
 fn say_what_cannot_serve(audit: &audit::Log, lost: Option<(String, Fault)>) -> Result<(), Fault> {
     let Some((state, fault)) = lost else { return Ok(()) };
@@ -318,7 +333,7 @@ fn say_what_runs(
     audit: &audit::Log,
     digest: Option<String>,
     variant: Option<&Variant>,
-    plain_dicom: Option<&crate::config::PlainDicom>,
+    plain_dicom: Option<&config::PlainDicom>,
     node: SocketAddr,
 ) -> Result<(), Fault> {
     if let Some(variant) = variant {

@@ -30,6 +30,7 @@ pub mod inference;
 pub mod instance;
 pub mod job;
 pub mod limits;
+mod manager;
 pub mod metrics;
 pub mod model;
 pub mod outcome;

@@ -285,6 +285,10 @@ pub mod agent {
     pub const DRAIN: Duration = Duration::from_mins(1);
     /// Then until console and control socket are closed, whoever still listens to them.
     pub const DARK: Duration = Duration::from_secs(2);
+    /// From one sign of life of a start to the next: one that hangs is ended by systemd, however long others may take.
+    pub const START_SILENCE: Duration = Duration::from_mins(1);
+    /// Between two signs of life of a start.
+    pub const START_PULSE: Duration = Duration::from_secs(1);
 }
 
 /// Folders of DICOM files that are given to a command.
@@ -383,6 +387,8 @@ pub mod suspended {
 pub mod config {
     /// Longest file; a longer one is not a configuration, and would be held in memory.
     pub const MAX_FILE: u64 = 1024 * 1024;
+    /// Longest file that says which ports the firewall knows, against a path that names something else.
+    pub const MAX_PORTS: u64 = 16 * 1024;
     /// Most sections of one kind (callers, routes, destinations, models, users): each is checked against the others.
     pub const MAX_ENTRIES: usize = 1000;
 }
@@ -398,7 +404,7 @@ pub mod console {
     pub const MAX_HEAD: usize = 16 * 1024;
     /// Most headers in a request; each costs parsing and an allocation.
     pub const MAX_HEADERS: usize = 64;
-    /// Longest request body; only the login form has one.
+    /// Longest request body; only the login form and orders have one.
     pub const MAX_BODY: usize = 4 * 1024;
     /// Time for a TLS handshake; a peer that never finishes would hold a connection for ever.
     pub const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -406,6 +412,8 @@ pub mod console {
     pub const HEAD_TIME: Duration = Duration::from_secs(30);
     /// Time for a request to be answered, its body included (slow-body attack).
     pub const REQUEST_TIME: Duration = Duration::from_secs(10);
+    /// Time for which a page waits for what it has ordered; a recall of a year takes longer, and goes on.
+    pub const ORDER_WAIT: Duration = Duration::from_secs(8);
     /// Life of one connection; a peer that reads slowly or never cannot hold one longer. Browsers come back by themselves.
     pub const CONNECTION_LIFE: Duration = Duration::from_hours(1);
     /// Open event streams; each keeps its connection.

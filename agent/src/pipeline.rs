@@ -22,6 +22,7 @@ mod export;
 mod figures;
 mod hold;
 mod intake;
+mod orders;
 mod queue;
 mod recall;
 mod recorder;

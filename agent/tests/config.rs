@@ -124,6 +124,41 @@ fn the_example_holds_as_it_stands() {
     assert!(config.node.tls.is_some() && config.console.unwrap().login.is_some());
 }
 
+/// What is asked on the box itself passes no firewall, and would find nothing wrong with a port that is dead for everybody else.
+#[test]
+fn a_port_that_the_boxs_firewall_does_not_know_is_told_where_that_says_what_it_knows() {
+    let site = site();
+    let path = site.path().join("sund.toml");
+    let whole = example(site.path(), true);
+    let begin = whole.find("[node.plain_dicom_exception]").unwrap();
+    let end = whole.find("# Who may call.").unwrap();
+    let text = format!("{}{}", &whole[..begin], &whole[end..]).replace("/usr/lib/sund/ports.nft", "ports.nft");
+    let told = |known: Option<&str>| {
+        let file = site.path().join("ports.nft");
+        match known {
+            Some(known) => fs::write(&file, known).unwrap(),
+            None => drop(fs::remove_file(&file)),
+        }
+        fs::write(&path, &text).unwrap();
+        let problems = config::check(&path).err().unwrap_or_default();
+        problems.into_iter().map(|problem| (problem.key, problem.message)).collect::<Vec<_>>()
+    };
+    let node = toml::from_str::<toml::Table>(&text).unwrap()["node"]["listen"].as_str().unwrap().to_owned();
+    let port = node.rsplit_once(':').unwrap().1;
+    let known = format!("define dicom = {{ 104, {port} }}\ndefine console = 8443\ndefine servers = {{ 443, 6514 }}\n");
+    assert_eq!(told(None), [], "nobody has said what it lets through");
+    assert_eq!(told(Some(&known)), []);
+    let others = "define dicom = 1\ndefine console = 2\ndefine servers = { 3, 4 }\n";
+    let mut keys: Vec<String> = told(Some(others)).into_iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["certificate.est", "console.listen", "forward.collector", "node.listen"]);
+    let damaged = told(Some("define dicom = 1\n"));
+    assert!(
+        matches!(damaged.as_slice(), [(key, why)] if key.is_empty() && why.contains("does not define console")),
+        "{damaged:?}"
+    );
+}
+
 /// The node that is asked is the destination, but for what is said of it.
 #[test]
 fn a_destination_is_asked_where_it_says_so_or_where_another_node_is_named() {

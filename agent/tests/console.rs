@@ -1,7 +1,7 @@
 //! The console: who may see it, what it shows, and that it is usable. The page itself is tested in Chromium.
 mod fixture;
 
-use fixture::{Fixture, first_study, full};
+use fixture::{Fixture, Slow, first_study, full};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use sund_agent::audit;
 use sund_agent::console::updater::{Seen, look};
-use sund_agent::console::{ConsoleOptions, Login, User, hash_password, serve, tls_from_pem};
+use sund_agent::console::{ConsoleOptions, Login, Operator, User, hash_password, serve, tls_from_pem};
 use sund_agent::fault::Fault;
 use sund_agent::limits::console::{MAX_FAILURES_PER_ADDRESS, MAX_HEAD};
 use sund_agent::metrics;
@@ -77,14 +77,14 @@ impl Console {
     }
 }
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let prefix = format!("{name}: ");
         self.head.lines().find(|l| l.to_ascii_lowercase().starts_with(&prefix)).map(|l| &l[prefix.len()..])
     }
@@ -94,7 +94,7 @@ impl Answer {
     }
 }
 
-fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
+pub fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).unwrap();
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes); // a TLS peer may end without close_notify; the length says what came
@@ -105,16 +105,26 @@ fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
 }
 
 /// A self-signed certificate for localhost, written as PEM.
-fn certificate(dir: &Path) -> CertificateDer<'static> {
+pub fn certificate(dir: &Path) -> CertificateDer<'static> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
     made.cert.der().clone()
 }
 
+/// What a client trusts that knows this certificate.
+pub fn trusting(certificate: CertificateDer<'static>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// A console with TLS and login, and a client that trusts it.
 struct Guarded {
     console: Console,
+    operator: Arc<Slow>,
     trust: Arc<ClientConfig>,
     dir: tempfile::TempDir,
 }
@@ -126,14 +136,8 @@ fn guarded() -> Guarded {
 /// The same, with audit files of `max_file` bytes.
 fn guarded_with(max_file: u64) -> Guarded {
     let dir = tempfile::tempdir().unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate(dir.path())).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let trust = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let trust = trusting(certificate(dir.path()));
+    let operator = Arc::new(Slow::default());
     let users = vec![User::new("åse", &hash_password(PASSWORD).unwrap()).unwrap()];
     let log = audit::Log::open(audit::Options {
         dir: dir.path().join("audit"),
@@ -147,9 +151,10 @@ fn guarded_with(max_file: u64) -> Guarded {
         allowed_hosts: vec!["sund.region.example".into()],
         audit: Some(Arc::new(log.unwrap())),
         updater_status: None,
+        operator: Some(Arc::clone(&operator) as Arc<dyn Operator>),
         support: Some(support(dir.path())),
     };
-    Guarded { console: console(options), trust: Arc::new(trust), dir }
+    Guarded { console: console(options), operator, trust, dir }
 }
 
 /// What a bundle is made of: a configuration and a log, each with a name in it.
@@ -180,6 +185,14 @@ impl Guarded {
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
              Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
+        ))
+    }
+
+    fn order(&self, cookie: &str, order: &str) -> Answer {
+        self.ask(&format!(
+            "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: https://localhost\r\n{cookie}\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{order}",
+            order.len()
         ))
     }
 
@@ -318,7 +331,7 @@ fn a_session_begins_with_the_password_ends_with_the_logout_and_both_are_audited(
         assert!(cookie.contains(attribute), "{cookie}");
     }
     let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
-    assert_eq!(guarded.get("/api/v1/session", &cookie).text(), "{\"support\":true,\"user\":\"åse\"}");
+    assert_eq!(guarded.get("/api/v1/session", &cookie).text(), "{\"operates\":true,\"support\":true,\"user\":\"åse\"}");
     assert_eq!(guarded.get("/api/v1/status", &cookie).status, 200);
     assert_eq!(guarded.post("/logout", &cookie, "").status, 403); // no origin: not from a page of ours
     guarded.post("/logout", &format!("{cookie}Origin: https://localhost\r\n"), "");
@@ -366,6 +379,49 @@ fn a_support_bundle_that_cannot_be_recorded_is_not_given() {
     std::fs::create_dir(guarded.dir.path().join(format!("audit/audit-{:020}.jsonl", 1))).unwrap();
     let given = guarded.post("/support", &format!("{cookie}Origin: https://localhost\r\n"), "");
     assert_eq!(given.status, 503, "{}", given.text());
+}
+
+/// The orders themselves are tried at a node that runs.
+#[test]
+fn an_order_that_cannot_be_recorded_or_comes_without_a_login_is_not_carried_out() {
+    let order = "{\"requeue\":{\"destination\":\"pacs\"}}";
+    let open = console(ConsoleOptions { operator: Some(Arc::new(Slow::default())), ..Default::default() });
+    let head = "Host: localhost\r\nOrigin: http://localhost\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let answer =
+        open.ask(&format!("POST /api/v1/orders HTTP/1.1\r\n{head}Content-Length: {}\r\n\r\n{order}", order.len()));
+    assert_eq!(answer.status, 401, "a console without a login does not know who orders");
+    assert!(open.get("/api/v1/session").text().contains("\"operates\":false"));
+
+    let guarded = guarded_with(16);
+    let login = guarded.login(AASE, RIGHT);
+    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
+    std::fs::create_dir(guarded.dir.path().join(format!("audit/audit-{:020}.jsonl", 1))).unwrap();
+    let answer = guarded.order(&cookie, order);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("order-not-recorded"), "{}", answer.text());
+    assert_eq!(guarded.operator.carried_out(), 0);
+}
+
+#[test]
+fn an_order_that_takes_long_goes_on_and_no_other_begins_meanwhile() {
+    let guarded = guarded();
+    let login = guarded.login(AASE, RIGHT);
+    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
+    let order = "{\"requeue\":{\"destination\":\"pacs\"}}";
+    guarded.operator.hold();
+    let answer = guarded.order(&cookie, order);
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(answer.text().contains("order-goes-on"), "{}", answer.text());
+    let answer = guarded.order(&cookie, order);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("order-under-way"), "{}", answer.text());
+    guarded.operator.go_on();
+    let begun = std::time::Instant::now();
+    while guarded.order(&cookie, order).status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the first one does not end");
+        std::thread::yield_now();
+    }
+    assert_eq!(guarded.operator.carried_out(), 2);
 }
 
 #[test]

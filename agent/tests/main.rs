@@ -24,6 +24,7 @@ mod metrics;
 mod model;
 mod mutants;
 mod notices;
+mod orders;
 mod outcomes;
 mod packed;
 mod patient;

@@ -73,15 +73,25 @@ impl Site {
 
     /// The same, with these variables in its environment.
     pub fn serve_in(&self, environment: &[(&str, &Path)]) -> Daemon {
+        let daemon = self.starts(environment);
+        self.hears("READY=1");
+        daemon
+    }
+
+    /// Starts it, and waits for nothing.
+    fn starts(&self, environment: &[(&str, &Path)]) -> Daemon {
         let mut command = Command::new(SUND);
         command.envs(environment.iter().copied());
         command.args(["serve", "--config"]).arg(self.config());
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify.sock")).env("WATCHDOG_USEC", "200000");
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let daemon = Daemon(child);
-        self.hears("READY=1");
-        daemon
+        Daemon(child)
+    }
+
+    /// What was told until now is forgotten.
+    fn heard(&self) {
+        while self.told.try_recv().is_ok() {}
     }
 
     /// Waits until the daemon has told systemd this.
@@ -217,6 +227,26 @@ fn it_says_that_it_serves_lives_and_drains_and_the_audit_log_has_it() {
     for event in ["agent-started", "configuration-loaded", "agent-stopped"] {
         assert!(audit.contains(event), "{event} is not in the audit log:\n{audit}");
     }
+}
+
+/// systemd ends a start that takes longer than its unit says; one that gets on asks for more before it serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_start_that_reads_a_spool_asks_for_more_time_before_it_serves() {
+    let site = Site::new("[study]\ncomplete_on_association_end = true\n");
+    let daemon = tokio::task::block_in_place(|| site.serve());
+    let address = site.status()["node"]["address"].as_str().unwrap().to_owned();
+    let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
+    let (image, study) = (frame().rows(64), new_uid());
+    let objects: Vec<_> = (0..100).map(|n| image.clone().in_study(&study, &n.to_string()).object()).collect();
+    send(&node, &objects, |_, sent| assert_eq!(sent, Sent::Stored { status: 0 })).await.unwrap();
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(tokio::task::block_in_place(|| daemon.exit_code()), Some(0));
+    site.heard();
+    let _daemon = tokio::task::block_in_place(|| site.starts(&[]));
+    // In this order: who serves needs no more time.
+    site.hears("EXTEND_TIMEOUT_USEC=60000000");
+    site.hears("READY=1");
+    assert_eq!(site.status()["spool"]["instances"], 100);
 }
 
 #[test]

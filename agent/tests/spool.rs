@@ -419,3 +419,20 @@ fn peak_memory() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
+
+/// Whoever waits for a start tells one that takes long from one that hangs.
+#[test]
+fn opening_gets_on_with_each_frame_that_it_reads_and_says_so() {
+    const STORED: usize = 60;
+    let machine = Machine::new();
+    let spool = Spool::open_with(machine.mount(), options()).unwrap();
+    for n in 0..STORED {
+        store(&spool, "1.2", &format!("1.2.{n}"), &bytes_of(n, 40_000)).unwrap();
+    }
+    drop(spool);
+    let mut told = 0;
+    let spool = Spool::open_with_telling(machine.mount(), options(), &mut || told += 1).unwrap();
+    assert_eq!(spool.usage().instances, STORED as u64);
+    assert!(spool.usage().bytes > 3 * options().segment_bytes, "more than one segment is read");
+    assert!(told >= STORED, "{told}");
+}

@@ -68,11 +68,13 @@ def mounts(tree):
 
 def firewall(tree):
     """What is let through, and in which direction."""
+    ports = dict(re.findall(r"^define (\w+) = (.+)$", (tree / "usr/lib/sund/ports.nft").read_text(), re.M))
     chain = None
     for line in (tree / "etc/nftables.conf").read_text().splitlines():
         chain = next(iter(re.findall(r"^\s*chain (\w+)", line)), chain)
         if line.strip().endswith("accept"):
-            yield f"firewall {chain} {line.strip()}"
+            rule = re.sub(r"\$(\w+)", lambda found: ports[found[1]], line.strip())
+            yield f"firewall {chain} {rule}"
 
 
 def files(tree):

@@ -275,6 +275,17 @@ pub enum Event {
         /// Where to.
         address: String,
     },
+    /// A person orders something at the console; what comes of it is told after this.
+    ConsoleOrder {
+        /// User name.
+        user: String,
+        /// Where from.
+        address: String,
+        /// `suspend`, `resume`, `recall` or `requeue`.
+        operation: &'static str,
+        /// The package or the destination.
+        about: String,
+    },
     /// A login was refused.
     LoginRefused {
         /// The name that was given, where it is that of a user: a mistyped one may be a password.

@@ -284,6 +284,11 @@ fn say(event: &Event) -> Says<'_> {
         Event::SupportBundle { user, address } => Says::new("support-bundle", ALERT, "E")
             .kind("110132", "Use of Restricted Function")
             .by(person(user.as_deref().unwrap_or("(no login)"), address)),
+        Event::ConsoleOrder { user, address, operation, about } => Says::new("console-order", ALERT, "E")
+            .kind("110132", "Use of Restricted Function")
+            .by(person(user, address))
+            .of("operation", *operation)
+            .of("about", clip(about)),
         Event::LoginRefused { user, address, fault } => Says::new("login-refused", AUTHENTICATION, "E")
             .kind("110122", "Login")
             .failed(MINOR, fault)

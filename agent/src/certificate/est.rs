@@ -81,6 +81,11 @@ impl fmt::Debug for Est {
 }
 
 impl Est {
+    /// Where the server is: `host:port`.
+    pub(super) fn address(&self) -> String {
+        format!("{}:{}", self.url.host, self.url.port)
+    }
+
     /// A server whose certificate comes from one of `authorities`.
     pub fn new(url: Url, authorities: Arc<RootCertStore>) -> Self {
         Self { url, authorities }

@@ -42,6 +42,13 @@ pub struct Settings {
     pub alarm: Duration,
 }
 
+impl Settings {
+    /// Where it is renewed: `host:port`.
+    pub(crate) fn est_address(&self) -> Option<String> {
+        self.est.as_ref().map(Est::address)
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")

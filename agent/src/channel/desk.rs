@@ -1,13 +1,13 @@
 //! Answers the updater. What it decides is on stable storage before it is answered.
 use super::cohort;
-use super::kept::{Kept, Record};
+use super::kept::{self, Kept, Record};
 use super::protocol::{Answer, Finding, Offer, Request, Trial, TrialStanding};
 use super::standing;
 use super::trail;
 use super::trial::{self, Beside, Held};
 use crate::association::Gate;
 use crate::audit::Event;
-use crate::config::{self, Channel, Config, WorkerSettings};
+use crate::config::{Channel, Config, WorkerSettings};
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::ECHO;
 use crate::pipeline::{Pipeline, Proven, ServingSet, StateId};
@@ -211,7 +211,7 @@ impl Desk {
             let reason = format!("the state {id} was not tried, or did not hold, since the agent started");
             return Err(Fault::new("state-not-tried", Blame::Peer, reason));
         };
-        let record = state.record.activating(held.kept.clone());
+        let record = state.record.activating_after(held.kept.clone(), self.pipeline.serving_set().state.clone());
         if let Err(fault) = record.write(&self.channel.directory) {
             // It has held still, and can be asked for again.
             if let Some(trying) = &mut state.trial {
@@ -232,10 +232,7 @@ impl Desk {
         }
         let config = match &kept {
             Some(kept) => kept.compose(&self.channel)?,
-            None => config::check(&self.channel.own).map_err(|problems| {
-                let text = config::render(&self.channel.own, &problems);
-                Fault::new("configuration-invalid", Blame::Configuration, text.trim_end())
-            })?,
+            None => kept::own(&self.channel)?,
         };
         let record = state.record.reverting(id);
         record.write(&self.channel.directory)?;

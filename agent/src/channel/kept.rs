@@ -33,8 +33,19 @@ pub(crate) struct Record {
     serving_sha256: Option<String>,
     /// Since when.
     pub(super) since: SystemTime,
+    /// What served before it, where that is not taken back: studies that began on it end on it, also after a restart. Absent in the record
+    /// of an agent that did not keep that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Before>,
     /// States, the one that served last first.
     states: Vec<Kept>,
+}
+
+/// What served before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Before {
+    /// `None`: the box's own configuration.
+    state: Option<StateId>,
 }
 
 /// A state that held.
@@ -74,7 +85,14 @@ pub(super) struct KeptFile {
 
 impl Default for Record {
     fn default() -> Self {
-        Self { format: FORMAT, serving: None, serving_sha256: None, since: SystemTime::now(), states: Vec::new() }
+        Self {
+            format: FORMAT,
+            serving: None,
+            serving_sha256: None,
+            since: SystemTime::now(),
+            before: None,
+            states: Vec::new(),
+        }
     }
 }
 
@@ -120,6 +138,12 @@ impl Record {
         self.serving.clone().map(|name| StateId { name, sha256: self.serving_sha256.clone() })
     }
 
+    /// The same with a state that serves from now on, after the one, or the box's own configuration, that really served: what serves by the
+    /// record may have asked for a restart that is yet to come.
+    pub(super) fn activating_after(&self, kept: Kept, before: Option<StateId>) -> Self {
+        Self { before: Some(Before { state: before }), ..self.activating(kept) }
+    }
+
     /// The same with a state that serves from now on. The one that served is kept, and of the others those that stay: what is tried and
     /// given up takes the place of none that can be gone back to.
     pub(super) fn activating(&self, kept: Kept) -> Self {
@@ -146,6 +170,16 @@ impl Record {
     pub(super) fn reverting(&self, state: Option<StateId>) -> Self {
         let (serving, serving_sha256) = state.map_or((None, None), |id| (Some(id.name), id.sha256));
         Self { serving, serving_sha256, states: self.states.clone(), ..Self::default() }
+    }
+
+    /// What served before what serves, opened and checked again; `None` where that was taken back, or nothing did.
+    pub(crate) fn before(&self, channel: &Channel) -> Option<Result<(Option<StateId>, Config), Fault>> {
+        let Before { state } = self.before.as_ref()?;
+        let config = match state {
+            Some(id) => self.state(id).and_then(|kept| kept.compose(channel)),
+            None => own(channel),
+        };
+        Some(config.map(|config| (state.clone(), config)))
     }
 
     /// A state that is kept: this very one, else one of its name of which no hash is known.
@@ -194,6 +228,14 @@ impl Kept {
         let deployment = Deployment { packages, is_pinned: pinned.is_some(), routes: self.routes.clone() };
         check_deployed(&text, self.configuration.is_none(), channel, &deployment).map_err(invalid)
     }
+}
+
+/// The box's own configuration, checked again.
+pub(super) fn own(channel: &Channel) -> Result<Config, Fault> {
+    config::check(&channel.own).map_err(|problems| {
+        let text = config::render(&channel.own, &problems);
+        Fault::new("configuration-invalid", Blame::Configuration, text.trim_end())
+    })
 }
 
 /// What an agent is to serve: a state that was activated, or the box's own configuration.

@@ -15,6 +15,7 @@ mod trial;
 
 pub use crate::pipeline::StateId;
 pub use desk::{Desk, Trials};
+pub(crate) use kept::Record;
 pub use kept::Served;
 pub use protocol::{
     AgentStatus, Answer, Finding, ModelStatus, Offer, OfferedPackage, Request, Trial, TrialStanding, UpdaterEvent,

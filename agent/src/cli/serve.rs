@@ -5,9 +5,10 @@ use crate::channel::Served;
 use crate::config::{self, LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
+use crate::manager::tell;
 use crate::sandbox::{Held, Places, confine};
 use crate::support::{Source, Tail};
-use sd_notify::{NotifyState, notify, watchdog_enabled};
+use sd_notify::{NotifyState, watchdog_enabled};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
@@ -115,12 +116,6 @@ async fn start(served: Served, support: Source) -> Result<Agent, Fault> {
             Err(_) => Err(fault),
         },
         (started, _) => started,
-    }
-}
-
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = notify(state) {
-        tracing::warn!(%error, "systemd could not be told");
     }
 }
 

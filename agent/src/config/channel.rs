@@ -1,6 +1,7 @@
 //! The channel's side of the configuration: where the updater reaches the agent, and what a state that it brings puts in the place
 //! of a configuration's own models.
 use super::files::directory;
+use super::ports::FIREWALL;
 use super::problem::Problem;
 use super::reader::Section;
 use super::routing::Vendor;
@@ -31,6 +32,8 @@ pub struct Channel {
     pub own: PathBuf,
     /// The box's own spool.
     pub spool: PathBuf,
+    /// Where the box's firewall says which ports it lets through.
+    pub firewall: PathBuf,
     /// The site's acceptance cohort: a state that answers it otherwise does not serve.
     pub acceptance: Option<PathBuf>,
 }
@@ -94,6 +97,7 @@ pub(super) fn channel(root: &Section<'_, '_>, own: &Path, spool: &Path) -> Optio
         socket: section.path("socket")?,
         directory: directory?,
         updater_status,
+        firewall: section.path("firewall").unwrap_or_else(|| FIREWALL.into()),
         updater,
         own,
         spool: spool.to_owned(),

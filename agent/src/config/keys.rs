@@ -62,7 +62,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("log", &["filter", "format"]),
-    ("channel", &["socket", "directory", "updater_user", "updater_status", "acceptance"]),
+    ("channel", &["socket", "directory", "updater_user", "updater_status", "firewall", "acceptance"]),
 ];
 
 /// The keys of a section.

@@ -13,6 +13,7 @@ mod forward;
 mod keys;
 mod node;
 mod pinned;
+mod ports;
 mod problem;
 mod reader;
 mod routing;
@@ -273,6 +274,13 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
             Some(Channel::clone(channel))
         }
     };
+    let used = ports::Used {
+        node: node.as_ref(),
+        console: console.as_ref(),
+        forward: forward.as_ref(),
+        certificate: certificate.as_ref(),
+    };
+    ports::check(root, channel.as_ref(), &used);
     let (spool, retention) = spool?;
     let node = node?;
     Some(Config {

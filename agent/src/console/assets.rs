@@ -7,12 +7,14 @@ const INDEX: &str = include_str!("assets/index.html");
 const LOGIN: &str = include_str!("assets/login.html");
 
 /// Name, media type, content.
-const FILES: [(&str, &str, &[u8]); 11] = [
+const FILES: [(&str, &str, &[u8]); 13] = [
     ("console.css", "text/css; charset=utf-8", include_bytes!("assets/console.css")),
     ("study.css", "text/css; charset=utf-8", include_bytes!("assets/study.css")),
     ("console.js", "text/javascript; charset=utf-8", include_bytes!("assets/console.js")),
     ("study.js", "text/javascript; charset=utf-8", include_bytes!("assets/study.js")),
     ("panels.js", "text/javascript; charset=utf-8", include_bytes!("assets/panels.js")),
+    ("orders.js", "text/javascript; charset=utf-8", include_bytes!("assets/orders.js")),
+    ("orders.css", "text/css; charset=utf-8", include_bytes!("assets/orders.css")),
     ("updater.js", "text/javascript; charset=utf-8", include_bytes!("assets/updater.js")),
     ("page.js", "text/javascript; charset=utf-8", include_bytes!("assets/page.js")),
     ("theme.js", "text/javascript; charset=utf-8", include_bytes!("assets/theme.js")),

@@ -1,11 +1,12 @@
 //! The web console and the metrics endpoint: what the node does, live, for a person with a browser and for Prometheus.
 //!
-//! It reads a [`StatusSource`] and changes nothing but its own sessions. Off loopback it serves only over TLS and after
-//! a login. Pages are files in this binary: nothing is loaded from elsewhere, and no patient data stands in an address.
+//! It reads a [`StatusSource`]; what it has done is what a person who has logged in orders of an [`Operator`]. Off loopback it serves only
+//! over TLS and after a login. Pages are files in this binary: nothing is loaded from elsewhere, and no patient data stands in an address.
 mod api;
 mod assets;
 mod guard;
 mod login;
+mod orders;
 mod server;
 mod sessions;
 mod support_bundle;
@@ -13,6 +14,7 @@ mod tls;
 pub mod updater;
 
 pub use login::{Login, User, hash_password};
+pub use orders::{Done, Operator, Order, Recalled};
 pub use server::serve;
 pub use tls::tls_from_pem;
 
@@ -64,6 +66,8 @@ pub struct ConsoleOptions {
     pub audit: Option<Arc<Log>>,
     /// The status file of the updater, where this box has one.
     pub updater_status: Option<PathBuf>,
+    /// Who carries out what people order who have logged in; without it, and without a login, nobody orders anything.
+    pub operator: Option<Arc<dyn Operator>>,
     /// What support bundles are made of; without it the console gives none.
     pub support: Option<support::Source>,
 }

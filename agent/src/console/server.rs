@@ -1,6 +1,6 @@
 //! Sockets to routes: who may be served where, connections within their limits, and the drain at the end.
 use super::login::Door;
-use super::{ConsoleOptions, StatusSource, api, assets, guard, login, support_bundle, updater};
+use super::{ConsoleOptions, Operator, StatusSource, api, assets, guard, login, orders, support_bundle, updater};
 use crate::audit::Log;
 use crate::fault::{Blame, Fault};
 use crate::limits::console::{
@@ -40,6 +40,9 @@ pub(super) struct Server {
     pub snapshot: Mutex<Option<(u64, Bytes)>>,
     pub updater_status: Option<PathBuf>,
     pub support: Option<Source>,
+    pub operator: Option<Arc<dyn Operator>>,
+    /// One order at a time is carried out.
+    pub orders: Arc<Semaphore>,
     /// One bundle at a time is made.
     pub bundles: Arc<Semaphore>,
     hosts: Vec<String>,
@@ -84,6 +87,8 @@ pub async fn serve(
         streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
         snapshot: Mutex::new(None),
         updater_status: options.updater_status,
+        operator: options.operator,
+        orders: Arc::new(Semaphore::new(1)),
         support: options.support,
         bundles: Arc::new(Semaphore::new(1)),
         hosts: options.allowed_hosts.iter().map(|host| guard::name(host)).collect(),
@@ -139,6 +144,7 @@ fn routes(server: Arc<Server>) -> Router {
         .route("/api/v1/updater", get(updater::updater))
         .route("/api/v1/session", get(api::session))
         .route("/api/v1/studies/{id}/preview/{picture}", get(api::preview))
+        .route("/api/v1/orders", post(orders::order))
         .route("/support", post(support_bundle::bundle))
         .route("/metrics", get(api::metrics))
         .route("/health", get(api::health))

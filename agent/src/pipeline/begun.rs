@@ -1,7 +1,11 @@
 //! Studies under way, each with the set that its first job ran on: the jobs that are left of it run on that set too, so that one
-//! study is not answered by two versions. The set before the one that serves is kept for that, and none before it.
+//! study is not answered by two versions. The set before the one that serves is kept for that, and none before it. The record of a study
+//! says which it began with, so that it is so after a restart as well.
+use super::Pipeline;
 use super::serving::ServingSet;
-use std::collections::BTreeMap;
+use crate::job::Job;
+use crate::spool::{SpoolError, Table};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Studies of which a job has begun and not all have ended, by their UID.
@@ -22,6 +26,11 @@ impl Begun {
             studies.insert(study.to_owned(), Arc::clone(set));
         }
         is_serving
+    }
+
+    /// A study that began with a set before the agent was started.
+    fn take_up(&self, study: String, set: &Arc<ServingSet>) {
+        self.studies().insert(study, Arc::clone(set));
     }
 
     /// The set that a study began with.
@@ -46,6 +55,40 @@ impl Begun {
 
     fn studies(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ServingSet>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pipeline {
+    /// Has the studies that were under way when the agent stopped end on the set that they began with: the one that serves, or the one
+    /// `before` it, which is asked for only where a study began with another than serves, and before any job is taken. Where it is not to be
+    /// had, or is not what it was, they end on what serves, and their timelines say so.
+    pub(crate) fn take_up_begun(&self, before: impl FnOnce() -> Option<ServingSet>) -> Result<(), SpoolError> {
+        let serves = self.serving_set();
+        let jobs: Vec<Job> = self.spool.scan(Table::Jobs, "")?;
+        let studies: BTreeSet<String> = jobs.into_iter().filter(Job::is_open).map(|job| job.study).collect();
+        let mut others = Vec::new();
+        for study in studies {
+            // A record that does not read is told when its jobs come to it; it keeps nobody from starting.
+            match self.study_record(&study).ok().flatten().and_then(|record| record.begun_on) {
+                Some(mark) if mark == serves.mark() => self.begun.take_up(study, &serves),
+                Some(mark) => others.push((study, mark)),
+                None => {}
+            }
+        }
+        if others.is_empty() {
+            return Ok(());
+        }
+        let studies = others.len();
+        let before = before().map(Arc::new);
+        others.retain(|(_, mark)| before.as_ref().is_some_and(|before| *mark == before.mark()));
+        tracing::info!(studies, go_on = others.len(), "studies under way began with another set than serves");
+        if let Some(before) = before.filter(|_| !others.is_empty()) {
+            self.take_up_models(&before, Vec::new());
+            for (study, _) in others {
+                self.begun.take_up(study, &before);
+            }
+        }
+        Ok(())
     }
 }
 

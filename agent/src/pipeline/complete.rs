@@ -98,6 +98,10 @@ impl Pipeline {
         let corrected = self.update_identity(&mut record, &opened, &plan, &mut batch)?;
 
         let earlier = self.jobs_of(study)?;
+        if !earlier.iter().any(Job::is_open) {
+            // It comes again, and is answered by what serves then.
+            record.begun_on = None;
+        }
         let partial = lacks(&record, is_cut);
         let jobs = self.new_jobs(&set, &record, &opened, &plan, &earlier, partial.as_deref());
         if let Some(fault) = describe(&mut record, &plan, &jobs) {

@@ -126,7 +126,7 @@ impl Pipeline {
         crate::metrics::stage("queue", job.created.elapsed().unwrap_or_default());
         let engine = &serving.engine;
         tracing::info!(job = id, model = job.package.name, version = job.package.version, %engine, "a job runs");
-        self.note_running(&job)?;
+        self.note_running(&job, &set)?;
         // What was lost and is not yet said.
         let mut loss = (lost(&job) >= ATTEMPTS).then(|| {
             Fault::new("worker-died", Blame::Package, "workers were lost on the job before the agent was restarted")
@@ -268,13 +268,22 @@ impl Pipeline {
         Ok(is_open)
     }
 
-    fn note_running(&self, job: &Job) -> Result<(), Fault> {
+    /// Says that a job runs, and keeps on which set: what is open of its study runs on that one also after a restart.
+    fn note_running(&self, job: &Job, set: &ServingSet) -> Result<(), Fault> {
         self.recorder.audit(audit::Event::JobStarted {
             study: self.audit_study(&job.study),
             job: job.id,
             model: model(job),
         });
-        self.note(&job.study, "running", &format!("{} {}", job.package.title, job.package.version), None)
+        let _one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut record) = self.study_record(&job.study)? else { return Ok(()) };
+        record.begun_on = Some(set.mark());
+        record.note("running", format!("{} {}", job.package.title, job.package.version), None);
+        let mut batch = Batch::new();
+        batch.put(Table::Studies, &job.study, &record, Some(&job.study))?;
+        self.spool.write_blocking(batch)?;
+        self.recorder.changed();
+        Ok(())
     }
 
     /// Has a worker run the bracket on the job's input.

@@ -3,6 +3,7 @@
 //! serves then.
 use super::Pipeline;
 use super::tried::Proven;
+use crate::config::sha256;
 use crate::deliver::Destination;
 use crate::fault::{Blame, Fault};
 use crate::job::{Job, JobState};
@@ -61,6 +62,14 @@ impl ServingSet {
     pub fn own(packages: Vec<Package>, routes: Vec<Route>) -> Self {
         let (since, floors) = (SystemTime::now(), Floors::default());
         Self { state: None, since, packages, routes, destinations: Vec::new(), floors }
+    }
+
+    /// What the spool calls it: a hash of its state's name and of its packages, so that a set is known again after a restart.
+    pub(super) fn mark(&self) -> String {
+        let mut packages: Vec<&str> = self.packages.iter().map(|package| package.digest.as_str()).collect();
+        packages.sort_unstable();
+        let state = self.state.as_ref().map(|id| format!("{}@{}", id.name, id.sha256.as_deref().unwrap_or_default()));
+        sha256(&format!("{} {}", state.unwrap_or_default(), packages.join(" ")))
     }
 
     pub(super) fn package(&self, digest: &str) -> Option<&Package> {

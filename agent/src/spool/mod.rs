@@ -159,14 +159,28 @@ impl Spool {
     /// [`SpoolError::Held`], [`SpoolError::UnknownFormat`], [`SpoolError::NoMasterKey`],
     /// [`SpoolError::WrongMasterKey`], all of which leave the files as they are; or the disk's.
     pub fn open(options: SpoolOptions) -> Result<Self, SpoolError> {
+        Self::open_telling(options, &mut || {})
+    }
+
+    /// The same; `gets_on` is called before each head of the log that is read, of which a full spool on a slow disk has enough for minutes.
+    pub fn open_telling(options: SpoolOptions, gets_on: &mut dyn FnMut()) -> Result<Self, SpoolError> {
         let io = DiskIo::new(&options.directory).map_err(SpoolError::disk("open the spool directory"))?;
         let maker = options.spares > 0;
-        Ok(Self(Arc::new(recover::open(Arc::new(io), options, maker)?)))
+        Ok(Self(Arc::new(recover::open(Arc::new(io), options, maker, gets_on)?)))
     }
 
     /// Opens a spool on other I/O; spare segments are kept, but none are made ahead.
     pub fn open_with(io: Arc<dyn SpoolIo>, options: SpoolOptions) -> Result<Self, SpoolError> {
-        Ok(Self(Arc::new(recover::open(io, options, false)?)))
+        Self::open_with_telling(io, options, &mut || {})
+    }
+
+    /// The same, as [`Spool::open_telling`].
+    pub fn open_with_telling(
+        io: Arc<dyn SpoolIo>,
+        options: SpoolOptions,
+        gets_on: &mut dyn FnMut(),
+    ) -> Result<Self, SpoolError> {
+        Ok(Self(Arc::new(recover::open(io, options, false, gets_on)?)))
     }
 
     /// Begins an instance of a study; makes the study's key where it has none.

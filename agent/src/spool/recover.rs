@@ -21,7 +21,12 @@ use tokio::sync::watch;
 /// Name of the master key's file in the spool directory.
 pub(super) const MASTER: &str = "master.key";
 
-pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> Result<Shared, SpoolError> {
+pub(super) fn open(
+    io: Arc<dyn SpoolIo>,
+    options: SpoolOptions,
+    maker: bool,
+    gets_on: &mut dyn FnMut(),
+) -> Result<Shared, SpoolError> {
     options.check()?;
     io.lock().map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
@@ -55,7 +60,8 @@ pub(super) fn open(io: Arc<dyn SpoolIo>, options: SpoolOptions, maker: bool) -> 
     let mut writer = None;
     for (index, segment) in segments.into_iter().enumerate() {
         state.add_segment(segment.clone());
-        let scan = Scan { segment: &segment, keys: &keys, state: &mut state, unreadable: false };
+        let scan =
+            Scan { segment: &segment, keys: &keys, state: &mut state, unreadable: false, gets_on: &mut *gets_on };
         let end = scan.run(ends[index])?;
         if index == last {
             // What was read back may have been in a cache only; from here on it counts as stored.
@@ -183,6 +189,8 @@ struct Scan<'a> {
     state: &'a mut State,
     /// The disk did not give back what was looked at.
     unreadable: bool,
+    /// Told before each head.
+    gets_on: &'a mut dyn FnMut(),
 }
 
 impl Scan<'_> {
@@ -258,6 +266,7 @@ impl Scan<'_> {
 
     /// The frame at an offset; `None` where there is none.
     fn frame_at(&mut self, offset: u64) -> Result<Option<Found>, SpoolError> {
+        (self.gets_on)();
         let mut head = vec![0; BLOCK];
         if offset + BLOCK as u64 > self.segment.size || !self.read(offset, &mut head)? {
             return Ok(None);

@@ -28,6 +28,10 @@ pub struct StudyRecord {
     /// SOP Instance UIDs of instances that were refused and have not come since; an empty one stands for those without.
     #[serde(default)]
     pub lacking: BTreeSet<String>,
+    /// The set that answers what is open of it, by its mark (`ServingSet::mark`); absent until a job has begun. Says nothing where no job is
+    /// open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_on: Option<String>,
     /// The steps so far, oldest first.
     pub timeline: Vec<Moment>,
 }
@@ -58,6 +62,7 @@ impl StudyRecord {
             identity_version: 0,
             refused: None,
             lacking: BTreeSet::new(),
+            begun_on: None,
             timeline: Vec::new(),
         }
     }

@@ -58,6 +58,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "so many requests of one association were refused",
     "stage refused",
     "studies could not be erased",
+    "studies under way began with another set than serves",
     "systemd could not be told",
     "that an engine cannot be compiled is not remembered",
     "the GPU, or a library of TensorRT, is not used",
@@ -86,4 +87,5 @@ pub(super) const MESSAGES: &[&str] = &[
     "what is left of an acceptance cohort cannot be removed",
     "what is to serve asks for a restart",
     "what lies beside the audit log cannot be read; it is as if it were not there",
+    "what served before cannot be taken up",
 ];

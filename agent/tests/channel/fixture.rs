@@ -129,7 +129,13 @@ impl Hospital {
     /// Sends a study of so many series, of an image each: so many jobs.
     pub async fn sends_series(&self, series: u32) {
         let address = self.site.status()["node"]["address"].as_str().unwrap().to_owned();
-        let node = Peer { calling_ae: "MODALITY".into(), called_ae: "SUND".into(), address, tls: None };
+        self.sends_series_to("SUND", &address, series).await;
+    }
+
+    /// The same to a node of this AE title.
+    pub async fn sends_series_to(&self, ae_title: &str, address: &str, series: u32) {
+        let (calling_ae, called_ae) = ("MODALITY".into(), ae_title.into());
+        let node = Peer { calling_ae, called_ae, address: address.into(), tls: None };
         let stored = |_, sent| assert_eq!(sent, Sent::Stored { status: 0 });
         let study = new_uid();
         let image = |n: u32| {

@@ -61,3 +61,37 @@ async fn what_does_not_hold_is_missed_and_what_serves_goes_on() {
         audit.contains("state-tried") && audit.contains("golden-case-missed") && audit.contains("operation-refused")
     );
 }
+
+/// Its own calls do not pass the firewall, so that a node on any port answers to itself: the port is looked up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_state_whose_node_listens_where_the_firewall_lets_nobody_in_misses_its_trial() {
+    let hospital = Hospital::with("firewall = \"ports.nft\"\n").await;
+    let known = "define dicom = { 2762, 11112 }\ndefine console = 8443\ndefine servers = { 443, 6514 }\n";
+    fs::write(hospital.site.folder("ports.nft"), known).unwrap();
+    let _daemon = hospital.serve().await;
+    let own = fs::read_to_string(hospital.site.config()).unwrap().split("[channel]").next().unwrap().to_owned();
+    let exception = "[node.plain_dicom_exception]\nreason = \"a trial\"\napproved_by = \"a test\"\nuntil = 2099-12-31\n\
+                     [[callers]]\nae_title = \"MODALITY\"\naddress = \"10.0.0.1\"\n";
+    let (node, _) = own.split_once("[console]").unwrap();
+    let listens = node.lines().find(|line| line.starts_with("listen")).unwrap();
+    let (_, others) = own.split_once("[spool]").unwrap();
+    let configuration = hospital.site.folder("offered.toml");
+    for (port, is_known) in [(4242, false), (11112, true)] {
+        let node = node.replace(listens, &format!("listen = \"0.0.0.0:{port}\""));
+        let text = format!("{node}{exception}[spool]{others}{}", rest(&hospital.archive.address, ""));
+        fs::write(&configuration, text).unwrap();
+        let mut offer = hospital.offer(&format!("north-{port}"), "5.0.0", "research");
+        offer["try"]["configuration"] = configuration.to_str().unwrap().into();
+        let standing = hospital.tries(&offer).await["standing"].take();
+        if is_known {
+            assert_eq!(standing, "held");
+        } else {
+            let missed = &standing["missed"];
+            assert_eq!(missed["code"], "configuration-invalid", "{standing}");
+            let told = missed["reason"].as_str().unwrap();
+            assert!(told.contains("port 4242 is not let through by this box's firewall"), "{told}");
+            assert!(told.contains("it lets through 2762, 11112 here"), "{told}");
+        }
+    }
+    assert_eq!(hospital.status()["state"], Value::Null);
+}

@@ -1,8 +1,9 @@
 //! A made-up node with made-up people, whose state the tests change.
 use bytes::Bytes;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, SystemTime};
-use sund_agent::console::{Readiness, StatusSource, preview_path};
+use sund_agent::console::{Done, Operator, Order, Readiness, StatusSource, preview_path};
+use sund_agent::fault::Fault;
 use sund_agent::outcome::Outcome;
 use sund_agent::privacy::Private;
 use sund_agent::status::{
@@ -51,6 +52,36 @@ impl StatusSource for Fixture {
         let status = self.status.lock().unwrap();
         let study = status.studies.iter().find(|study| study.id == study_id)?;
         study.results.get(result_index)?.preview.as_ref().map(|_| self.picture.clone())
+    }
+}
+
+/// Carries orders out when it is let.
+#[derive(Default)]
+pub struct Slow {
+    state: Mutex<(bool, u32)>,
+    changed: Condvar,
+}
+
+impl Slow {
+    pub fn hold(&self) {
+        self.state.lock().unwrap().0 = true;
+    }
+
+    pub fn go_on(&self) {
+        self.state.lock().unwrap().0 = false;
+        self.changed.notify_all();
+    }
+
+    pub fn carried_out(&self) -> u32 {
+        self.state.lock().unwrap().1
+    }
+}
+
+impl Operator for Slow {
+    fn carry_out(&self, _: Order) -> Result<Done, Fault> {
+        let mut state = self.changed.wait_while(self.state.lock().unwrap(), |(held, _)| *held).unwrap();
+        state.1 += 1;
+        Ok(Done::Requeued { results: 0 })
     }
 }
 

@@ -2,6 +2,7 @@
 import { bytes, count, el, keyed, mark, person, say, tick, word } from "./page.js";
 import { inProgress, needsAttention, studyItem } from "./study.js";
 import { drawDestinations, drawModels, drawQueue } from "./panels.js";
+import { takeOrders } from "./orders.js";
 import { drawUpdater } from "./updater.js";
 
 const $ = (id) => document.getElementById(id);
@@ -212,9 +213,10 @@ async function updater() {
 }
 
 async function session() {
-  const { user, support } = await (await fetch("/api/v1/session")).json();
+  const { user, support, operates } = await (await fetch("/api/v1/session")).json();
   $("logout").hidden = !user;
   $("support").hidden = !support;
+  takeOrders(operates);
   say($("user"), user ?? "");
 }
 

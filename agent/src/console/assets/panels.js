@@ -1,5 +1,5 @@
 // The node beside the studies: queue, models, destinations.
-import { ago, chip, count, el, keyed, person, say, tone, word } from "./page.js";
+import { ago, chip, count, el, keyed, mark, person, say, tone, word } from "./page.js";
 
 export function drawQueue(list, status) {
   const names = new Map(status.studies.map((study) => [study.id, person(study.patient)]));
@@ -36,9 +36,10 @@ export function drawModels(list, models) {
     const outcomes = el("p", { class: "small tally" });
     const use = el("p", { class: "small" });
     const digest = el("p", { class: "small mono digest" });
+    const [off, recall] = [button(), button("Recall results…", "recall")];
     const item = el("li", {},
       el("div", { class: "row" }, el("div", {}, title, vendor), el("div", { class: "right" }, state, mode)),
-      engine, why, outcomes,
+      engine, why, outcomes, el("div", { class: "orders" }, off, recall),
       el("details", {}, el("summary", {}, "Intended use"), use, digest));
     item.update = (model) => {
       say(title, model.title);
@@ -51,6 +52,14 @@ export function drawModels(list, models) {
       say(outcomes, model.outcomes.filter(([, n]) => n > 0).map(([name, n]) => `${n.toLocaleString("en")} ${word(name).toLowerCase()}`).join(" · "));
       say(use, model.intended_use);
       say(digest, model.digest);
+      const isOff = model.state === "suspended";
+      say(off, isOff ? "Resume…" : "Suspend…");
+      mark(off, "data-order", isOff ? "resume" : "suspend");
+      for (const one of [off, recall]) mark(one, "data-title", `${model.title} ${model.version}`);
+      mark(off, "data-name", model.name);
+      mark(off, "aria-label", `${isOff ? "Resume" : "Suspend"} ${model.title}`);
+      mark(recall, "data-name", `${model.name}@${model.version}`);
+      mark(recall, "aria-label", `Recall results of ${model.title}`);
     };
     return item;
   });
@@ -63,7 +72,9 @@ export function drawDestinations(list, destinations) {
     const state = chip();
     const tally = el("p", { class: "small tally" });
     const trouble = el("p", { class: "why", "data-tone": "bad" });
-    const item = el("li", {}, el("div", { class: "row" }, el("div", {}, name, address), el("div", { class: "right" }, state)), tally, trouble);
+    const again = button("Send again…", "requeue");
+    const orders = el("div", { class: "orders" }, again);
+    const item = el("li", {}, el("div", { class: "row" }, el("div", {}, name, address), el("div", { class: "right" }, state)), tally, trouble, orders);
     item.update = (destination) => {
       say(name, destination.name);
       say(address, `${destination.ae_title} ${destination.address}`);
@@ -74,9 +85,17 @@ export function drawDestinations(list, destinations) {
         destination.dead > 0 && count(destination.dead, "given up", "given up")].filter(Boolean).join(" · "));
       say(trouble, destination.trouble ?? "");
       trouble.hidden = !destination.trouble;
+      mark(again, "data-name", destination.name);
+      mark(again, "aria-label", `Send again to ${destination.name}`);
+      orders.hidden = destination.held + destination.dead === 0;
     };
     return item;
   });
+}
+
+/** Opens an order, see orders.js. */
+function button(text = "", order = null) {
+  return el("button", { type: "button", class: "quiet", "data-order": order }, text);
 }
 
 function draw(list, items, key, nothing, make) {

@@ -33,7 +33,7 @@ sund_debug() {
 sund_debug_ssh() {
     install -d -m 0700 ${IMAGE_ROOTFS}${ROOT_HOME}/.ssh
     install -m 0600 ${SUND_DEBUG_KEYS}/authorized_keys ${IMAGE_ROOTFS}${ROOT_HOME}/.ssh/authorized_keys
-    sed -i '/iifname "management" tcp dport 8443 accept/{p;s/8443/22/}' ${IMAGE_ROOTFS}${sysconfdir}/nftables.conf
+    sed -i '/iifname "management" tcp dport [$]console accept/{p;s/[$]console/22/}' ${IMAGE_ROOTFS}${sysconfdir}/nftables.conf
     # What dropbear comes with lets root in by nothing.
     sed -i 's|^DROPBEAR_EXTRA_ARGS=.*|DROPBEAR_EXTRA_ARGS="-s -b ${sysconfdir}/issue.net"|' ${IMAGE_ROOTFS}${sysconfdir}/default/dropbear
     if ! grep -q 'dport 22 accept' ${IMAGE_ROOTFS}${sysconfdir}/nftables.conf ||
