@@ -90,7 +90,7 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     let state = region.file("south.json", r#"{"name":"south-1","watch_seconds":60}"#);
     ask("publish state", &["publish", "state", text(&state)]);
     ask("withdraw", &["withdraw", "os/sund-1.2.0.raucb", "--reason", "a test"]);
-    ask("suspend", &["suspend", "brain", "--reason", "a test", "--with", "state-3"]);
+    ask("suspend", &["suspend", "brain", "--unlisted", "--reason", "a test", "--with", "state-3"]);
     ask("stop-all", &["stop-all", "--reason", "a test", "--with", "state-3"]);
     region.publish("state-3", &TWO);
     ask("resume", &["resume", "brain"]);
@@ -144,6 +144,17 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
 }
 
 #[test]
+fn days_without_a_window_are_refused() {
+    let region = Region::with_state();
+    let _serving = Serving::on(&region);
+    let new = ["rollout", "new", "r1", "--state", "north-1", "--group", "100%", "--all-at-once", "--day", "sat"];
+    assert_eq!(region.run(&new).code, Some(64));
+    assert_eq!(region.must(&["rollout", "status"]), json!([]));
+    let made = region.must(&[&new[..], &["--maintenance", "22:00-05:00", "--day", "sun"]].concat());
+    assert_eq!(made["maintenance"]["days"], json!(["sat", "sun"]));
+}
+
+#[test]
 fn people_read_a_line_where_scripts_read_json() {
     let region = Region::with_state();
     let _serving = Serving::on(&region);
@@ -156,6 +167,10 @@ fn people_read_a_line_where_scripts_read_json() {
     assert!(say(&["enrol", "token", "--name", "a"]).trim().len() > 20);
     let made = say(&["rollout", "new", "r1", "--state", "north-1", "--group", "100%", "--all-at-once"]);
     assert!(made.starts_with("r1: ready (state/north-1.json)"), "{made}");
+    let new = ["rollout", "new", "r2", "--state", "north-1", "--group", "100%", "--all-at-once"];
+    let made = say(&[&new[..], &["--maintenance", "22:00-05:00", "--day", "fri", "--day", "sat"]].concat());
+    assert!(made.contains("boxes install from 22:00 to 05:00 of their own time, fri, sat"), "{made}");
+    assert_eq!(say(&["enrol", "set", "--name", "a", "--attribute", "ring=canary"]), "a: ring=canary\n");
     assert!(say(&["rollout", "start", "r1"]).starts_with("r1: running"));
     assert!(say(&["rollout", "stop", "--all"]).starts_with("stopped: 1"));
     assert_eq!(say(&["enrol", "block", "--name", "a"]), "a: shut out\n");

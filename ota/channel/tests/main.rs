@@ -29,3 +29,4 @@ mod signatures;
 mod silence;
 mod taking_back;
 mod tokens;
+mod words;
