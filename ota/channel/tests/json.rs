@@ -1,7 +1,7 @@
 //! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves,
 //! and a list for its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
 use crate::fixture::configure;
-use crate::region::{Region, TWO, frozen, text};
+use crate::region::{FIRST, Region, TWO, frozen, text};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::Write as _;
@@ -60,14 +60,33 @@ fn of_entry(key: &str, value: &Value) -> Value {
 
 #[test]
 fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
-    let region = Region::with_state();
+    let region = Region::new();
     let mut shapes = Map::new();
+    shapes.insert("root new".to_owned(), shape(&Region::bare().propose_root()));
     let mut ask = |told: &str, arguments: &[&str]| {
         let answer = region.must(arguments);
         assert!(answer.is_object() || answer.is_array(), "{told}: {answer}");
         shapes.insert(told.to_owned(), shape(&answer));
         answer
     };
+    let approvers = TWO.map(|person| region.public(person));
+    let approvers = ["--key", text(&approvers[0]), "--key", text(&approvers[1])];
+    let package_key = frozen("format-1.pub");
+    let vendor = ["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&package_key)];
+    ask("delegate", &[&vendor[..], &approvers].concat());
+    region.publish("targets-2", &FIRST);
+    ask("publish model", &["publish", "model", text(&frozen("format-1.sund")), "--vendor", "sund"]);
+    let north = region.file("north.toml", "ae_title = \"SUND\"\n");
+    let north = region.must(&["publish", "config", text(&north), "--name", "north", "--with", "models.sund-2"]);
+    region.propose_state("north-1", north["target"]["target"].as_str().unwrap(), &["--with", "models.sund-2"]);
+    region.publish("models.sund-2", &TWO);
+    ask("root rotate", &["root", "rotate", "--online-keys"]);
+    ask("root threshold", &["root", "threshold", "3", "--with", "root-2"]);
+    let hans = region.path("hans.key");
+    ask("key new", &["key", "new", text(&hans), "--person", "Hans Quist"]);
+    ask("root add-key", &["root", "add-key", text(&hans.with_added_extension("pub")), "--with", "root-2"]);
+    ask("root remove-key", &["root", "remove-key", "--person", "Bo Krog", "--with", "root-2"]);
+    region.must(&["discard", "root-2"]);
     let os = region.file("os.raucb", "an operating system");
     let digest = "a".repeat(64);
     ask("publish os", &["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
@@ -103,16 +122,22 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     let stick = region.path("stick.tar");
     let terms = ask("bundle, terms proposed", &["bundle", text(&stick), "--state", "north-1", "--lifetime", "3"]);
     assert!(terms["file"].is_null());
+    region.publish("state-4", &TWO);
+    let written = ask("bundle", &["bundle", text(&stick), "--state", "north-1"]);
+    assert!(stick.exists() && written["file"] == text(&stick));
 
     let serving = Serving::on(&region);
     ask("enrol new", &["enrol", "new", "--name", "a"]);
     ask("enrol token", &["enrol", "token", "--name", "b", "--attribute", "ring=canary"]);
+    ask("enrol set", &["enrol", "set", "--name", "b", "--attribute", "site=odense"]);
     ask("enrol block", &["enrol", "block", "--name", "a"]);
     ask("enrol unblock", &["enrol", "unblock", "--name", "a"]);
     let new = ["rollout", "new", "r1", "--state", "north-1", "--group", "ring=canary", "--group", "100%"];
     let made = ask("rollout new", &[&new[..], &["--maintenance", "22:00-05:00", "--day", "fri"]].concat());
     assert_eq!((&made["name"], &made["status"]), (&json!("r1"), &json!("ready")));
-    for (order, status) in [("start", "running"), ("pause", "paused"), ("resume", "running"), ("stop", "stopped")] {
+    let orders =
+        [("start", "running"), ("pause", "paused"), ("resume", "running"), ("retry", "running"), ("stop", "stopped")];
+    for (order, status) in orders {
         let told = ask(&format!("rollout {order}"), &["rollout", order, "r1"]);
         assert_eq!(told["status"], status, "{order}");
     }
@@ -121,6 +146,16 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     ask("escrow list", &["escrow", "list", "--name", "a"]);
     ask("fleet", &["fleet"]);
     drop(serving);
+    // The server has made its authority, which goes to the box.
+    let signer = region.path("provisioning.key");
+    region.must(&["key", "new", text(&signer), "--person", "Region North"]);
+    region.file("north-1.toml", "[node]\nae_title = \"SUND\"\n");
+    let first_day = "region = \"north\"\nbox = \"north-1\"\nserver = \"https://channel.north.example:8443\"\nsite = \"north-1.toml\"\n";
+    let first_day = region.file("north-1.provision.toml", first_day);
+    let usb = tempfile::tempdir().unwrap();
+    let to = ["--key", text(&signer), "--out", text(usb.path())];
+    ask("provision", &[&["provision", text(&first_day)][..], &to].concat());
+    ask("reset", &[&["reset", "--region", "north", "--box", "north-1"][..], &to].concat());
     let mut command = region.command(&["password"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"a password\n").unwrap();
@@ -172,6 +207,6 @@ fn people_read_a_line_where_scripts_read_json() {
     assert!(made.contains("boxes install from 22:00 to 05:00 of their own time, fri, sat"), "{made}");
     assert_eq!(say(&["enrol", "set", "--name", "a", "--attribute", "ring=canary"]), "a: ring=canary\n");
     assert!(say(&["rollout", "start", "r1"]).starts_with("r1: running"));
-    assert!(say(&["rollout", "stop", "--all"]).starts_with("stopped: 1"));
+    assert!(say(&["rollout", "stop", "--all"]).starts_with("stopped: 2"));
     assert_eq!(say(&["enrol", "block", "--name", "a"]), "a: shut out\n");
 }

@@ -63,9 +63,8 @@ fn whoever_signs_reads_what_a_configuration_says() {
     assert!(!told.contains("-| address"), "{told}");
     region.must(&["discard", "config-5"]);
     // A text from a stranger moves nothing on the screen, and none of its lines looks like one of ours.
-    let evil =
-        format!("# {}\n# \u{1b}[2J\u{202e}\nae_title = \"NORTH\"\n", "x".repeat(62) + "  + Anna Holm may sign root");
-    let told = words(&publish(&evil.replace('\u{1b}', "e").replace("[2J", "[2J"), "north"));
+    let evil = format!("# {}\n# \u{202e}\nae_title = \"NORTH\"\n", "x".repeat(62) + "  + Anna Holm may sign root");
+    let told = words(&publish(&evil, "north"));
     assert!(!told.contains('\u{202e}') && told.contains('\u{fffd}'), "{told}");
     let config: Vec<&str> = told.lines().filter(|line| line.contains('|') || line.contains("+:")).collect();
     assert!(config.iter().all(|line| line.chars().count() <= 80), "{config:#?}");
