@@ -1,40 +1,51 @@
 //! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves,
 //! and a list for its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
 use crate::fixture::configure;
-use crate::region::{FIRST, Region, TWO, frozen, text};
+use crate::region::{FIRST, Region, TWO, block_on, frozen, text};
 use serde_json::{Map, Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program's `serve`, until the value goes.
-pub struct Serving(std::process::Child);
+pub struct Serving {
+    child: std::process::Child,
+    log: PathBuf,
+}
 
 impl Serving {
     fn on(region: &Region) -> Self {
-        configure(&region.home(), "approval = false");
+        configure(&region.home(), "approval = false\nopen_repository = true");
         Self::as_configured(region)
     }
 
     pub fn as_configured(region: &Region) -> Self {
         let mut command = region.command(&["serve"]);
-        let child = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let log = region.path("serve.log");
+        let child = command.stderr(File::create(&log).unwrap()).stdout(Stdio::null()).spawn().unwrap();
         let end = Instant::now() + Duration::from_secs(30);
         while region.run(&["fleet"]).code != Some(0) {
             assert!(Instant::now() < end, "it does not serve");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Self(child)
+        Self { child, log }
+    }
+
+    /// Where it serves, as its log says.
+    fn url(&self, path: &str) -> String {
+        let log = fs::read_to_string(&self.log).unwrap();
+        let port: String = log.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
+        format!("https://localhost:{port}{path}")
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
         // Fails only where it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -128,7 +139,7 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
 
     let serving = Serving::on(&region);
     ask("enrol new", &["enrol", "new", "--name", "a"]);
-    ask("enrol token", &["enrol", "token", "--name", "b", "--attribute", "ring=canary"]);
+    let token = ask("enrol token", &["enrol", "token", "--name", "b", "--attribute", "ring=canary"])["token"].clone();
     ask("enrol set", &["enrol", "set", "--name", "b", "--attribute", "site=odense"]);
     ask("enrol block", &["enrol", "block", "--name", "a"]);
     ask("enrol unblock", &["enrol", "unblock", "--name", "a"]);
@@ -144,6 +155,19 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     ask("rollout status", &["rollout", "status"]);
     ask("rollout stop --all", &["rollout", "stop", "--all"]);
     ask("escrow list", &["escrow", "list", "--name", "a"]);
+    let offer = json!({ "format": 1, "recipient": "a".repeat(64), "sealed": "AAAA" });
+    let offered = crate::fixture::client(&region.home(), None).post(serving.url("/escrow")).json(&offer);
+    let offered = offered.header("authorization", format!("TargetToken {}", token.as_str().unwrap()));
+    assert!(block_on(async { offered.send().await }).unwrap().status().is_success());
+    let sealed = region.path("b.sealed");
+    let taken = ask("escrow write", &["escrow", "write", "--name", "b", "--out", text(&sealed)]);
+    assert_eq!(fs::read(&sealed).unwrap(), [0; 3]);
+    let kept = taken["kept"]["sha256"].as_str().unwrap();
+    ask("escrow list, one kept", &["escrow", "list", "--name", "b"]);
+    ask("escrow drop", &["escrow", "drop", "--name", "b", "--sha256", kept]);
+    let (root, ca) = (region.home().join("repository/metadata/1.root.json"), region.home().join("ca/ca.pem"));
+    let (copy, from) = (region.path("copy"), serving.url("/repository/"));
+    ask("mirror", &["mirror", text(&copy), "--from", &from, "--root", text(&root), "--ca", text(&ca)]);
     ask("fleet", &["fleet"]);
     drop(serving);
     // The server has made its authority, which goes to the box.

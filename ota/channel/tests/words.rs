@@ -69,6 +69,11 @@ fn whoever_signs_reads_what_a_configuration_says() {
     let config: Vec<&str> = told.lines().filter(|line| line.contains('|') || line.contains("+:")).collect();
     assert!(config.iter().all(|line| line.chars().count() <= 80), "{config:#?}");
     assert!(told.contains("+:   + Anna Holm may sign root"), "{told}");
+    // What nobody would read to its end is not even proposed.
+    let endless = region.file("endless.toml", &"# x\n".repeat(30_000));
+    let added = ["publish", "config", text(&endless), "--name", "endless", "--with", "config-5"];
+    assert_eq!(region.run(&added).refusal(), "proposal-invalid");
+    assert!(!words(&region.must(&["show", "config-5"])).contains("endless"));
     // What is left out or is another file is not signed.
     let proposal = region.home().join("proposals/config-5");
     let payloads = fs::read_dir(proposal.join("payloads")).unwrap().map(|entry| entry.unwrap().path());

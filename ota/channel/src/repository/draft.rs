@@ -9,7 +9,7 @@ use super::proposal::{Cover, Proposal};
 use super::published::Published;
 use super::roles::{ROOT, TARGETS, is_models, of_target, plain_name};
 use super::store;
-use super::words::{follows, is_told};
+use super::words::{describe, follows, is_told};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -210,6 +210,8 @@ impl Draft {
             return Err(proposal.overtaken(role, version, published));
         }
         proposal.unsigned()?;
+        // What cannot be told is signed by nobody: it is not proposed.
+        describe(&proposal)?;
         proposal.write()?;
         Ok(proposal)
     }

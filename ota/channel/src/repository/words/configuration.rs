@@ -32,8 +32,9 @@ pub(super) fn tell(old: Option<&[u8]>, new: &[u8], tell: &mut impl FnMut(String)
             continue;
         }
         if told >= MAX_LINES_TOLD {
-            let reason =
-                format!("more than {MAX_LINES_TOLD} lines of it change, which nobody reads: make the change in parts");
+            let reason = format!(
+                "more than {MAX_LINES_TOLD} lines of it change, which nobody reads to the end: change less of it at once"
+            );
             return Err(Fault::new("proposal-invalid", Blame::Region, reason));
         }
         pass(&mut passed, tell);
