@@ -80,6 +80,37 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
         shapes.insert(told.to_owned(), shape(&answer));
         answer
     };
+    persons(&region, &mut ask);
+    releases(&region, &mut ask);
+    served(&region, &mut ask);
+    first_and_last_day(&region, &mut ask);
+    let mut command = region.command(&["password"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a password\n").unwrap();
+    let hash: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(hash["password"].as_str().unwrap().starts_with("$argon2id$"));
+    let refused = region.run(&["publish", "model", text(&frozen("format-1.sund")), "--vendor", "nobody"]);
+    shapes.insert("a refusal".to_owned(), shape(&refused.json));
+
+    let told = serde_json::to_string_pretty(&Value::Object(shapes)).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/json.json");
+    if std::env::var_os("SUND_TEST_WRITE_GOLDENS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &told).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap();
+    if told != golden {
+        let now = region.file("json.json", &told);
+        let difference = Command::new("diff").arg("-u").arg(&path).arg(now).output().unwrap();
+        panic!("{}", String::from_utf8_lossy(&difference.stdout));
+    }
+}
+
+/// Plays a command and keeps the shape of its answer.
+type Ask<'a> = dyn FnMut(&str, &[&str]) -> Value + 'a;
+
+/// Who may sign, and the first release.
+fn persons(region: &Region, ask: &mut Ask) {
     let approvers = TWO.map(|person| region.public(person));
     let approvers = ["--key", text(&approvers[0]), "--key", text(&approvers[1])];
     let package_key = frozen("format-1.pub");
@@ -98,6 +129,10 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     ask("root add-key", &["root", "add-key", text(&hans.with_added_extension("pub")), "--with", "root-2"]);
     ask("root remove-key", &["root", "remove-key", "--person", "Bo Krog", "--with", "root-2"]);
     region.must(&["discard", "root-2"]);
+}
+
+/// What is published, taken back and carried on a stick.
+fn releases(region: &Region, ask: &mut Ask) {
     let os = region.file("os.raucb", "an operating system");
     let digest = "a".repeat(64);
     ask("publish os", &["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
@@ -136,8 +171,11 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     region.publish("state-4", &TWO);
     let written = ask("bundle", &["bundle", text(&stick), "--state", "north-1"]);
     assert!(stick.exists() && written["file"] == text(&stick));
+}
 
-    let serving = Serving::on(&region);
+/// What the server is asked.
+fn served(region: &Region, ask: &mut Ask) {
+    let serving = Serving::on(region);
     ask("enrol new", &["enrol", "new", "--name", "a"]);
     let token = ask("enrol token", &["enrol", "token", "--name", "b", "--attribute", "ring=canary"])["token"].clone();
     ask("enrol set", &["enrol", "set", "--name", "b", "--attribute", "site=odense"]);
@@ -169,8 +207,10 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     let (copy, from) = (region.path("copy"), serving.url("/repository/"));
     ask("mirror", &["mirror", text(&copy), "--from", &from, "--root", text(&root), "--ca", text(&ca)]);
     ask("fleet", &["fleet"]);
-    drop(serving);
-    // The server has made its authority, which goes to the box.
+}
+
+/// What a stick brings a box on its first day and on its last. The server has made its authority, which goes with it.
+fn first_and_last_day(region: &Region, ask: &mut Ask) {
     let signer = region.path("provisioning.key");
     region.must(&["key", "new", text(&signer), "--person", "Region North"]);
     region.file("north-1.toml", "[node]\nae_title = \"SUND\"\n");
@@ -180,26 +220,6 @@ fn every_command_tells_scripts_what_it_did_in_a_frozen_shape() {
     let to = ["--key", text(&signer), "--out", text(usb.path())];
     ask("provision", &[&["provision", text(&first_day)][..], &to].concat());
     ask("reset", &[&["reset", "--region", "north", "--box", "north-1"][..], &to].concat());
-    let mut command = region.command(&["password"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"a password\n").unwrap();
-    let hash: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
-    assert!(hash["password"].as_str().unwrap().starts_with("$argon2id$"));
-    let refused = region.run(&["publish", "model", text(&frozen("format-1.sund")), "--vendor", "nobody"]);
-    shapes.insert("a refusal".to_owned(), shape(&refused.json));
-
-    let told = serde_json::to_string_pretty(&Value::Object(shapes)).unwrap() + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/json.json");
-    if std::env::var_os("SUND_TEST_WRITE_GOLDENS").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, &told).unwrap();
-    }
-    let golden = fs::read_to_string(&path).unwrap();
-    if told != golden {
-        let now = region.file("json.json", &told);
-        let difference = Command::new("diff").arg("-u").arg(&path).arg(now).output().unwrap();
-        panic!("{}", String::from_utf8_lossy(&difference.stdout));
-    }
 }
 
 #[test]

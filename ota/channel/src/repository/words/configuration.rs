@@ -98,10 +98,8 @@ fn difference<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<(Mark, &'a str)> {
         let mut lengths = vec![vec![0_u16; new.len() + 1]; old.len() + 1];
         for i in (0..old.len()).rev() {
             for j in (0..new.len()).rev() {
-                lengths[i][j] = match old[i] == new[j] {
-                    true => lengths[i + 1][j + 1] + 1,
-                    false => lengths[i + 1][j].max(lengths[i][j + 1]),
-                };
+                lengths[i][j] =
+                    if old[i] == new[j] { lengths[i + 1][j + 1] + 1 } else { lengths[i + 1][j].max(lengths[i][j + 1]) };
             }
         }
         let (mut i, mut j) = (0, 0);
