@@ -3,7 +3,9 @@ use crate::fixture::{Channel, Device, PLAIN};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use sund_channel::server::control::Request;
+use sund_channel::limits::device::MAX_ATTRIBUTES;
+use sund_channel::rollout::filter::Attributes;
+use sund_channel::server::control::{Answer, Request};
 
 async fn code(channel: &Channel, name: &str) -> String {
     let attributes = [("site".to_owned(), "odense".to_owned())].into();
@@ -102,6 +104,65 @@ async fn a_newer_code_makes_the_older_one_void_and_a_token_stays_out_of_the_data
     for secret in [new.replace('-', ""), vejle.token.unwrap()] {
         assert!(!database.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_theft_a_new_authority_vouches_for_no_box_of_the_old_one_and_a_new_code_brings_it_back() {
+    let channel = Channel::start(PLAIN).await;
+    let (first, key) = (code(&channel, "odense-1").await, KeyPair::generate().unwrap());
+    let (_, answer) = enrol(&channel, &channel.client(None), &first, &request(&key, "x")).await;
+    let unused = code(&channel, "vejle-1").await;
+    assert_eq!(device(&channel, "odense-1", &answer, &key).get("").await.status(), StatusCode::OK);
+    let home = channel.stop().await;
+    let stolen = tempfile::tempdir().unwrap();
+    std::fs::rename(home.path().join("ca"), stolen.path().join("ca")).unwrap();
+    let channel = Channel::start_on(home, PLAIN).await;
+    // Neither side takes the other: not the box's certificate, and not the server's by the old authority.
+    assert!(device(&channel, "odense-1", &answer, &key).client.get(channel.root("odense-1")).send().await.is_err());
+    let behind = crate::fixture::client(stolen.path(), None);
+    assert!(behind.get(channel.url("/health")).send().await.is_err());
+    // With the new authority and a new code the box is what it was. A code that the thief may have is void by the next one.
+    let second = code(&channel, "odense-1").await;
+    let (status, answer) = enrol(&channel, &channel.client(None), &second, &request(&key, "x")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(device(&channel, "odense-1", &answer, &key).get("").await.status(), StatusCode::OK);
+    code(&channel, "vejle-1").await;
+    let (status, _) = enrol(&channel, &channel.client(None), &unused, &request(&key, "x")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_code_changes_no_attribute_that_it_does_not_name() {
+    let channel = Channel::start(PLAIN).await;
+    let pairs = |pairs: &[(&str, &str)]| -> Attributes {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let name = || "odense-1".to_owned();
+    let of_box = || async {
+        let found = channel.ask(Request::Devices { search: name(), page: 0 }).await.unwrap();
+        if let Answer::Devices(boxes, _) = found { boxes[0].attributes.clone() } else { panic!("{found:?}") }
+    };
+    channel.secret(Request::Token { name: name(), attributes: pairs(&[("site", "odense"), ("ring", "canary")]) }).await;
+    channel.secret(Request::Enrol { name: name(), attributes: pairs(&[("site", "aarhus")]), hours: 1 }).await;
+    assert_eq!(of_box().await, pairs(&[("ring", "canary"), ("site", "aarhus")]));
+    channel.secret(Request::Token { name: name(), attributes: Attributes::new() }).await;
+    assert_eq!(of_box().await.len(), 2);
+    // Without a code: it stays who it is, and one that is taken back is gone.
+    let set = Request::Set { name: name(), attributes: pairs(&[("ring", ""), ("floor", "2")]) };
+    let all = pairs(&[("floor", "2"), ("site", "aarhus")]);
+    assert_eq!(channel.ask(set).await.unwrap(), Answer::Attributes(all.clone()));
+    assert_eq!(of_box().await, all);
+    let many: Attributes = (0..=MAX_ATTRIBUTES).map(|n| (n.to_string(), "x".to_owned())).collect();
+    let refused = channel.ask(Request::Set { name: name(), attributes: many }).await.unwrap_err();
+    assert_eq!((refused.code.as_ref(), of_box().await), ("device-attributes", all));
+    // Nobody is made known by it, and a mirror is in no group.
+    channel.secret(Request::EnrolMirror { name: "mirror-1".to_owned(), hours: 1 }).await;
+    for unknown in ["odense-2", "mirror-1"] {
+        let set = Request::Set { name: unknown.to_owned(), attributes: pairs(&[("ring", "canary")]) };
+        assert_eq!(channel.ask(set).await.unwrap_err().code, "device-unknown", "{unknown}");
+    }
+    channel.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

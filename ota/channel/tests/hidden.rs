@@ -55,7 +55,7 @@ fn seen(region: &Region, person: &str) -> PathBuf {
 #[test]
 fn a_withdrawn_release_is_not_signed_back_in_by_calling_an_older_version_published() {
     let region = with_a_withdrawn_state();
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     list_again(&region, "state-5", 5);
     // Nobody has to know anything for this one: a version is missing. Neither words nor a signature are to be had.
     for arguments in [vec!["show", "state-5"], vec!["approve", "state-5"]] {
@@ -71,7 +71,7 @@ fn a_withdrawn_release_is_not_signed_back_in_by_calling_an_older_version_publish
     }
     // And so does who was shown it as published.
     region.must(&["discard", "state-5"]);
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     region.sign("state-5", &[FREJA]);
     list_again(&region, "state-5", 4);
     let ended = sign(&region, "state-5", FREJA, &[]);
@@ -81,7 +81,7 @@ fn a_withdrawn_release_is_not_signed_back_in_by_calling_an_older_version_publish
 #[test]
 fn a_role_that_was_there_is_not_called_new() {
     let region = with_a_withdrawn_state();
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     let proposal = region.home().join("proposals/state-5");
     list_again(&region, "state-5", 1);
     let mut cover = read(&proposal.join("proposal.json"));
@@ -93,7 +93,7 @@ fn a_role_that_was_there_is_not_called_new() {
 #[test]
 fn what_a_proposal_lets_go_or_leaves_out_is_not_signed_unread() {
     let region = Region::new();
-    region.must(&["suspend", "brain", "--reason", "drift"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "drift"]);
     region.publish("state-2", &TWO);
     region.must(&["stop-all", "--reason", "a test"]);
     let proposal = region.home().join("proposals/state-3");
@@ -119,8 +119,28 @@ fn what_a_proposal_lets_go_or_leaves_out_is_not_signed_unread() {
         assert_eq!(ended.refusal(), "proposal-invalid", "{}", payload.display());
         // So it is of one that an older sund-channel has made, which enclosed less.
         assert!(ended.json.to_string().contains("or propose it again"), "{:#}", ended.json);
+        // Nor is it signed, in whichever way.
+        assert_eq!(sign(&region, "state-3", DORA, &[]).refusal(), "proposal-invalid");
+        let (public, messages) = (region.public(DORA), region.path("messages"));
+        for step in ["--write-messages", "--signatures"] {
+            let ended = region.run(&["sign", "state-3", "--public-key", text(&public), step, text(&messages)]);
+            assert_eq!((ended.code, ended.refusal()), (Some(65), "proposal-invalid"), "{step}");
+        }
+        assert!(!messages.exists() && !proposal.join("signatures").exists());
         fs::write(&payload, bytes).unwrap();
     }
+}
+
+#[test]
+fn what_was_changed_after_it_was_read_is_not_signed_by_its_fingerprint() {
+    let region = Region::new();
+    region.must(&["stop-all", "--reason", "a test"]);
+    let read = region.must(&["show", "state-2"])["fingerprint"].as_str().unwrap().to_owned();
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test", "--with", "state-2"]);
+    let ended = sign(&region, "state-2", DORA, &["--fingerprint", &read]);
+    assert_eq!((ended.code, ended.refusal()), (Some(65), "fingerprint-differs"));
+    let read = region.must(&["show", "state-2"])["fingerprint"].as_str().unwrap().replace(' ', "").to_uppercase();
+    assert_eq!(sign(&region, "state-2", DORA, &["--fingerprint", &read]).code, Some(0));
 }
 
 #[test]
@@ -143,7 +163,7 @@ fn what_was_given_up_under_a_number_is_replaced_when_the_signers_say_so() {
     region.must(&["stop-all", "--reason", "a mistake"]);
     region.sign("state-2", &[DORA, EMIL]);
     region.must(&["discard", "state-2"]);
-    region.must(&["suspend", "brain", "--reason", "what was meant"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "what was meant"]);
     let ended = sign(&region, "state-2", DORA, &[]);
     assert_eq!((ended.code, ended.refusal()), (Some(65), "known-otherwise"));
     assert!(ended.json["error"]["reason"].as_str().unwrap().contains("--anew"), "{:#}", ended.json);
@@ -154,7 +174,7 @@ fn what_was_given_up_under_a_number_is_replaced_when_the_signers_say_so() {
     assert_eq!(sign(&region, "state-2", DORA, &["--anew"]).code, Some(0));
     // It is what this key knows from now on, and one who has signed nothing of it is asked nothing.
     region.publish("state-2", &[DORA, FREJA]);
-    region.must(&["suspend", "lung", "--reason", "a test"]);
+    region.must(&["suspend", "lung", "--unlisted", "--reason", "a test"]);
     region.sign("state-3", &[DORA, FREJA]);
     // Emil has signed the one that was given up; another was published in its place, and that is said once.
     assert_eq!(sign(&region, "state-3", EMIL, &[]).refusal(), "known-otherwise");
@@ -180,7 +200,7 @@ fn after_a_server_was_restored_from_an_older_copy_people_sign_when_they_know_it(
     region.publish("state-3", &TWO);
     fs::remove_dir_all(region.home()).unwrap();
     copy(&older, &region.home());
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     for person in TWO {
         assert_eq!(sign(&region, "state-2", person, &[]).refusal(), "history-older", "{person}");
     }
@@ -195,7 +215,7 @@ fn a_new_machine_signs_and_knows_from_then_on() {
     let region = with_a_withdrawn_state();
     // The key alone is on the new machine.
     fs::remove_file(seen(&region, DORA)).unwrap();
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     let asked = region.command(&["sign", "state-5", "--key", text(&region.key(DORA))]).output().unwrap();
     let asked = String::from_utf8_lossy(&asked.stderr).into_owned();
     assert!(asked.contains("this key knows no earlier version of state"), "{asked}");
@@ -213,9 +233,9 @@ fn a_new_machine_signs_and_knows_from_then_on() {
 #[test]
 fn a_proposal_that_cannot_be_read_can_be_thrown_away() {
     let region = with_a_withdrawn_state();
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     list_again(&region, "state-5", 5);
     assert_eq!(region.run(&["proposals"]).refusal(), "history-withheld");
     region.must(&["discard", "state-5"]);
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
 }

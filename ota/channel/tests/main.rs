@@ -31,3 +31,4 @@ mod silence;
 mod store;
 mod taking_back;
 mod tokens;
+mod words;

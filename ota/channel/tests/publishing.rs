@@ -1,6 +1,7 @@
 //! From an empty directory to a state that a box reads.
-use crate::region::{Region, TWO, block_on, frozen, text};
+use crate::region::{Region, TWO, block_on, ed25519, frozen, text};
 use serde_json::json;
+use std::path::Path;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::state::Mode;
 
@@ -55,18 +56,7 @@ fn the_payload_is_the_file_in_the_layout_that_every_client_asks_for() {
 #[test]
 fn a_package_that_another_vendor_answers_for_or_nobody_has_signed_is_not_proposed() {
     let region = Region::new();
-    let other = region.path("other.pem");
-    let made =
-        std::process::Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&other).output();
-    assert!(made.unwrap().status.success());
-    let public = region.path("other.pub.pem");
-    let made = std::process::Command::new("openssl")
-        .args(["pkey", "-pubout", "-in"])
-        .arg(&other)
-        .arg("-out")
-        .arg(&public)
-        .output();
-    assert!(made.unwrap().status.success());
+    let public = ed25519(&region.path("other.pem"));
     let approvers = TWO.map(|person| region.public(person));
     let keys = ["--key", text(&approvers[0]), "--key", text(&approvers[1])];
     let delegate = |role: &str, name: &str, more: &[&str]| {
@@ -84,6 +74,45 @@ fn a_package_that_another_vendor_answers_for_or_nobody_has_signed_is_not_propose
     assert_eq!(publish("else").refusal(), "vendor-unknown");
     let text_file = region.file("no.sund", "no package");
     assert_eq!(region.run(&["publish", "model", text(&text_file), "--vendor", "sund"]).refusal(), "package-unreadable");
+}
+
+#[test]
+fn what_is_no_package_key_is_not_pinned() {
+    let region = Region::new();
+    let approvers = TWO.map(|person| region.public(person));
+    let delegate = |vendor: &str, keys: &[&Path]| {
+        let mut arguments = vec!["delegate", vendor, "--vendor-name", "Acme"];
+        for key in keys {
+            arguments.extend(["--package-key", text(key)]);
+        }
+        for approver in &approvers {
+            arguments.extend(["--key", text(approver)]);
+        }
+        let waiting = region.home().join("proposals/targets-2").exists();
+        arguments.extend(if waiting { &["--with", "targets-2"][..] } else { &[] });
+        region.run(&arguments)
+    };
+    let private = region.path("acme.pem");
+    let public = ed25519(&private);
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let (both, signers) = (region.file("both.pem", &(read(&private) + &read(&public))), region.public(TWO[0]));
+    let words = region.file("words.pem", "not a key");
+    let rsa = region.file("rsa.pem", &read(&public).replace("MCowBQYDK2Vw", "MCowBQYDK2Vx"));
+    for wrong in [&words, &private, &both, &rsa, &signers] {
+        let ended = delegate("models/acme", &[&public, wrong]);
+        assert_eq!((ended.code, ended.refusal()), (Some(64), "package-key-invalid"), "{}", wrong.display());
+    }
+    // What the private key says lies nowhere in what is served.
+    let secret = read(&private).lines().nth(1).unwrap().to_owned();
+    let stored = std::process::Command::new("grep").args(["-r", &secret]).arg(region.home()).output().unwrap();
+    assert!(stored.stdout.is_empty());
+    // Boxes take sixteen keys of one name, whichever short names it has.
+    let keys: Vec<_> = (0..9).map(|n| ed25519(&region.path(&format!("{n}.pem")))).collect();
+    let (all, eight): (Vec<&Path>, Vec<&Path>) =
+        (keys.iter().map(|key| &**key).collect(), keys[1..].iter().map(|key| &**key).collect());
+    assert_eq!(delegate("models/acme", &eight).code, Some(0));
+    assert_eq!(delegate("models/acme-2", &all).refusal(), "package-key-invalid");
+    assert_eq!(delegate("models/acme-2", &eight).code, Some(0));
 }
 
 #[test]

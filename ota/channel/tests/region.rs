@@ -201,6 +201,23 @@ pub fn frozen(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../agent/tests/data/packages").join(name)
 }
 
+/// Makes an Ed25519 key at a path; the public half (PEM) lies beside it.
+pub fn ed25519(private: &Path) -> PathBuf {
+    let public = private.with_added_extension("pub");
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", text(private)]);
+    openssl(&["pkey", "-pubout", "-in", text(private), "-out", text(&public)]);
+    public
+}
+
+/// What a proposal says of itself.
+pub fn words(proposal: &Value) -> String {
+    proposal["words"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

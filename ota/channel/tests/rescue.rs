@@ -150,6 +150,9 @@ fn a_recovery_bundle_that_somebody_else_has_signed_or_that_was_altered_is_not_sh
     let root = region.key("Anna Holm");
     region.must(&["sign", "rescue-1", "--yes", "--key", text(&root), "--out", text(&stranger)]);
     assert_eq!(region.run(&["approve", "rescue-1", text(&stranger)]).refusal(), "key-of-another-role");
+    let key = region.key(TWO[0]);
+    let other = ["sign", "rescue-1", "--yes", "--fingerprint", "0000 0000", "--key", text(&key)];
+    assert_eq!(region.run(&other).refusal(), "fingerprint-differs");
     region.sign("rescue-1", &TWO);
     let payload = region.home().join("proposals/rescue-1/payload.json");
     let text = fs::read_to_string(&payload).unwrap();

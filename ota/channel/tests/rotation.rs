@@ -1,5 +1,6 @@
 //! The root changes hands, and boxes that have seen the old one go along.
 use crate::region::{Region, TWO, text};
+use std::collections::BTreeSet;
 use tempfile::TempDir;
 
 #[test]
@@ -42,10 +43,46 @@ fn new_keys_at_the_server_make_those_of_the_thief_worthless() {
     }
     region.must(&["renew"]);
     region.load_with(datastore.path()).unwrap();
-    for new in ["timestamp-2.pem", "snapshot-2.pem"] {
+    for new in online_keys(&region) {
         std::fs::remove_file(region.home().join("keys").join(new)).unwrap();
     }
     assert_eq!(region.run(&["renew"]).refusal(), "online-key-missing");
+}
+
+#[test]
+fn a_second_attempt_at_new_online_keys_makes_other_ones() {
+    let region = Region::new();
+    let first = online_keys(&region);
+    let made = || online_keys(&region).difference(&first).cloned().collect::<BTreeSet<String>>();
+    region.must(&["root", "rotate", "--online-keys"]);
+    let given_up = made();
+    assert_eq!(given_up.len(), 2, "{given_up:?}");
+    // One that waits already is no reason to keep more keys, and its own stay.
+    assert_eq!(region.run(&["root", "rotate", "--online-keys"]).refusal(), "proposal-waits");
+    assert_eq!(made(), given_up);
+    // The thief has read them meanwhile: they go with the proposal, and the next one seats others.
+    region.must(&["discard", "root-2"]);
+    assert!(made().is_empty());
+    region.must(&["root", "rotate", "--online-keys"]);
+    let second = made();
+    assert!(second.len() == 2 && second.is_disjoint(&given_up), "{second:?}");
+    region.must(&["root", "rotate", "--online-keys", "--with", "root-2"]);
+    let third = made();
+    assert!(third.len() == 2 && third.is_disjoint(&second), "{third:?}");
+    region.publish("root-2", &["Anna Holm", "Carla Lund"]);
+    region.must(&["renew"]);
+    region.load().unwrap();
+    // What a published root names stays, whatever is thrown away.
+    region.must(&["root", "rotate"]);
+    region.must(&["discard", "root-3"]);
+    assert_eq!(made(), third);
+    region.must(&["renew"]);
+}
+
+/// Names of the keys at the server.
+fn online_keys(region: &Region) -> BTreeSet<String> {
+    let keys = std::fs::read_dir(region.home().join("keys")).unwrap();
+    keys.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
 #[test]

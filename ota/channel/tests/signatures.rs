@@ -1,5 +1,5 @@
 //! What is not signed by enough persons is refused, each by its name.
-use crate::region::{APPROVERS, Region, TWO, block_on, text};
+use crate::region::{APPROVERS, Region, TWO, block_on, text, words};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs;
@@ -76,7 +76,7 @@ fn a_key_of_another_role_does_not_sign() {
 #[test]
 fn a_proposal_that_is_altered_after_it_was_signed_is_not_published() {
     let region = Region::new();
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     region.sign("state-2", &TWO);
     let path = region.home().join("proposals/state-2/documents/state.json");
     let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -101,8 +101,7 @@ fn a_proposal_is_signed_on_a_copy_that_says_in_words_what_it_does() {
         (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default())
     };
     let (_, shown) = alone(&["show", "stick"]);
-    let words: Vec<&str> = shown["words"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let words = words.join("\n");
+    let words = words(&shown);
     for word in ["- models/sund/positive-values-1.0.0.sund", "- state/north-1.json", "from version 2"] {
         assert!(words.contains(word), "{word} in\n{words}");
     }
@@ -208,8 +207,7 @@ fn what_a_proposal_says_cannot_move_or_hide_text_on_the_signers_screen() {
     let region = Region::new();
     region.must(&["stop-all", "--reason", "a \u{1b}[2J\u{1b}[1;1Hharmless \u{202e}test"]);
     let output = region.command(&["show", "state-2"]).output().unwrap();
-    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let words = shown["words"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("");
+    let words = words(&serde_json::from_slice(&output.stdout).unwrap());
     assert!(words.contains("STOPS ALL ROLLOUTS"), "{words}");
     assert!(!words.contains(['\u{1b}', '\u{202e}']), "{words:?}");
 }
@@ -234,14 +232,14 @@ fn resign<T: Role>(region: &Region, role: &str, document: &mut Signed<T>) {
 fn what_something_else_has_overtaken_is_proposed_again() {
     let region = Region::new();
     region.must(&["stop-all", "--reason", "first"]);
-    let waits = region.run(&["suspend", "brain", "--reason", "second"]);
+    let waits = region.run(&["suspend", "brain", "--unlisted", "--reason", "second"]);
     assert_eq!(waits.refusal(), "proposal-waits");
     // Two proposals for one version, as after a restore from a copy.
     let home = region.home();
     let (waiting, aside) = (home.join("proposals/state-2"), region.path("aside"));
     region.sign("state-2", &APPROVERS);
     fs::rename(&waiting, &aside).unwrap();
-    region.must(&["suspend", "brain", "--reason", "second"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "second"]);
     region.sign_anew("state-2", &TWO);
     region.publish("state-2", &[]);
     fs::rename(&aside, &waiting).unwrap();

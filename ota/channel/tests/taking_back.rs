@@ -1,5 +1,5 @@
 //! Withdrawn, stopped, suspended: new metadata, signed like a release.
-use crate::region::{Region, TWO, block_on, text};
+use crate::region::{Region, TWO, block_on, ed25519, frozen, text, words};
 use serde_json::{Value, json};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspensions};
@@ -44,8 +44,8 @@ fn all_rollouts_stop_and_go_on() {
 #[test]
 fn a_suspension_names_package_and_version_and_is_taken_back() {
     let region = Region::new();
-    region.must(&["suspend", "brain", "--version", "1.0.2", "--reason", "drift"]);
-    region.must(&["suspend", "lung", "--reason", "recall by the vendor", "--with", "state-2"]);
+    region.must(&["suspend", "brain", "--unlisted", "--version", "1.0.2", "--reason", "drift"]);
+    region.must(&["suspend", "lung", "--unlisted", "--reason", "recall by the vendor", "--with", "state-2"]);
     region.publish("state-2", &TWO);
     let suspensions = Suspensions::parse(&target(&region, SUSPENSIONS)).unwrap();
     assert_eq!(suspensions.of("brain", "1.0.2").map(|it| it.reason.as_str()), Some("drift"));
@@ -58,9 +58,47 @@ fn a_suspension_names_package_and_version_and_is_taken_back() {
 }
 
 #[test]
+fn a_suspension_of_what_no_vendor_has_published_is_refused_unless_said_so() {
+    let region = Region::with_state();
+    let suspend = |more: &[&str]| region.run(&[&["suspend", "--reason", "a test"], more].concat());
+    let refused = |more: &[&str], near: &str| {
+        let ended = suspend(more);
+        assert_eq!((ended.code, ended.refusal()), (Some(64), "package-unknown"), "{more:?}");
+        let reason = ended.json["error"]["reason"].as_str().unwrap();
+        assert!(reason.contains(near) && reason.contains("--unlisted"), "{reason}");
+    };
+    refused(&["positive-valeus"], "nearest is `positive-values`");
+    refused(&["positive-values", "--version", "1.0.O"], "nearest is `1.0.0`");
+    assert_eq!(region.must(&["proposals"])["proposals"], json!([]));
+    // A package that a box has of its own; whoever signs reads what it would be otherwise.
+    let own = words(&suspend(&["positive-valeus", "--unlisted"]).json);
+    assert!(own.contains("NO PACKAGE IS LISTED AS positive-valeus, every version"), "{own}");
+    region.must(&["discard", "state-3"]);
+    let listed = words(&suspend(&["positive-values", "--version", "1.0.0"]).json);
+    assert!(listed.contains("SUSPENDED: positive-values, version 1.0.0") && !listed.contains("NO PACKAGE"), "{listed}");
+    // Nobody makes one of the other by what he leaves out.
+    let proposal = region.home().join("proposals/state-3");
+    let mut cover: Value = serde_json::from_slice(&std::fs::read(proposal.join("proposal.json")).unwrap()).unwrap();
+    cover["before"] = json!(["root", "state", "targets"]);
+    std::fs::write(proposal.join("proposal.json"), cover.to_string()).unwrap();
+    assert_eq!(region.run(&["show", "state-3"]).refusal(), "proposal-invalid");
+    region.must(&["discard", "state-3"]);
+    // What is withdrawn may be on a box still.
+    region.must(&["withdraw", MODEL, "--reason", "misses small bleeds"]);
+    region.publish("models.sund-3", &TWO);
+    let withdrawn = words(&suspend(&["positive-values"]).json);
+    assert!(withdrawn.contains("NO PACKAGE IS LISTED AS positive-values, every version: withdrawn"), "{withdrawn}");
+    // One that comes with the same proposal is known as well.
+    region.must(&["discard", "state-4"]);
+    let package = frozen("format-1.sund");
+    region.must(&["publish", "model", text(&package), "--vendor", "sund"]);
+    assert_eq!(suspend(&["positive-values", "--version", "1.0.0", "--with", "models.sund-4"]).code, Some(0));
+}
+
+#[test]
 fn what_holds_back_or_says_who_may_sign_is_not_withdrawn_like_a_release() {
     let region = Region::new();
-    region.must(&["suspend", "brain", "--reason", "a test"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     region.must(&["stop-all", "--reason", "a test", "--with", "state-2"]);
     region.publish("state-2", &TWO);
     for target in [STOP, SUSPENSIONS, "trust/approvers.json", "trust/vendors.json"] {
@@ -73,15 +111,15 @@ fn what_holds_back_or_says_who_may_sign_is_not_withdrawn_like_a_release() {
 #[test]
 fn whoever_signs_reads_which_model_serves_again() {
     let region = Region::new();
-    region.must(&["suspend", "brain", "--reason", "drift"]);
-    region.must(&["suspend", "lung", "--reason", "recall by the vendor", "--with", "state-2"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "drift"]);
+    region.must(&["suspend", "lung", "--unlisted", "--reason", "recall by the vendor", "--with", "state-2"]);
     region.publish("state-2", &TWO);
     let proposed = words(&region.must(&["resume", "brain"]));
     assert!(proposed.contains("SUSPENDED: lung, every version: recall by the vendor"), "{proposed}");
     assert!(proposed.contains("SERVES AGAIN: brain, every version"), "{proposed}");
     region.publish("state-3", &TWO);
     // One version stays off; it is not said to serve.
-    region.must(&["suspend", "lung", "--version", "1.0.2", "--reason", "drift"]);
+    region.must(&["suspend", "lung", "--unlisted", "--version", "1.0.2", "--reason", "drift"]);
     let proposed = words(&region.must(&["resume", "lung", "--with", "state-4"]));
     assert!(proposed.contains("SERVES AGAIN: lung, every version but those that are named"), "{proposed}");
     region.publish("state-4", &TWO);
@@ -92,16 +130,11 @@ fn whoever_signs_reads_which_model_serves_again() {
 #[test]
 fn whoever_signs_reads_which_key_of_a_vendor_is_gone() {
     let region = Region::with_vendor();
-    let (another, dora) = (region.file("another.pem", "another key"), region.public(TWO[0]));
+    let (another, dora) = (ed25519(&region.path("another.pem")), region.public(TWO[0]));
     let emil = region.public(TWO[1]);
     let delegate = ["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&another)];
     let proposed = region.must(&[&delegate[..], &["--key", text(&dora), "--key", text(&emil)]].concat());
     assert!(words(&proposed).contains("GONE: a package key of vendor sund"), "{proposed:#}");
-}
-
-/// What a proposal says of itself.
-fn words(proposal: &Value) -> String {
-    proposal["words"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
 }
 
 /// The bytes of a small target, as a box reads it.

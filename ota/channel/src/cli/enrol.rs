@@ -24,6 +24,15 @@ pub(super) enum Command {
         #[command(flatten)]
         about: About,
     },
+    /// Says of a known box what it is; `KEY=` takes back what was said before. Its certificate and its code stay as they are.
+    Set {
+        /// Name of the box.
+        #[arg(long)]
+        name: String,
+        /// What it is, for the groups of rollouts: `--attribute site=odense`.
+        #[arg(long = "attribute", required = true, value_parser = attribute)]
+        attributes: Vec<(String, String)>,
+    },
     /// Shuts a box out: its certificate and its token are worth nothing.
     Block(Named),
     /// Lets it in again.
@@ -35,7 +44,7 @@ pub(super) struct About {
     /// Name of the box.
     #[arg(long)]
     name: String,
-    /// What it is, for the groups of rollouts: `--attribute site=odense`.
+    /// What it is, for the groups of rollouts: `--attribute site=odense`. What is said of a known box and not named stays.
     #[arg(long = "attribute", value_parser = attribute)]
     attributes: Vec<(String, String)>,
 }
@@ -62,9 +71,21 @@ pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault
             let asked = Request::Token { name: about.name.clone(), attributes };
             secret(home, &asked, "token", &about.name, json)
         }
+        Command::Set { name, attributes } => set(home, json, name, attributes.into_iter().collect()),
         Command::Block(named) => block(home, json, named, true),
         Command::Unblock(named) => block(home, json, named, false),
     }
+}
+
+fn set(home: &Path, json: bool, name: String, attributes: Attributes) -> Result<(), Fault> {
+    let Answer::Attributes(all) = request(home, &Request::Set { name: name.clone(), attributes })? else {
+        return Err(unexpected());
+    };
+    if json {
+        return print_json(&serde_json::json!({ "name": name, "attributes": all }));
+    }
+    let all: Vec<String> = all.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    print(&format!("{name}: {}", if all.is_empty() { "nothing is said of it".to_owned() } else { all.join(", ") }))
 }
 
 fn block(home: &Path, json: bool, named: Named, blocked: bool) -> Result<(), Fault> {

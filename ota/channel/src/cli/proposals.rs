@@ -31,6 +31,9 @@ pub(super) struct Sign {
     /// Asks nothing: what is signed has been read before.
     #[arg(long)]
     pub(super) yes: bool,
+    /// Signs what has this fingerprint, as `show` told it, and nothing else.
+    #[arg(long)]
+    pub(super) fingerprint: Option<String>,
     /// Signs also where this key knows a newer version of a role, or another one of the same number: the others have said why.
     #[arg(long)]
     anew: bool,
@@ -107,17 +110,16 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
     if let Some(doubt) = doubts.first().filter(|_| !it.anew) {
         return Err(doubt.clone());
     }
-    let words = || -> Result<Vec<String>, Fault> {
-        let mut lines = told(&proposal)?;
-        lines.extend(kept.unknown(&proposal)?.iter().map(|role| {
-            format!("this key knows no earlier version of {role}: another approver says which one is published")
-        }));
-        lines.extend(doubts.iter().map(|doubt| format!("SIGNED ANEW: {}", doubt.reason)));
-        Ok(lines)
-    };
+    check_fingerprint(it, &proposal.fingerprint()?)?;
+    // Whichever way it is signed, and whether anybody is asked: what cannot be told is not signed.
+    let mut words = told(&proposal)?;
+    words.extend(kept.unknown(&proposal)?.iter().map(|role| {
+        format!("this key knows no earlier version of {role}: another approver says which one is published")
+    }));
+    words.extend(doubts.iter().map(|doubt| format!("SIGNED ANEW: {}", doubt.reason)));
     if let (Some(public), Some(into)) = (&it.public_key, &it.write_messages) {
         let written = repository::messages(&proposal, &PublicKey::read(public)?, into)?;
-        let mut lines = words()?;
+        let mut lines = words;
         lines.extend(written.iter().map(|path| format!("let the token sign {}", path.display())));
         lines.push(format!("next: `sund-channel sign {} --public-key ... --signatures ...`", it.proposal));
         return Ok(Answer::new(lines, json!({ "messages": written })));
@@ -126,7 +128,7 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
         (Some(public), Some(from), _) => repository::enclose(&proposal, &PublicKey::read(public)?, from)?,
         (None, _, Some(signer)) => {
             if !it.yes {
-                consent(&proposal, &words()?, signer.as_ref())?;
+                consent(&proposal, &words, signer.as_ref())?;
             }
             repository::signature_file(&proposal, signer.as_ref())?
         }
@@ -138,7 +140,8 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
     kept.keep(&proposal, &file)?;
     let path = it.out.clone().unwrap_or_else(|| file.place(&proposal.directory));
     files::write(&path, &serde_json::to_vec_pretty(&file).unwrap_or_default(), 0o644)?;
-    Ok(signed(&proposal, &file, &path))
+    let told = if it.signatures.is_some() { words } else { Vec::new() };
+    Ok(signed(&proposal, &file, &path, told))
 }
 
 pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
@@ -156,14 +159,7 @@ pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
 }
 
 pub(super) fn discard(home: &Home, named: &Named) -> Result<Answer, Fault> {
-    let _lock = home.lock()?;
-    let path = if Offer::is_at(&home.proposals().join(&named.proposal)) {
-        Offer::open(home, &named.proposal)?.directory
-    } else {
-        Proposal::place(home, &named.proposal)?
-    };
-    let path = &path;
-    std::fs::remove_dir_all(path).map_err(|error| files::disk("removed", path, &error))?;
+    repository::discard(home, &named.proposal)?;
     Ok(Answer::new(vec![format!("{} is thrown away", named.proposal)], json!({ "discarded": named.proposal })))
 }
 
@@ -201,6 +197,21 @@ fn counted(standing: &Standing) -> String {
     format!("{role} {}, by {}: signed by {signed}; {rest}", standing.version, standing.said_by)
 }
 
+/// Holds what is to be signed to the fingerprint that was read.
+pub(super) fn check_fingerprint(it: &Sign, fingerprint: &str) -> Result<(), Fault> {
+    let letters = |text: &str| text.to_lowercase().split_whitespace().collect::<String>();
+    match &it.fingerprint {
+        Some(read) if letters(read) != letters(fingerprint) => {
+            let reason = format!(
+                "the fingerprint of {} is {fingerprint}, not the one that was read: it was changed since; read it again (`show`)",
+                it.proposal
+            );
+            Err(Fault::new("fingerprint-differs", Blame::Region, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Shows what would be signed, and asks.
 fn consent(proposal: &Proposal, words: &[String], signer: &dyn Signer) -> Result<(), Fault> {
     let id = hex(key_id(&signer.key())?.as_ref());
@@ -226,12 +237,12 @@ pub(super) fn ask(told: &[String], person: &str, id: &str) -> Result<(), Fault> 
     Err(Fault::new("not-signed", Blame::Configuration, reason))
 }
 
-fn signed(proposal: &Proposal, file: &SignatureFile, path: &Path) -> Answer {
+fn signed(proposal: &Proposal, file: &SignatureFile, path: &Path, told: Vec<String>) -> Answer {
     let roles: Vec<&String> = file.signatures.keys().collect();
     let names: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
-    let lines = vec![
-        format!("signed {} of {}: {}", names.join(", "), proposal.cover.id, path.display()),
-        format!("next: `sund-channel approve {} {}` at the channel's home", proposal.cover.id, path.display()),
-    ];
+    let mut lines = told;
+    lines.push(format!("signed {} of {}: {}", names.join(", "), proposal.cover.id, path.display()));
+    let (id, path_shown) = (&proposal.cover.id, path.display());
+    lines.push(format!("next: `sund-channel approve {id} {path_shown}` at the channel's home"));
     Answer::new(lines, json!({ "proposal": proposal.cover.id, "roles": roles, "file": path }))
 }

@@ -1,6 +1,6 @@
 //! Recovery bundles among the proposals: shown, signed, approved and thrown away by the same commands.
 use super::Answer;
-use super::proposals::{Sign, ask};
+use super::proposals::{Sign, ask, check_fingerprint};
 use crate::repository::Home;
 use crate::repository::files;
 use crate::repository::keys::KeyPlace;
@@ -41,6 +41,7 @@ pub(super) fn sign(offer: &Offer, it: &Sign) -> Result<Answer, Fault> {
         let reason = "a recovery bundle is signed by a key in a file or in a token: --key";
         return Err(Fault::new("usage", Blame::Configuration, reason));
     };
+    check_fingerprint(it, &offer.fingerprint())?;
     let signer = KeyPlace::open(key)?;
     if !it.yes {
         let keyid = rescue_key_id(&signer.key()).unwrap_or_default();

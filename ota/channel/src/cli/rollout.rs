@@ -36,7 +36,7 @@ pub(super) enum Command {
         #[arg(long, value_parser = window)]
         maintenance: Option<(String, String)>,
         /// Days on which that window opens: `mon`, `tue`, …; every day without this.
-        #[arg(long = "day")]
+        #[arg(long = "day", requires = "maintenance")]
         days: Vec<String>,
         /// Somebody has to confirm at each box.
         #[arg(long)]
@@ -138,6 +138,10 @@ fn describe(rollout: &Rollout) -> String {
     if let Some(reason) = &rollout.reason {
         // Writing into a String cannot fail, here and below.
         let _ = writeln!(text, "  {reason}");
+    }
+    if let Some(Maintenance { from, until, days }) = &rollout.maintenance {
+        let days = if days.is_empty() { "every day".to_owned() } else { days.join(", ") };
+        let _ = writeln!(text, "  boxes install from {from} to {until} of their own time, {days}");
     }
     for (n, wave) in rollout.waves.iter().enumerate() {
         let boxes: Vec<String> = wave.boxes.iter().map(|(status, count)| format!("{count} {status}")).collect();

@@ -36,6 +36,9 @@ pub(super) struct Suspend {
     /// Why, for people.
     #[arg(long)]
     reason: String,
+    /// A package that a box has of its own, and not from the channel: its name is compared with nothing.
+    #[arg(long)]
+    unlisted: bool,
     #[command(flatten)]
     with: With,
 }
@@ -66,7 +69,8 @@ pub(super) fn go_on(home: &Home, with: &With) -> Result<Answer, Fault> {
 
 pub(super) fn suspend(home: &Home, it: &Suspend) -> Result<Answer, Fault> {
     let what = Suspended { package: &it.package, version: it.version.as_deref() };
-    proposed(&repository::suspend(home, it.with.proposal.as_deref(), &what, &it.reason)?, json!({}))
+    let with = it.with.proposal.as_deref();
+    proposed(&repository::suspend(home, with, &what, &it.reason, it.unlisted)?, json!({}))
 }
 
 pub(super) fn resume(home: &Home, it: &Resume) -> Result<Answer, Fault> {

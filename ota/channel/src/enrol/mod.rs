@@ -123,25 +123,47 @@ pub fn block(c: &Connection, name: &str, is_blocked: bool, who: &str) -> Result<
     record(c, who, if is_blocked { "enrol block" } else { "enrol unblock" }, name)
 }
 
+/// Says what a box is, where it is not said yet or is another thing now; all that is said of it then. An empty value takes one back.
+pub fn set(c: &Connection, name: &str, given: &Attributes, who: &str) -> Result<Attributes, Fault> {
+    let row = "SELECT attributes FROM device WHERE name = ?1 AND NOT mirror";
+    let known = c.query_row(row, [name], |r| r.get::<_, String>(0)).optional().map_err(failed)?;
+    let known = known
+        .ok_or_else(|| Fault::new("device-unknown", Blame::Configuration, format!("There is no box `{name}`.")))?;
+    let all = merged(&known, given)?;
+    let text = serde_json::to_string(&all).map_err(failed)?;
+    c.execute("UPDATE device SET attributes = ?2 WHERE name = ?1", params![name, text]).map_err(failed)?;
+    record(c, who, "enrol set", name)?;
+    Ok(all)
+}
+
 fn make_known(c: &Connection, name: &str, given: &Attributes, at: i64) -> Result<i64, Fault> {
     check_name(name)?;
-    check_attributes(given)?;
-    let all: i64 = c.query_row("SELECT count(*) FROM device", [], |r| r.get(0)).map_err(failed)?;
-    if all as u64 >= MAX_DEVICES {
-        return Err(Fault::new(
-            "too-many-devices",
-            Blame::Configuration,
-            format!("There are {MAX_DEVICES} boxes already."),
-        ));
+    let row = "SELECT attributes FROM device WHERE name = ?1";
+    let known = c.query_row(row, [name], |r| r.get::<_, String>(0)).optional().map_err(failed)?;
+    if known.is_none() {
+        let all: i64 = c.query_row("SELECT count(*) FROM device", [], |r| r.get(0)).map_err(failed)?;
+        if all as u64 >= MAX_DEVICES {
+            let reason = format!("There are {MAX_DEVICES} boxes already.");
+            return Err(Fault::new("too-many-devices", Blame::Configuration, reason));
+        }
     }
-    let text = serde_json::to_string(given).map_err(failed)?;
+    let text = serde_json::to_string(&merged(&known.unwrap_or_default(), given)?).map_err(failed)?;
     c.query_row(
         "INSERT INTO device (name, attributes, enrolled_at) VALUES (?1, ?2, ?3)
-         ON CONFLICT (name) DO UPDATE SET attributes = CASE ?2 WHEN '{}' THEN attributes ELSE ?2 END RETURNING id",
+         ON CONFLICT (name) DO UPDATE SET attributes = ?2 RETURNING id",
         params![name, text, at],
         |r| r.get(0),
     )
     .map_err(failed)
+}
+
+/// What was said of a box and what is said now: one that is not named stays, an empty value takes one back.
+fn merged(known: &str, given: &Attributes) -> Result<Attributes, Fault> {
+    let mut all = attributes(known);
+    all.extend(given.clone());
+    all.retain(|_, value| !value.is_empty());
+    check_attributes(&all)?;
+    Ok(all)
 }
 
 /// What is kept of a box's public key.

@@ -4,13 +4,15 @@ use super::document::{Document, FIRST, PERSONS_DAYS, SPECIFICATION, in_days};
 use super::draft::Draft;
 use super::files;
 use super::home::Home;
-use super::keys::{FileSigner, PublicKey, Scheme, Signer, key_id};
-use super::limits::{MAX_KEY, MAX_PERSONS};
+use super::keys::{PublicKey, key_id};
+use super::limits::{MAX_KEY, MAX_PERSONS, MAX_VENDOR_KEYS};
+use super::online;
+use super::package::vendor_key;
 use super::proposal::Proposal;
 use super::roles::{CONFIG, OS, ROOT, SNAPSHOT, STATE, TARGETS, TIMESTAMP, check_delegated, paths};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use sund_ota::documents::{APPROVERS, Approvers, VENDORS, Vendor, Vendors};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
@@ -80,7 +82,7 @@ pub fn first(home: &Home, first: &First) -> Result<Proposal, Fault> {
         root.roles.insert(role, role_keys(ids.clone(), threshold_of(first.threshold)?));
     }
     for (role, name) in [(RoleType::Timestamp, TIMESTAMP), (RoleType::Snapshot, SNAPSHOT)] {
-        seat_online_key(&mut root, role, &online_key(home, name)?)?;
+        seat_online_key(&mut root, role, &online::first(home, name)?)?;
     }
     draft.documents.insert(ROOT.to_owned(), Document::Root(Box::new(root)));
     draft.found(TARGETS)?;
@@ -146,19 +148,21 @@ pub fn threshold(home: &Home, with: Option<&str>, threshold: u64) -> Result<Prop
 }
 
 /// Proposes a root of the same persons, for another year.
-pub fn rotate(home: &Home, with: Option<&str>, online: OnlineKeys) -> Result<Proposal, Fault> {
+pub fn rotate(home: &Home, with: Option<&str>, keys: OnlineKeys) -> Result<Proposal, Fault> {
     let mut draft = Draft::begin(home, with)?;
-    let version = draft.root()?.version;
-    if online == OnlineKeys::Renew {
+    let before = online::named_by(draft.root()?);
+    let version = draft.root()?.version.get();
+    if keys == OnlineKeys::Renew {
         for (role, name) in [(RoleType::Timestamp, TIMESTAMP), (RoleType::Snapshot, SNAPSHOT)] {
-            let key = online_key(home, &format!("{name}-{version}"))?;
-            seat_online_key(draft.root()?, role, &key)?;
+            seat_online_key(draft.root()?, role, &online::another(home, name, version)?)?;
         }
     }
+    let after = online::named_by(draft.root()?);
     draft.role(TARGETS)?;
-    settle(&mut draft, &[])?;
-    let keys = if online == OnlineKeys::Renew { "with new keys at the server" } else { "with the same keys" };
-    draft.finish(&format!("the root is renewed {keys}"))
+    let with_keys = if keys == OnlineKeys::Renew { "with new keys at the server" } else { "with the same keys" };
+    let proposed = settle(&mut draft, &[]).and_then(|()| draft.finish(&format!("the root is renewed {with_keys}")));
+    let forgotten = online::forget(home, if proposed.is_ok() { &before } else { &after });
+    proposed.and_then(|proposal| forgotten.map(|()| proposal))
 }
 
 /// Proposes who signs a role.
@@ -168,15 +172,39 @@ pub fn delegate(home: &Home, with: Option<&str>, delegation: &Delegation) -> Res
     draft.role(TARGETS)?;
     seat(&mut draft, role, &delegation.keys, delegation.threshold)?;
     if let (Some(vendor), Some((title, files))) = (role.strip_prefix("models/"), &delegation.vendor) {
-        let read = |file: &PathBuf| files::read(file, MAX_KEY).map(|pem| String::from_utf8_lossy(&pem).into_owned());
-        let keys: Result<Vec<String>, Fault> = files.iter().map(read).collect();
+        let keys: Result<Vec<String>, Fault> = files.iter().map(|file| package_key(file)).collect();
         let known = draft.read(VENDORS)?.map(|bytes| Vendors::parse(&bytes)).transpose()?;
         let mut vendors = known.unwrap_or_else(|| Vendors { format: 1, ..Vendors::default() });
         vendors.vendors.insert(vendor.to_owned(), Vendor { vendor: title.clone(), keys: keys? });
+        let of_name = vendors.vendors.values().filter(|known| known.vendor == *title).map(|known| known.keys.len());
+        let count = of_name.sum::<usize>();
+        if count > MAX_VENDOR_KEYS {
+            let reason =
+                format!("`{title}` would have {count} package keys, and boxes take {MAX_VENDOR_KEYS}: name fewer");
+            return Err(Fault::new("package-key-invalid", Blame::Configuration, reason));
+        }
         draft.list_document(VENDORS, &vendors)?;
     }
     settle(&mut draft, &delegation.keys)?;
     draft.finish(&format!("{} of {} persons sign {role}", delegation.threshold, delegation.keys.len()))
+}
+
+/// The key of a vendor's packages, to the byte as its vendor gave it: people compare the file's digest. Nothing else may stand in
+/// the file, since all of it is served.
+fn package_key(file: &Path) -> Result<String, Fault> {
+    let pem = String::from_utf8(files::read(file, MAX_KEY)?).ok();
+    let is_alone = |pem: &String| {
+        let inner = pem.trim().strip_prefix("-----BEGIN PUBLIC KEY-----");
+        let inner = inner.and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----"));
+        inner.is_some_and(|inner| !inner.contains('-'))
+    };
+    pem.filter(|pem| is_alone(pem) && vendor_key(pem).is_some()).ok_or_else(|| {
+        let reason = format!(
+            "{} is not the public key (PEM, Ed25519) of a vendor's packages and nothing else: `openssl pkey -in KEY -pubout` writes it",
+            file.display()
+        );
+        Fault::new("package-key-invalid", Blame::Configuration, reason)
+    })
 }
 
 /// Seats approvers on a role. Its metadata is signed anew: the old signatures may be those of persons who have left.
@@ -289,11 +317,4 @@ fn seat_online_key(root: &mut Root, role: RoleType, key: &Key) -> Result<(), Fau
     root.keys.insert(key_id(key)?, key.clone());
     root.roles.insert(role, role_keys(vec![key_id(key)?], FIRST));
     Ok(())
-}
-
-/// A key at the server, made where it is not there yet.
-fn online_key(home: &Home, name: &str) -> Result<Key, Fault> {
-    let path = home.keys().join(format!("{name}.pem"));
-    let signer = if path.exists() { FileSigner::open(&path) } else { FileSigner::create(&path, Scheme::Ed25519) };
-    signer.map(|signer| signer.key())
 }

@@ -7,14 +7,14 @@ use super::home::{Home, Lock};
 use super::limits::MAX_ENCLOSED;
 use super::proposal::{Cover, Proposal};
 use super::published::Published;
-use super::roles::{ROOT, TARGETS, of_target, plain_name};
+use super::roles::{ROOT, TARGETS, is_models, of_target, plain_name};
 use super::store;
-use super::words::is_told;
+use super::words::{describe, follows, is_told};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
-use sund_ota::documents::{APPROVERS, Approvers};
+use sund_ota::documents::{APPROVERS, Approvers, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
 use tough::TargetName;
 use tough::schema::{Root, Target, Targets};
@@ -146,6 +146,11 @@ impl Draft {
         }
     }
 
+    /// Where the channel lives.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// Refuses other bytes under a name that was ever published.
     pub fn check_formerly(&self, target: &str, new: &Target) -> Result<(), Fault> {
         let (role, Ok(name)) = (of_target(target)?, TargetName::new(target)) else { return Ok(()) };
@@ -211,6 +216,8 @@ impl Draft {
             return Err(proposal.overtaken(role, version, published));
         }
         proposal.unsigned()?;
+        // What cannot be told is signed by nobody: it is not proposed.
+        describe(&proposal)?;
         proposal.write()?;
         Ok(proposal)
     }
@@ -220,9 +227,11 @@ impl Draft {
     fn before(&mut self) -> Result<BTreeMap<String, Document>, Fault> {
         let mut before = BTreeMap::new();
         if let Some(published) = &self.published {
+            // Whoever signs a suspension is told whether there is such a package.
+            let is_suspending = self.find(SUSPENSIONS) != published.find(SUSPENSIONS).map(|(_, listed)| listed);
             before.insert(ROOT.to_owned(), Document::Root(Box::new(published.root.signed.clone())));
             for (role, signed) in &published.roles {
-                if role == TARGETS || self.documents.contains_key(role) {
+                if role == TARGETS || self.documents.contains_key(role) || is_suspending && is_models(role) {
                     before.insert(role.clone(), Document::Targets(Box::new(signed.signed.clone())));
                 }
             }
@@ -235,6 +244,10 @@ impl Draft {
                     let is_same = targets_in(other).any(|(known, target)| known == name && target == listed);
                     if name.raw() == APPROVERS || is_told(name.raw()) && !is_same {
                         needed.insert(store::sha256_of(listed), store::path(&self.home, name.raw(), listed));
+                        let earlier = follows(listed, targets_in(other));
+                        needed.extend(earlier.map(|(name, earlier)| {
+                            (store::sha256_of(earlier), store::path(&self.home, name.raw(), earlier))
+                        }));
                     }
                 }
             }

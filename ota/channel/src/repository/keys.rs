@@ -88,14 +88,22 @@ impl FileSigner {
             let reason = format!("{} is there already: a key is never overwritten, name another file", path.display());
             return Err(Fault::new("key-there-already", Blame::Configuration, reason));
         }
+        let (signer, pem) = Self::generate(scheme)?;
+        files::write(path, pem.as_bytes(), 0o600)?;
+        Ok(signer)
+    }
+
+    /// Makes a new key that lies nowhere yet, and the text of its file.
+    pub fn generate(scheme: Scheme) -> Result<(Self, String), Fault> {
         let random = SystemRandom::new();
         let made = match scheme {
             Scheme::Ed25519 => Ed25519KeyPair::generate_pkcs8(&random),
             Scheme::EcdsaP256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random),
         };
-        let made = made.map_err(|_| Fault::new("key-not-made", Blame::Box, "the system gives no random numbers"))?;
-        files::write(path, pem("PRIVATE KEY", made.as_ref()).as_bytes(), 0o600)?;
-        Self::open(path)
+        let not_made = || Fault::new("key-not-made", Blame::Box, "the system gives no random numbers");
+        let made = made.map_err(|_| not_made())?;
+        let signer = Self::of_pkcs8(made.as_ref()).ok_or_else(not_made)?;
+        Ok((signer, pem("PRIVATE KEY", made.as_ref())))
     }
 
     /// Opens a key file.
@@ -107,12 +115,15 @@ impl FileSigner {
             Fault::new("key-unreadable", Blame::Configuration, reason)
         };
         let key = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| unreadable())?;
-        let key = key.secret_pkcs8_der();
+        Self::of_pkcs8(key.secret_pkcs8_der()).ok_or_else(unreadable)
+    }
+
+    fn of_pkcs8(key: &[u8]) -> Option<Self> {
         Ed25519KeyPair::from_pkcs8(key)
             .map(Pair::Ed25519)
             .or_else(|_| EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key).map(Pair::Ecdsa))
             .map(Self)
-            .map_err(|_| unreadable())
+            .ok()
     }
 }
 

@@ -22,3 +22,9 @@ pub const MAX_PACKAGE: u64 = 16 * 1024 * 1024 * 1024;
 pub const MAX_MEMBERS: usize = 20_002;
 /// The manifest of a model package, in bytes (agent/MODELS.md).
 pub const MAX_MANIFEST: u64 = 256 * 1024;
+/// Lines of a configuration that whoever signs is told, each of at most 64 columns: one that nobody would read to its end.
+pub const MAX_LINES_TOLD: usize = 20_000;
+/// Lines between the first and the last that differ, for which it is looked up which ones stay: one that keeps a signer's machine busy.
+pub const MAX_LINES_COMPARED: usize = 3_000;
+/// Package keys of the vendors of one name: what the agent takes (agent/MODELS.md).
+pub const MAX_VENDOR_KEYS: usize = 16;

@@ -1,6 +1,7 @@
 //! What is published: models, operating systems, configurations, and the desired states that name them.
 use super::draft::Draft;
 use super::files;
+use super::formerly;
 use super::home::Home;
 use super::limits::MAX_PACKAGE;
 use super::package::Package;
@@ -15,6 +16,9 @@ use sund_ota::hex::hex;
 use sund_ota::limits::{MAX_CONFIGURATION, MAX_STATE};
 use sund_ota::state::{DesiredState, Pin};
 use tough::schema::Target;
+
+/// What is listed beside a configuration of the one that it takes the place of: whoever signs reads what changes.
+pub(super) const AFTER: &str = "after";
 
 /// An operating system to publish.
 #[derive(Clone, Debug)]
@@ -73,7 +77,15 @@ pub fn configuration(home: &Home, with: Option<&str>, name: &str, file: &Path) -
     let mut draft = Draft::begin(home, with)?;
     let digest = hex(&files::sha256(&bytes));
     let target = format!("{CONFIG}/{name}-{}.toml", &digest[..12]);
-    let pin = release(&mut draft, &target, file, json!({ "name": name }))?;
+    let published = draft.published.as_ref();
+    let is_its_own = |listed: &Target| listed.custom.get("name").is_some_and(|known| known == name);
+    let earlier =
+        published.map(|published| formerly::newest(home, published, CONFIG, is_its_own)).transpose()?.flatten();
+    let custom = match earlier {
+        Some(earlier) => json!({ "name": name, AFTER: earlier.raw() }),
+        None => json!({ "name": name }),
+    };
+    let pin = release(&mut draft, &target, file, custom)?;
     Ok((draft.finish(&format!("a configuration for {name} is released"))?, pin))
 }
 

@@ -25,6 +25,11 @@ pub fn models_of(vendor: &str) -> Result<String, Fault> {
     Ok(format!("{MODELS}{vendor}"))
 }
 
+/// Whether a role is that of a vendor's models.
+pub fn is_models(role: &str) -> bool {
+    role.starts_with(MODELS)
+}
+
 /// A role that `targets` may delegate to.
 pub fn check_delegated(role: &str) -> Result<(), Fault> {
     match role.strip_prefix(MODELS) {

@@ -3,6 +3,7 @@ use super::bundle::TERMS;
 use super::document::now;
 use super::draft::Draft;
 use super::home::Home;
+use super::known::Known;
 use super::proposal::Proposal;
 use super::roles::{STATE, of_target};
 use std::collections::BTreeSet;
@@ -89,9 +90,19 @@ pub fn go_on(home: &Home, with: Option<&str>) -> Result<Proposal, Fault> {
     draft.finish("rollouts go on")
 }
 
-/// Proposes that every box switches a model off.
-pub fn suspend(home: &Home, with: Option<&str>, what: &Suspended, reason: &str) -> Result<Proposal, Fault> {
+/// Proposes that every box switches a model off. What no vendor has published is refused as a slip, where it is not said to be a
+/// package that a box has of its own (`is_unlisted`).
+pub fn suspend(
+    home: &Home,
+    with: Option<&str>,
+    what: &Suspended,
+    reason: &str,
+    is_unlisted: bool,
+) -> Result<Proposal, Fault> {
     let mut draft = Draft::begin(home, with)?;
+    if !is_unlisted {
+        check_known(&draft, what)?;
+    }
     let mut suspensions = suspensions(&draft)?;
     if suspensions.suspensions.iter().any(|known| is_of(known, what)) {
         let reason = format!("{} is suspended already", what.package);
@@ -119,6 +130,27 @@ pub fn resume(home: &Home, with: Option<&str>, what: &Suspended) -> Result<Propo
     }
     draft.list_document(SUSPENSIONS, &suspensions)?;
     draft.finish(&format!("{} may serve again", what.package))
+}
+
+fn check_known(draft: &Draft, what: &Suspended) -> Result<(), Fault> {
+    // Only where it has to: what is listed is suspended also where older metadata cannot be read.
+    if Known::listed(draft).holds(what.package, what.version) {
+        return Ok(());
+    }
+    let known = Known::ever(draft)?;
+    if known.holds(what.package, what.version) {
+        return Ok(());
+    }
+    let version = what.version.map(|version| format!(" in version `{version}`")).unwrap_or_default();
+    let near = known.near(what.package, what.version);
+    let near =
+        if near.is_empty() { "there is none yet".to_owned() } else { format!("nearest is `{}`", near.join("`, `")) };
+    let reason = format!(
+        "no vendor has published `{}`{version}, and boxes compare letter by letter ({near}): nothing would be switched off. A package \
+         that a box has of its own, and not from the channel, is suspended with --unlisted",
+        what.package
+    );
+    Err(Fault::new("package-unknown", Blame::Configuration, reason))
 }
 
 fn suspensions(draft: &Draft) -> Result<Suspensions, Fault> {

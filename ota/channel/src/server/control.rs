@@ -55,6 +55,13 @@ pub enum Request {
         /// What it is told to be.
         attributes: Attributes,
     },
+    /// Say what a known box is.
+    Set {
+        /// Its name.
+        name: String,
+        /// What; an empty value takes back what was said before.
+        attributes: Attributes,
+    },
     /// Shut a box out, or let it in again.
     Block {
         /// Its name.
@@ -116,6 +123,8 @@ pub enum Answer {
     Done,
     /// A secret that is said once and kept nowhere.
     Secret(String),
+    /// All that operators have said of a box.
+    Attributes(Attributes),
     /// This many rollouts were stopped.
     Stopped(u64),
     /// Rollouts.
@@ -264,6 +273,9 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
             };
             database.write(write).await?;
             Answer::Secret(secret)
+        }
+        Request::Set { name, attributes } => {
+            Answer::Attributes(database.write(move |c| enrol::set(c, &name, &attributes, &who)).await?)
         }
         Request::Block { name, blocked } => {
             database.write(move |c| enrol::block(c, &name, blocked, &who)).await?;

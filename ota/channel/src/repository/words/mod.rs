@@ -1,16 +1,18 @@
 //! What a proposal would change, in words: what a person reads before signing. It is told from the documents that are to be
 //! signed and from nothing else in the proposal.
+mod configuration;
+mod contents;
+
 use super::document::Document;
-use super::files;
 use super::keys::fingerprint;
 use super::proposal::{Proposal, delegated};
+use super::release::AFTER;
 use super::roles::{ROOT, TARGETS};
 use super::store::sha256_of;
 use std::collections::{BTreeMap, BTreeSet};
-use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, Stop, Suspension, Suspensions, VENDORS, Vendors};
+use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, VENDORS};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
-use sund_ota::state::{DesiredState, Mode};
 use tough::TargetName;
 use tough::schema::decoded::{Decoded, Hex};
 use tough::schema::{RoleType, Target, Targets};
@@ -53,7 +55,8 @@ pub fn describe(proposal: &Proposal) -> Result<Vec<String>, Fault> {
 pub fn plain(text: &str) -> String {
     let is_plain = |letter: &char| {
         !letter.is_control()
-            && !matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            && !matches!(letter, '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
     };
     text.chars().map(|letter| if is_plain(&letter) { letter } else { '\u{fffd}' }).collect()
 }
@@ -106,9 +109,18 @@ fn seats(role: &str, before: Keys, after: Keys, people: &Approvers, lines: &mut 
     }
 }
 
-/// Whether people are told what stands in a target: the region's own small documents.
+/// Whether people are told what stands in a target: the region's own small documents, and configurations.
 pub(super) fn is_told(target: &str) -> bool {
-    ["trust/", "state/"].iter().any(|start| target.starts_with(start))
+    ["trust/", "state/", "config/"].iter().any(|start| target.starts_with(start))
+}
+
+/// The configuration of the same name that one takes the place of, as it says itself, where that is among these.
+pub(super) fn follows<'a>(
+    target: &Target,
+    mut listed: impl Iterator<Item = (&'a TargetName, &'a Target)>,
+) -> Option<(&'a TargetName, &'a Target)> {
+    let after = target.custom.get(AFTER)?.as_str()?;
+    listed.find(|(name, earlier)| name.raw() == after && earlier.custom.get("name") == target.custom.get("name"))
 }
 
 /// What stands in a target that people are told of. It is refused where it is left out: they would sign what they have not read.
@@ -147,8 +159,10 @@ fn listed(
             lines.push(format!("      {key}: {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
         }
         if let Some(bytes) = enclosed(proposal, name, target)? {
-            let old = old.map(|old| enclosed(proposal, name, old)).transpose()?.flatten();
-            documents(name.raw(), old, Some(bytes), lines);
+            let earlier = known.get_key_value(name).map(|(name, old)| (*name, *old));
+            let earlier = earlier.or_else(|| follows(target, known.iter().map(|(name, old)| (*name, *old))));
+            let old = earlier.map(|(name, old)| enclosed(proposal, name, old)).transpose()?.flatten();
+            contents::tell(proposal, name.raw(), old, Some(bytes), lines)?;
         }
     }
     for (name, target) in known.iter().filter(|(name, _)| !sorted.contains_key(*name)) {
@@ -160,110 +174,9 @@ fn listed(
             _ => ": no box takes it any more, and boxes that run it go back to a state that is still listed",
         };
         lines.push(format!("  - {}{meaning}", name.raw()));
-        documents(name.raw(), enclosed(proposal, name, target)?, None, lines);
+        contents::tell(proposal, name.raw(), enclosed(proposal, name, target)?, None, lines)?;
     }
     let count = after.targets.len();
     lines.push(format!("  {count} target{} in all", if count == 1 { "" } else { "s" }));
     Ok(())
-}
-
-/// What a small document says, and what the one before said and it does not.
-fn documents(name: &str, old: Option<&[u8]>, new: Option<&[u8]>, lines: &mut Vec<String>) {
-    let mut tell = |text: String| lines.push(format!("      {text}"));
-    let told = new.map_or(Ok(()), |new| contents(name, new, &mut tell));
-    if let Err(fault) = told.and_then(|()| old.map_or(Ok(()), |old| no_longer(name, old, new, &mut tell))) {
-        tell(format!("its contents cannot be told: {fault}"));
-    }
-}
-
-/// What a small document says.
-fn contents(name: &str, bytes: &[u8], tell: &mut impl FnMut(String)) -> Result<(), Fault> {
-    match name {
-        APPROVERS => {
-            for (person, keys) in Approvers::parse(bytes)?.persons {
-                let keys: Vec<String> = keys.iter().map(|key| fingerprint(key)).collect();
-                tell(format!("{person}: {}", keys.join("; ")));
-            }
-        }
-        VENDORS => {
-            for (name, vendor) in Vendors::parse(bytes)?.vendors {
-                tell(format!("vendor {name}: `{}`, {} package key(s)", vendor.vendor, vendor.keys.len()));
-                for key in &vendor.keys {
-                    tell(format!("  key file with sha256 {} ...", key_file(key)));
-                }
-            }
-        }
-        STOP => tell(format!("STOPS ALL ROLLOUTS: {}", Stop::parse(bytes)?.reason)),
-        SUSPENSIONS => {
-            for it in Suspensions::parse(bytes)?.suspensions {
-                tell(format!("SUSPENDED: {}, {}: {}", it.package, versions(&it), it.reason));
-            }
-        }
-        _ => desired(&DesiredState::parse(name, bytes)?, tell),
-    }
-    Ok(())
-}
-
-/// What the region held back or vouched for by the document before, and does not any more.
-fn no_longer(name: &str, old: &[u8], new: Option<&[u8]>, tell: &mut impl FnMut(String)) -> Result<(), Fault> {
-    match name {
-        SUSPENSIONS => {
-            let new = new.map(Suspensions::parse).transpose()?.unwrap_or_default().suspensions;
-            let is_off = |old: &Suspension, new: &Suspension| {
-                new.package == old.package && (new.version.is_none() || new.version == old.version)
-            };
-            for it in Suspensions::parse(old)?.suspensions {
-                if !new.iter().any(|new| is_off(&it, new)) {
-                    let is_named = it.version.is_none() && new.iter().any(|new| new.package == it.package);
-                    let rest = if is_named { " but those that are named" } else { "" };
-                    tell(format!("SERVES AGAIN: {}, {}{rest}", it.package, versions(&it)));
-                }
-            }
-        }
-        VENDORS => {
-            let new = new.map(Vendors::parse).transpose()?.unwrap_or_default().vendors;
-            for (name, vendor) in Vendors::parse(old)?.vendors {
-                let kept = new.get(&name);
-                if kept.is_none() {
-                    tell(format!("GONE: vendor {name}: `{}`", vendor.vendor));
-                }
-                for key in vendor.keys.iter().filter(|key| kept.is_none_or(|kept| !kept.keys.contains(key))) {
-                    tell(format!("GONE: a package key of vendor {name}, key file with sha256 {} ...", key_file(key)));
-                }
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-fn versions(it: &Suspension) -> String {
-    it.version.as_ref().map_or("every version".to_owned(), |version| format!("version {version}"))
-}
-
-fn key_file(key: &str) -> String {
-    fingerprint(&hex(&files::sha256(key.as_bytes())))
-}
-
-fn desired(state: &DesiredState, tell: &mut impl FnMut(String)) {
-    match &state.os {
-        Some(os) => tell(format!("operating system {} ({})", os.version, os.bundle.target)),
-        None => tell("operating system: as it is".to_owned()),
-    }
-    match &state.configuration {
-        Some(pin) => tell(format!("configuration {}", pin.target)),
-        None => tell("configuration: the box's own".to_owned()),
-    }
-    for model in &state.models {
-        tell(format!("model {} {} ({})", model.name, model.version, model.package.target));
-    }
-    for (route, plan) in &state.routes {
-        let mode = match plan.mode {
-            Mode::Shadow => "shadow",
-            Mode::Research => "research",
-            Mode::Clinical => "CLINICAL",
-        };
-        tell(format!("route {route}: {} in mode {mode}", plan.models.join(", ")));
-    }
-    tell(format!("each box watches itself for {} s", state.watch_seconds));
 }
