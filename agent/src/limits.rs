@@ -414,6 +414,8 @@ pub mod console {
     pub const REQUEST_TIME: Duration = Duration::from_secs(10);
     /// Time for which a page waits for what it has ordered; a recall of a year takes longer, and goes on.
     pub const ORDER_WAIT: Duration = Duration::from_secs(8);
+    /// How long what a dry run found is kept for whoever asks the same again.
+    pub const ORDER_KEPT: Duration = Duration::from_mins(10);
     /// Life of one connection; a peer that reads slowly or never cannot hold one longer. Browsers come back by themselves.
     pub const CONNECTION_LIFE: Duration = Duration::from_hours(1);
     /// Open event streams; each keeps its connection.

@@ -138,7 +138,8 @@ fn guarded_with(max_file: u64) -> Guarded {
     let dir = tempfile::tempdir().unwrap();
     let trust = trusting(certificate(dir.path()));
     let operator = Arc::new(Slow::default());
-    let users = vec![User::new("åse", &hash_password(PASSWORD).unwrap()).unwrap()];
+    let hash = hash_password(PASSWORD).unwrap();
+    let users = vec![User::new("åse", &hash).unwrap().ordering(), User::new("bo", &hash).unwrap()];
     let log = audit::Log::open(audit::Options {
         dir: dir.path().join("audit"),
         key: audit::Key::new([1; 32]),
@@ -194,6 +195,12 @@ impl Guarded {
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{order}",
             order.len()
         ))
+    }
+
+    /// Of who may order.
+    fn cookie(&self) -> String {
+        let login = self.login(AASE, RIGHT);
+        format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap())
     }
 
     fn login(&self, user: &str, password: &str) -> Answer {
@@ -374,8 +381,7 @@ fn a_support_bundle_is_given_to_who_has_logged_in_and_the_audit_log_says_to_whom
 #[test]
 fn a_support_bundle_that_cannot_be_recorded_is_not_given() {
     let guarded = guarded_with(16);
-    let login = guarded.login(AASE, RIGHT);
-    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
+    let cookie = guarded.cookie();
     std::fs::create_dir(guarded.dir.path().join(format!("audit/audit-{:020}.jsonl", 1))).unwrap();
     let given = guarded.post("/support", &format!("{cookie}Origin: https://localhost\r\n"), "");
     assert_eq!(given.status, 503, "{}", given.text());
@@ -403,25 +409,46 @@ fn an_order_that_cannot_be_recorded_or_comes_without_a_login_is_not_carried_out(
 }
 
 #[test]
-fn an_order_that_takes_long_goes_on_and_no_other_begins_meanwhile() {
+fn an_order_that_takes_long_goes_on_and_meanwhile_a_model_can_be_switched_off() {
     let guarded = guarded();
-    let login = guarded.login(AASE, RIGHT);
-    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
-    let order = "{\"requeue\":{\"destination\":\"pacs\"}}";
+    let cookie = guarded.cookie();
+    let (dry, again) =
+        ("{\"recall\":{\"package\":\"lung\",\"reason\":null}}", "{\"requeue\":{\"destination\":\"pacs\"}}");
     guarded.operator.hold();
-    let answer = guarded.order(&cookie, order);
+    let answer = guarded.order(&cookie, dry);
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert!(answer.text().contains("order-goes-on"), "{}", answer.text());
-    let answer = guarded.order(&cookie, order);
+    let answer = guarded.order(&cookie, again);
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("order-under-way"), "{}", answer.text());
+    let suspend = "{\"suspend\":{\"package\":\"lung\",\"reason\":\"wrong side\"}}";
+    assert_eq!(guarded.order(&cookie, suspend).status, 200);
     guarded.operator.go_on();
+    // What was found meanwhile is there for whoever asks again.
     let begun = std::time::Instant::now();
-    while guarded.order(&cookie, order).status != 200 {
+    while guarded.order(&cookie, dry).status != 200 {
         assert!(begun.elapsed() < Duration::from_secs(20), "the first one does not end");
         std::thread::yield_now();
     }
-    assert_eq!(guarded.operator.carried_out(), 2);
+    assert_eq!(guarded.operator.carried_out(), 2, "it was not looked for twice");
+}
+
+#[test]
+fn who_may_only_look_orders_nothing() {
+    let guarded = guarded();
+    let login = guarded.login("bo", RIGHT);
+    let cookie = format!("Cookie: {}\r\n", login.header("set-cookie").unwrap().split(';').next().unwrap());
+    assert_eq!(guarded.get("/api/v1/status", &cookie).status, 200);
+    assert!(guarded.get("/api/v1/session", &cookie).text().contains("\"operates\":false"));
+    for order in [
+        "{\"suspend\":{\"package\":\"lung\",\"reason\":\"a slip\"}}",
+        "{\"recall\":{\"package\":\"lung\",\"reason\":null}}",
+    ] {
+        let answer = guarded.order(&cookie, order);
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        assert!(answer.text().contains("order-not-allowed"), "{}", answer.text());
+    }
+    assert_eq!(guarded.operator.carried_out(), 0);
 }
 
 #[test]

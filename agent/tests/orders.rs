@@ -38,7 +38,7 @@ impl Clinic {
         fs::set_permissions(site.folder("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
         let console = format!(
             "[console]\nlisten = \"127.0.0.1:0\"\n[console.tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\
-             [[console.users]]\nname = \"åse\"\npassword_hash = \"{}\"\n",
+             [[console.users]]\nname = \"åse\"\npassword_hash = \"{}\"\norders = true\n",
             hash_password(PASSWORD).unwrap()
         );
         let text = fs::read_to_string(site.config()).unwrap();

@@ -28,6 +28,7 @@ key = "/etc/sund/tls/console.key"
 [[console.users]]
 name = "{user}"
 password_hash = "{password}"
+orders = true
 [spool]
 directory = "/var/lib/sund/spool"
 quota = "2GiB"

@@ -184,6 +184,10 @@ fn check(offer: &Offer, channel: &Channel, deployment: &Deployment) -> Result<(C
     };
     let text = config::read(path).map_err(|problem| invalid(vec![problem]))?;
     let config = check_deployed(&text, offer.configuration.is_none(), channel, deployment).map_err(invalid)?;
+    // The box's own serves already.
+    if offer.configuration.is_some() && !config.doubts.is_empty() {
+        return Err(invalid(config.doubts));
+    }
     let file = offer.configuration.clone().map(|path| KeptFile { path, digest: sha256(&text) });
     Ok((config, file))
 }

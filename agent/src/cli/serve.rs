@@ -40,6 +40,14 @@ pub(super) fn run(path: &Path) -> Exit {
     if let Err(error) = log(&served.config.log, support.log.clone()) {
         return fail(&Fault::new("log-unavailable", Blame::Sund, error.to_string()));
     }
+    for doubt in &served.config.doubts {
+        tracing::warn!(
+            code = "configuration-invalid",
+            key = doubt.key,
+            reason = doubt.message,
+            "this part of the configuration cannot work"
+        );
+    }
     // Before there is another thread; all that follow are bound by it.
     match confine(&own.and(Places::of(&served.config, path))) {
         Ok(Held::Whole) => tracing::info!("the kernel holds this process to its files (Landlock)"),

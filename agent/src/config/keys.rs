@@ -30,7 +30,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ("callers", &["ae_title", "address", "certificate_name"]),
     ("console", &["listen", "allowed_hosts", "metrics_token_file", "tls", "users"]),
     ("console.tls", &["certificate", "key"]),
-    ("console.users", &["name", "password_hash"]),
+    ("console.users", &["name", "password_hash", "orders"]),
     ("spool", &["directory", "master_key_file", "quota", "reserve", "segment", "retention"]),
     ("study", &["quiet", "complete_on_association_end"]),
     ("identity", &["uid_key_file"]),

@@ -98,6 +98,8 @@ pub struct Config {
     pub fixed: String,
     /// Files and directories that it names.
     pub named: BTreeSet<PathBuf>,
+    /// What would keep it from serving if it were new, and is only said where it serves already.
+    pub doubts: Vec<Problem>,
 }
 
 impl Config {
@@ -171,10 +173,10 @@ fn check_text(text: &str, folder: &Path, origin: &Origin<'_>) -> Result<Config, 
     let (document, table) = Document::parse(text, folder).map_err(|problem| vec![problem])?;
     let fixed = channel::fixed_part(text).map_err(|problem| vec![problem])?;
     let config = config(&Section::root(&document, &table), origin, today());
-    let named = document.named();
+    let (named, doubts) = (document.named(), document.doubts());
     match (config, document.into_problems()) {
         (Some(config), problems) if problems.is_empty() => {
-            Ok(Config { digest: Some(sha256(text)), fixed, named, ..config })
+            Ok(Config { digest: Some(sha256(text)), fixed, named, doubts, ..config })
         }
         (_, problems) => Err(problems),
     }
@@ -183,6 +185,7 @@ fn check_text(text: &str, folder: &Path, origin: &Origin<'_>) -> Result<Config, 
 /// What `sund check-config` says, and how it ends: 64 where anything is wrong.
 pub fn report(path: &Path) -> (String, Exit) {
     match check(path) {
+        Ok(config) if !config.doubts.is_empty() => (render(path, &config.doubts), Exit::Usage),
         Ok(config) => {
             let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
             let text = format!(
@@ -307,5 +310,6 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
         channel,
         fixed: String::new(),
         named: BTreeSet::new(),
+        doubts: Vec::new(),
     })
 }

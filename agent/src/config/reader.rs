@@ -14,6 +14,8 @@ pub(super) struct Document<'i> {
     /// Relative paths in the file are relative to it.
     folder: PathBuf,
     problems: RefCell<Vec<Problem>>,
+    /// What keeps only a configuration that is new from serving.
+    doubts: RefCell<Vec<Problem>>,
     /// Files and directories that were named.
     named: RefCell<BTreeSet<PathBuf>>,
 }
@@ -26,14 +28,24 @@ impl<'i> Document<'i> {
             let message = format!("is not TOML: {}", error.message());
             Problem { line, column, key: String::new(), message, help: String::new() }
         })?;
-        let document =
-            Self { text, folder: folder.to_owned(), problems: RefCell::default(), named: RefCell::default() };
+        let document = Self {
+            text,
+            folder: folder.to_owned(),
+            problems: RefCell::default(),
+            doubts: RefCell::default(),
+            named: RefCell::default(),
+        };
         Ok((document, table.into_inner()))
     }
 
     /// Files and directories that were named, relative ones joined to the file's folder.
     pub fn named(&self) -> BTreeSet<PathBuf> {
         self.named.borrow().clone()
+    }
+
+    /// What keeps only a configuration that is new from serving, in the order of the checks.
+    pub fn doubts(&self) -> Vec<Problem> {
+        self.doubts.borrow().clone()
     }
 
     /// The problems, in the order of lines.
@@ -45,9 +57,12 @@ impl<'i> Document<'i> {
     }
 
     fn tell(&self, offset: usize, key: &str, message: &str, help: &str) {
+        self.problems.borrow_mut().push(self.problem(offset, key, message, help));
+    }
+
+    fn problem(&self, offset: usize, key: &str, message: &str, help: &str) -> Problem {
         let (line, column) = place(self.text, offset);
-        let (key, message, help) = (key.to_owned(), message.to_owned(), help.to_owned());
-        self.problems.borrow_mut().push(Problem { line, column, key, message, help });
+        Problem { line, column, key: key.to_owned(), message: message.to_owned(), help: help.to_owned() }
     }
 }
 
@@ -170,6 +185,13 @@ impl<'d, 'i> Section<'d, 'i> {
     pub fn complain(&self, key: &str, message: &str, help: &str) {
         let offset = self.entry(key).map_or(self.offset, |value| value.span().start);
         self.document.tell(offset, &self.name(key), message, help);
+    }
+
+    /// Tells what keeps only a configuration that is new from serving: one that serves already goes on, and it is said.
+    pub fn doubt(&self, key: &str, message: &str, help: &str) {
+        let offset = self.entry(key).map_or(self.offset, |value| value.span().start);
+        let doubt = self.document.problem(offset, &self.name(key), message, help);
+        self.document.doubts.borrow_mut().push(doubt);
     }
 
     /// Tells a problem at a place within a key's value.

@@ -129,7 +129,7 @@ fn login(section: &Section<'_, '_>, token: Option<String>) -> Option<Login> {
             entry.complain("name", &format!("`{name}` stands here twice"), "");
         }
         match User::new(&name, &hash) {
-            Ok(user) => users.push((name, user)),
+            Ok(user) => users.push((name, if entry.value_or("orders", false) { user.ordering() } else { user })),
             Err(fault) => entry.complain("password_hash", &fault.reason, "make one: sund hash-password"),
         }
     }

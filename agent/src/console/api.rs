@@ -61,10 +61,11 @@ pub(super) async fn events(State(server): State<Arc<Server>>) -> Response {
     Sse::new(stream).keep_alive(KeepAlive::new().interval(EVENT_HEARTBEAT)).into_response()
 }
 
-/// `GET /api/v1/session`: who is logged in, null without a login; whether there are support bundles, and whether orders are taken.
+/// `GET /api/v1/session`: who is logged in, null without a login; whether there are support bundles, and whether orders are taken of that user.
 pub(super) async fn session(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
     let user = server.door.as_ref().and_then(|door| door.user(&headers));
-    let operates = user.is_some() && server.operator.is_some();
+    let may_order = user.as_ref().is_some_and(|user| server.door.as_ref().is_some_and(|door| door.may_order(user)));
+    let operates = may_order && server.operator.is_some();
     Json(json!({ "operates": operates, "support": server.support.is_some(), "user": user })).into_response()
 }
 

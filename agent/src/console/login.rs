@@ -28,6 +28,7 @@ const COOKIE: &str = "__Host-sund";
 pub struct User {
     name: String,
     hash: String,
+    orders: bool,
 }
 
 impl User {
@@ -50,7 +51,13 @@ impl User {
                 "the hash takes too little or too much memory or time (19 to 304 MiB, at most 16 passes)",
             ));
         }
-        Ok(Self { name: name.into(), hash: hash.into() })
+        Ok(Self { name: name.into(), hash: hash.into(), orders: false })
+    }
+
+    /// The same user, who may have models switched off, results recalled and sent again. Others look alone.
+    #[must_use]
+    pub fn ordering(self) -> Self {
+        Self { orders: true, ..self }
     }
 }
 
@@ -60,7 +67,7 @@ impl fmt::Debug for User {
     }
 }
 
-/// Who may look at the console, and who may scrape `/metrics`.
+/// Who may look at the console and who may order there, and who may scrape `/metrics`.
 #[derive(Clone, Debug)]
 pub struct Login {
     users: Vec<User>,
@@ -118,6 +125,11 @@ impl Door {
     /// The user whose session the request's cookie belongs to.
     pub fn user(&self, headers: &HeaderMap) -> Option<String> {
         self.sessions.user(token(headers)?)
+    }
+
+    /// Whether this user may order.
+    pub fn may_order(&self, user: &str) -> bool {
+        self.login.users.iter().any(|known| known.name == user && known.orders)
     }
 
     /// True when the request carries the token for `/metrics`.

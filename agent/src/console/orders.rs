@@ -1,11 +1,11 @@
 //! What a person with a browser has the node do: switch a model off and on, take back what one has made, send again what was given up. On
-//! a production box there is no shell to do it by. Only who has logged in is heard, and only once the audit log says who it was.
+//! a production box there is no shell to do it by. Only who has logged in and may order is heard, and only once the audit log says who it was.
 use super::login::record;
 use super::server::{Caller, Server};
 use crate::audit::Event;
 use crate::counted::counted;
 use crate::fault::{Blame, Fault};
-use crate::limits::console::ORDER_WAIT;
+use crate::limits::console::{ORDER_KEPT, ORDER_WAIT};
 use crate::recall::{Counts, Reason, Report, Which};
 use axum::Extension;
 use axum::extract::rejection::JsonRejection;
@@ -14,7 +14,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::{Instant, timeout_at};
 
 /// An order, as the page sends it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,11 @@ impl Order {
     /// True where it only tells.
     fn is_dry(&self) -> bool {
         matches!(self, Self::Recall { reason: None, .. })
+    }
+
+    /// True where it looks through the whole spool, so that one at a time does. A model can be switched off meanwhile.
+    fn takes_long(&self) -> bool {
+        matches!(self, Self::Recall { .. } | Self::Requeue { .. })
     }
 }
 
@@ -145,17 +151,30 @@ pub(super) async fn order(
 ) -> Response {
     let Some(operator) = server.operator.clone() else { return StatusCode::NOT_FOUND.into_response() };
     // A console without a login does not know who orders.
-    let Some(user) = server.door.as_ref().and_then(|door| door.user(&headers)) else {
+    let Some((door, user)) = server.door.as_ref().and_then(|door| Some((door, door.user(&headers)?))) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
+    if !door.may_order(&user) {
+        let why = format!("{user} may look and not order: that takes `orders = true` in [[console.users]]");
+        return refused(StatusCode::FORBIDDEN, &Fault::new("order-not-allowed", Blame::Configuration, why));
+    }
     let order = match order {
         Ok(Json(order)) => order,
         Err(why) => return refused(why.status(), &Fault::new("order-unclear", Blame::Peer, why.body_text())),
     };
+    // The answer is given in time also where the audit log's disk is slow.
+    let end = Instant::now() + ORDER_WAIT;
+    if let Some(found) = server.found.take(&order) {
+        return Json(found).into_response();
+    }
     let unavailable =
         |code: &'static str, why: String| refused(StatusCode::SERVICE_UNAVAILABLE, &Fault::new(code, Blame::Box, why));
-    let Ok(one) = Arc::clone(&server.orders).try_acquire_owned() else {
-        return unavailable("order-under-way", "another order is being carried out; try again in a moment".to_owned());
+    let one = match order.takes_long().then(|| Arc::clone(&server.orders).try_acquire_owned()) {
+        Some(Err(_)) => {
+            let why = "another order is being carried out; try again in a moment".to_owned();
+            return unavailable("order-under-way", why);
+        }
+        one => one,
     };
     let (operation, about) = (order.operation(), order.object());
     let ordered = Event::ConsoleOrder { user, address: caller.text(), operation, about };
@@ -168,9 +187,14 @@ pub(super) async fn order(
     let carried_out = tokio::task::spawn_blocking(move || {
         // For as long as it takes, also where nobody waits for it any more.
         let _one = one;
-        operator.carry_out(order)
+        let asked = order.is_dry().then(|| order.clone());
+        let done = operator.carry_out(order);
+        if let (Some(asked), Ok(done), true) = (asked, &done, Instant::now() >= end) {
+            server.found.keep(asked, done.clone());
+        }
+        done
     });
-    match tokio::time::timeout(ORDER_WAIT, carried_out).await {
+    match timeout_at(end, carried_out).await {
         Ok(Ok(Ok(done))) => Json(done).into_response(),
         Ok(Ok(Err(fault))) => refused(StatusCode::CONFLICT, &fault),
         Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -179,6 +203,22 @@ pub(super) async fn order(
             let reason = format!("it takes longer than {wait}, and goes on; ask again later what it finds");
             refused(StatusCode::ACCEPTED, &Fault::new("order-goes-on", Blame::Box, reason))
         }
+    }
+}
+
+/// What a dry run found that took longer than anybody waited for: whoever asks the same again has it.
+#[derive(Default)]
+pub(super) struct Found(Mutex<Option<(Order, Done, Instant)>>);
+
+impl Found {
+    fn keep(&self, order: Order, done: Done) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((order, done, Instant::now()));
+    }
+
+    fn take(&self, order: &Order) -> Option<Done> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.take_if(|(asked, ..)| asked == order)?;
+        (found.2.elapsed() < ORDER_KEPT).then_some(found.1)
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) struct Server {
     pub operator: Option<Arc<dyn Operator>>,
     /// One order at a time is carried out.
     pub orders: Arc<Semaphore>,
+    pub found: orders::Found,
     /// One bundle at a time is made.
     pub bundles: Arc<Semaphore>,
     hosts: Vec<String>,
@@ -89,6 +90,7 @@ pub async fn serve(
         updater_status: options.updater_status,
         operator: options.operator,
         orders: Arc::new(Semaphore::new(1)),
+        found: orders::Found::default(),
         support: options.support,
         bundles: Arc::new(Semaphore::new(1)),
         hosts: options.allowed_hosts.iter().map(|host| guard::name(host)).collect(),

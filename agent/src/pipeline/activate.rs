@@ -11,7 +11,7 @@ use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::infer::{Choice, Engines, Found};
 use crate::inference::EngineUsed;
-use crate::model::Package;
+use crate::model::{Floors, Package};
 use crate::worker::{Bounds, Company, Seat, look_for_gpu};
 use std::time::{Duration, Instant};
 
@@ -53,39 +53,38 @@ impl Pipeline {
     pub(super) fn take_up_models(&self, set: &ServingSet, mut proven: Vec<Proven>) {
         for package in &set.packages {
             let known = proven.iter().position(|proven| proven.digest == package.digest);
-            if let Some(Proven { choice, used, .. }) = known.map(|n| proven.swap_remove(n)) {
-                self.switch_on(package, choice, used);
-                continue;
+            match known.map(|n| proven.swap_remove(n)) {
+                Some(Proven { choice, used, .. }) => self.switch_on(package, choice, used),
+                None => self.take_up_model(package, &set.floors),
             }
-            if matches!(self.models.standing(&package.digest), Some(Standing::Active(..) | Standing::Checking(_)))
-                && set.floors.admit(&package.manifest).is_ok()
-            {
-                // It serves already, in the set before.
-                continue;
-            }
-            if let Err(fault) = set.floors.admit(&package.manifest) {
+        }
+    }
+
+    /// The same of one of which nothing was proven just now.
+    pub(super) fn take_up_model(&self, package: &Package, floors: &Floors) {
+        if let Err(fault) = floors.admit(&package.manifest) {
+            self.switch_off(package, fault);
+            return;
+        }
+        if matches!(self.models.standing(&package.digest), Some(Standing::Active(..) | Standing::Checking(_))) {
+            // It serves already, in the set before.
+            return;
+        }
+        let choice = match self.engines().choose(package) {
+            Ok(choice) => choice,
+            Err(fault) => {
                 self.switch_off(package, fault);
-                continue;
+                return;
             }
-            let choice = match self.engines().choose(package) {
-                Ok(choice) => choice,
-                Err(fault) => {
-                    self.switch_off(package, fault);
-                    continue;
-                }
-            };
-            // A library that cannot be read is told by the check.
-            // Before a worker has looked for a GPU it is not known what the package's first engine is.
-            let remembered = if self.site.engines.libraries.is_empty() {
-                self.remembered(package, &choice.engine)
-            } else {
-                Ok(None)
-            };
-            match (remembered, self.site.activation) {
-                (Ok(Some(used)), _) => self.switch_on(package, choice, used),
-                (_, Activation::AtStart) => self.models.set(&package.digest, Standing::Checking(choice)),
-                (_, Activation::OnDemand) => self.models.set(&package.digest, Standing::Unchecked(choice)),
-            }
+        };
+        // A library that cannot be read is told by the check.
+        // Before a worker has looked for a GPU it is not known what the package's first engine is.
+        let remembered =
+            if self.site.engines.libraries.is_empty() { self.remembered(package, &choice.engine) } else { Ok(None) };
+        match (remembered, self.site.activation) {
+            (Ok(Some(used)), _) => self.switch_on(package, choice, used),
+            (_, Activation::AtStart) => self.models.set(&package.digest, Standing::Checking(choice)),
+            (_, Activation::OnDemand) => self.models.set(&package.digest, Standing::Unchecked(choice)),
         }
     }
 

@@ -4,6 +4,7 @@
 use super::Pipeline;
 use super::serving::ServingSet;
 use crate::job::Job;
+use crate::model::Package;
 use crate::spool::{SpoolError, Table};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,7 +84,11 @@ impl Pipeline {
         others.retain(|(_, mark)| before.as_ref().is_some_and(|before| *mark == before.mark()));
         tracing::info!(studies, go_on = others.len(), "studies under way began with another set than serves");
         if let Some(before) = before.filter(|_| !others.is_empty()) {
-            self.take_up_models(&before, Vec::new());
+            // What both have serves already, by the floors of what serves.
+            let is_shared = |one: &Package| serves.packages.iter().any(|served| served.digest == one.digest);
+            for package in before.packages.iter().filter(|package| !is_shared(package)) {
+                self.take_up_model(package, &before.floors);
+            }
             for (study, _) in others {
                 self.begun.take_up(study, &before);
             }

@@ -83,6 +83,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "the system is a variant, and not the one for patients",
     "the system stays: the spool goes over to its newest format",
     "the worker ends",
+    "this part of the configuration cannot work",
     "this process is not held to its files",
     "what is left of an acceptance cohort cannot be removed",
     "what is to serve asks for a restart",

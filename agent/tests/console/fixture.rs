@@ -55,7 +55,7 @@ impl StatusSource for Fixture {
     }
 }
 
-/// Carries orders out when it is let.
+/// Carries orders out when it is let, but for a suspension, which looks through no spool.
 #[derive(Default)]
 pub struct Slow {
     state: Mutex<(bool, u32)>,
@@ -78,8 +78,9 @@ impl Slow {
 }
 
 impl Operator for Slow {
-    fn carry_out(&self, _: Order) -> Result<Done, Fault> {
-        let mut state = self.changed.wait_while(self.state.lock().unwrap(), |(held, _)| *held).unwrap();
+    fn carry_out(&self, order: Order) -> Result<Done, Fault> {
+        let waits = !matches!(order, Order::Suspend { .. });
+        let mut state = self.changed.wait_while(self.state.lock().unwrap(), |(held, _)| waits && *held).unwrap();
         state.1 += 1;
         Ok(Done::Requeued { results: 0 })
     }

@@ -114,24 +114,30 @@ function drawFound(found) {
   $("order-left").hidden = left.length === 0;
 }
 
+const UNKNOWN = "It is not known whether it was done: look before you order it again.";
+
 async function send(request) {
   const headers = { "content-type": "application/json", accept: "application/json" };
-  const response = await fetch("/api/v1/orders", { method: "POST", headers, body: JSON.stringify(request) });
+  const response = await fetch("/api/v1/orders", { method: "POST", headers, body: JSON.stringify(request) }).catch(() => null);
+  if (!response) throw new Error(UNKNOWN);
   if (response.status === 401) location.assign("/login");
   const answer = await response.json().catch(() => ({}));
   if (answer.refused) throw Object.assign(new Error(`${answer.refused.reason} [${answer.refused.code}]`), { goesOn: response.status === 202 });
-  if (!response.ok) throw new Error("It was not done: the agent gave no reason.");
+  if (!response.ok) throw new Error(UNKNOWN);
   return answer;
 }
 
 $("order-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const it = ORDERS[order.kind];
-  const about = { ...order, name: it.package ? $("order-package").value.trim() : order.name, reason: $("order-reason").value.trim() };
+  const asked = order;
+  const it = ORDERS[asked.kind];
+  const about = { ...asked, name: it.package ? $("order-package").value.trim() : asked.name, reason: $("order-reason").value.replace(/\s+/g, " ").trim() };
   $("order-do").disabled = true;
   tell("");
   try {
     const answer = await send(it.request(about));
+    // Whoever has left the question, or asks another by now, is not disturbed.
+    if (order !== asked) return;
     if (answer.recalled?.dry) {
       ask("recalled", { name: about.name, title: about.name, found: answer.recalled });
       $("order-reason").focus();
@@ -145,10 +151,15 @@ $("order-form").addEventListener("submit", async (event) => {
     say($("order-cancel"), "Close");
     $("order-cancel").focus();
   } catch (error) {
+    if (order !== asked) return;
     $("order-do").disabled = Boolean(error.goesOn);
     tell(error.message, error.goesOn ? "warn" : "bad");
   }
 });
 
 $("order-cancel").addEventListener("click", () => $("order").close());
-$("order").addEventListener("close", () => opener?.isConnected && opener.focus());
+$("order").addEventListener("close", () => {
+  if ($("order").open) return;
+  order = null;
+  if (opener?.isConnected) opener.focus();
+});
