@@ -1,6 +1,7 @@
 """The disk of a new box and the firmware's variables that belong to it; RAUC bundles."""
 import json
 import os
+import re
 import shutil
 import struct
 import uuid
@@ -55,6 +56,26 @@ def partitions(image):
             start, end = struct.unpack_from("<QQ", entry, 32)
             if start:
                 yield number, uuid.UUID(bytes_le=entry[16:32]), start, end, entry[56:128].decode("utf-16-le").rstrip("\0")
+
+
+def damage_data(folder):
+    """Overwrites the bitmaps of the first blocks of a box's data partition. It need not be opened for that: what is not encrypted decrypts to noise."""
+    image, read = folder / "disk.qcow2", folder / "read.img"
+    def bytes_of(first, count):
+        run("qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", f"skip={first}", f"count={first + count}", f"if={image}", f"of={read}")
+        return read.read_bytes()
+    bytes_of(0, 2048)
+    [(start, end)] = [(start, end) for _, _, start, end, label in partitions(read) if label == "data"]
+    # LUKS2: the header's JSON comes after its 4096 binary bytes.
+    header = json.loads(bytes_of(start, 128)[4096:].split(b"\0")[0])
+    offset = int(header["segments"]["0"]["offset"])
+    # As systemd-repart made it.
+    read.write_bytes(b"")
+    os.truncate(read, (end - start + 1) * 512 - offset)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-E", "nodiscard,lazy_itable_init=1", read)
+    block = int(re.search(r"Block bitmap at (\d+)", run("dumpe2fs", read))[1])
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xff {start * 512 + offset + block * 4096} {16 * 4096}", image)
+    read.unlink()
 
 
 def load_option(label, number, part, start, end):
