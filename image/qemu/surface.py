@@ -115,9 +115,12 @@ def files(tree):
 
 def accounts(tree):
     """What is on the data partition belongs to these numbers, whatever the release."""
-    for file, kind in (("passwd", "user"), ("group", "group")):
-        for name, number, more in re.findall(r"^([^:]+):[^:]*:(\d+):(\d*)", (tree / "etc" / file).read_text(), re.M):
-            yield f"{kind} {name} {number}{':' + more if more else ''}"
+    for name, user, group in re.findall(r"^([^:]+):[^:]*:(\d+):(\d+):", (tree / "etc/passwd").read_text(), re.M):
+        yield f"user {name} {user}:{group}"
+    for name, number in re.findall(r"^([^:]+):[^:]*:(\d+):", (tree / "etc/group").read_text(), re.M):
+        # Below a hundred they are Debian's own, for ever.
+        if int(number) >= 100:
+            yield f"group {name} {number}"
 
 
 def setting(tree, unit, key):
