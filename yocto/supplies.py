@@ -136,12 +136,14 @@ def numbers():
     wrong("accounts of sysusers.d without a number", {name for _, name, number in lines if not number.isdigit()})
     tables = {kind: dict(re.findall(r"^([^#:]+):[^:]*:(\d+):", (LAYER / "files" / f"sund-{file}").read_text(), re.M))
               for kind, file in (("u", "passwd"), ("g", "group"))}
-    wrong("numbers of sysusers.d that the tables of the distribution have not", {f"{name} {number}" for kind, name, number in lines if tables[kind].get(name) != number})
+    wrong("numbers of sysusers.d that the tables of the distribution have not",
+          {f"{name} {number}" for kind, name, number in lines if tables[kind].get(name) != number})
     wrong("accounts whose group has another number", {name for name, number in tables["u"].items() if tables["g"].get(name) != number})
     for kind, table in tables.items():
         wrong("numbers that are given twice", {number for number in table.values() if list(table.values()).count(number) > 1})
     distro = (LAYER / "conf/distro/sund.conf").read_text()
-    wrong("the distribution does not ask for", {line for line in ('USERADDEXTENSION = "useradd-staticids"', 'USERADD_ERROR_DYNAMIC = "error"') if line not in distro})
+    asked = ('USERADDEXTENSION = "useradd-staticids"', 'USERADD_ERROR_DYNAMIC = "error"')
+    wrong("the distribution does not ask for", {line for line in asked if line not in distro})
 
 
 def one_clock():
@@ -182,8 +184,8 @@ def what_is_left_of_a_root():
         fstab = pathlib.Path(root, "etc/fstab")
         fstab.parent.mkdir()
         fstab.write_text("/dev/root / auto defaults 1 1\n")
-        environment = {**os.environ, "IMAGE_ROOTFS": root, "sysconfdir": "/etc", "bindir": "/usr/bin", "sbindir": "/usr/sbin", "SUND_REPOSITORY": str(REPOSITORY),
-                       "SUND_PROGRAMS": " ".join(value(IMAGE, "SUND_PROGRAMS"))}
+        environment = {**os.environ, "IMAGE_ROOTFS": root, "sysconfdir": "/etc", "bindir": "/usr/bin", "sbindir": "/usr/sbin",
+                       "SUND_REPOSITORY": str(REPOSITORY), "SUND_PROGRAMS": " ".join(value(IMAGE, "SUND_PROGRAMS"))}
         ended = subprocess.run(["sh", "-ec", "bbfatal() { echo \"$1\"; exit 1; }\n" + body], env=environment, stdout=subprocess.PIPE, text=True)
         if ended.returncode:
             sys.exit(f"sund-image ends the build: {ended.stdout}")

@@ -16,6 +16,7 @@ COMES_IN = {"clinical": {2762, 11112}, "management": {8443}}
 PORTS = {22, 53, 80, 104, 123, 443, 853, 2762, 4460, 6514, 8080, 8443, 11112, 65535}
 # What the agent asks of a collector or of the EST server is behind management; its other peers are behind clinical, or on it.
 GOES_OUT = {"clinical": {"sund": PORTS - {443, 6514}}, "management": {"sund": {443, 6514}, "root": PORTS, "_chrony": {4460}, "systemd-resolve": {53, 853}}}
+USERS = ("root", "sund", "_chrony", "systemd-resolve", "nobody")
 # A SYN for every port (RFC 9293, 3.1); the ports that answer it, with SYN or RST.
 SCANS = """import array, select, socket, struct, sys
 source, target = sys.argv[1:]
@@ -101,7 +102,7 @@ def ways(tree):
             places = {name: stack.enter_context(Place(tree)) for name in ADDRESSES}
             settled(tree, place, places, how)
             together(lambda name: comes_in(places[name], name, how), ADDRESSES)
-            together(lambda case: goes_out(place, *case, how), [(name, user) for name in ADDRESSES for user in ("root", "sund", "_chrony", "systemd-resolve", "nobody")])
+            together(lambda case: goes_out(place, *case, how), [(name, user) for name in ADDRESSES for user in USERS])
 
 
 def together(look, cases):

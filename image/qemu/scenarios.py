@@ -33,7 +33,7 @@ def stranger(hospital):
 
 def corrupted(hospital):
     """A bundle that is damaged where it is served: its first block that is looked at ends the install."""
-    refuses(hospital, "corrupted", "WORDS", damaged=True)
+    refuses(hospital, "corrupted", "Check read from dm-verity device failed", damaged=True)
 
 
 def downgrade(hospital):
