@@ -30,7 +30,8 @@ def made():
     keys.folder()
     inputs = [*((STORE / f"{name}.of").read_text() for name in ("tools", "base", "kernel", "keys")), programs(), *OVERLAYS,
               SOURCE / "programs.txt", SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__),
-              Path(surface.__file__), Path(place.__file__), epoch(), *(SOURCE / "evidence" / name for name in LICENCES), REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
+              Path(surface.__file__), Path(place.__file__), epoch(), *(SOURCE / "evidence" / name for name in LICENCES),
+              REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
     return store.made("tree", inputs, make)
 
 

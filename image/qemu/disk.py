@@ -138,7 +138,8 @@ def bundle(version, key="release"):
             os.link(source, content / part)
         at = f"/work/{folder.name}"
         # What is in it is compressed already.
-        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
+        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content",
+               f"{at}/bundle.raucb")
         told = inside("rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
                       f"{at}/bundle.raucb")
         (folder / "info.json").write_text(told[told.index("{"):])
