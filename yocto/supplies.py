@@ -27,8 +27,11 @@ def check():
     programs(packages)
     mounts(packages)
     ports()
+    kernel()
+    numbers()
     initramfs(packages)
-    nothing_of_ours_is_removed()
+    what_is_left_of_a_root()
+    one_clock()
 
 
 def brings(packages, what):
@@ -119,6 +122,39 @@ def ports():
     wrong("ports of one machine in image/root", {file.name for file in ROOT.rglob("*.link")})
 
 
+def kernel():
+    """What the firewall and networkd do with numbers of networks the kernel has to be built with."""
+    asked = {"RoutingPolicyRule": ("IP_MULTIPLE_TABLES", "IPV6_MULTIPLE_TABLES"), "ct mark": ("NF_CONNTRACK_MARK",)}
+    files = [ROOT / "etc/nftables.conf", *ROOT.rglob("*.network")]
+    text = "".join(file.read_text() for file in files)
+    built = set(re.findall(r"^CONFIG_(\w+)=y", (LAYER / "recipes-kernel/linux/files/server.cfg").read_text(), re.M))
+    wrong("what the kernel is built without", {option for word, options in asked.items() if word in text for option in options} - built)
+
+
+def numbers():
+    """What lies on the data partition belongs to numbers: they are those of sysusers.d in every build, and no account is given one by chance."""
+    sysusers = [*ROOT.rglob("sysusers.d/*.conf"), REPOSITORY / "agent/units/sund.sysusers"]
+    lines = [line for file in sysusers for line in re.findall(r"^([ug]) (\S+) (\S+)", file.read_text(), re.M)]
+    wrong("accounts of sysusers.d without a number", {name for _, name, number in lines if not number.isdigit()})
+    tables = {kind: dict(re.findall(r"^([^#:]+):[^:]*:(\d+):", (LAYER / "files" / f"sund-{file}").read_text(), re.M))
+              for kind, file in (("u", "passwd"), ("g", "group"))}
+    wrong("numbers of sysusers.d that the tables of the distribution have not",
+          {f"{name} {number}" for kind, name, number in lines if tables[kind].get(name) != number})
+    wrong("accounts whose group has another number", {name for name, number in tables["u"].items() if tables["g"].get(name) != number})
+    for kind, table in tables.items():
+        wrong("numbers that are given twice", {number for number in table.values() if list(table.values()).count(number) > 1})
+    distro = (LAYER / "conf/distro/sund.conf").read_text()
+    asked = ('USERADDEXTENSION = "useradd-staticids"', 'USERADD_ERROR_DYNAMIC = "error"')
+    wrong("the distribution does not ask for", {line for line in asked if line not in distro})
+
+
+def one_clock():
+    """Of every file, and of the rescue: the day of the release. What openembedded-core has where nothing is said is a day of 2018."""
+    said = re.search(r'^REPRODUCIBLE_TIMESTAMP_ROOTFS = "(.*)"', (LAYER / "conf/distro/sund.conf").read_text(), re.M)
+    if not said or said[1] != "${SUND_EPOCH}" or "date -u -d @${SUND_EPOCH}" not in (LAYER / "recipes-core/sund-base/sund-initrd_0.1.0.bb").read_text():
+        sys.exit("root or rescue are not of the day of the release, SUND_EPOCH")
+
+
 def initramfs(packages):
     recipe = (LAYER / "recipes-core/sund-base/sund-initrd_0.1.0.bb").read_text()
     text = "".join(file.read_text() for file in (REPOSITORY / "image/initrd").iterdir() if file.suffix != ".txt")
@@ -130,9 +166,12 @@ def initramfs(packages):
     wrong("programs that the initramfs has in another place", {"dmsetup"} if "${D}${bindir}/dmsetup" not in recipe else set())
 
 
-def nothing_of_ours_is_removed():
-    """What sund-image leaves of a root that has what it must not have: our programs and what they stand on."""
-    body = re.search(r"^sund_programs\(\) \{\n(.*?)^\}", IMAGE.read_text(), re.M | re.S)[1]
+def what_is_left_of_a_root():
+    """What sund-image leaves of a root that has what it must not have: our programs and what they stand on, and no word but that of units
+    on what is mounted."""
+    steps = value(IMAGE, "ROOTFS_POSTPROCESS_COMMAND")
+    body = "".join(re.search(rf"^{step}\(\) \{{\n(.*?)^\}}", IMAGE.read_text(), re.M | re.S)[1] for step in ("sund_programs", "sund_mounts"))
+    wrong("steps that sund-image does not take", {"sund_programs", "sund_mounts"} - steps)
     keeps = {"bin": ["sund", "sund-updater", "dbus-broker", "mount", "mount.util-linux", "rauc", "systemctl", "systemd-cryptenroll", "nvidia-modprobe"],
              "sbin": ["nft", "chronyd", "mke2fs", "mke2fs.e2fsprogs", "mkfs.ext4", "mkfs.ext4.e2fsprogs", "kmod", "modprobe"]}
     takes = {"bin": ["sh", "bash", "busybox", "busybox.nosuid", "python3", "python3.14", "perl", "perl5.42", "su", "su.shadow", "sudo", "login", "login.shadow",
@@ -144,11 +183,15 @@ def nothing_of_ours_is_removed():
             folder.mkdir(parents=True)
             for name in keeps[directory] + takes[directory]:
                 (folder / name).touch(0o755)
-        environment = {**os.environ, "IMAGE_ROOTFS": root, "bindir": "/usr/bin", "sbindir": "/usr/sbin", "SUND_REPOSITORY": str(REPOSITORY),
-                       "SUND_PROGRAMS": " ".join(value(IMAGE, "SUND_PROGRAMS"))}
+        fstab = pathlib.Path(root, "etc/fstab")
+        fstab.parent.mkdir()
+        fstab.write_text("/dev/root / auto defaults 1 1\n")
+        environment = {**os.environ, "IMAGE_ROOTFS": root, "sysconfdir": "/etc", "bindir": "/usr/bin", "sbindir": "/usr/sbin",
+                       "SUND_REPOSITORY": str(REPOSITORY), "SUND_PROGRAMS": " ".join(value(IMAGE, "SUND_PROGRAMS"))}
         ended = subprocess.run(["sh", "-ec", "bbfatal() { echo \"$1\"; exit 1; }\n" + body], env=environment, stdout=subprocess.PIPE, text=True)
         if ended.returncode:
-            sys.exit(f"sund_programs of sund-image ends the build: {ended.stdout}")
+            sys.exit(f"sund-image ends the build: {ended.stdout}")
+        wrong("what systemd would mount otherwise than its units say", {"/etc/fstab"} if fstab.exists() else set())
         left = {directory: {path.name for path in pathlib.Path(root, "usr", directory).iterdir()} for directory in keeps}
     for directory, names in keeps.items():
         wrong("programs that sund-image removes", set(names) - left[directory])

@@ -2,12 +2,13 @@
 import glob
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 from evidence import contents, licences
 
-from . import debian, keys, store, surface
+from . import debian, keys, place, store, surface
 from .debian import inside
 from .store import REPOSITORY, SOURCE, STORE, Failed, run
 
@@ -29,7 +30,8 @@ def made():
     keys.folder()
     inputs = [*((STORE / f"{name}.of").read_text() for name in ("tools", "base", "kernel", "keys")), programs(), *OVERLAYS,
               SOURCE / "programs.txt", SOURCE / "absent.txt", REPOSITORY / "agent/units", REPOSITORY / "ota/units", Path(__file__),
-              Path(surface.__file__), epoch(), *(SOURCE / "evidence" / name for name in LICENCES), REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
+              Path(surface.__file__), Path(place.__file__), epoch(), *(SOURCE / "evidence" / name for name in LICENCES),
+              REPOSITORY / "Cargo.lock", REPOSITORY / ".deny.toml"]
     return store.made("tree", inputs, make)
 
 
@@ -40,9 +42,19 @@ def make(folder):
     install(tree)
     evidence(folder, tree)
     at = f"/work/{folder.name}/tree"
+    without_accounts(tree)
     inside("systemd-sysusers", f"--root={at}", env={"SOURCE_DATE_EPOCH": str(epoch())})
     inside("systemctl", f"--root={at}", "preset-all")
     (folder / "surface.txt").write_text("\n".join(surface.lines(tree, at)) + "\n")
+
+
+def without_accounts(tree):
+    """Accounts for which this repository has numbers are made anew with those."""
+    ours = [name for file in (tree / "usr/lib/sysusers.d").glob("*sund*.conf") for name in re.findall(r"^[ug] (\S+) \d", file.read_text(), re.M)]
+    for name in ("passwd", "group", "shadow", "gshadow"):
+        file = tree / "etc" / name
+        file.write_text("".join(line for line in file.read_text().splitlines(True) if line.partition(":")[0] not in ours))
+        (tree / f"etc/{name}-").unlink(missing_ok=True)
 
 
 def epoch():

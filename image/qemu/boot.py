@@ -9,7 +9,7 @@ from .store import SOURCE, STORE, run
 
 COMMAND_LINE = ("ro console=ttyS0 loglevel=4 panic=5 oops=panic lockdown=integrity lsm=landlock,lockdown,yama,apparmor,bpf "
                 "init_on_alloc=1 slab_nomerge module.sig_enforce=1 systemd.gpt_auto=0 systemd.machine_id=firmware "
-                "systemd.import_credentials=no")
+                "systemd.import_credentials=no fsck.repair=yes")
 ESP = 48 << 20
 
 

@@ -105,11 +105,11 @@ class Box:
         self.tables = ()
 
     @contextmanager
-    def another_key(self, programs, certificate):
-        """As if the firmware's keys had changed: one more may sign what starts."""
+    def other_keys(self, programs, change, what):
+        """As if the firmware's keys had changed: `change` is a word of virt-fw-vars."""
         variables, own = self.folder / "vars.fd", self.folder / "own-vars.fd"
         variables.rename(own)
-        run(programs / "virt-fw-vars", "-i", own, "-o", variables, "--add-db", str(uuid.uuid4()), certificate)
+        run(programs / "virt-fw-vars", "-i", own, "-o", variables, change, str(uuid.uuid4()), what)
         yield
         own.replace(variables)
 

@@ -1,6 +1,8 @@
 """Days of a box beside its updates: the first, the last, and bad ones."""
+import hashlib
+
 from . import disk, keys
-from .steps import answers, ends, expect, holds, offers
+from .steps import answers, comes_to, ends, expect, holds, offers
 
 # So many images are acknowledged when the power goes, of twice as many.
 CUT_AFTER = 5
@@ -17,12 +19,13 @@ def power_cut_receiving(hospital):
 
 
 def locked(hospital):
-    """Another TPM, none, other keys of the firmware, or a word that its tables add to the command line: the data partition stays closed, the box
-    says so, restarts and asks nobody; with its own it works."""
+    """Another TPM, none, a key that the firmware takes or one file that it takes no more, or a word that its tables add to the command line: the
+    data partition stays closed, the box says so, restarts and asks nobody; with its own it works."""
     box = hospital.box
     box.power_off()
-    for elsewhere in (box.another_tpm, box.no_tpm, lambda: box.another_key(disk.python_tools(), keys.folder() / "stranger-ca.pem"),
-                      box.longer_command_line):
+    programs = disk.python_tools()
+    for elsewhere in (box.another_tpm, box.no_tpm, lambda: box.other_keys(programs, "--add-db", keys.folder() / "stranger-ca.pem"),
+                      lambda: box.other_keys(programs, "--add-dbx-hash", hashlib.sha256(b"withdrawn").hexdigest()), box.longer_command_line):
         before = box.log.stat().st_size
         with elsewhere():
             hospital.restarts()
@@ -50,12 +53,40 @@ def data_full(hospital):
     version = offers(hospital, "data-full")
     expect(ends(hospital, "data-full") == "failed", "the update is refused")
     box.await_journal("the action ended", "disk-full", since=said)
+    # So it is after a start that finds it full.
+    box.power_off()
+    hospital.start()
+    hospital.await_echo()
+    _, told = hospital.tries()
+    expect("OutOfResources" in told, f"an image is refused for want of room: {told}")
     box.power_off()
     hospital.open_archive()
     hospital.start(provision="r /var/twin-fill\n")
     hospital.roll_out("data-full-again", "data-full")
     holds(hospital, "data-full-again", version)
     box.until("what was acknowledged has its result", lambda: acknowledged in hospital.studies_answered() or None)
+
+
+def damaged(hospital):
+    """A data partition of which nothing is known any more: the box says that it is damaged, and restarts. What it keeps of its free blocks is
+    overwritten: the box restarts when it comes upon that, the next start mends it, and all that was acknowledged is there."""
+    box = hospital.box
+    hospital.close_archive()
+    acknowledged = hospital.sends()
+    box.power_off()
+    console = box.log.stat().st_size
+    with disk.kept(box.folder):
+        disk.damage_data(box.folder, beyond_mending=True)
+        hospital.restarts()
+    expect("its data partition opens, and is damaged" in box.said(console), "it says why")
+    disk.damage_data(box.folder)
+    console, journal = box.log.stat().st_size, box.journal.stat().st_size
+    hospital.open_archive()
+    hospital.start()
+    comes_to(hospital, "what was acknowledged has its result", lambda: acknowledged in hospital.studies_answered() or None)
+    expect("panic forced after error" in box.said(console), "the box goes no further with a damaged partition")
+    box.await_journal("systemd-fsck", "FILE SYSTEM WAS MODIFIED", since=journal)
+    answers(hospital)
 
 
 def stick(hospital):

@@ -1,9 +1,11 @@
 """The disk of a new box and the firmware's variables that belong to it; RAUC bundles."""
 import json
 import os
+import re
 import shutil
 import struct
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import appliance, boot, keys, root, store
@@ -57,6 +59,38 @@ def partitions(image):
                 yield number, uuid.UUID(bytes_le=entry[16:32]), start, end, entry[56:128].decode("utf-16-le").rstrip("\0")
 
 
+@contextmanager
+def kept(folder):
+    """A box's disk is as before afterwards."""
+    image = folder / "disk.qcow2"
+    run("qemu-img", "snapshot", "-q", "-c", "kept", image)
+    yield
+    for word in ("-a", "-d"):
+        run("qemu-img", "snapshot", "-q", word, "kept", image)
+
+
+def damage_data(folder, beyond_mending=False):
+    """Overwrites the bitmaps of the first blocks of a box's data partition, or all that its file system begins with. It need not be opened for
+    that: what is not encrypted decrypts to noise."""
+    image, read = folder / "disk.qcow2", folder / "read.img"
+    def bytes_of(first, count):
+        run("qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", f"skip={first}", f"count={first + count}", f"if={image}", f"of={read}")
+        return read.read_bytes()
+    bytes_of(0, 2048)
+    [(start, end)] = [(start, end) for _, _, start, end, label in partitions(read) if label == "data"]
+    # LUKS2: the header's JSON comes after its 4096 binary bytes.
+    header = json.loads(bytes_of(start, 128)[4096:].split(b"\0")[0])
+    offset = int(header["segments"]["0"]["offset"])
+    # As systemd-repart made it.
+    read.write_bytes(b"")
+    os.truncate(read, (end - start + 1) * 512 - offset)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-E", "nodiscard,lazy_itable_init=1", read)
+    bitmaps = int(re.search(r"Block bitmap at (\d+)", run("dumpe2fs", read))[1])
+    first, count = (0, 4096) if beyond_mending else (bitmaps, 16)
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xff {start * 512 + offset + first * 4096} {count * 4096}", image)
+    read.unlink()
+
+
 def load_option(label, number, part, start, end):
     """UEFI 3.1.3, 10.3.5.1 and 10.3.5.4: an EFI_LOAD_OPTION for a file on a partition that is known by its UUID."""
     drive = struct.pack("<BBHIQQ16sBB", 4, 1, 42, number, start, end - start + 1, part.bytes_le, 2, 2)
@@ -104,7 +138,8 @@ def bundle(version, key="release"):
             os.link(source, content / part)
         at = f"/work/{folder.name}"
         # What is in it is compressed already.
-        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content", f"{at}/bundle.raucb")
+        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content",
+               f"{at}/bundle.raucb")
         told = inside("rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
                       f"{at}/bundle.raucb")
         (folder / "info.json").write_text(told[told.index("{"):])

@@ -6,7 +6,8 @@ from .store import Failed, run
 
 # A program of each package, by which it is known to be there.
 PACKAGES = {"mmdebstrap": "mmdebstrap", "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "swtpm": "swtpm", "swtpm_setup": "swtpm-tools",
-            "echoscu": "dcmtk", "openssl": "openssl", "strip": "binutils", "git": "git", "xz": "xz-utils", "ip": "iproute2"}
+            "echoscu": "dcmtk", "openssl": "openssl", "strip": "binutils", "git": "git", "xz": "xz-utils", "ip": "iproute2", "mke2fs": "e2fsprogs",
+            "chattr": "e2fsprogs"}
 FILES = {"/usr/share/OVMF/OVMF_CODE_4M.secboot.fd": "ovmf", "/usr/share/doc/python3-venv": "python3-venv"}
 
 

@@ -2,8 +2,7 @@
 import re
 
 from . import disk, tpm
-from .box import PATIENCE
-from .steps import OFFERS, answers, bundle, expect
+from .steps import OFFERS, answers, bundle, comes_to, expect
 from .store import run
 
 # So much of a root is overwritten.
@@ -54,13 +53,3 @@ def offer(hospital, version, too_old=False):
     least = tpm.count_up(state) if too_old else tpm.number(state)
     hospital.region.publish_rescue(version, least - too_old, bundle(version))
 
-
-def comes_to(hospital, what, look):
-    """Waits for something to be seen, and starts the box each time that it restarts."""
-    box = hospital.box
-    def looked():
-        if box.machine.poll() is not None:
-            box.end()
-            hospital.start()
-        return look()
-    return box.until(what, looked, 2 * PATIENCE)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import appliance, services, surface
 from .box import PATIENCE, wait
-from .days import data_full, locked, power_cut_receiving, reset, stick
+from .days import damaged, data_full, locked, power_cut_receiving, reset, stick
 from .firmware import stranger_kernel
 from .hospital import Hospital
 from .rescue import rescue_old, rescued
@@ -22,21 +22,23 @@ CUTS = (0.5, 2.0, 5.0, 9.0, 14.0)
 BOOT_CUTS = (2.0, 8.0, 15.0, 22.0, 30.0)
 # What never is healthy need not be waited for longer, in seconds.
 SHORT = 5
+# What is healthy, and waits for its region alone, has so long to be healthy.
+AWAY = 120
 
 
 def stranger(hospital):
     """A bundle that the region lists and somebody else has signed: RAUC refuses it."""
-    refuses(hospital, "stranger")
+    refuses(hospital, "stranger", "signature verification failed")
 
 
 def corrupted(hospital):
     """A bundle that is damaged where it is served: its first block that is looked at ends the install."""
-    refuses(hospital, "corrupted", damaged=True)
+    refuses(hospital, "corrupted", "Check read from dm-verity device failed", damaged=True)
 
 
 def downgrade(hospital):
-    """A system older than the least that the box takes is refused, whoever signed and listed it."""
-    refuses(hospital, "downgrade")
+    """A system older than the least that the box takes is refused, whoever signed it and under whatever version it is listed."""
+    refuses(hospital, "downgrade", "Expected at least")
 
 
 def good_update(hospital):
@@ -115,16 +117,22 @@ def power_cuts(hospital):
 
 
 def channel_down(hospital):
-    """The region is not reached while a new system is on trial: it waits, and is committed when the region is back."""
+    """The region is not reached while a new system is on trial, for longer than that has to be healthy: it waits, and is committed when the region
+    is back."""
     box = hospital.box
     version = offers(hospital, "channel-down")
     box.machine.wait(PATIENCE)
     hospital.region.stop()
     box.end()
-    hospital.start()
+    before = box.journal.stat().st_size
+    hospital.start(AWAY)
     hospital.await_echo()
+    box.await_journal("the action waits", since=before)
+    expect(not wait(box.machine, AWAY), "the system on trial runs on")
+    expect(not re.search(r"Marked slot esp\.. as good", box.journal.read_text(errors="replace")[before:]), "nothing is committed without the region")
     hospital.region.serve()
     holds(hospital, "channel-down", version)
+    box.await_journal("Marked slot", "as good", since=before)
 
 
 def migration(hospital):
@@ -161,7 +169,7 @@ ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "go
        "stranger-kernel": stranger_kernel, "watchdog": watchdog, "failed-health": failed_health, "panic": panic, "two-failures": two_failures,
        "guard": guard, "power-cut": power_cut, "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts,
        "power-cut-receiving": power_cut_receiving,
-       "data-full": data_full, "rescue-old": rescue_old, "rescue": rescued, "locked": locked, "stick": stick, "reset": reset}
+       "data-full": data_full, "damaged": damaged, "rescue-old": rescue_old, "rescue": rescued, "locked": locked, "stick": stick, "reset": reset}
 # These begin with a box of their own.
 FACTORY = ("stick", "reset")
 # Of the root alone: nothing is started.

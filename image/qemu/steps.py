@@ -9,12 +9,14 @@ from .store import Failed
 
 FIRST = "1.0.0"
 # What each scenario offers. Each version is listed once by a region.
-OFFERS = {"stranger": ["1.0.2"], "corrupted": ["1.0.1"], "downgrade": ["0.0.9"], "good-update": ["1.1.0"], "watchdog": ["1.2.0-hangs"],
+OFFERS = {"stranger": ["1.0.2"], "corrupted": ["1.0.1"], "downgrade": ["1.0.9"], "good-update": ["1.1.0"], "watchdog": ["1.2.0-hangs"],
           "failed-health": ["1.2.0-unhealthy"], "panic": ["1.2.0-panics"], "two-failures": ["1.2.0-unhealthy", "1.2.0-panics"],
           "guard": ["1.2.0-mute"], "power-cut": ["1.2.0"], "channel-down": ["1.3.0"], "migration": ["1.4.0"], "power-cuts": ["1.5.0", "1.5.1"],
           "data-full": ["1.6.0"], "rescue-old": ["1.7.0"], "rescue": ["1.7.1"]}
 # Who signed a bundle, where it was not the region's release key.
 SIGNED = {"1.0.2": "stranger"}
+# What a bundle has in it, where that is not what the region lists it as: only RAUC sees it.
+CARRIES = {"1.0.9": "0.0.9"}
 # As systemd makes it: letters that lie at the same place on every keyboard.
 RECOVERY_KEY = re.compile(r"[cbdefghijklnrtuv]{8}(-[cbdefghijklnrtuv]{8}){7}")
 
@@ -36,7 +38,7 @@ def serves():
 
 
 def bundle(version):
-    return disk.bundle(version, SIGNED.get(version, "release"))
+    return disk.bundle(CARRIES.get(version, version), SIGNED.get(version, "release"))
 
 
 def offers(hospital, name, version=None, damaged=False):
@@ -98,10 +100,23 @@ def goes_back(hospital, name, version=None, health=PATIENCE):
     answers(hospital)
 
 
-def refuses(hospital, name, damaged=False):
-    """What is offered is not even started."""
-    boots = hospital.box.boots
+def refuses(hospital, name, words, damaged=False):
+    """What is offered is not even started: RAUC says so in these words."""
+    boots, since = hospital.box.boots, hospital.box.journal.stat().st_size
     offers(hospital, name, damaged=damaged)
     expect(ends(hospital, name) == "failed", "the bundle is refused")
     expect(hospital.box.boots == boots, "the box has not restarted")
+    hospital.box.await_journal("rauc[", words, since=since)
+    hospital.box.await_journal("the action ended", "os-refused", words, since=since)
     answers(hospital)
+
+
+def comes_to(hospital, what, look):
+    """Waits for something to be seen, and starts the box each time that it restarts."""
+    box = hospital.box
+    def looked():
+        if box.machine.poll() is not None:
+            box.end()
+            hospital.start()
+        return look()
+    return box.until(what, looked, 2 * PATIENCE)

@@ -4,6 +4,7 @@ import re
 import stat
 
 from .debian import inside
+from .place import Place
 from .store import REPOSITORY, SOURCE, Failed
 
 # systemd.exec(5): 0 is closed, 10 is open.
@@ -19,7 +20,7 @@ UNITS = ("etc/systemd/system", "usr/lib/systemd/system")
 def lines(tree, inside_tools):
     """Of a tree before it becomes an image; `inside_tools` is where the chroot of the tools has it."""
     understood(inside_tools)
-    return sorted({*exposures(inside_tools), *capabilities(tree), *started(tree), *mounts(tree), *firewall(tree), *files(tree)})
+    return sorted({*exposures(inside_tools), *capabilities(tree), *started(tree), *mounts(tree), *firewall(tree), *files(tree), *accounts(tree)})
 
 
 def ours(suffixes):
@@ -29,7 +30,8 @@ def ours(suffixes):
 
 def understood(inside_tools):
     """systemd ignores a key that it does not know: a misspelt limit would be none."""
-    told = inside("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={inside_tools}", *ours((".service", ".socket", ".timer", ".mount")))
+    units = ours((".service", ".socket", ".timer", ".mount"))
+    told = inside("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={inside_tools}", *units)
     if told:
         raise Failed(f"systemd does not understand our units: {told}")
 
@@ -42,11 +44,23 @@ def exposures(inside_tools):
 
 
 def capabilities(tree):
-    """What our units may do beside what each user may; those that say nothing of it may do everything."""
-    for unit in ours((".service",)):
+    """What a service that starts may do beside what each user may; those that say nothing of it may do everything."""
+    for unit in sorted({*ours((".service",)), *starting(tree)}):
         bounds = setting(tree, unit, "CapabilityBoundingSet")
         for capability in " ".join(bounds).split() if bounds is not None else ["all"]:
             yield f"capability {unit} {capability}"
+
+
+def starting(tree):
+    """Services that start by themselves, by another unit, by a call on the bus, or by a device."""
+    names = {path.name for folder in UNITS for path in (tree / folder).glob("*.[wr]*s/*")} | {line.split()[2] for line in started(tree)}
+    for name in names:
+        stem, _, kind = name.rpartition(".")
+        # Who a socket or a timer starts has its name.
+        for unit in [f"{stem.partition('@')[0]}@.service", f"{stem}@.service", f"{stem}.service"] if kind in ("service", "socket", "timer", "path") else ():
+            found = next((path for folder in UNITS if (path := tree / folder / unit).is_symlink() or path.is_file()), None)
+            if found:
+                yield found.readlink().name if found.is_symlink() else unit
 
 
 def started(tree):
@@ -67,14 +81,18 @@ def mounts(tree):
 
 
 def firewall(tree):
-    """What is let through, and in which direction."""
-    ports = dict(re.findall(r"^define (\w+) = (.+)$", (tree / "usr/lib/sund/ports.nft").read_text(), re.M))
-    chain = None
-    for line in (tree / "etc/nftables.conf").read_text().splitlines():
-        chain = next(iter(re.findall(r"^\s*chain (\w+)", line)), chain)
-        if line.strip().endswith("accept"):
-            rule = re.sub(r"\$(\w+)", lambda found: ports[found[1]], line.strip())
-            yield f"firewall {chain} {rule}"
+    """What nft has read: each rule, set and policy, with the chain or set that it is in."""
+    with Place(tree) as place:
+        place.must(*command(tree, "nftables.service"))
+        block = []
+        for line in place.must("nft", "--stateless", "list", "ruleset").splitlines():
+            words = line.strip()
+            if words == "}":
+                block.pop()
+            elif words.endswith("{"):
+                block.append(words.split()[1])
+            elif words:
+                yield f"firewall {block[-1]} {words}"
 
 
 def files(tree):
@@ -90,8 +108,20 @@ def files(tree):
                 yield f"unit {path.parent.name} {path.name}"
         elif mode & 0o6000 and stat.S_ISREG(mode):
             yield f"setuid {at}"
-        elif mode & 0o002 and not mode & 0o1000:
-            yield f"writable {at}"
+        elif mode & 0o002:
+            yield f"writable {at}{' but for the files of others' if mode & 0o1000 else ''}"
+        if (owner := f"{path.lstat().st_uid}:{path.lstat().st_gid}") != "0:0":
+            yield f"owned {at} {owner}"
+
+
+def accounts(tree):
+    """What is on the data partition belongs to these numbers, whatever the release."""
+    for name, user, group in re.findall(r"^([^:]+):[^:]*:(\d+):(\d+):", (tree / "etc/passwd").read_text(), re.M):
+        yield f"user {name} {user}:{group}"
+    for name, number in re.findall(r"^([^:]+):[^:]*:(\d+):", (tree / "etc/group").read_text(), re.M):
+        # Below a hundred they are Debian's own, for ever.
+        if int(number) >= 100:
+            yield f"group {name} {number}"
 
 
 def setting(tree, unit, key):
@@ -104,6 +134,11 @@ def setting(tree, unit, key):
             # One line of options takes the place of another.
             values = [*(values or [] if key != "Options" else []), value] if value else []
     return values
+
+
+def command(tree, unit):
+    """What a service runs."""
+    return setting(tree, unit, "ExecStart")[-1].lstrip("@-:+!|").split()
 
 
 def check(tree):

@@ -77,6 +77,7 @@ pub fn document() -> Value {
         "attributes": {"site": "odense"},
         "site": "[node]\nae_title = \"SUND\"\nlisten = \"0.0.0.0:11112\"\n[console.tls]\ncertificate = \"/etc/sund/tls/console.pem\"\n",
         "network": {
+            "clinical": {"address": "10.30.0.5/24", "gateway": "10.30.0.1"},
             "management": {"address": "10.20.0.5/24", "gateway": "10.20.0.1", "dns": ["10.20.0.2"]},
             "proxy": "http://proxy.north.example:3128",
             "ntp": [{"host": "time.north.example", "nts": true}],
@@ -154,9 +155,11 @@ fn a_stick_makes_a_box_its_regions_once() {
     let text = |name: &str| std::fs::read_to_string(site.join(name)).expect("a file");
     assert_eq!(text("updater/code"), "AB1CD-2EF3G-4HJ5K-6MN7P\n");
     assert_eq!(text("chrony/site.sources"), "# Time servers of the site.\nserver time.north.example iburst nts\n");
-    let addresses = "[Network]\nDHCP=no\nAddress=10.20.0.5/24\nGateway=10.20.0.1\nDNS=10.20.0.2\n";
-    assert_eq!(text("network/50-management.network.d/10-site.conf"), addresses);
-    assert!(text("network/50-clinical.network.d/10-site.conf").contains("DHCP"));
+    // networkd reads the same bytes in the image's tests.
+    let [clinical, management] =
+        [include_str!("goldens/network/clinical.conf"), include_str!("goldens/network/management.conf")];
+    assert_eq!(text("network/50-clinical.network.d/10-site.conf"), clinical);
+    assert_eq!(text("network/50-management.network.d/10-site.conf"), management);
     assert_eq!(text("root.json"), first["root"].as_str().expect("a root"));
     for name in ["keys/uid.key", "keys/audit.key", "tls/console.key", "updater/code"] {
         assert_eq!(std::fs::metadata(site.join(name)).expect("it is there").mode() & 0o777, 0o600, "{name}");
@@ -194,7 +197,10 @@ fn a_stick_makes_a_box_its_regions_once() {
     newer["network"] = json!({});
     assert_eq!(stick_says(&region, &newer).status.code(), Some(0));
     assert_eq!(text("updater/box.pem"), "a certificate");
-    assert!(text("network/50-management.network.d/10-site.conf").contains("DHCP"));
+    for network in ["clinical", "management"] {
+        let addresses = text(&format!("network/50-{network}.network.d/10-site.conf"));
+        assert_eq!(addresses, "# Addresses come by DHCP.\n");
+    }
     let own = |files: &[(String, Vec<u8>)]| {
         files
             .iter()
@@ -243,6 +249,7 @@ fn a_file_that_is_altered_signed_by_nobody_or_says_what_no_box_can_be_is_refused
         ("/site", json!("this is = = no TOML")),
         ("/network/management/address", json!("10.20.0.5")),
         ("/network/management/address", json!("10.20.0.5/24\nDNS=1.1.1.1")),
+        ("/network/clinical", json!({"address": "10.30.0.5/24", "dns": ["10.30.0.2"]})),
         ("/network/ntp/0/host", json!("time.example\ncmdallow all")),
         ("/network/proxy", json!("file:///etc/shadow")),
     ] {

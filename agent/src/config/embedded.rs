@@ -86,6 +86,7 @@ impl Config {
             channel: None,
             fixed: String::new(),
             named: std::collections::BTreeSet::new(),
+            doubts: Vec::new(),
         })
     }
 }

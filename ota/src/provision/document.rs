@@ -104,10 +104,10 @@ pub struct Network {
 pub struct Addresses {
     /// With the length of its prefix: `10.20.0.5/24`.
     pub address: String,
-    /// The way elsewhere.
+    /// The way elsewhere; each network has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
-    /// Name servers.
+    /// Name servers; of the management network alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<IpAddr>,
 }
@@ -186,6 +186,11 @@ impl Network {
             if addresses.dns.len() > MAX_SERVERS {
                 return Err(format!("`network.{key}.dns` has at most {MAX_SERVERS} servers"));
             }
+        }
+        if self.clinical.as_ref().is_some_and(|clinical| !clinical.dns.is_empty()) {
+            return Err("`network.clinical.dns`: names are asked for on the management network alone; put them under \
+                        `network.management`"
+                .to_owned());
         }
         if self.proxy.as_ref().is_some_and(|proxy| !["http", "https"].contains(&proxy.scheme())) {
             return Err("`network.proxy` is an address of http or https".to_owned());

@@ -4,6 +4,10 @@ use super::document::{Addresses, Document};
 use serde_json::json;
 use std::fmt::Write as _;
 
+/// The table with the ways of the clinical network, by the name that networkd has for it: the main one is the management network's, and
+/// two ways to everywhere in one table would be a matter of chance.
+const CLINICAL: &str = "clinical";
+
 /// A file: its name, its mode, its content.
 pub(super) type File = (String, u32, Vec<u8>);
 
@@ -16,8 +20,16 @@ pub(super) fn of(document: &Document) -> Result<Vec<File>, String> {
         ("sund.toml".to_owned(), 0o640, document.site.clone().into_bytes()),
         // A proxy's address may carry a password.
         ("updater.toml".to_owned(), 0o640, updater(document)?.into_bytes()),
-        ("network/50-clinical.network.d/10-site.conf".to_owned(), 0o644, addresses(network.clinical.as_ref())),
-        ("network/50-management.network.d/10-site.conf".to_owned(), 0o644, addresses(network.management.as_ref())),
+        (
+            "network/50-clinical.network.d/10-site.conf".to_owned(),
+            0o644,
+            addresses(network.clinical.as_ref(), Some(CLINICAL)),
+        ),
+        (
+            "network/50-management.network.d/10-site.conf".to_owned(),
+            0o644,
+            addresses(network.management.as_ref(), None),
+        ),
         ("chrony/site.sources".to_owned(), 0o644, time_servers(document)),
     ];
     if let Some(key) = &document.recovery_key {
@@ -64,18 +76,19 @@ fn updater(document: &Document) -> Result<String, String> {
     toml::to_string(&configuration).map_err(|error| error.to_string())
 }
 
-/// A drop-in of systemd-networkd.
-fn addresses(addresses: Option<&Addresses>) -> Vec<u8> {
+/// A drop-in of systemd-networkd; the way elsewhere is in this table, or in the main one.
+fn addresses(addresses: Option<&Addresses>, table: Option<&str>) -> Vec<u8> {
     let Some(addresses) = addresses else { return b"# Addresses come by DHCP.\n".to_vec() };
     let mut text = format!("[Network]\nDHCP=no\nAddress={}\n", addresses.address);
-    let named = addresses
-        .gateway
-        .iter()
-        .map(|gateway| ("Gateway", gateway))
-        .chain(addresses.dns.iter().map(|dns| ("DNS", dns)));
-    for (key, address) in named {
-        // Into memory: nothing can fail.
-        let _ = writeln!(text, "{key}={address}");
+    // Into memory: nothing can fail.
+    for server in &addresses.dns {
+        let _ = writeln!(text, "DNS={server}");
+    }
+    if let Some(gateway) = addresses.gateway {
+        let _ = writeln!(text, "[Route]\nGateway={gateway}");
+        if let Some(table) = table {
+            let _ = writeln!(text, "Table={table}");
+        }
     }
     text.into_bytes()
 }

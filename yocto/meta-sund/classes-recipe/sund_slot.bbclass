@@ -17,7 +17,8 @@ UKI_SB_CERT = "${SUND_IMAGE_KEYS}/db.pem"
 # What the TPM asks for before it opens the data partition: PCR 11 of this very file, signed. systemd-measure is the build host's.
 UKIFY_CMD = "ukify build --pcr-private-key='${SUND_IMAGE_KEYS}/pcr.key' --pcr-public-key='${SUND_IMAGE_KEYS}/pcr.pub' --phases=enter-initrd"
 SUND_CMDLINE ?= "ro loglevel=4 panic=5 oops=panic lockdown=confidentiality init_on_alloc=1 slab_nomerge module.sig_enforce=1 \
-    systemd.gpt_auto=0 systemd.machine_id=firmware systemd.import_credentials=no systemd.show_status=no"
+    systemd.gpt_auto=0 systemd.machine_id=firmware systemd.import_credentials=no fsck.repair=yes \
+    systemd.show_status=no"
 
 do_uki[depends] = "systemd-boot:do_deploy virtual/kernel:do_deploy sbsigntool-native:do_populate_sysroot"
 do_uki[mcdepends] = "mc::initramfs:sund-initramfs:do_image_complete"

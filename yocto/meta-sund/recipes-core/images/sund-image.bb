@@ -49,7 +49,7 @@ inherit core-image sund_slot
 
 # No shell, no interpreter, nothing to log in by: what image/programs.txt lets the twin have, and what stands here in the place of it.
 SUND_PROGRAMS = "dbus-broker dbus-broker-launch nvidia-modprobe"
-ROOTFS_POSTPROCESS_COMMAND += "sund_programs sund_rights"
+ROOTFS_POSTPROCESS_COMMAND += "sund_programs sund_rights sund_mounts"
 do_rootfs[file-checksums] += "${SUND_REPOSITORY}/image/programs.txt:True"
 
 # What installs itself by a script has done so when this runs.
@@ -73,4 +73,9 @@ sund_programs() {
 # No file lends another user's rights.
 sund_rights() {
     find ${IMAGE_ROOTFS} -xdev -type f -perm /6000 -exec chmod ug-s {} +
+}
+
+# What is mounted, and how, is said by units alone: by a line of fstab systemd would mount the root, /run and others anew, softer.
+sund_mounts() {
+    rm -f ${IMAGE_ROOTFS}${sysconfdir}/fstab
 }

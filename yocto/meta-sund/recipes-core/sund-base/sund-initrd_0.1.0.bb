@@ -27,7 +27,7 @@ do_install() {
     install -D -m 0644 ${S}/image/initrd/rescue ${D}/rescue
     install -D -m 0755 ${S}/image/initrd/lease ${D}${bindir}/lease
     install -D -m 0644 ${S}/image/initrd/rescue.toml ${D}${sysconfdir}/sund/rescue.toml
-    date -u -d @${SOURCE_DATE_EPOCH} '+built = "%Y-%m-%dT%H:%M:%SZ"' >>${D}${sysconfdir}/sund/rescue.toml
+    date -u -d @${SUND_EPOCH} '+built = "%Y-%m-%dT%H:%M:%SZ"' >>${D}${sysconfdir}/sund/rescue.toml
     cat ${SUND_KEYS}/rescuers.toml >>${D}${sysconfdir}/sund/rescue.toml
     touch ${D}/modules ${D}/rescue-modules
     # It looks for programs in one place.
