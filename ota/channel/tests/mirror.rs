@@ -137,7 +137,7 @@ fn what_the_region_suspends_does_not_wait_for_a_payload_that_the_origin_lacks() 
     let digest = "a".repeat(64);
     region.must(&["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
     region.must(&["publish", "config", text(&south), "--name", "south", "--with", "os-2"]);
-    region.must(&["suspend", "brain", "--reason", "drift", "--with", "os-2"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "drift", "--with", "os-2"]);
     region.publish("os-2", &TWO);
     let place = only(&origin.join("targets/os"));
     let bytes = fs::read(&place).unwrap();
@@ -198,7 +198,7 @@ fn what_the_region_suspends_does_not_wait_for_a_payload_that_is_being_fetched() 
             assert!(Instant::now() < end, "the system is not asked for");
             std::thread::sleep(Duration::from_millis(20));
         }
-        region.must(&["suspend", "brain", "--reason", "drift"]);
+        region.must(&["suspend", "brain", "--unlisted", "--reason", "drift"]);
         region.publish("state-3", &TWO);
         let second = hospital.mirror();
         assert_eq!((second.code, &second.json["busy"]), (Some(0), &true.into()), "{:#}", second.json);

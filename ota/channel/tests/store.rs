@@ -156,7 +156,7 @@ fn a_payload_that_the_store_has_lost_keeps_nothing_else_from_being_taken_back() 
     fs::remove_file(place("sund-1.0.0.raucb")).unwrap();
     let (state, away) = (place(".north-1.json"), region.path("away"));
     fs::rename(&state, &away).unwrap();
-    region.must(&["suspend", "brain", "--reason", "drift"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "drift"]);
     region.publish("state-3", &TWO);
     fs::rename(&away, &state).unwrap();
     region.must(&["withdraw", "os/sund-2.0.0.raucb", "--reason", "does not start"]);
