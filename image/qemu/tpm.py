@@ -1,4 +1,4 @@
-"""The counter in a box's TPM, below which no recovery bundle is taken. Of a box of iron `tpm2_nvdefine` makes it, in the factory."""
+"""The counter in a box's TPM, below which no recovery bundle is taken, for a machine that is off. A box makes its own (`sund-updater started`)."""
 import socket
 import struct
 import subprocess

@@ -29,9 +29,9 @@ enum Counted {
 }
 
 /// What the region offered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Offer {
-    /// Under which timestamp it was asked: with the next one it is asked again.
+    /// Under which timestamp it was asked: with the next one it is asked again. Absent: with the next poll.
     timestamp: Option<u64>,
     recovery: Option<(u64, Timestamp)>,
     fault: Option<Fault>,
@@ -53,7 +53,7 @@ pub struct RecoveryStatus {
 /// After a good start: has the counter in the TPM made and counted up to what the region has released, and writes down how it stands.
 pub fn keep_counter(device: &Path, index: u32, directory: &Path) -> Result<(), Fault> {
     let released = read::<Offer>(directory, OFFER).map_or(0, |offer| offer.released);
-    let counted = counter::keep(device, index, released);
+    let counted = counter::keep(device, index, released, counter::MAX_COUNTING);
     match &counted {
         Ok(counter) if counter.was_made => {
             let version = counter.least;
@@ -76,21 +76,30 @@ pub fn keep_counter(device: &Path, index: u32, directory: &Path) -> Result<(), F
 pub(crate) async fn ask(trusted: &Trusted, directory: &Path) {
     let timestamp = trusted.timestamp();
     let before = read::<Offer>(directory, OFFER);
-    let is_known = before.as_ref().is_some_and(|offer| offer.timestamp == timestamp);
+    let is_known = before.as_ref().is_some_and(|offer| offer.timestamp.is_some() && offer.timestamp == timestamp);
     if is_known || !directory.join(COUNTER).exists() {
         return;
     }
-    let (recovery, fault) = match trusted.recovery().await {
-        Ok(recovery) => (recovery.map(|verified| *verified.get()), None),
+    let (timestamp, recovery, fault) = match trusted.recovery().await {
+        Ok(recovery) => (timestamp, recovery.map(|verified| *verified.get()), None),
         // The line broke: the next poll asks again.
         Err(fault) if fault.blame == Blame::Box => return,
-        Err(fault) => (None, Some(fault)),
+        Err(fault) if fault.code == "recovery-invalid" => (timestamp, None, Some(fault)),
+        // A store that fails says nothing of what the region offers: what it was stays, and the next poll asks again.
+        Err(fault) => {
+            let offer = before.unwrap_or_default();
+            return keep(directory, &Offer { timestamp: None, fault: Some(fault), ..offer });
+        }
     };
     let recovery = recovery.map(|Recovery { version, expires, .. }| (version, expires));
     let offered = recovery.map_or(0, |(version, _)| version);
     let released = before.map_or(0, |offer| offer.released).max(offered);
+    keep(directory, &Offer { timestamp, recovery, fault, released });
+}
+
+fn keep(directory: &Path, offer: &Offer) {
     // What can't be written down is asked for again.
-    if let Err(fault) = write(directory, OFFER, &Offer { timestamp, recovery, fault, released }) {
+    if let Err(fault) = write(directory, OFFER, offer) {
         tracing::warn!(%fault, "what the region offers for a rescue is not kept");
     }
 }
@@ -135,7 +144,9 @@ impl RecoveryStatus {
     pub fn in_words(&self) -> String {
         match (&self.fault, self.least, self.offered) {
             (Some(fault), ..) => format!("NOTHING WOULD BE TAKEN: {fault}"),
-            (None, Some(least), Some(offered)) => format!("version {offered} would be taken ({least} and later)"),
+            (None, Some(least), Some(offered)) => {
+                format!("version {offered} is offered, not below the counter ({least})")
+            }
             (None, least, _) => {
                 format!("version {} and later; what the region offers is not known yet", least.unwrap_or(0))
             }
@@ -170,6 +181,7 @@ mod tests {
             (Counted::Least(5), offers(Some((5, now)), None), "recovery-expired"),
             (Counted::Least(5), offers(None, None), "recovery-none"),
             (Counted::Least(5), offers(None, Some(Fault::new("x", Blame::Channel, "y"))), "x"),
+            (Counted::Least(5), offers(Some((5, later)), Some(Fault::new("x", Blame::Channel, "y"))), ""),
             (Counted::Fault(gone), offers(Some((5, later)), None), "tpm-away"),
         ];
         for (counted, offer, code) in cases {

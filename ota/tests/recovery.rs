@@ -4,9 +4,11 @@ use super::tpm::Emulator;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use sund_ota::tpm::counter::INDEX;
+use std::time::Duration;
+use sund_ota::tpm::counter::{self, INDEX, MAX_COUNTING};
 
 const FAR: &str = "2050-01-01T00:00:00Z";
+const OFFERED: &str = "targets/rescue/rescue.json";
 const OWNER: u32 = 0x4000_0001;
 /// TPMA_NV of the counter: written by the owner, a counter, read by its own password, noDA.
 const ATTRIBUTES: u32 = 1 << 1 | 1 << 4 | 1 << 18 | 1 << 25;
@@ -53,7 +55,7 @@ async fn told(appliance: &Appliance) -> String {
 
 fn offer(appliance: &mut Appliance, version: u64, expires: &str) {
     let recovery = appliance.region.recovery(version, expires);
-    appliance.channel.serve([("targets/rescue/rescue.json".to_owned(), recovery)].into());
+    appliance.channel.serve([(OFFERED.to_owned(), recovery)].into());
     appliance.publish();
 }
 
@@ -94,12 +96,56 @@ async fn a_box_whose_counter_is_missing_not_written_or_cleared_says_so_and_makes
     assert_eq!(status(&appliance).await["fault"]["code"], "tpm-counter-foreign");
 
     tpm.stop();
+    let path = appliance.directory.path();
+    let configuration = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
+    let with_ca = configuration.replace("[repository]", &format!("ca = \"{}/ca.pem\"\n[repository]", path.display()));
+    std::fs::write(appliance.configuration(), with_ca).expect("updater.toml");
+    std::fs::write(path.join("ca.pem"), "-----BEGIN CERTIFICATE-----\n").expect("an authority");
+    std::fs::write(path.join("starts"), b"\x07\0\0\0aa").expect("starts");
     let (code, said) = started(&appliance, &tpm.socket);
     assert!(code == Some(1) && said.contains("tpm-away"), "{said}");
-    assert!(appliance.directory.path().join("site").exists() || !said.contains("firmware-failed"), "all else is done");
+    assert!(!path.join("starts").exists() && path.join("site").exists(), "all else is done");
     for shown in [words(&appliance, &["status"]).await, words(&appliance, &["screen", "--once"]).await] {
         assert!(shown.contains("NOTHING WOULD BE") && shown.contains("rescue"), "{shown}");
     }
+}
+
+fn not_below(version: u64, least: u64) -> String {
+    format!("version {version} is offered, not below the counter ({least})")
+}
+
+#[test]
+fn a_tpm_that_is_slow_is_counted_up_by_the_next_starts() {
+    let tpm = Emulator::start();
+    let keep = |least, within| counter::keep(&tpm.socket, INDEX, least, within).expect("a TPM").least;
+    let first = keep(0, MAX_COUNTING);
+    assert_eq!(keep(first + 5, Duration::ZERO), first, "there was no time");
+    assert_eq!(keep(first + 5, MAX_COUNTING), first + 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_for_an_instant_takes_no_bundle_away_and_is_asked_again_by_the_next_poll() {
+    let mut appliance = Appliance::serving().await;
+    let (tpm, channel) = (Emulator::start(), appliance.channel.clone());
+    assert_eq!(started(&appliance, &tpm.socket).0, Some(0));
+    let first = least(&status(&appliance).await);
+    channel.told().fails = Some(OFFERED);
+    offer(&mut appliance, first, FAR);
+    assert!(told(&appliance).await.contains("[store-failed]"), "nothing was ever offered");
+    channel.told().fails = None;
+    assert_eq!(told(&appliance).await, not_below(first, first), "under the same timestamp");
+
+    channel.told().fails = Some(OFFERED);
+    offer(&mut appliance, first + 1, FAR);
+    assert_eq!(told(&appliance).await, not_below(first, first), "it is what was offered before");
+    channel.told().fails = None;
+    assert_eq!(told(&appliance).await, not_below(first + 1, first));
+
+    // A document that is there and does not hold is no fault of the line.
+    channel.serve([(OFFERED.to_owned(), b"{}".to_vec())].into());
+    appliance.publish();
+    let invalid = told(&appliance).await;
+    assert!(invalid.starts_with("NOTHING WOULD BE TAKEN") && invalid.contains("is no envelope"), "{invalid}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,7 +159,7 @@ async fn the_channel_hears_when_nothing_would_be_taken_and_the_counter_goes_up_w
 
     let first = least(&status(&appliance).await);
     offer(&mut appliance, first + 3, FAR);
-    assert_eq!(told(&appliance).await, format!("version {} would be taken ({first} and later)", first + 3));
+    assert_eq!(told(&appliance).await, not_below(first + 3, first));
     assert!(!words(&appliance, &["screen", "--once"]).await.contains("NOTHING WOULD BE"));
     // With the next start nothing older is taken any more.
     assert_eq!(started(&appliance, &tpm.socket).0, Some(0));

@@ -1,8 +1,9 @@
 //! A good start takes the count away that would leave its system, and keeps what a rescue has to know of the site.
 use super::tpm::Emulator;
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use sund_ota::started::{SITE, STARTS};
 
 /// A box with the firmware's variables in a directory, and a TPM.
@@ -37,6 +38,11 @@ impl World {
     }
 
     fn started(&self) -> (Option<i32>, String) {
+        let output = self.command(&self.1.socket).output().expect("sund-updater starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn command(&self, tpm: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sund-updater"));
         command.arg("--config").arg(self.path("updater.toml")).arg("started");
         for (option, path) in
@@ -44,9 +50,8 @@ impl World {
         {
             command.arg(option).arg(path);
         }
-        command.arg("--tpm").arg(&self.1.socket).arg("--directory").arg(self.path("updater"));
-        let output = command.output().expect("sund-updater starts");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        command.arg("--tpm").arg(tpm).arg("--directory").arg(self.path("updater"));
+        command
     }
 }
 
@@ -78,6 +83,21 @@ fn what_a_rescue_needs_is_kept_with_the_sites_addresses_and_written_only_where_i
     assert_eq!(world.started().0, Some(0));
     let kept = fs::read_to_string(world.site()).expect("a site");
     assert!(kept.contains("[network]\naddress = \"10.20.0.5/24\"\ngateway = \"10.20.0.1\"\n"), "{kept}");
+}
+
+#[test]
+fn what_a_rescue_needs_is_kept_before_a_tpm_that_does_not_answer_is_asked() {
+    let world = World::new();
+    world.configure();
+    let silent = world.path("silent");
+    let listener = UnixListener::bind(&silent).expect("a socket");
+    let child = world.command(&silent).stderr(Stdio::piped()).spawn().expect("sund-updater starts");
+    let asked = listener.accept().expect("the TPM is asked");
+    assert!(world.site().exists());
+    drop((asked, listener));
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("tpm-away"), "{said}");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use rcgen::{CertificateParams, KeyPair};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -194,7 +194,7 @@ pub struct Line {
     pub ranges: Mutex<Vec<String>>,
     /// Bytes of a model or an operating system after which the connection breaks.
     pub breaks_after: AtomicUsize,
-    /// Whether an operating system does not come, and its line is kept.
+    /// Whether of an operating system a byte comes now and then.
     pub is_slow: AtomicBool,
     /// How many operating systems were asked for.
     pub systems: AtomicUsize,
@@ -229,7 +229,7 @@ pub fn serve_on(directory: PathBuf) -> (String, Arc<Line>) {
                     }
                 }
                 // A client that has gone away is not served.
-                let _ = stream.write_all(&served.answer(&directory, &String::from_utf8_lossy(&request)));
+                let _ = served.answer(&mut stream, &directory, &String::from_utf8_lossy(&request));
             });
         }
     });
@@ -237,18 +237,13 @@ pub fn serve_on(directory: PathBuf) -> (String, Arc<Line>) {
 }
 
 impl Line {
-    fn answer(&self, directory: &Path, request: &str) -> Vec<u8> {
+    fn answer(&self, stream: &mut TcpStream, directory: &Path, request: &str) -> io::Result<()> {
         let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').replace("%2F", "/");
         let Ok(bytes) = fs::read(directory.join(&path)) else {
-            return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec();
+            return stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         };
-        if path.starts_with("targets/os/") {
-            self.systems.fetch_add(1, Ordering::Relaxed);
-            let end = Instant::now() + Duration::from_secs(25);
-            while self.is_slow.load(Ordering::Relaxed) && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        }
+        let is_system = path.starts_with("targets/os/");
+        self.systems.fetch_add(is_system.into(), Ordering::Relaxed);
         let range = request.lines().find_map(|line| line.to_lowercase().strip_prefix("range: ").map(str::to_owned));
         let from = range.as_ref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
         self.ranges.lock().unwrap().extend(range);
@@ -261,8 +256,23 @@ impl Line {
         );
         let body = &bytes[from..];
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-        let is_large = path.starts_with("targets/models/") || path.starts_with("targets/os/");
+        let is_large = path.starts_with("targets/models/") || is_system;
         let most = if is_large { self.breaks_after.load(Ordering::Relaxed).min(body.len()) } else { body.len() };
-        [head.as_bytes(), &body[..most]].concat()
+        stream.write_all(head.as_bytes())?;
+        let mut rest = &body[..most];
+        while is_system && rest.len() > 1 && self.is_slow.load(Ordering::Relaxed) {
+            stream.write_all(&rest[..1])?;
+            rest = &rest[1..];
+            self.wait_while_slow();
+        }
+        stream.write_all(rest)
+    }
+
+    /// Waits, not so long that a client gives the line up.
+    fn wait_while_slow(&self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.is_slow.load(Ordering::Relaxed) && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A mirror over time: a line that breaks, two runs at once, and what the region lists no more.
 use crate::copies::{Line, serve_on};
 use crate::fixture::{Channel, PLAIN};
-use crate::region::{Ended, Region, TWO, block_on, frozen, text};
+use crate::region::{Ended, Region, TWO, block_on, frozen, room, text};
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::StatusCode;
 use rustix::fs::{FlockOperation, flock};
@@ -40,6 +40,12 @@ impl Hospital {
     fn mirror(&self) -> Ended {
         let root = self.region.home().join("repository/metadata/1.root.json");
         self.region.run(&["mirror", text(&self.copy()), "--from", &self.origin, "--root", text(&root)])
+    }
+
+    /// The same, with a disk that is as [`Region::run_with`] says.
+    fn mirror_with(&self, fault: &str, on: Option<&Path>) -> Ended {
+        let root = self.region.home().join("repository/metadata/1.root.json");
+        self.region.run_with(fault, on, &["mirror", text(&self.copy()), "--from", &self.origin, "--root", text(&root)])
     }
 
     /// The model's file, which the copy has or may get.
@@ -213,6 +219,46 @@ fn what_the_region_suspends_does_not_wait_for_a_payload_that_is_being_fetched() 
     });
     let third = hospital.mirror();
     assert_eq!((third.code, &third.json["fetched"], &third.json["busy"]), (Some(0), &0.into(), &false.into()));
+}
+
+#[test]
+fn what_the_region_suspends_does_not_wait_for_a_payload_that_does_not_fit() {
+    let hospital = Hospital::new();
+    let (region, origin) = (&hospital.region, hospital.region.home().join("repository"));
+    assert_eq!(hospital.mirror().code, Some(0));
+    let (os, digest) = (region.path("os.raucb"), "a".repeat(64));
+    fs::write(&os, vec![7; 1024 * 1024]).unwrap();
+    region.must(&["publish", "os", text(&os), "--version", "1.2.0", "--manifest-sha256", &digest]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "drift", "--with", "os-2"]);
+    region.publish("os-2", &TWO);
+    // 64 MiB are kept for what the region says.
+    let almost = room(65 * 1024 * 1024 - 1);
+    let ended = hospital.mirror_with(&almost, None);
+    assert_eq!((ended.code, ended.refusal()), (Some(74), "disk-full"), "{:#}", ended.json);
+    let shown = |home: &Path| fs::read(home.join("metadata/timestamp.json")).unwrap();
+    assert!(shown(&hospital.copy()) == shown(&origin));
+    let systems = hospital.copy().join("targets/os");
+    assert!(!systems.exists(), "it is not begun");
+
+    // What is there of it has its room already.
+    fs::create_dir(&systems).unwrap();
+    let place = systems.join(only(&origin.join("targets/os")).file_name().unwrap());
+    fs::write(part(&place), [7]).unwrap();
+    let ended = hospital.mirror_with(&almost, None);
+    assert_eq!((ended.code, &ended.json["fetched"]), (Some(0), &1.into()), "{:#}", ended.json);
+}
+
+#[test]
+fn what_there_is_of_a_payload_makes_room_where_something_else_has_filled_the_disk() {
+    let hospital = Hospital::new();
+    let part = part(&hospital.model());
+    hospital.line.breaks_after.store(1000, Ordering::Relaxed);
+    hospital.mirror();
+    assert_eq!(fs::metadata(&part).unwrap().len(), 1000);
+    hospital.line.breaks_after.store(usize::MAX, Ordering::Relaxed);
+    assert_eq!(hospital.mirror_with("write:error=ENOSPC", Some(&part)).refusal(), "disk-failed");
+    assert_eq!(fs::metadata(&part).unwrap().len(), 0);
+    assert_eq!(hospital.mirror().code, Some(0));
 }
 
 #[test]

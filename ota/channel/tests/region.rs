@@ -22,6 +22,13 @@ pub struct Region {
     directory: TempDir,
 }
 
+/// For [`Region::run_with`]: a disk that has so many bytes left. What `statfs` fills in, up to the size of a block.
+pub fn room(bytes: u64) -> String {
+    let (kind, block, all, files, id, longest_name) = (0xef53, 1, u64::MAX, u64::MAX, 0, 255);
+    let about = [kind, block, all, bytes, bytes, files, files, id, longest_name, block];
+    format!("statfs:poke_exit=@arg2={}", sund_ota::hex::hex(&about.map(u64::to_ne_bytes).concat()))
+}
+
 /// How a command ended.
 pub struct Ended {
     /// Exit code; nothing where it was killed.
@@ -146,7 +153,33 @@ impl Region {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        let output = self.command(arguments).output().unwrap();
+        Self::end(self.command(arguments))
+    }
+
+    /// Runs the program with a disk on which calls of one kind go wrong (strace's `inject`), or with which it is killed; `on` one file alone.
+    pub fn run_with(&self, fault: &str, on: Option<&Path>, arguments: &[&str]) -> Ended {
+        let kind = fault.split(':').next().unwrap();
+        let program = self.command(arguments);
+        let mut command = Command::new("strace");
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={kind}"),
+            "-e",
+            &format!("inject={fault}"),
+        ]);
+        if let Some(path) = on {
+            command.arg("-P").arg(path);
+        }
+        command.arg(program.get_program()).args(program.get_args());
+        Self::end(command)
+    }
+
+    fn end(mut command: Command) -> Ended {
+        let output = command.output().unwrap();
         Ended { code: output.status.code(), json: serde_json::from_slice(&output.stdout).unwrap_or_default() }
     }
 

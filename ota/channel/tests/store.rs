@@ -1,7 +1,7 @@
 //! The store on a disk that is full, that has lost something, or that keeps what nobody needs.
-use crate::region::{Region, TWO, frozen, text};
+use crate::region::{Region, TWO, frozen, room, text};
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use sund_channel::repository::in_days;
@@ -35,42 +35,34 @@ fn has_part(region: &Region) -> bool {
     tree(&targets(region)).iter().any(|(path, _)| path.extension().is_some_and(|extension| extension == "part"))
 }
 
-/// Runs the program with a disk on which a call of one kind fails, or at which it is killed, once it has come to that one.
-fn run_with(region: &Region, fault: &str, arguments: &[&str]) -> bool {
-    let kind = fault.split(':').next().unwrap();
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={kind}"), "-e", &format!("inject={fault}")]);
-    command.arg(env!("CARGO_BIN_EXE_sund-channel")).args(["--json", "--home", text(&region.home())]).args(arguments);
-    command.output().unwrap().status.success()
-}
-
 #[test]
 fn a_publish_that_does_not_fit_leaves_the_disk_as_it_was() {
     let region = Region::new();
-    let large = region.path("large.raucb");
-    File::create(&large).unwrap().set_len(40 * 1024 * 1024).unwrap();
-    // A disk of 72 MiB in the place of the repository, of which 64 are kept for the metadata.
-    let script = r#"set -e
-        cp -a "$1/repository" "$1/before"
-        mount -t tmpfs -o size=72m none "$1/repository"
-        cp -a "$1/before/." "$1/repository"
-        free() { df --output=avail "$1/repository" | tail -1; }
-        files() { (cd "$1/repository" && find . -type f | sort | tr '\n' ' '); }
-        publish() { "$2" --json --home "$1" publish os "$3" --version 1.0.0 --manifest-sha256 $(printf a%.0s $(seq 64)); }
-        before="$(free "$@") $(files "$@")"
-        code=0; publish "$@" || code=$?
-        echo "\n--- $code"
-        test "$before" = "$(free "$@") $(files "$@")"
-        "$2" --json --home "$1" suspend brain --reason drift
-        "$2" --json --home "$1" renew
-        df --output=avail "$1/repository""#;
-    let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-    command.args([text(&region.home()), env!("CARGO_BIN_EXE_sund-channel"), text(&large)]);
-    let output = command.output().unwrap();
-    let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}\n{said}");
-    assert!(told.contains("disk-full") && told.contains("--- 74"), "{told}");
+    let file = region.path("os.raucb");
+    fs::write(&file, vec![7; 1024 * 1024]).unwrap();
+    let digest = "a".repeat(64);
+    let publish = ["publish", "os", text(&file), "--version", "1.0.0", "--manifest-sha256", &digest];
+    let before = tree(&region.home().join("repository"));
+    // 64 MiB are kept for the metadata.
+    let ended = region.run_with(&room(65 * 1024 * 1024 - 1), None, &publish);
+    assert_eq!((ended.code, ended.refusal()), (Some(74), "disk-full"), "{:#}", ended.json);
+    assert_eq!(tree(&region.home().join("repository")), before);
+    for takes_all_the_same in [&["suspend", "brain", "--unlisted", "--reason", "drift"][..], &["renew"]] {
+        let ended = region.run_with(&room(0), None, takes_all_the_same);
+        assert_eq!(ended.code, Some(0), "{:#}", ended.json);
+    }
+    assert_eq!(region.run_with(&room(65 * 1024 * 1024), None, &publish).code, Some(0));
+}
+
+#[test]
+fn what_cannot_be_cleared_stops_a_release_and_neither_a_renewal_nor_a_suspension() {
+    let region = Region::new();
+    fs::create_dir(targets(&region).join(".left.part")).unwrap();
+    region.must(&["renew"]);
+    region.must(&["suspend", "brain", "--unlisted", "--reason", "drift"]);
+    let (file, digest) = (region.file("os.raucb", "an operating system"), "a".repeat(64));
+    let ended = region.run(&["publish", "os", text(&file), "--version", "1.0.0", "--manifest-sha256", &digest]);
+    assert_eq!(ended.refusal(), "disk-failed", "{:#}", ended.json);
 }
 
 #[test]
@@ -83,7 +75,7 @@ fn what_a_publish_has_written_goes_where_the_disk_takes_no_more_or_the_command_i
     let before = tree(&targets(&region));
     let mut failures = 0;
     while !region.home().join("proposals/os-2").exists() {
-        run_with(&region, &format!("write:error=ENOSPC:when={}", failures + 1), &publish);
+        region.run_with(&format!("write:error=ENOSPC:when={}", failures + 1), None, &publish);
         let is_written = tree(&targets(&region)).iter().any(|(path, _)| text(path).ends_with("1.0.0.raucb"));
         assert!(is_written || tree(&targets(&region)) == before, "{:?}", tree(&targets(&region)));
         failures += 1;
@@ -92,7 +84,7 @@ fn what_a_publish_has_written_goes_where_the_disk_takes_no_more_or_the_command_i
     assert!(failures > 4, "a write of the payload failed");
     region.must(&["discard", "os-2"]);
     for clears in [&["renew"][..], &publish] {
-        assert!(!run_with(&region, "fsync:signal=KILL:when=1", &publish));
+        assert_ne!(region.run_with("fsync:signal=KILL:when=1", None, &publish).code, Some(0));
         assert!(has_part(&region));
         region.must(clears);
         assert!(!has_part(&region));

@@ -35,13 +35,15 @@ pub(super) fn started(
 ) -> Exit {
     audit.keep_in(&arguments.directory, "started");
     let is_good = started::is_good(&arguments.starts);
+    let keep_site = |config| started::keep_site(&config, &arguments.network, &arguments.site);
+    // Before the TPM is asked, which may be slow.
+    let kept = if config.exists() {
+        configured(&|config| keep_site(config).map_or_else(|fault| failed(&fault), |()| Exit::Done))
+    } else {
+        Exit::Done
+    };
     let counted = recovery::keep_counter(&arguments.tpm, counter::INDEX, &arguments.directory);
-    let begun =
+    let ended =
         [is_good, counted].iter().filter_map(|done| done.as_ref().err()).fold(Exit::Done, |_, fault| failed(fault));
-    if !config.exists() {
-        return begun;
-    }
-    configured(&|config| {
-        started::keep_site(&config, &arguments.network, &arguments.site).map_or_else(|fault| failed(&fault), |()| begun)
-    })
+    if kept == Exit::Done { ended } else { kept }
 }

@@ -8,6 +8,7 @@ use super::command::{NO_SESSIONS, OWNER, SESSIONS, SHA256, Tpm, sized};
 use super::{HANDLE, Handle, Place, away, refused};
 use crate::fault::{Blame, Fault};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Where it is, by the number of its NV index.
 pub const INDEX: u32 = 0x0180_0100;
@@ -27,6 +28,8 @@ const LENGTH: u16 = 8;
 const NOT_WRITTEN: u32 = 0x14a;
 /// How far one start counts: the memory of a TPM wears out, and a number that somebody mistyped is no reason for that.
 const MAX_STEPS: u64 = 64;
+/// How long one start counts: a TPM that is slow does not use up the time that the start has to be called good.
+pub const MAX_COUNTING: Duration = Duration::from_secs(30);
 
 /// How the counter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +40,9 @@ pub struct Counter {
     pub was_made: bool,
 }
 
-/// Reads the counter; makes it where there is none, and counts it up to `least` or some way there.
-pub fn keep(device: &Path, index: u32, least: u64) -> Result<Counter, Fault> {
+/// Reads the counter; makes it where there is none, and counts it up to `least` or, `within` the time that there is, some way there.
+pub fn keep(device: &Path, index: u32, least: u64, within: Duration) -> Result<Counter, Fault> {
+    let begin = Instant::now();
     let place = Place { device: device.to_owned(), handle: Handle(HANDLE) };
     let mut nv = Nv { tpm: Tpm::open(&place)?, place: &place, index };
     let is_there = nv.is_there()?;
@@ -52,6 +56,9 @@ pub fn keep(device: &Path, index: u32, least: u64) -> Result<Counter, Fault> {
     }
     let number = number.ok_or_else(|| away(&place, "its counter says nothing after it was counted"))?;
     for _ in number..least.min(number.saturating_add(MAX_STEPS)) {
+        if begin.elapsed() >= within {
+            break;
+        }
         nv.increment()?;
     }
     Ok(Counter { least: nv.number()?.unwrap_or(number), was_made })

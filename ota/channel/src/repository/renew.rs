@@ -51,7 +51,7 @@ pub struct Renewal {
 /// more. To be called once a day.
 pub fn renew(home: &Home, turn: &Lock) -> Result<Renewal, Fault> {
     let published = Published::must(home)?;
-    store::clear_parts(home, turn)?;
+    store::tidy(home, turn);
     let roots = [&published.root.signed];
     let is_late = left(published.snapshot.signed.expires) < SNAPSHOT_DAYS * DAY / 2;
     match published.timestamp.signed.meta.get("snapshot.json") {

@@ -44,9 +44,9 @@ pub fn is_whole(targets: &Path, target: &str, listed: &Target) -> bool {
 }
 
 /// Puts a file into the store, where there is room for it beside what the metadata needs. It is not listed by that, and nobody is told of it.
-pub fn put_file(home: &Home, target: &str, from: &Path, max: u64, turn: &Lock) -> Result<Target, Fault> {
+pub fn put_file(home: &Home, target: &str, from: &Path, max: u64, _turn: &Lock) -> Result<Target, Fault> {
     let source = File::open(from).map_err(|error| files::disk("read", from, &error))?;
-    clear_parts(home, turn)?;
+    clear_parts(home)?;
     let length = source.metadata().map_or(0, |about| about.len());
     let room = files::room(&home.targets())?;
     if length <= max && room < length.saturating_add(RESERVE) {
@@ -61,7 +61,7 @@ pub fn put_file(home: &Home, target: &str, from: &Path, max: u64, turn: &Lock) -
 
 /// The same for the bytes of a small document, for which the metadata's room is kept as well.
 pub fn put_bytes(home: &Home, target: &str, bytes: &[u8], turn: &Lock) -> Result<Target, Fault> {
-    clear_parts(home, turn)?;
+    tidy(home, turn);
     put(home, target, bytes, bytes.len() as u64)
 }
 
@@ -95,8 +95,14 @@ impl Drop for Part {
 /// What a command writes that is putting a payload into the store: one at a time holds the lock.
 const PART: &str = ".payload.part";
 
-/// Removes what a command has left there that was killed.
-pub fn clear_parts(home: &Home, _turn: &Lock) -> Result<(), Fault> {
+/// Removes what a command has left there that was killed, where that can be done: neither a renewal nor what takes something back depends on it.
+pub fn tidy(home: &Home, _turn: &Lock) {
+    if let Err(fault) = clear_parts(home) {
+        tracing::warn!(%fault, "what a command that was killed has left stays in the store");
+    }
+}
+
+fn clear_parts(home: &Home) -> Result<(), Fault> {
     let base = home.targets();
     let failed = |error: io::Error| files::disk("cleared", &base, &error);
     let entries = match fs::read_dir(&base) {

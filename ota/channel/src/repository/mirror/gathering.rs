@@ -26,20 +26,29 @@ impl<'a> Gathering<'a> {
 
     /// Has a payload of at most `max` bytes, or the run ends here.
     pub(super) async fn must(&mut self, target: &str, listed: &Target, max: u64) -> Result<(), Fault> {
-        if !store::is_whole(self.targets, target, listed) {
-            payload::fetch(self.origin, self.targets, target, listed, max).await?;
-            self.fetched += 1;
+        if store::is_whole(self.targets, target, listed) {
+            return Ok(());
         }
-        Ok(())
+        self.fetch(target, listed, max).await
     }
 
     /// Has a payload where that can be.
     pub(super) async fn may(&mut self, target: &str, listed: &Target) {
         let breaks = self.faults.iter().filter(|fault| fault.code == "origin-unreachable").count();
-        if breaks < MAX_BREAKS {
-            let fetched = self.must(target, listed, u64::MAX).await;
-            self.note(fetched);
+        if breaks >= MAX_BREAKS || store::is_whole(self.targets, target, listed) {
+            return;
         }
+        let fetched = match payload::has_room(self.targets, target, listed) {
+            Ok(()) => self.fetch(target, listed, u64::MAX).await,
+            Err(fault) => Err(fault),
+        };
+        self.note(fetched);
+    }
+
+    async fn fetch(&mut self, target: &str, listed: &Target, max: u64) -> Result<(), Fault> {
+        payload::fetch(self.origin, self.targets, target, listed, max).await?;
+        self.fetched += 1;
+        Ok(())
     }
 
     /// What went wrong beside that is told at the end as well.

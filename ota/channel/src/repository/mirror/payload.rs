@@ -1,6 +1,7 @@
 //! The payloads of a mirror: each is gone on with where the line broke, hashed over all of it, and named only then.
 use super::origin::{Origin, chunk};
 use crate::repository::files;
+use crate::repository::limits::RESERVE;
 use crate::repository::store;
 use aws_lc_rs::digest::{Context, SHA256};
 use reqwest::header::CONTENT_RANGE;
@@ -9,7 +10,27 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::limits::MAX_STATE;
 use tough::schema::Target;
+
+/// Whether what is missing of a payload fits beside what metadata and documents need: on a disk that is full nothing that the region says could be
+/// shown any more. The documents themselves are small, and may take of that.
+pub(super) fn has_room(targets: &Path, target: &str, listed: &Target) -> Result<(), Fault> {
+    if listed.length <= MAX_STATE {
+        return Ok(());
+    }
+    let part = targets.join(store::place(target, &store::sha256_of(listed))).with_added_extension("part");
+    let missing = listed.length.saturating_sub(fs::metadata(part).map_or(0, |part| part.len()));
+    let room = files::room(targets)?;
+    if room >= missing.saturating_add(RESERVE) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{missing} bytes of {target} are missing and the disk has {room} left, of which {RESERVE} are kept for the metadata: make room, or give \
+         the copy a larger disk"
+    );
+    Err(Fault::new("disk-full", Blame::Box, reason))
+}
 
 /// Fetches a payload, and puts it in the place of what is there.
 pub(super) async fn fetch(
@@ -125,7 +146,13 @@ impl Part {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        self.file.write_all(bytes).map_err(|error| files::disk("written", &self.path, &error))?;
+        if let Err(error) = self.file.write_all(bytes) {
+            if error.kind() == io::ErrorKind::StorageFull {
+                // Something else has filled the disk meanwhile: what the region says has to fit there all the same.
+                self.begin_anew()?;
+            }
+            return Err(files::disk("written", &self.path, &error));
+        }
         self.length += bytes.len() as u64;
         self.digest.update(bytes);
         Ok(())
