@@ -150,8 +150,10 @@ def numbers():
 
 def one_clock():
     """Of every file, and of the rescue: the day of the release. What openembedded-core has where nothing is said is a day of 2018."""
-    said = re.search(r'^REPRODUCIBLE_TIMESTAMP_ROOTFS = "(.*)"', (LAYER / "conf/distro/sund.conf").read_text(), re.M)
-    if not said or said[1] != "${SUND_EPOCH}" or "date -u -d @${SUND_EPOCH}" not in (LAYER / "recipes-core/sund-base/sund-initrd_0.1.0.bb").read_text():
+    asked = ('REPRODUCIBLE_TIMESTAMP_ROOTFS = "${SUND_EPOCH}"', 'SUND_EPOCH[vardepvalue] = "${SUND_EPOCH}"')
+    distro = (LAYER / "conf/distro/sund.conf").read_text().splitlines()
+    rescue = (LAYER / "recipes-core/sund-base/sund-initrd_0.1.0.bb").read_text()
+    if any(line not in distro for line in asked) or "date -u -d @${SUND_EPOCH}" not in rescue:
         sys.exit("root or rescue are not of the day of the release, SUND_EPOCH")
 
 

@@ -47,7 +47,9 @@ def capabilities(tree):
     """What a service that starts may do beside what each user may; those that say nothing of it may do everything."""
     for unit in sorted({*ours((".service",)), *starting(tree)}):
         bounds = setting(tree, unit, "CapabilityBoundingSet")
-        for capability in " ".join(bounds).split() if bounds is not None else ["all"]:
+        said = " ".join(bounds) if bounds is not None else "all"
+        # All but those that are named: a shorter line is a wider one.
+        for capability in [said] if said.startswith("~") else said.split():
             yield f"capability {unit} {capability}"
 
 
