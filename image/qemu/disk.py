@@ -5,7 +5,6 @@ import re
 import shutil
 import struct
 import uuid
-from contextlib import contextmanager
 from pathlib import Path
 
 from . import appliance, boot, keys, root, store
@@ -59,19 +58,8 @@ def partitions(image):
                 yield number, uuid.UUID(bytes_le=entry[16:32]), start, end, entry[56:128].decode("utf-16-le").rstrip("\0")
 
 
-@contextmanager
-def kept(folder):
-    """A box's disk is as before afterwards."""
-    image = folder / "disk.qcow2"
-    run("qemu-img", "snapshot", "-q", "-c", "kept", image)
-    yield
-    for word in ("-a", "-d"):
-        run("qemu-img", "snapshot", "-q", word, "kept", image)
-
-
-def damage_data(folder, beyond_mending=False):
-    """Overwrites the bitmaps of the first blocks of a box's data partition, or all that its file system begins with. It need not be opened for
-    that: what is not encrypted decrypts to noise."""
+def damage_data(folder):
+    """Overwrites the bitmaps of the first blocks of a box's data partition. It need not be opened for that: what is not encrypted decrypts to noise."""
     image, read = folder / "disk.qcow2", folder / "read.img"
     def bytes_of(first, count):
         run("qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", f"skip={first}", f"count={first + count}", f"if={image}", f"of={read}")
@@ -85,9 +73,8 @@ def damage_data(folder, beyond_mending=False):
     read.write_bytes(b"")
     os.truncate(read, (end - start + 1) * 512 - offset)
     run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-E", "nodiscard,lazy_itable_init=1", read)
-    bitmaps = int(re.search(r"Block bitmap at (\d+)", run("dumpe2fs", read))[1])
-    first, count = (0, 4096) if beyond_mending else (bitmaps, 16)
-    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xff {start * 512 + offset + first * 4096} {count * 4096}", image)
+    block = int(re.search(r"Block bitmap at (\d+)", run("dumpe2fs", read))[1])
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xff {start * 512 + offset + block * 4096} {16 * 4096}", image)
     read.unlink()
 
 
