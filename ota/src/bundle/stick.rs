@@ -109,11 +109,13 @@ impl Taken {
     }
 
     /// It was not taken now, but as it is remembered.
+    #[must_use]
     pub fn taken_as(self, before: &Self) -> Self {
         Self { at: before.at, ..self }
     }
 
     /// It is the one in the inbox that has this id.
+    #[must_use]
     pub fn brought_as(self, id: &str) -> Self {
         Self { at: brought(id).unwrap_or(self.at), ..self }
     }
