@@ -16,6 +16,16 @@ pub fn say(said: &Path, line: &str) {
     }
 }
 
+/// Says it of a bundle. What was just said of another file of ours on that stick stays before it: nobody else is told of that.
+pub fn say_of_bundle(at: &Path, stick: &Path, line: &str) {
+    let has_other = [provision::FILE, reset::FILE].iter().any(|name| stick.join(name).exists());
+    let before = said(at).filter(|_| has_other);
+    match before.as_ref().and_then(|before| before.line.lines().next()) {
+        Some(before) => say(at, &format!("{before}\n{line}")),
+        None => say(at, line),
+    }
+}
+
 /// What was said last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {

@@ -1,6 +1,7 @@
 //! The channel is away, or shows what has expired: what has changed the box is brought to its end all the same, and nothing is begun.
 use super::appliance::Appliance;
 use super::conversation::{Running, until};
+use super::transitions::{Side, die_at_each};
 use serde_json::json;
 use sund_ota::ddi::Finished;
 use sund_ota::fault::{Blame, Fault};
@@ -148,11 +149,7 @@ async fn a_box_that_never_had_a_state_leaves_its_first_one_where_the_agent_does_
 /// The address of every configuration so far is gone: a state that names another one has to come through.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_whose_agent_comes_up_under_nothing_that_held_is_told_and_takes_the_next_state() {
-    let mut appliance = Appliance::serving().await;
-    starts_within_seconds(&appliance);
-    let second = appliance.state("north-2", b"model two", json!({}));
-    appliance.agent.serving().does_not_start_in = vec!["north-1".to_owned(), "north-2".to_owned()];
-    appliance.channel.deploy("2", &second);
+    let mut appliance = comes_up_under_nothing().await;
     assert_eq!(appliance.once().await, Some(1));
     appliance.channel.action("2", |action| {
         let words = action.last_words();
@@ -164,6 +161,44 @@ async fn a_box_whose_agent_comes_up_under_nothing_that_held_is_told_and_takes_th
     assert_eq!(appliance.once().await, Some(0));
     let serving = appliance.agent.serving();
     assert_eq!((serving.state.as_deref(), serving.suspended.len()), (Some("north-3"), 0));
+}
+
+/// The agent is to serve another state, and comes up under that and under what held no more.
+async fn comes_up_under_nothing() -> Appliance {
+    let mut appliance = Appliance::serving().await;
+    starts_within_seconds(&appliance);
+    let second = appliance.state("north-2", b"model two", json!({}));
+    appliance.agent.serving().does_not_start_in = vec!["north-1".to_owned(), "north-2".to_owned()];
+    appliance.channel.deploy("2", &second);
+    appliance
+}
+
+fn starts_again_without_its_channel(appliance: &Appliance) {
+    appliance.channel.told().is_away = true;
+    appliance.agent.serving().starts_again();
+    assert_eq!(serves(appliance).as_deref(), Some("north-1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_models_of_what_held_are_on_once_the_agent_starts_again_by_itself_also_while_the_channel_is_away() {
+    let appliance = comes_up_under_nothing().await;
+    assert_eq!(appliance.once().await, Some(1));
+    assert_eq!(appliance.agent.serving().suspended, ["own-model"]);
+    starts_again_without_its_channel(&appliance);
+    assert_eq!(appliance.once().await, Some(75));
+    assert!(appliance.agent.serving().suspended.is_empty() && appliance.record().suspended.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_on_also_where_the_updater_was_killed_on_the_way_back() {
+    let appliance = comes_up_under_nothing().await;
+    let is_off = || !appliance.record().suspended.is_empty();
+    die_at_each(&appliance, Side::After, || (), is_off).await;
+    assert_eq!(step(&appliance), "rolling-back");
+    starts_again_without_its_channel(&appliance);
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!((step(&appliance), appliance.record().suspended), ("ended", Vec::new()));
+    assert!(appliance.agent.serving().suspended.is_empty());
 }
 
 /// A power cut, or a start that failed, has cost the agent what it served.

@@ -201,11 +201,13 @@ async fn a_server_that_is_busy_with_a_deployment_or_a_word_is_polled_no_sooner_t
         appliance.channel.told().busy_with = Some((kind, 600));
         let _running = Running(appliance.run());
         until("it polls", || appliance.channel.told().polls > 0).await;
+        // A word that can't be said holds up nothing.
+        let activations = usize::from(kind == "feedback");
+        until("it serves", || appliance.agent.serving().activations.len() == activations).await;
         // Its own bounds would have it poll each second or two.
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(appliance.channel.told().polls, 1, "{kind}");
-        // A word that can't be said holds up nothing.
-        assert_eq!(appliance.agent.serving().activations.len(), usize::from(kind == "feedback"));
+        assert_eq!(appliance.agent.serving().activations.len(), activations, "{kind}");
     }
 }
 

@@ -73,6 +73,18 @@ async fn an_updater_that_waits_for_the_channel_keeps_its_system_on_trial() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_updater_that_a_busy_server_sends_away_for_long_says_until_when_it_will_be_heard_again() {
+    let system = started().await;
+    let before = word(&system).until;
+    system.appliance.agent.serving().trial_polls = 100_000;
+    // It is no poll that is answered so, but what the box asks of its action meanwhile.
+    system.appliance.channel.told().busy_with = Some(("deploymentBase", 3000));
+    let _running = Running(system.appliance.run());
+    until("its word covers the wait", || word(&system).until >= before + 2900).await;
+    assert_eq!(guard(&system).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_system_whose_updater_does_not_even_read_its_configuration_fails_the_guard_once_and_the_good_one_never() {
     let system = started().await;
     let said = word(&system);

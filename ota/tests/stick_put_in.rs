@@ -5,6 +5,7 @@ use super::stick::{FAR, write};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
+use sund_ota::descriptor::Descriptor;
 use sund_ota::machine::record::End;
 use sund_ota::status::Status;
 
@@ -18,15 +19,21 @@ impl World {
     async fn new() -> Self {
         let mut appliance = Appliance::new().await;
         let descriptor = appliance.state("north-1", &vec![7; 300_000], json!({}));
-        let files = appliance.region.bundle(&descriptor, FAR);
         appliance.channel.told().is_away = true;
-        let path = appliance.directory.path();
-        let stick = path.join("stick");
+        let stick = appliance.directory.path().join("stick");
         std::fs::create_dir(&stick).expect("a stick");
-        std::fs::rename(write(path, &files), stick.join("north-1.sund-bundle")).expect("a bundle");
-        let world = Self { appliance, stick };
+        // As macOS leaves it there.
+        std::fs::write(stick.join("._north-1.sund-bundle"), b"Mac OS X").expect("a file");
+        let mut world = Self { appliance, stick };
+        world.brings("north-1.sund-bundle", &descriptor);
         world.restarts("first");
         world
+    }
+
+    fn brings(&mut self, name: &str, descriptor: &Descriptor) {
+        let files = self.appliance.region.bundle(descriptor, FAR);
+        let bundle = write(self.appliance.directory.path(), &files);
+        std::fs::rename(bundle, self.stick.join(name)).expect("a bundle");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -104,6 +111,7 @@ async fn a_stick_that_stays_in_the_box_over_restarts_is_taken_once_and_again_whe
     assert!(code == Some(0) && log.contains("was taken before this start"), "{log}");
     world.appliance.once().await;
     assert_eq!(world.last(), ids.first().cloned(), "nothing was taken up");
+    assert!(world.said().contains("put in once more it is taken again"), "{}", world.said());
     assert!(world.screen().await.contains("refused"), "{}", world.screen().await);
 
     assert_eq!(world.put_in().await.0, Some(0));
@@ -119,6 +127,73 @@ async fn a_stick_of_which_the_power_was_cut_before_it_was_taken_asks_to_be_put_i
     world.restarts("second");
     assert_eq!(world.put_in().await.0, Some(0));
     assert!(world.said().contains("put the stick in once more"), "{}", world.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_whose_copy_was_cut_off_asks_to_be_put_in_once_more_also_where_another_one_was_taken_before() {
+    let mut world = World::new().await;
+    world.appliance.agent.serving().misses = true;
+    assert_eq!(world.put_in().await.0, Some(0));
+    world.appliance.once().await;
+    let first = world.last().expect("it ended");
+    assert_eq!(first.0, End::Refused);
+
+    std::fs::remove_file(world.stick.join("north-1.sund-bundle")).expect("it was there");
+    let second = world.appliance.state("north-2", b"model two", json!({}));
+    world.brings("north-2.sund-bundle", &second);
+    assert_eq!(world.put_in().await.0, Some(0));
+    std::fs::remove_dir_all(world.path("updater/inbox")).expect("what the power cut took");
+    world.restarts("second");
+    assert_eq!(world.put_in().await.0, Some(0));
+    assert!(world.said().contains("north-2.sund-bundle was in the box before this start"), "{}", world.said());
+    assert!(world.said().contains("put the stick in once more"), "{}", world.said());
+
+    assert_eq!(world.put_in().await.0, Some(0));
+    world.appliance.once().await;
+    assert_ne!(world.last().expect("it ended").1, first.1, "it was taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_waits_is_gone_on_with_and_what_a_copy_left_that_was_cut_off_goes() {
+    let world = World::new().await;
+    assert_eq!(world.put_in().await.0, Some(0));
+    let left = world.path("updater/inbox/copy.part");
+    std::fs::write(&left, vec![1; 4096]).expect("a part");
+    assert_eq!(world.put_in().await.0, Some(0));
+    assert!(!left.exists());
+    world.restarts("second");
+    assert_eq!(world.put_in().await.0, Some(0));
+    assert!(world.said().contains("is on this box, which takes it up by itself"), "{}", world.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_another_file_of_the_stick_was_refused_stays_on_the_screen_beside_what_became_of_its_bundle() {
+    let world = World::new().await;
+    let refused = async |program: &str, file: &str| {
+        std::fs::write(world.stick.join(file), b"{}").expect("a file");
+        let mut arguments = vec![program.to_owned(), world.stick.display().to_string()];
+        for (option, name) in
+            [("--said", "said"), ("--keys", "keys.pem"), ("--site", "site"), ("--directory", "updater")]
+        {
+            arguments.extend([option.to_owned(), world.path(name).display().to_string()]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        assert_eq!(world.appliance.updater(&arguments).await.status.code(), Some(1));
+        world.said()
+    };
+    let why = refused("reset", "sund-reset.json").await;
+    for _ in 0..2 {
+        assert_eq!(world.put_in().await.0, Some(0));
+        let said = world.said();
+        let (before, of_bundle) = said.split_once('\n').expect("two lines");
+        assert!(before == why && of_bundle.contains("is on this box, which takes it up by itself"), "{said}");
+    }
+    std::fs::remove_file(world.stick.join("sund-reset.json")).expect("it was there");
+
+    std::fs::remove_file(world.appliance.configuration()).expect("it was there");
+    let why = refused("provision", "sund-provision.json").await;
+    assert_eq!(world.put_in().await.0, Some(64));
+    assert_eq!(world.said(), why);
 }
 
 #[tokio::test(flavor = "multi_thread")]

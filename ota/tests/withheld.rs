@@ -123,6 +123,23 @@ async fn the_models_of_a_withdrawn_state_that_the_agent_does_not_leave_are_off()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_models_of_a_withdrawn_state_stay_off_where_the_channel_goes_away_before_it_is_left() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().refuses_reverts = true;
+    withdraw(&mut appliance, "state/north-1.json");
+    assert_eq!(appliance.once().await, Some(1));
+    appliance.channel.told().is_away = true;
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!((serves(&appliance).as_deref(), suspended(&appliance)), (Some("north-1"), vec!["brain".to_owned()]));
+    // An agent that has lost it is not put back to it.
+    appliance.agent.serving().refuses_reverts = false;
+    appliance.agent.serving().state = None;
+    assert_eq!(appliance.once().await, Some(75));
+    assert_eq!((serves(&appliance), appliance.record().good.len()), (None, 0));
+    assert!(suspended(&appliance).contains(&"own-model".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_package_that_is_not_here_and_cannot_be_suspended_keeps_no_box_at_a_withdrawn_state() {
     let mut appliance = Appliance::serving().await;
     let suspensions = [suspension(&"far-away".repeat(20)), suspension("own-model")];

@@ -21,6 +21,11 @@ const PART: &str = "copy.part";
 /// Bytes at a time.
 const STRETCH: usize = 1024 * 1024;
 
+/// When the bundle of that id was brought, in milliseconds since 1970.
+pub(super) fn brought(id: &str) -> Option<i64> {
+    id.strip_prefix(BEGINNING)?.parse().ok()
+}
+
 /// The inbox of an updater.
 #[derive(Clone, Debug)]
 pub struct Inbox {
@@ -86,6 +91,9 @@ impl Inbox {
     fn place_blocking(&self, stick: &Path, refusal: Option<Fault>) -> Result<Placed, Fault> {
         self.make()?;
         let lock = self.lock()?;
+        let part = self.directory.join(PART);
+        // A copy that was cut off takes the room of this one.
+        let _ = fs::remove_file(&part);
         let unreadable = |error: &io::Error| {
             let reason = format!("{} cannot be read to its end: {error}; nothing of it was taken", stick.display());
             Fault::new("bundle-unreadable", Blame::Box, reason)
@@ -100,13 +108,11 @@ impl Inbox {
             return Err(fault);
         }
         self.check_space(length)?;
-        let part = self.directory.join(PART);
         let copied = copy(&mut source, length, &part).map_err(|failure| match failure {
             Failure::Read(error) => unreadable(&error),
             Failure::Write(error) => self.failed(&error),
         });
         if let Err(fault) = copied {
-            // What is left of it is overwritten next time.
             let _ = fs::remove_file(&part);
             return Err(fault);
         }

@@ -2,6 +2,7 @@
 //!
 //! A stick may stay in the box over restarts, and a system on it that does not hold restarts the box. So what was taken from a stick is
 //! remembered, and taken again only where the stick was put in once more.
+use super::inbox::brought;
 use crate::durable;
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
@@ -24,7 +25,9 @@ fn bundles(stick: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(stick)?.take(MAX_ENTRIES) {
         let entry = entry?;
         let is_one = entry.path().extension().is_some_and(|ending| ending == ENDING);
-        if is_one && entry.file_type()?.is_file() {
+        // macOS writes a file of that name and ending beside each one on FAT, for what FAT has no place for.
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if is_one && !is_hidden && entry.file_type()?.is_file() {
             found.push(entry.path());
         }
     }
@@ -59,10 +62,12 @@ pub struct Taken {
     sha256: String,
     /// The boot in which it was taken, or was found to be in the box still.
     boot: String,
+    /// When it was taken, in milliseconds since 1970: what was brought before is another one.
+    at: i64,
 }
 
 impl Taken {
-    /// A bundle, as it would be remembered when it is taken in that boot.
+    /// A bundle, as it would be remembered when it is taken in that boot, now.
     pub fn of(bundle: &Path, boot: &str) -> Result<Self, Fault> {
         let digested = || -> io::Result<Self> {
             let mut file = File::open(bundle)?;
@@ -77,7 +82,8 @@ impl Taken {
                     }
                 }
             }
-            Ok(Self { length, sha256: hex(digest.finish().as_ref()), boot: boot.to_owned() })
+            let at = jiff::Timestamp::now().as_millisecond();
+            Ok(Self { length, sha256: hex(digest.finish().as_ref()), boot: boot.to_owned(), at })
         };
         digested().map_err(|error| {
             let reason = format!("{} cannot be read to its end: {error}; nothing of it was taken", bundle.display());
@@ -100,5 +106,22 @@ impl Taken {
     /// Whether this is what was taken in a boot before: the stick has stayed in the box, as far as anybody can tell.
     pub fn has_stayed_since(&self, before: &Self) -> bool {
         self.length == before.length && self.sha256 == before.sha256 && self.boot != before.boot
+    }
+
+    /// It was not taken now, but as it is remembered.
+    #[must_use]
+    pub fn taken_as(self, before: &Self) -> Self {
+        Self { at: before.at, ..self }
+    }
+
+    /// It is the one in the inbox that has this id.
+    #[must_use]
+    pub fn brought_as(self, id: &str) -> Self {
+        Self { at: brought(id).unwrap_or(self.at), ..self }
+    }
+
+    /// Whether what has this id may be it.
+    pub fn may_be(&self, id: &str) -> bool {
+        brought(id).is_some_and(|at| at >= self.at)
     }
 }

@@ -87,7 +87,7 @@ pub fn main(cli: Cli, audit: &Audit) -> Exit {
         Command::Once => configured(&|config| audited(audit, "once", config, run::once)),
         Command::Install { file, places, .. } if file.is_dir() => {
             if !path.exists() {
-                stick::nobodys(&places);
+                stick::nobodys(&file, &places);
             }
             configured(&|config| audited(audit, "install", config, |config| stick::take(config, &file, &places)))
         }

@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::machine::record::{Action, Origin, Record};
-use crate::{durable, release, stick};
+use crate::status::ActionStatus;
+use crate::{durable, provision, release, stick};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, clap::Args)]
@@ -20,45 +21,41 @@ pub(super) struct Places {
     boot: PathBuf,
 }
 
-/// A box that is nobody's yet believes no region.
-pub(super) fn nobodys(places: &Places) {
-    stick::say(&places.said, "this box is nobody's yet: bring its bundle once it is its region's");
+/// A box that is nobody's yet believes no region. Of a stick that was to make it its region's, it is said already why it is not.
+pub(super) fn nobodys(directory: &Path, places: &Places) {
+    if !directory.join(provision::FILE).exists() {
+        stick::say(&places.said, "this box is nobody's yet: bring its bundle once it is its region's");
+    }
 }
 
 pub(super) async fn take(config: Config, directory: &Path, places: &Places) -> Exit {
     match taken(&config, directory, &places.boot).await {
-        Ok(Some(told)) => {
-            stick::say(&places.said, &told);
+        Ok(told) => {
+            stick::say_of_bundle(&places.said, directory, &told);
             eprintln!("{told}");
-            Exit::Done
-        }
-        Ok(None) => {
-            eprintln!("this bundle was taken before this start: what became of it stands in `sund-updater status`");
             Exit::Done
         }
         Err(fault) => {
             tracing::warn!(target: "audit", code = %fault.code, blame = ?fault.blame, reason = fault.reason, "a bundle on a stick was not taken");
-            stick::say(&places.said, &fault.to_string());
+            stick::say_of_bundle(&places.said, directory, &fault.to_string());
             failed(&fault)
         }
     }
 }
 
-/// What is said of a bundle that was taken; nothing of one that stayed in the box over a restart.
-async fn taken(config: &Config, directory: &Path, boot: &Path) -> Result<Option<String>, Fault> {
+/// What is said of a bundle that was taken, now or before.
+async fn taken(config: &Config, directory: &Path, boot: &Path) -> Result<String, Fault> {
     let bundle = find(directory)?;
     let remembered = config.directory.join("stick.json");
     let it = Taken::of(&bundle, release::text(boot)?.trim())?;
-    let has_stayed = Taken::read(&remembered).is_some_and(|before| it.has_stayed_since(&before));
+    let name = bundle.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(before) = Taken::read(&remembered).filter(|before| it.has_stayed_since(before)) {
+        it.taken_as(&before).keep(&remembered)?;
+        return stayed(config, &name, &before);
+    }
     // Before the updater has it: what it does then may restart the box.
     it.keep(&remembered)?;
-    let name = bundle.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Record { action, last, .. } = Record::read(&config.record_file())?;
-    if has_stayed {
-        let is_known = action.iter().chain(&last).any(|action| action.origin == Origin::Stick);
-        let told = || format!("{name} was in the box before this start: put the stick in once more to have it taken");
-        return Ok((!is_known).then(told));
-    }
+    let action = Record::read(&config.record_file())?.action;
     let refusal = action.filter(Action::is_under_way).map(|action| under_way(&action));
     let placed = match config.inbox().place(&bundle, refusal).await {
         Ok(placed) => placed,
@@ -68,6 +65,27 @@ async fn taken(config: &Config, directory: &Path, boot: &Path) -> Result<Option<
             return Err(fault);
         }
     };
+    // One that waited there already, to the byte, was brought before.
+    it.brought_as(&placed.waiting.id).keep(&remembered)?;
     tracing::info!(target: "audit", name, id = placed.waiting.id, "a bundle was taken from a stick");
-    Ok(Some(format!("{name} is on this box, which takes it up by itself: the stick can be taken out")))
+    Ok(is_here(&name))
+}
+
+fn is_here(name: &str) -> String {
+    format!("{name} is on this box, which takes it up by itself: the stick can be taken out")
+}
+
+/// What is said of a bundle that stayed in the box over a restart, or was put in again after one. That its copy came to its end is known by what
+/// was brought since.
+fn stayed(config: &Config, name: &str, before: &Taken) -> Result<String, Fault> {
+    let Record { action, last, .. } = Record::read(&config.record_file())?;
+    let is_it = |action: &&Action| action.origin == Origin::Stick && before.may_be(&action.id);
+    if let Some(action) = action.iter().chain(&last).find(is_it) {
+        let became = ActionStatus::of(action).in_words();
+        return Ok(format!("{name} was taken before this start; put in once more it is taken again. {became}"));
+    }
+    if config.inbox().waiting().is_some_and(|waiting| before.may_be(&waiting.id)) {
+        return Ok(is_here(name));
+    }
+    Ok(format!("{name} was in the box before this start: put the stick in once more to have it taken"))
 }

@@ -54,6 +54,13 @@ impl Pace {
         self.with(|state| state.next)
     }
 
+    /// Returns once the next poll is due, which a busy server may put off meanwhile.
+    async fn is_due(&self) {
+        while Instant::now() < self.next() {
+            tokio::time::sleep_until(self.next()).await;
+        }
+    }
+
     pub(super) fn say(&self, doing: &str) {
         self.with(|state| {
             doing.clone_into(&mut state.now.doing);
@@ -134,7 +141,7 @@ impl Machine {
     pub(super) async fn while_polling<T>(&self, work: impl Future<Output = T>) -> T {
         let polls = Box::pin(async {
             loop {
-                tokio::time::sleep_until(self.pace.next()).await;
+                self.pace.is_due().await;
                 let _ = self.poll().await;
                 self.look().await;
             }
@@ -156,7 +163,7 @@ impl Machine {
     async fn hear(&self, can_stop: bool) -> Halt {
         let can_stop = can_stop && !self.is_os_started();
         loop {
-            tokio::time::sleep_until(self.pace.next()).await;
+            self.pace.is_due().await;
             let polled = self.poll().await;
             // What is not heeded now is tried again with the next poll.
             let look = self.look().await;
@@ -248,10 +255,11 @@ impl Machine {
         }
     }
 
-    /// A server that wants to be left alone is not polled before then.
+    /// A server that wants to be left alone is not polled before then. Whoever guards a system on trial knows of that wait.
     pub(super) fn heed_retry_after(&self, error: &DdiError) {
         if let DdiError::Away { retry_after: Some(asked), .. } = error {
             self.pace.put_off(*asked);
+            self.is_heard();
         }
     }
 
@@ -370,6 +378,19 @@ mod tests {
         };
         assert_spread(&put_off(600), 600.0, 720.0);
         assert_spread(&put_off(20), 270.0, 330.0);
+    }
+
+    #[tokio::test]
+    async fn a_poll_that_is_put_off_while_it_is_waited_for_comes_no_sooner() {
+        let pace = Pace::new((Duration::from_millis(100), Duration::from_secs(1)));
+        answered(&pace, 0);
+        let begun = Instant::now();
+        let put_off = async {
+            tokio::task::yield_now().await;
+            pace.put_off(Duration::from_millis(500));
+        };
+        tokio::join!(pace.is_due(), put_off);
+        assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -301,6 +301,9 @@ pub struct Good {
     pub files: Vec<String>,
     /// Since when, in seconds since 1970.
     pub since: i64,
+    /// The region no longer listed it when it was last asked, and it could not be left yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
 }
 
 impl Switches {

@@ -16,7 +16,13 @@ impl Machine {
             record.good.retain(|good| good.descriptor != descriptor);
             record.good.insert(
                 0,
-                Good { version: action.version.clone(), files: action.files.clone(), descriptor, since: outcome.at },
+                Good {
+                    version: action.version.clone(),
+                    files: action.files.clone(),
+                    descriptor,
+                    since: outcome.at,
+                    withdrawn: false,
+                },
             );
             record.good.truncate(KEPT_STATES);
             record.had_states = true;

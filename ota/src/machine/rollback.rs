@@ -46,6 +46,7 @@ impl Machine {
         let serves = self.agent.status().await.map_err(later)?.state;
         let own = self.state_id();
         if serves.is_some_and(|serves| own.as_ref().is_none_or(|own| !serves.may_be(own))) {
+            self.release_good().await;
             return Ok(());
         }
         let is_other = |good: &&Good| Some(StateId::from(&good.descriptor)) != own;
@@ -89,6 +90,7 @@ impl Machine {
         let is_last = || status.state.as_ref().is_some_and(|serves| self.tried_last(serves));
         let has_past = !self.record.good.is_empty() || !self.record.unproven.is_empty() || is_last();
         if !has_past || is_good {
+            self.release_good().await;
             return Ok(());
         }
         // Also where it was killed on the way back: what it had not yet suspended is suspended now.
@@ -135,6 +137,8 @@ impl Machine {
                 }
             }
             good = listed;
+        } else {
+            good.retain(|state| !state.withdrawn);
         }
         while let Some(newest) = good.first().map(|good| good.descriptor.clone()) {
             let state = state_name(&newest).to_owned();

@@ -29,9 +29,11 @@ impl Machine {
         let Some(newest) = self.record.good.first().cloned() else { return self.leave_unrecorded(trusted).await };
         if self.withdrawal(trusted, &newest.descriptor).await.is_none() {
             self.said.over(WITHDRAWN);
+            self.note_withdrawn(false);
             self.release_approved(&newest.descriptor).await;
             return Ok(());
         }
+        self.note_withdrawn(true);
         let state = state_name(&newest.descriptor);
         if self.said.is_news(WITHDRAWN, state) {
             tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
@@ -48,6 +50,16 @@ impl Machine {
             self.keep(Record { good: rest, ..self.record.clone() }).map_err(Halt::Later)?;
         }
         Ok(())
+    }
+
+    /// Kept until it is left, or listed again: what was switched off for it stays off also where the region can't be asked.
+    fn note_withdrawn(&mut self, is_withdrawn: bool) {
+        let mut record = self.record.clone();
+        let Some(newest) = record.good.first_mut().filter(|newest| newest.withdrawn != is_withdrawn) else { return };
+        newest.withdrawn = is_withdrawn;
+        if let Err(fault) = self.keep(record) {
+            tracing::warn!(%fault, "it is not kept whether what serves was withdrawn");
+        }
     }
 
     /// Where the record was begun anew, what serves is known by the agent alone, and the region's word counts for it all the same.
@@ -91,6 +103,7 @@ impl Machine {
             version: state_name(listed).to_owned(),
             files: std::iter::once(listed.sha256.clone()).chain(payloads).collect(),
             since: super::now(),
+            withdrawn: false,
         };
         tracing::info!(target: "audit", state = state_name(listed), "the state that serves is listed, and was not in the record");
         self.keep(Record { good: vec![good], ..self.record.clone() }).map_err(Halt::Later)
@@ -108,6 +121,14 @@ impl Machine {
     pub(super) fn tried_last(&self, state: &StateId) -> bool {
         let last = self.record.last.as_ref().and_then(|last| last.descriptor.as_ref());
         last.is_some_and(|last| state.may_be(&StateId::from(last)))
+    }
+
+    /// What held last serves, by itself perhaps: what was switched off meanwhile serves again, also while the region can't be asked.
+    pub(super) async fn release_good(&mut self) {
+        let good = self.record.good.first().filter(|good| !good.withdrawn).map(|good| good.descriptor.clone());
+        if let Some(good) = good {
+            self.release_approved(&good).await;
+        }
     }
 
     /// What was switched off until the box could go back serves again, where the state that it is of is listed: the box was killed on the way,
