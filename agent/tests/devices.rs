@@ -25,12 +25,12 @@ fn processes(starts: &Path) -> Vec<i32> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// The devices that a process sees.
+/// The devices that a process sees. Before it has begun its program it has the environment of this one, which may name none.
 fn sees(pid: i32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
     let variable = variables.find_map(|variable| variable.strip_prefix(b"CUDA_VISIBLE_DEVICES="))?;
-    String::from_utf8(variable.to_vec()).ok()
+    String::from_utf8(variable.to_vec()).ok().filter(|devices| !devices.is_empty())
 }
 
 fn gpu() -> Gpu {
