@@ -69,10 +69,8 @@ impl Agent {
         let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
-        let channel = match config.channel.take() {
-            Some(settings) => Some((Channel::bind(&settings)?, settings)),
-            None => None,
-        };
+        let bound = |settings| Channel::bind(&settings).map(|socket| (socket, settings));
+        let channel = config.channel.take().map(bound).transpose()?;
         let console_socket = match &config.console {
             Some(console) => Some(listen(console.listen, "console.listen").await?),
             None => None,
