@@ -216,17 +216,18 @@ async fn renew(State(authority): State<Arc<Authority>>, body: axum::body::Bytes)
 pub async fn appliance_of(authority: &Arc<Authority>) -> Appliance {
     let appliance = Appliance::new().await;
     let port = start(authority).await;
+    let key = format!("key = \"{}/box.key\"", appliance.directory.path().display());
+    let text = known_to(&appliance, authority, port, &key);
+    std::fs::write(appliance.configuration(), text).expect("updater.toml");
+    appliance
+}
+
+/// The configuration of a box that knows this authority at this port, with these lines for its key.
+pub fn known_to(appliance: &Appliance, authority: &Authority, port: u16, key: &str) -> String {
     let path = appliance.directory.path();
     std::fs::write(path.join("ca.pem"), &authority.ca_pem).expect("ca.pem");
     let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
     let http = format!("http://127.0.0.1:{}", appliance.channel.address.port());
-    let text = text.replace(&http, &format!("https://localhost:{port}")).replace(
-        "[repository]",
-        &format!(
-            "ca = \"{0}/ca.pem\"\ncertificate = \"{0}/box.pem\"\nkey = \"{0}/box.key\"\n[repository]",
-            path.display()
-        ),
-    );
-    std::fs::write(appliance.configuration(), text).expect("updater.toml");
-    appliance
+    let identity = format!("ca = \"{0}/ca.pem\"\ncertificate = \"{0}/box.pem\"\n{key}\n[repository]", path.display());
+    text.replace(&http, &format!("https://localhost:{port}")).replace("[repository]", &identity)
 }

@@ -35,7 +35,7 @@ async fn die(system: &System, (side, cuts): (Side, bool), steps: &[&str], is_ove
 const RESTARTS: [&str; 2] = ["given-up", "none, leaves: started"];
 
 /// A box that holds `north-1` on 1.0, and has 2.0 on trial for `north-2`.
-async fn on_trial() -> System {
+pub async fn on_trial() -> System {
     let mut system = System::new("").await;
     let first = system.appliance.state("north-1", b"model one", json!({}));
     deploy(&system, "1", &first).await;

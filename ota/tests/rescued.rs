@@ -1,19 +1,12 @@
 //! A box whose slots did not start, and of which one was made anew while the updater had a system on trial.
-use super::leaving::deploy;
-use super::rauc::{System, TORN};
-use serde_json::json;
+use super::going_back::on_trial;
+use super::rauc::TORN;
 use sund_ota::ddi::Finished;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_that_was_rescued_in_the_middle_of_a_trial_keeps_the_system_that_it_was_rescued_with() {
     for is_healthy in [true, false] {
-        let mut system = System::new("").await;
-        let first = system.appliance.state("north-1", b"model one", json!({}));
-        deploy(&system, "1", &first).await;
-        let second = system.state();
-        system.appliance.channel.deploy("2", &second);
-        assert_eq!(system.appliance.once().await, Some(0));
-        assert_eq!(system.slots().runs(), "2.0");
+        let system = on_trial().await;
         // Neither slot starts any more, and the slot of the one before is made anew with what the region releases for that.
         {
             let mut slots = system.slots();

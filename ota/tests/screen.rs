@@ -1,6 +1,6 @@
 //! The box's screen: what it shows is frozen, and a code is typed at a real terminal.
 use super::appliance::Appliance;
-use super::authority::{Authority, start};
+use super::authority::{Authority, known_to, start};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -153,16 +153,7 @@ async fn a_code_that_is_typed_at_the_screen_enrols_the_box() {
     let port = start(&authority).await;
     authority.codes.lock().expect("no test failed while it held this").push("AB1CD-2EF3G");
     let path = appliance.directory.path();
-    std::fs::write(path.join("ca.pem"), &authority.ca_pem).expect("ca.pem");
-    let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
-    let http = format!("http://127.0.0.1:{}", appliance.channel.address.port());
-    let text = text.replace(&http, &format!("https://localhost:{port}")).replace(
-        "[repository]",
-        &format!(
-            "ca = \"{0}/ca.pem\"\ncertificate = \"{0}/box.pem\"\nkey = \"{0}/box.key\"\n[repository]",
-            path.display()
-        ),
-    );
+    let text = known_to(&appliance, &authority, port, &format!("key = \"{}/box.key\"", path.display()));
     std::fs::remove_file(appliance.configuration()).expect("it was there");
     let agent = path.join("sund.toml").display().to_string();
     let mut screen = Terminal::start(appliance.command(&["screen", "--agent-config", &agent]));

@@ -1,6 +1,6 @@
 //! The key of the certificate in a TPM (swtpm): made there, used there, never read.
 use super::appliance::Appliance;
-use super::authority::{Authority, start};
+use super::authority::{Authority, known_to, start};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -115,18 +115,8 @@ impl World {
         let authority = Arc::new(Authority::new());
         let port = start(&authority).await;
         let tpm = Emulator::start();
-        let path = appliance.directory.path();
-        std::fs::write(path.join("ca.pem"), &authority.ca_pem).expect("ca.pem");
-        let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
-        let http = format!("http://127.0.0.1:{}", appliance.channel.address.port());
-        let text = text.replace(&http, &format!("https://localhost:{port}")).replace(
-            "[repository]",
-            &format!(
-                "ca = \"{0}/ca.pem\"\ncertificate = \"{0}/box.pem\"\nkey = \"tpm:{HANDLE}\"\ntpm = \"{1}\"\n[repository]",
-                path.display(),
-                tpm.socket.display()
-            ),
-        );
+        let key = format!("key = \"tpm:{HANDLE}\"\ntpm = \"{}\"", tpm.socket.display());
+        let text = known_to(&appliance, &authority, port, &key);
         std::fs::write(appliance.configuration(), text).expect("updater.toml");
         Self { appliance, authority, tpm, port }
     }

@@ -30,7 +30,7 @@ def no_sideways_scroll(driver):
     assert not wide, wide
 
 
-def contrast(driver):
+def contrast(driver, but=".sr, .skip"):
     """Every visible text against its ground: WCAG 2.2 AA wants 4.5 to 1."""
     return driver.execute_script("""
       const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
@@ -41,9 +41,9 @@ def contrast(driver):
       const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255]; };
       const low = [];
       for (const e of document.querySelectorAll('body *')) {
-        if (!e.checkVisibility() || e.closest('.sr, .skip') || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        if (!e.checkVisibility() || e.closest(arguments[0]) || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
         const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
         if (ratio < 4.5) low.push(`${e.className || e.tagName} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
       }
-      return [...new Set(low)];""")
+      return [...new Set(low)];""", but)

@@ -3,7 +3,6 @@
 Prints `NEXT name` when it is ready for that change of the fleet, and ends with 0 when everything held.
 """
 
-import base64
 import json
 import sys
 from pathlib import Path
@@ -11,14 +10,16 @@ from pathlib import Path
 # One browser for the tests of the whole repository.
 sys.path.insert(0, str(Path(__file__).parents[4] / "agent/tests/browser"))
 
+import looks as looks_at
+
 from chromium import browser
+from looks import DESK, PHONE
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 URL, PASSWORD, SHOTS = sys.argv[1:]
-DESK, PHONE = (1280, 900), (390, 844)
 
 
 def until(what, condition):
@@ -43,45 +44,24 @@ def change(name, what, condition):
 
 
 def size(width, height):
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                           {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500})
+    looks_at.size(driver, width, height)
 
 
 def scheme(name):
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": name}]})
+    looks_at.scheme(driver, name)
 
 
 def shoot(name, whole=True):
-    Path(SHOTS).mkdir(parents=True, exist_ok=True)
-    until("fonts", lambda: js("return document.fonts.status") == "loaded")
-    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": whole, "format": "png"})
-    Path(SHOTS, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+    looks_at.shoot(driver, SHOTS, name, whole)
 
 
 def no_sideways_scroll():
-    wide = js("""return [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.closest('.sr, .skip')
-        && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.tagName + '.' + e.className)""")
-    assert js("return document.documentElement.scrollWidth <= innerWidth"), wide
-    assert not wide, wide
+    looks_at.no_sideways_scroll(driver)
 
 
 def contrast():
-    """Every visible text against its ground: WCAG 2.2 AA wants 4.5 to 1."""
-    return js("""
-      const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-      const rgba = (c) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data]; };
-      const light = (c) => c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-      const ground = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 250) return c; } return [255, 255, 255]; };
-      const low = [];
-      for (const e of document.querySelectorAll('body *')) {
-        if (!e.checkVisibility() || e.closest('.sr, .skip, :disabled') || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-        const [a, b] = [light(rgba(getComputedStyle(e).color)), light(ground(e))];
-        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (ratio < 4.5) low.push(`${e.className || e.tagName} ${e.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
-      }
-      return [...new Set(low)];""")
+    # What is disabled is no text to be read.
+    return looks_at.contrast(driver, but=".sr, .skip, :disabled")
 
 
 def requests():
