@@ -10,6 +10,7 @@ mod channel;
 mod conversation;
 mod deployment;
 mod documents;
+mod doubted;
 mod engines;
 mod enrolment;
 mod escrow;

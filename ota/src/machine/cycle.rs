@@ -48,14 +48,15 @@ impl Machine {
             self.offers.keep(&self.config, &self.http).await;
         }
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
-        let Look { trusted, heeded } = self.look().await;
+        let look = self.look().await;
         self.learn_format().await;
         let met = self.meet_system().await;
-        let left = trouble(Box::pin(self.leave_withdrawn(&trusted)).await);
+        let left = trouble(Box::pin(self.leave_withdrawn(&look)).await);
         if let Some(fault) = self.said.news(NOT_LEFT, &left) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a withdrawn state could not be left");
         }
         self.stays_since = left.is_err().then(Instant::now);
+        let Look { trusted, heeded, .. } = look;
         // Also while the channel is away or an action waits: that may last, and an action may never come.
         let put_back = if self.is_underway() { Ok(()) } else { trouble(Box::pin(self.leave_unproven()).await) };
         if let Some(fault) = self.said.news(NOT_PUT_BACK, &put_back) {

@@ -167,9 +167,7 @@ impl Machine {
             let polled = self.poll().await;
             // What is not heeded now is tried again with the next poll.
             let look = self.look().await;
-            if let Ok(trusted) = &look.trusted
-                && let Some(halt) = Box::pin(self.heed_withdrawal(trusted)).await
-            {
+            if let Some(halt) = Box::pin(self.heed_withdrawal(&look)).await {
                 return halt;
             }
             let Ok(polled) = polled else { continue };

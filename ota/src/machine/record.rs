@@ -2,8 +2,9 @@
 //!
 //! Fields that a newer updater adds are ignored, and those that it lacks have a default: the box may go back to an older system.
 use crate::descriptor::Descriptor;
-use crate::documents::VendorKeys;
+use crate::documents::{Suspension, VendorKeys};
 use crate::fault::{Blame, Fault};
+use crate::limits::MAX_SUSPENDED;
 use crate::machine::engines::Engines;
 use crate::state::Pin;
 use serde::{Deserialize, Serialize};
@@ -307,6 +308,17 @@ pub struct Good {
 }
 
 impl Switches {
+    /// Suspends more. What is suspended already stays so, with its reason.
+    pub fn suspend_too(&mut self, more: Suspended) {
+        let is_known = |known: &Suspended| {
+            known.package == more.package && (known.version.is_none() || known.version == more.version)
+        };
+        let length: usize = self.suspended.iter().chain([&more]).map(Suspended::length).sum();
+        if !self.suspended.iter().any(is_known) && length <= MAX_SUSPENDED {
+            self.suspended.push(more);
+        }
+    }
+
     /// What the region suspends of what was switched off for it: what it has lifted meanwhile is kept until the agent serves that package again.
     pub fn shown(&self) -> BTreeMap<String, String> {
         let is_named = |package: &str| self.suspended.iter().any(|suspended| suspended.package == package);
@@ -315,7 +327,17 @@ impl Switches {
     }
 }
 
+impl From<Suspension> for Suspended {
+    fn from(Suspension { package, version, reason, .. }: Suspension) -> Self {
+        Self { package, version, reason }
+    }
+}
+
 impl Suspended {
+    fn length(&self) -> usize {
+        self.package.len() + self.version.as_ref().map_or(0, String::len) + self.reason.len()
+    }
+
     /// Whether it is about a package in that version.
     pub fn is_of(&self, package: &str, version: &str) -> bool {
         self.package == package && self.version.as_ref().is_none_or(|only| only == version)

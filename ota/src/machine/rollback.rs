@@ -1,12 +1,13 @@
 //! Going back, on a miss or on a withdrawal.
 //!
 //! The box falls back to the newest state that held on it and is still listed. Where the listing can't be learned now (the channel
-//! is away, its metadata expired), the one known last counts: what was just found bad must not serve meanwhile, and a withdrawal is found
+//! is away, its metadata expired), the one known last counts, without what is known since to be withdrawn: what was just found bad must not serve meanwhile, and a withdrawal is found
 //! at the next poll. Where there is none, the box serves its own configuration, and the models there are suspended;
 //! a box that never had a state goes back to its own configuration as it was. Where the agent goes back to nothing, the models that are to be
 //! left are suspended until it does.
 use super::listen::later;
 use super::trial::NOT_SERVED;
+use super::verify::{doubted_withdrawal, withdrawal};
 use super::{Halt, Machine, files};
 use crate::agent::StateId;
 use crate::agent::client::AgentError;
@@ -129,17 +130,7 @@ impl Machine {
 
     /// Serves the newest of some states that is still listed, else the box's own configuration.
     async fn go_back(&mut self, mut good: Vec<Good>) -> Result<String, Halt> {
-        if let Ok(trusted) = self.trusted().await {
-            let mut listed = Vec::new();
-            for state in good {
-                if self.withdrawal(&trusted, &state.descriptor).await.is_none() {
-                    listed.push(state);
-                }
-            }
-            good = listed;
-        } else {
-            good.retain(|state| !state.withdrawn);
-        }
+        good = self.not_withdrawn(good).await;
         while let Some(newest) = good.first().map(|good| good.descriptor.clone()) {
             let state = state_name(&newest).to_owned();
             let kept = files::state_before(&self.config.store(), &newest).ok();
@@ -162,6 +153,28 @@ impl Machine {
             }
         }
         self.serve_own().await
+    }
+
+    /// Those that the region has not withdrawn, as far as it can be asked.
+    async fn not_withdrawn(&self, good: Vec<Good>) -> Vec<Good> {
+        let trusted = self.trusted().await;
+        let doubted = match &trusted {
+            Ok(_) => None,
+            Err(fault) => self.doubted(fault).await,
+        };
+        let mut left = Vec::new();
+        for state in good {
+            let is_withdrawn = match (&trusted, &doubted) {
+                (Ok(trusted), _) => withdrawal(trusted, &state.descriptor).await.is_some(),
+                (Err(_), _) if state.withdrawn => true,
+                (Err(_), Some(doubted)) => doubted_withdrawal(doubted, &state.descriptor).await.is_some(),
+                (Err(_), None) => false,
+            };
+            if !is_withdrawn {
+                left.push(state);
+            }
+        }
+        left
     }
 
     /// As before its first state, where it never had one. Else nothing is approved any more: what is off stays off, also what an earlier way back has

@@ -1,18 +1,17 @@
 //! The region's two switches, signed like a release and looked at with each poll: all rollouts stop, and models are suspended
 //! clinically, whichever state the box runs.
 //!
-//! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last.
+//! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last. Where it is the age alone
+//! of what is shown that can't be told, more can be switched off by it, and nothing on.
 use super::listen::later;
 use super::withheld::is_withheld;
 use super::{Halt, Machine};
 use crate::agent::ModelStatus;
-use crate::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
 use crate::fault::{Blame, Fault};
-use crate::limits::MAX_STATE;
 use crate::machine::record::{Record, Suspended, Switches};
 use crate::recovery;
 use crate::state::Model;
-use crate::trust::Trusted;
+use crate::trust::{Doubted, Trusted};
 use std::sync::{MutexGuard, PoisonError};
 
 /// Before the region's reason, so that people see whose doing it is.
@@ -27,6 +26,8 @@ const MAX_REASON: usize = 500;
 pub(super) struct Look {
     /// The repository, where its metadata holds now.
     pub(super) trusted: Result<Trusted, Fault>,
+    /// The same where it holds but for its age, which can't be told.
+    pub(super) doubted: Option<Doubted>,
     /// Whether its switches are heeded.
     pub(super) heeded: Result<(), Fault>,
 }
@@ -47,17 +48,24 @@ impl Machine {
             // Written down where it was refused.
             Err(_) => Ok(()),
         };
+        let doubted = match trusted.as_ref().err().or(learned.as_ref().err()) {
+            Some(fault) => self.doubted(fault).await,
+            None => None,
+        };
+        if let Some(doubted) = &doubted {
+            Box::pin(self.learn_more(doubted)).await;
+        }
         let applied = Box::pin(self.apply_suspensions()).await;
         // On a slow line the poll is long ago by now.
         self.is_heard();
-        Look { trusted, heeded: learned.and(applied) }
+        Look { trusted, doubted, heeded: learned.and(applied) }
     }
 
     /// Learns how the switches stand. One that can't be read is no reason not to heed the other.
     pub(super) async fn learn(&self, trusted: &Trusted) -> Result<(), Fault> {
-        let (stopped, suspended) = (stopped(trusted).await, suspended(trusted).await);
-        let before = self.switches().stopped.clone();
-        self.switch(|switches| {
+        let (stopped, suspended) = (trusted.stopped().await, trusted.suspended().await);
+        let suspended = suspended.map(|all| all.into_iter().map(Suspended::from).collect());
+        self.change_switches(|switches| {
             if let Ok(stopped) = &stopped {
                 switches.stopped.clone_from(stopped);
             }
@@ -65,16 +73,36 @@ impl Machine {
                 switches.suspended.clone_from(suspended);
             }
         })?;
-        match (&before, &self.switches().stopped) {
-            (None, Some(reason)) => tracing::warn!(target: "audit", reason, "the region stopped all rollouts"),
-            (Some(_), None) => tracing::info!(target: "audit", "the region lets rollouts go on"),
-            _ => {}
-        }
         let heeded = stopped.map(|_| ()).and(suspended.map(|_| ()));
         if let Some(fault) = self.said.news(NOT_READ, &heeded) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a switch of the region was not read");
         }
         heeded
+    }
+
+    /// Learns what a repository of doubted age switches off beside what is off already, and lets nothing go on by it.
+    async fn learn_more(&self, doubted: &Doubted) {
+        let (stopped, suspended) = (doubted.stopped().await, doubted.suspended().await);
+        let kept = self.change_switches(|switches| {
+            if let (None, Ok(stopped)) = (&switches.stopped, stopped) {
+                switches.stopped = stopped;
+            }
+            suspended.into_iter().flatten().for_each(|more| switches.suspend_too(more.into()));
+        });
+        if let Err(fault) = kept {
+            tracing::warn!(%fault, "what the region switches off is not kept");
+        }
+    }
+
+    fn change_switches(&self, change: impl FnOnce(&mut Switches)) -> Result<(), Fault> {
+        let before = self.switches().stopped.clone();
+        self.switch(change)?;
+        match (&before, &self.switches().stopped) {
+            (None, Some(reason)) => tracing::warn!(target: "audit", reason, "the region stopped all rollouts"),
+            (Some(_), None) => tracing::info!(target: "audit", "the region lets rollouts go on"),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Nothing new is begun while all rollouts are stopped.
@@ -210,23 +238,4 @@ impl Machine {
         }
         Ok(())
     }
-}
-
-async fn stopped(trusted: &Trusted) -> Result<Option<String>, Fault> {
-    if !trusted.lists(STOP)? {
-        return Ok(None);
-    }
-    let bytes = trusted.document(STOP, MAX_STATE).await;
-    let stop = bytes.and_then(|bytes| bytes.map(|bytes| Stop::parse(bytes.get())).transpose());
-    Ok(match stop {
-        Ok(stop) => stop.map(|stop| format!("since {}: {}", stop.since, stop.reason)),
-        // That it is listed stops: a server that withholds the text does not take it back.
-        Err(fault) => Some(format!("(why can't be read: {fault})")),
-    })
-}
-
-async fn suspended(trusted: &Trusted) -> Result<Vec<Suspended>, Fault> {
-    let Some(bytes) = trusted.document(SUSPENSIONS, MAX_STATE).await? else { return Ok(Vec::new()) };
-    let suspensions = Suspensions::parse(bytes.get())?.suspensions.into_iter();
-    Ok(suspensions.map(|Suspension { package, version, reason, .. }| Suspended { package, version, reason }).collect())
 }

@@ -11,7 +11,7 @@ use crate::limits::transfer::MIRROR_PATIENCE;
 use crate::machine::record::{Slot, Step};
 use crate::rauc;
 use crate::state::{DesiredState, Pin};
-use crate::trust::{Source, Trusted};
+use crate::trust::{Doubted, Source, Trusted};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What trust says where a target is not listed by its role, or not under that hash.
@@ -113,15 +113,26 @@ impl Machine {
 
     /// The repository's metadata, as it is now.
     pub(super) async fn trusted(&self) -> Result<Trusted, Fault> {
-        let source = Source {
+        let source = self.source()?;
+        let _one_at_a_time = self.metadata.lock().await;
+        // Boxed: the largest of all futures here.
+        Box::pin(Trusted::load(&source, self.http.transport(&self.config))).await
+    }
+
+    /// The same where it was refused for its age alone, and holds in all else.
+    pub(super) async fn doubted(&self, refused: &Fault) -> Option<Doubted> {
+        let source = self.source().ok().filter(|_| Doubted::is_due(refused))?;
+        let _one_at_a_time = self.metadata.lock().await;
+        Box::pin(Doubted::load(&source, self.http.transport(&self.config))).await.ok()
+    }
+
+    fn source(&self) -> Result<Source, Fault> {
+        Ok(Source {
             metadata: self.config.metadata.clone(),
             targets: self.config.targets.clone(),
             root: self.root()?,
             datastore: self.config.tuf(),
-        };
-        let _one_at_a_time = self.metadata.lock().await;
-        // Boxed: the largest of all futures here.
-        Box::pin(Trusted::load(&source, self.http.transport(&self.config))).await
+        })
     }
 
     /// The root that this box was provisioned with.
@@ -196,18 +207,12 @@ impl Machine {
 
     /// Whether a fault is what the region has signed about the state in hand, and no doing of who brings it.
     fn is_the_regions_word(&self, fault: &Fault) -> bool {
-        let code = fault.code.as_ref();
-        NOT_APPROVED.contains(&code) || self.step().rank() < ACTIVE && CONTRADICTIONS.contains(&code)
+        is_not_approved(fault) || self.step().rank() < ACTIVE && CONTRADICTIONS.contains(&fault.code.as_ref())
     }
 
     /// Whether the state is on trial already, or its system waits in the other slot.
     fn is_begun(&self) -> bool {
         self.step().rank() > Step::Verified.rank()
-    }
-
-    /// What trust says where the region has withdrawn a state. That it can't be asked now is no withdrawal.
-    pub(super) async fn withdrawal(&self, trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
-        trusted.state(descriptor).await.err().filter(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
     }
 }
 
@@ -219,7 +224,22 @@ async fn pinned(trusted: &Trusted, state: &DesiredState) -> Result<Option<Vendor
     Ok(vendors.map(|vendors| vendors.keys_for(targets())))
 }
 
+/// What trust says where the region has withdrawn a state. That it can't be asked now is no withdrawal.
+pub(super) async fn withdrawal(trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
+    trusted.state(descriptor).await.err().filter(is_not_approved)
+}
+
+/// The same in a repository of doubted age.
+pub(super) async fn doubted_withdrawal(doubted: &Doubted, descriptor: &Descriptor) -> Option<Fault> {
+    doubted.refusal(descriptor).await.filter(is_not_approved)
+}
+
+/// Whether the region lists it no more, or not so.
+pub(super) fn is_not_approved(fault: &Fault) -> bool {
+    NOT_APPROVED.contains(&fault.code.as_ref())
+}
+
 /// Whether the region has withdrawn a target. That it can't be asked now is no withdrawal.
 pub(super) fn is_withdrawn(trusted: &Trusted, pin: &Pin) -> bool {
-    trusted.listed(pin).is_err_and(|fault| NOT_APPROVED.contains(&fault.code.as_ref()))
+    trusted.listed(pin).is_err_and(|fault| is_not_approved(&fault))
 }

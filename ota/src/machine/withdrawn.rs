@@ -1,4 +1,6 @@
 //! What serves is still listed, or is left: asked with each poll, also where the record was lost and the agent alone knows what serves.
+use super::switches::Look;
+use super::verify::{doubted_withdrawal, is_not_approved, withdrawal};
 use super::withheld::is_withheld;
 use super::{ACTIVE, Halt, Machine, files};
 use crate::agent::StateId;
@@ -6,7 +8,7 @@ use crate::descriptor::Descriptor;
 use crate::fault::Fault;
 use crate::machine::record::{Good, Record, state_name};
 use crate::state::DesiredState;
-use crate::trust::{Trusted, Verified};
+use crate::trust::{Doubted, Trusted, Verified};
 
 /// What is said once for as long as it lasts.
 const WITHDRAWN: &str = "what serves was withdrawn";
@@ -14,11 +16,14 @@ const WITHDRAWN: &str = "what serves was withdrawn";
 impl Machine {
     /// Where the state that serves was withdrawn, leaves it, also while an action waits. One that has changed the box already comes to its
     /// end first.
-    pub(super) async fn leave_withdrawn(&mut self, trusted: &Result<Trusted, Fault>) -> Result<(), Halt> {
+    pub(super) async fn leave_withdrawn(&mut self, look: &Look) -> Result<(), Halt> {
         if self.is_underway() {
             return Ok(());
         }
-        let trusted = match trusted {
+        if let Some(doubted) = &look.doubted {
+            return self.switch_off_withdrawn(doubted).await;
+        }
+        let trusted = match &look.trusted {
             Ok(trusted) => trusted,
             Err(fault) => {
                 // Expiry and a channel that is away stop updates, never what runs.
@@ -27,17 +32,20 @@ impl Machine {
             }
         };
         let Some(newest) = self.record.good.first().cloned() else { return self.leave_unrecorded(trusted).await };
-        if self.withdrawal(trusted, &newest.descriptor).await.is_none() {
-            self.said.over(WITHDRAWN);
-            self.note_withdrawn(false);
-            self.release_approved(&newest.descriptor).await;
-            return Ok(());
+        match trusted.state(&newest.descriptor).await {
+            Ok(_) => {
+                self.said.over(WITHDRAWN);
+                self.note_withdrawn(false);
+                self.release_approved(&newest.descriptor).await;
+                return Ok(());
+            }
+            Err(fault) if is_not_approved(&fault) => {}
+            // What was found to be withdrawn stays so until it can be learned.
+            Err(_) => return Ok(()),
         }
         self.note_withdrawn(true);
         let state = state_name(&newest.descriptor);
-        if self.said.is_news(WITHDRAWN, state) {
-            tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
-        }
+        self.say_withdrawn(state);
         let kept = files::state_before(&self.config.store(), &newest.descriptor).ok();
         self.note_system(kept.as_ref().map(Verified::get)).map_err(Halt::Later)?;
         let rest = self.record.good[1..].to_vec();
@@ -50,6 +58,29 @@ impl Machine {
             self.keep(Record { good: rest, ..self.record.clone() }).map_err(Halt::Later)?;
         }
         Ok(())
+    }
+
+    /// Where it can't be told how old what the region shows is, the models of what was withdrawn are off. It is left once that can be told:
+    /// whatever would serve in its place may have been withdrawn since.
+    async fn switch_off_withdrawn(&mut self, doubted: &Doubted) -> Result<(), Halt> {
+        let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
+        if doubted_withdrawal(doubted, &newest.descriptor).await.is_some() {
+            self.note_withdrawn(true);
+            self.say_withdrawn(state_name(&newest.descriptor));
+        } else if !newest.withdrawn {
+            return Ok(());
+        }
+        let status = self.agent_up().await?;
+        if status.state.is_some_and(|serves| serves.may_be(&StateId::from(&newest.descriptor))) {
+            self.withhold(&status.models).await?;
+        }
+        Ok(())
+    }
+
+    fn say_withdrawn(&self, state: &str) {
+        if self.said.is_news(WITHDRAWN, state) {
+            tracing::warn!(target: "audit", state, code = "state-withdrawn", "the region no longer lists the state that serves");
+        }
     }
 
     /// Kept until it is left, or listed again: what was switched off for it stays off also where the region can't be asked.
@@ -74,7 +105,7 @@ impl Machine {
         self.has_had_states()?;
         let Ok(listed) = trusted.named(&format!("state/{}.json", serves.name)) else { return Ok(()) };
         if let Some(listed) = listed.filter(|listed| serves.may_be(&StateId::from(listed)))
-            && self.withdrawal(trusted, &listed).await.is_none()
+            && withdrawal(trusted, &listed).await.is_none()
         {
             self.said.over(WITHDRAWN);
             if let Ok(state) = trusted.state(&listed).await {
@@ -152,14 +183,32 @@ impl Machine {
     }
 
     /// Why the work in hand does not go on where the region has withdrawn a state: its own, or the one that serves meanwhile.
-    pub(super) async fn heed_withdrawal(&self, trusted: &Trusted) -> Option<Halt> {
+    pub(super) async fn heed_withdrawal(&self, look: &Look) -> Option<Halt> {
         let action = self.record.action.as_ref().filter(|action| action.step.rank() <= ACTIVE)?;
-        if let Some(fault) = self.withdrawal(trusted, action.descriptor.as_ref()?).await {
-            return Some(self.judge(fault));
+        if let Some(fault) = look.withdrawal(action.descriptor.as_ref()?).await {
+            return Some(match look.doubted {
+                None => self.judge(fault),
+                Some(_) if action.step.rank() == ACTIVE => Halt::RollBack(fault),
+                // It may be listed again by now: it waits until that can be told.
+                Some(_) => Halt::Later(fault),
+            });
         }
         // One that can't be left may be replaced by the state in hand, which has the time of a trial for that.
         let is_held_up = self.stays_since.is_some_and(|since| since.elapsed() < self.config.agent.trial);
         let serves = self.record.good.first().filter(|_| !is_held_up && !self.is_underway())?;
-        self.withdrawal(trusted, &serves.descriptor).await.map(|_| Halt::Withdrawn)
+        // What is switched off already is left as soon as it can be.
+        let is_off = look.doubted.is_some() && serves.withdrawn;
+        look.withdrawal(&serves.descriptor).await.filter(|_| !is_off).map(|_| Halt::Withdrawn)
+    }
+}
+
+impl Look {
+    /// What trust says where the region has withdrawn a state.
+    async fn withdrawal(&self, descriptor: &Descriptor) -> Option<Fault> {
+        match (&self.doubted, &self.trusted) {
+            (Some(doubted), _) => doubted_withdrawal(doubted, descriptor).await,
+            (None, Ok(trusted)) => withdrawal(trusted, descriptor).await,
+            (None, Err(_)) => None,
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing else in this crate decides what is genuine. A [`Trusted`] is a repository whose metadata held; a [`Verified`] is
 //! something that came out of it. The refusals stand in ota/README.md, each with the threat that it stops.
 pub(crate) mod before;
+mod doubted;
 mod download;
 mod kept;
 mod paths;
@@ -11,9 +12,11 @@ mod recovery;
 mod seen;
 mod signatures;
 mod store;
+mod switches;
 mod transport;
 mod workflow;
 
+pub(crate) use doubted::Doubted;
 pub use recovery::Recovery;
 pub use seen::expiries;
 pub use transport::{Pace, Transport};
@@ -58,6 +61,7 @@ pub struct Trusted {
     targets: Targets,
     delegated: BTreeMap<String, Result<Delegated, Fault>>,
     expires: (Timestamp, &'static str),
+    freshness: Freshness,
     seen: Seen,
     datastore: PathBuf,
 }
@@ -70,13 +74,15 @@ struct Delegated {
     targets: Targets,
 }
 
-/// Whether timestamp and snapshot say what is newest, or a bundle's own terms say how long it may be used.
+/// What says how old metadata may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// By timestamp and snapshot.
     Online,
     /// By the terms of a bundle.
     Bundle,
+    /// Nothing: see [`Doubted`].
+    Unjudged,
 }
 
 /// A proof: this came out of a [`Trusted`] repository, from the role that may sign it; or it did before, and was kept.
@@ -155,7 +161,7 @@ impl Trusted {
         let kept = transport.is_over_a_line().then(|| Kept::new(&source.datastore.join(kept::DIRECTORY)));
         let store = Store { metadata: source.metadata.clone(), targets: source.targets.clone(), transport, kept };
         let before = Seen::open(&source.datastore)?;
-        let started = before.now()?;
+        let started = if freshness == Freshness::Unjudged { None } else { Some(before.now()?) };
         let mut seen = before.clone();
         let time = store.transport.time_for_metadata();
         let update = workflow::update(&store, &source.root, freshness, started, &mut seen);
@@ -165,7 +171,7 @@ impl Trusted {
         });
         // A bundle's terms have yet to say that it is not too old.
         if held.is_ok() && freshness == Freshness::Online {
-            seen.latest = Some(started);
+            seen.latest = started;
         }
         // Also what was accepted before a refusal is never accepted in an older version.
         if seen != before {
@@ -174,7 +180,7 @@ impl Trusted {
         let workflow::Metadata { targets, delegated, expires, listed } = held?;
         let has_changed = seen.timestamp != before.timestamp;
         let (store, datastore) = (Box::new(store), source.datastore.clone());
-        let trusted = Self { store, targets, delegated, expires, seen, datastore };
+        let trusted = Self { store, targets, delegated, expires, freshness, seen, datastore };
         if let (Some(kept), true) = (&trusted.store.kept, has_changed) {
             kept.retain(&listed.into_iter().chain(trusted.hashes()).collect());
         }
@@ -224,13 +230,14 @@ impl Trusted {
 
     /// A small document of the region by its path alone, e.g. `trust/vendors.json`; `None` where its role lists none.
     pub async fn document(&self, path: &str, max: u64) -> Result<Option<Verified<Vec<u8>>>, Fault> {
-        let read = async {
-            let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
-            let Some(target) = self.of_role(role, &name)? else { return Ok(None) };
-            self.check_time()?;
-            self.store.target(path, target, max).await.map(Verified).map(Some)
-        };
-        audited(path, read.await)
+        audited(path, self.read_document(path, max).await)
+    }
+
+    async fn read_document(&self, path: &str, max: u64) -> Result<Option<Verified<Vec<u8>>>, Fault> {
+        let (Some(role), Ok(name)) = (paths::role_of(path), TargetName::new(path)) else { return Ok(None) };
+        let Some(target) = self.of_role(role, &name)? else { return Ok(None) };
+        self.check_time()?;
+        self.store.target(path, target, max).await.map(Verified).map(Some)
     }
 
     /// What the region lists now under the path of a state.
@@ -355,6 +362,9 @@ impl Trusted {
     /// TUF 5.7: metadata that has expired since it was loaded opens nothing more.
     fn check_time(&self) -> Result<(), Fault> {
         let (expires, role) = self.expires;
+        if self.freshness == Freshness::Unjudged {
+            return Ok(());
+        }
         if self.seen.now()? < expires { Ok(()) } else { Err(workflow::expired(role, expires)) }
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn update(
     store: &Store,
     provisioned: &[u8],
     freshness: Freshness,
-    started: Time, // TUF 5.1: the fixed update start time
+    started: Option<Time>, // TUF 5.1: the fixed update start time; without one the age of nothing is judged
     seen: &mut Seen,
 ) -> Result<Metadata, Fault> {
     let root = newest_root(store, trusted_root(provisioned, seen)?, started, seen).await?;
@@ -50,7 +50,7 @@ pub(super) async fn update(
     if freshness == Freshness::Online {
         expires.extend([(timestamp.expires, "timestamp"), (snapshot.expires, "snapshot")]);
     }
-    let first = expires.into_iter().min_by_key(|(expires, _)| *expires).unwrap_or((started, "root"));
+    let first = expires.into_iter().min_by_key(|(expires, _)| *expires).unwrap_or((root.expires, "root"));
     let listed = timestamp.meta.values().chain(snapshot.meta.values());
     let listed = listed.filter_map(|file| Some(hex(file.hashes.as_ref()?.sha256.as_ref()))).collect();
     Ok(Metadata { targets, delegated, expires: first, listed })
@@ -90,7 +90,7 @@ fn trusted_root(provisioned: &[u8], seen: &Seen) -> Result<Anchor, Fault> {
 }
 
 /// TUF 5.3: update the root role.
-async fn newest_root(store: &Store, anchor: Anchor, started: Time, seen: &mut Seen) -> Result<Root, Fault> {
+async fn newest_root(store: &Store, anchor: Anchor, started: Option<Time>, seen: &mut Seen) -> Result<Root, Fault> {
     let Anchor { mut root, mut text, seen: newest, provisioned } = anchor;
     let online_keys = |root: &Root| (role_keys(root, RoleType::Timestamp), role_keys(root, RoleType::Snapshot));
     let before = online_keys(newest.as_ref().unwrap_or(&root));
@@ -157,7 +157,7 @@ async fn timestamp(
     store: &Store,
     root: &Root,
     freshness: Freshness,
-    started: Time,
+    started: Option<Time>,
     seen: &mut Seen,
 ) -> Result<Timestamp, Fault> {
     // 5.4.1: up to a number of bytes, as no length is known.
@@ -208,7 +208,7 @@ async fn snapshot(
     root: &Root,
     timestamp: &Timestamp,
     freshness: Freshness,
-    started: Time,
+    started: Option<Time>,
     seen: &mut Seen,
 ) -> Result<Snapshot, Fault> {
     let listed = listed_snapshot(timestamp)?;
@@ -244,7 +244,7 @@ async fn snapshot(
 }
 
 /// TUF 5.6: update the targets role.
-async fn targets(store: &Store, root: &Root, snapshot: &Snapshot, started: Time) -> Result<Targets, Fault> {
+async fn targets(store: &Store, root: &Root, snapshot: &Snapshot, started: Option<Time>) -> Result<Targets, Fault> {
     let listed = snapshot.meta.get("targets.json").ok_or_else(|| malformed("snapshot", "it lists no targets"))?;
     // 5.6.1 and 5.6.2: up to the listed length, and of the listed hash.
     let path = format!("{}.targets.json", listed.version);
@@ -275,7 +275,7 @@ async fn delegated(
     snapshot: &Snapshot,
     targets: &Targets,
     approvers: Option<&Approvers>,
-    started: Time,
+    started: Option<Time>,
 ) -> Result<BTreeMap<String, Result<Delegated, Fault>>, Fault> {
     let mut roles = BTreeMap::new();
     let Some(delegations) = &targets.delegations else { return Ok(roles) };
@@ -300,7 +300,7 @@ async fn delegated_role(
     scope: Delegations,
     role: &str,
     approvers: Option<&Approvers>,
-    started: Time,
+    started: Option<Time>,
 ) -> Result<Delegated, Fault> {
     persons::check_delegation(&scope, role, approvers)?;
     let listed = snapshot.meta.get(&format!("{role}.json")).ok_or_else(|| {
@@ -351,8 +351,8 @@ fn rolled_back(role: &str, offered: u64, before: u64) -> Fault {
     }
 }
 
-fn check_expiry(role: &str, expires: Time, now: Time) -> Result<(), Fault> {
-    if now < expires { Ok(()) } else { Err(expired(role, expires)) }
+fn check_expiry(role: &str, expires: Time, now: Option<Time>) -> Result<(), Fault> {
+    if now.is_none_or(|now| now < expires) { Ok(()) } else { Err(expired(role, expires)) }
 }
 
 /// Frozen metadata. Updates stop; nothing that runs does.
