@@ -39,6 +39,7 @@ fn idle() -> String {
     status["last"]["end"] = "active".into();
     status["last"]["fault"] = serde_json::Value::Null;
     status["now"]["poll"]["trouble"] = serde_json::Value::Null;
+    status["recovery"] = serde_json::json!({ "least": 9, "offered": 9, "fault": null });
     status.to_string()
 }
 
@@ -569,10 +570,13 @@ fn what_the_updater_says_is_read_as_the_golden_file_has_it_on_both_sides() {
         (Some("rolled-back"), "watch-missed")
     );
     assert_eq!(status.now.waits.as_ref().unwrap().code, "rollouts-stopped");
+    let recovery = status.recovery.as_ref().unwrap();
+    assert_eq!((recovery.least, recovery.offered), (Some(9), Some(8)));
+    assert_eq!(recovery.fault.as_ref().unwrap().code, "recovery-too-old");
     // Nothing of what the page shows is left out: read and written again, it says the same.
     let mut golden: serde_json::Value = serde_json::from_slice(UPDATER).unwrap();
     golden.as_object_mut().unwrap().remove("tenant");
-    for fault in ["/last/fault", "/now/waits"] {
+    for fault in ["/last/fault", "/now/waits", "/recovery/fault"] {
         golden.pointer_mut(fault).unwrap().as_object_mut().unwrap().remove("blame");
     }
     assert_eq!(serde_json::to_value(&*status).unwrap(), golden);

@@ -9,6 +9,7 @@ use sund_ota::ddi::Progress;
 use sund_ota::escrow::{EscrowStatus, Standing};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::machine::record::{End, Origin};
+use sund_ota::recovery::RecoveryStatus;
 use sund_ota::release::Variant;
 use sund_ota::status::{ActionStatus, Now, Poll, Status};
 
@@ -114,8 +115,14 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
             recipient: Some("9b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90a".to_owned()),
             fault: None,
         }),
-        // The console does not show it.
-        recovery: None,
+        recovery: Some(RecoveryStatus {
+            least: Some(9),
+            offered: Some(8),
+            fault: Some(fault(
+                "recovery-too-old",
+                "the region offers version 8, and this box takes 9 and later: `sund-channel publish rescue OS --version 9`",
+            )),
+        }),
         metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
         os: Some("2026.11".to_owned()),
         variant: Some(Variant { id: "debug".to_owned(), name: "DEBUG: not for patients".to_owned() }),

@@ -61,6 +61,8 @@ pub struct UpdaterStatus {
     pub certificate_until: Option<i64>,
     /// How the recovery key of the disk stands with the region; absent: no key of the region is configured.
     pub escrow: Option<UpdaterEscrow>,
+    /// Whether the box could be rescued, were neither slot to start; absent: its starts know of no counter for that.
+    pub recovery: Option<UpdaterRecovery>,
     /// Until when the metadata that it has seen is good, by role.
     pub metadata_until: BTreeMap<String, i64>,
     /// The operating system that runs.
@@ -98,6 +100,18 @@ pub struct UpdaterEscrow {
     /// SHA-256 of the key that it is sealed to.
     pub recipient: Option<String>,
     /// Why the region has it not.
+    pub fault: Option<UpdaterFault>,
+}
+
+/// How it stands with a rescue of the box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdaterRecovery {
+    /// The least version of a recovery bundle that is taken.
+    pub least: Option<u64>,
+    /// The version that the region offers, as far as it was asked.
+    pub offered: Option<u64>,
+    /// Why nothing would be taken, where that is known.
     pub fault: Option<UpdaterFault>,
 }
 

@@ -192,6 +192,7 @@ def the_updater():
     assert "north-2026-10-3" in head and "Channel away" in head, head
     assert "All rollouts are stopped" in text("#updater [data-key=stopped]")
     rest = text("#updater [data-key=rest]")
+    assert "nothing would be taken: the region offers version 8, and this box takes 9" in rest, rest
     assert "bone-age is off" in rest and "drift at three sites" in rest and "timestamp until" in rest, rest
     js("document.querySelector('#updates').scrollIntoView()")
     shoot("updater-light-1280", whole=False)
@@ -200,6 +201,7 @@ def the_updater():
     scheme("light")
     change("idle", "an updater at rest", lambda: "In touch" in text("#updater") and js("return !document.querySelector('#updater [data-key=action]')"))
     assert "Held" in text("#updater [data-key=last]")
+    assert "version 9 is offered, not below the counter (9)" in text("#updater [data-key=rest]")
     shoot("updater-idle-light-1280", whole=False)
     change("damaged", "a damaged status", lambda: "Unreadable" in text("#updater") and "is no status" in text("#updater"))
     shoot("updater-damaged-light-1280", whole=False)

@@ -138,6 +138,13 @@ function kept({ standing, since, fault }) {
   return standing === "waits" ? ["waits to be kept by the region", "plain"] : ["none was made here yet", "plain"];
 }
 
+/** Whether the box could be rescued, were neither slot to start, in words and in a tone. */
+function rescue({ least, offered, fault }) {
+  if (fault) return [`nothing would be taken: ${fault.reason}`, "bad"];
+  if (offered === null) return [`version ${least ?? 0} and later; what the region offers is not known yet`, "plain"];
+  return [`version ${offered} is offered, not below the counter (${least ?? 0})`, "plain"];
+}
+
 function rest() {
   const list = el("dl", { class: "ends" });
   const item = el("li", {}, list);
@@ -153,6 +160,7 @@ function rest() {
       ...Object.entries(status.suspended_by_region).map(([name, why]) => [`${name} is off`, why, "bad"]),
       status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],
       status.escrow && ["Disk recovery key", ...kept(status.escrow)],
+      status.recovery && ["Rescue", ...rescue(status.recovery)],
       status.certificate_until && ["Certificate until", ...until(status.certificate_until)],
       ...Object.entries(status.metadata_until).map(([role, seconds]) => [`${role} until`, ...until(seconds)]),
       ["Updater", `${status.version}, as ${status.id}`, "plain"],
