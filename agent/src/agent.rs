@@ -53,18 +53,18 @@ impl Agent {
         let served = served.into();
         let config = &served.config;
         let mut start = Start::default();
-        let spool = Spool::open_telling(config.spool.clone(), &mut || start.gets_on());
+        let spool = Spool::open_telling(config.spool.clone(), &mut || start.gets_on("reading the spool"));
         let audit = audit::Log::open(config.audit.clone()).map(Arc::new);
         let (spool, audit) = match (spool, audit) {
             (Ok(spool), audit) => (spool, audit?),
             (Err(fault), Ok(audit)) => return Err(not_started(&audit, fault.into())),
             (Err(fault), Err(_)) => return Err(fault.into()),
         };
-        let started = Self::serve(served, spool, Arc::clone(&audit)).await;
+        let started = Self::serve(served, spool, Arc::clone(&audit), start).await;
         started.map_err(|fault| not_started(&audit, fault))
     }
 
-    async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
+    async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>, mut start: Start) -> Result<Self, Fault> {
         let Served { mut config, state, since, record, lost, support } = served;
         let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
@@ -114,7 +114,8 @@ impl Agent {
             destinations: config.destinations,
             floors: config.floors,
         };
-        let pipeline = Pipeline::new(spool, site, set, recorder)?;
+        let gets_on = &mut || start.gets_on("finishing a recall that was cut off");
+        let pipeline = Pipeline::new_telling(spool, site, set, recorder, gets_on)?;
         pipeline.listens_on(&node.to_string());
         pipeline.take_up_begun(|| served_before(&record, channel.as_ref().map(|(_, settings)| settings)?))?;
 

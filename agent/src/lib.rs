@@ -30,6 +30,7 @@ pub mod inference;
 pub mod instance;
 pub mod job;
 pub mod limits;
+mod lock;
 mod manager;
 pub mod metrics;
 pub mod model;

@@ -287,6 +287,10 @@ pub mod agent {
     pub const DARK: Duration = Duration::from_secs(2);
     /// From one sign of life of a start to the next: one that hangs is ended by systemd, however long others may take.
     pub const START_SILENCE: Duration = Duration::from_mins(1);
+    /// For the lock of a spool whose agent was killed: a worker that it was starting lets go of it once it runs.
+    pub const LEFT_LOCK: Duration = Duration::from_secs(5);
+    /// For that of the audit log, of which the spool's lock goes before by an instant.
+    pub const LAST_LOCK: Duration = Duration::from_millis(100);
     /// Between two signs of life of a start.
     pub const START_PULSE: Duration = Duration::from_secs(1);
 }

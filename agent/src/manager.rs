@@ -14,16 +14,16 @@ pub(crate) fn tell(state: &[NotifyState<'_>]) {
 /// still ended.
 #[derive(Debug, Default)]
 pub(crate) struct Start {
-    asked: Option<Instant>,
+    asked: Option<(Instant, &'static str)>,
 }
 
 impl Start {
-    /// It gets on.
-    pub(crate) fn gets_on(&mut self) {
-        if self.asked.is_none_or(|asked| asked.elapsed() >= START_PULSE) {
-            self.asked = Some(Instant::now());
+    /// It gets on with this.
+    pub(crate) fn gets_on(&mut self, with: &'static str) {
+        if self.asked.is_none_or(|(asked, before)| before != with || asked.elapsed() >= START_PULSE) {
+            self.asked = Some((Instant::now(), with));
             let microseconds = u32::try_from(START_SILENCE.as_micros()).unwrap_or(u32::MAX);
-            tell(&[NotifyState::ExtendTimeoutUsec(microseconds), NotifyState::Status("reading the spool")]);
+            tell(&[NotifyState::ExtendTimeoutUsec(microseconds), NotifyState::Status(with)]);
         }
     }
 }

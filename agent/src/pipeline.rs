@@ -154,6 +154,17 @@ impl Default for Seen {
 impl Pipeline {
     /// A pipeline over a spool; jobs that were open when the agent stopped are queued again.
     pub fn new(spool: Spool, site: Site, set: ServingSet, recorder: Recorder) -> Result<Arc<Self>, SpoolError> {
+        Self::new_telling(spool, site, set, recorder, &mut || {})
+    }
+
+    /// The same; `gets_on` is called with each job and each study of a recall that was cut off, which may be many.
+    pub fn new_telling(
+        spool: Spool,
+        site: Site,
+        set: ServingSet,
+        recorder: Recorder,
+        gets_on: &mut dyn FnMut(),
+    ) -> Result<Arc<Self>, SpoolError> {
         let jobs: Vec<Job> = spool.scan(Table::Jobs, "")?;
         let pipeline = Self {
             next_job: AtomicU64::new(jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1),
@@ -184,7 +195,7 @@ impl Pipeline {
         for job in jobs.iter().filter(|job| job.is_open()) {
             pipeline.jobs.push(job.id);
         }
-        pipeline.take_up_recalls();
+        pipeline.take_up_recalls(gets_on);
         pipeline.take_up_models(&pipeline.serving_set(), Vec::new());
         Ok(Arc::new(pipeline))
     }

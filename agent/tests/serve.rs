@@ -16,6 +16,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 use sund_agent::association::{Peer, Sent, send};
 use sund_agent::fault::{Blame, Fault};
+use sund_agent::recall::Order;
+use sund_agent::spool::{Batch, Spool, SpoolOptions, Table};
 
 const SUND: &str = env!("CARGO_BIN_EXE_sund");
 /// A daemon that says nothing for this long has missed its step.
@@ -94,15 +96,15 @@ impl Site {
         while self.told.try_recv().is_ok() {}
     }
 
-    /// Waits until the daemon has told systemd this.
-    pub fn hears(&self, what: &str) {
+    /// Waits until the daemon has told systemd this; all that it told with it.
+    pub fn hears(&self, what: &str) -> String {
         loop {
             let told = self.told.recv_timeout(PATIENCE).unwrap_or_else(|error| {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 panic!("{what} did not come: {error}; the daemon said: {log}")
             });
             if told.contains(what) {
-                return;
+                return told;
             }
         }
     }
@@ -249,6 +251,25 @@ async fn a_start_that_reads_a_spool_asks_for_more_time_before_it_serves() {
     assert_eq!(site.status()["spool"]["instances"], 100);
 }
 
+/// A recall is finished before anybody is served: it may be one of very many studies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_start_that_finishes_a_recall_asks_for_more_time_before_it_serves() {
+    let site = Site::new("");
+    let options = SpoolOptions { segment_bytes: 1 << 20, ..SpoolOptions::in_directory(site.folder("spool")) };
+    let spool = Spool::open(options).unwrap();
+    let order = Order::now("text-detection".parse().unwrap(), "boxes are shifted".parse().unwrap());
+    let mut batch = Batch::new();
+    batch.put(Table::Meta, &order.key(), &order, None).unwrap();
+    spool.write_blocking(batch).unwrap();
+    spool.close();
+    let _daemon = tokio::task::block_in_place(|| site.starts(&[]));
+    let told = site.hears("STATUS=finishing a recall that was cut off");
+    assert!(told.contains("EXTEND_TIMEOUT_USEC=60000000"), "{told}");
+    site.hears("READY=1");
+    let log = fs::read_to_string(site.folder("log")).unwrap();
+    assert!(log.contains("a recall that was cut off is done"), "{log}");
+}
+
 #[test]
 fn a_second_agent_on_the_same_spool_is_refused_and_the_first_goes_on() {
     let site = Site::new("");
@@ -257,6 +278,26 @@ fn a_second_agent_on_the_same_spool_is_refused_and_the_first_goes_on() {
     assert_eq!(second.status.code(), Some(69), "{}", stderr(&second));
     assert!(stderr(&second).contains("spool-held"), "{}", stderr(&second));
     assert_eq!(site.status()["draining"], false);
+}
+
+/// A worker that an agent was starting when it was killed has all open that the agent had, until its program begins.
+#[test]
+fn an_agent_waits_for_the_lock_that_one_that_was_killed_has_left_to_its_worker() {
+    let site = Site::new("");
+    let daemon = site.serve();
+    daemon.signal(rustix::process::Signal::KILL);
+    drop(daemon);
+    site.heard();
+    let lock = fs::File::open(site.folder("spool/lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let daemon = site.starts(&[]);
+    let let_go = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(lock);
+    });
+    site.hears("READY=1");
+    let_go.join().unwrap();
+    drop(daemon);
 }
 
 #[test]

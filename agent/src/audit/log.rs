@@ -6,7 +6,9 @@ use super::seal::{Key, seal};
 use super::updater::Taken;
 use super::verify::{ChainBreak, Walk, next_line, parse};
 use crate::fault::{Blame, Fault};
+use crate::limits::agent::LAST_LOCK;
 use crate::limits::audit::{MAX_FILE, MAX_LINE, MAX_WAITING};
+use crate::lock;
 use crate::metrics;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -108,7 +110,7 @@ impl Writer {
         let failed = |error: &io::Error| disk("open", error);
         fs::create_dir_all(&options.dir).map_err(|e| failed(&e))?;
         let dir = File::open(&options.dir).map_err(|e| failed(&e))?;
-        rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        lock::take(&dir, LAST_LOCK, || true)
             .map_err(|_| Fault::new("audit-in-use", Blame::Configuration, "Another agent writes this audit log."))?;
         let (head, last) = tail(&options.dir)?;
         let mut taken = Taken::read(&options.dir).map_err(|e| failed(&e))?;

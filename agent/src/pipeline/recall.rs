@@ -58,7 +58,7 @@ impl Pipeline {
                 let order = Order::now(package.clone(), reason.clone());
                 let (package, reason) = (package.to_string(), reason.to_string());
                 self.recorder.audit_first(audit::Event::RecallOrdered { package, reason })?;
-                let (found, faults) = self.carry_out(order)?;
+                let (found, faults) = self.carry_out(order, &mut || {})?;
                 made = found;
                 faults
             }
@@ -67,7 +67,8 @@ impl Pipeline {
     }
 
     /// Carries out orders that a cut left unfinished. Before anything is delivered: what is to be cancelled does not go.
-    pub(super) fn take_up_recalls(&self) {
+    /// `gets_on` is called before each step: nobody is served before the last.
+    pub(super) fn take_up_recalls(&self, gets_on: &mut dyn FnMut()) {
         let unfinished = |orders: Vec<Order>| orders.into_iter().filter(|order| order.done.is_none());
         let orders = match self.spool.scan(Table::Meta, Order::KEYS) {
             Ok(orders) => unfinished(orders),
@@ -75,7 +76,7 @@ impl Pipeline {
         };
         for order in orders {
             let package = order.package.to_string();
-            match self.carry_out(order).map(|(_, faults)| faults.into_values().next()) {
+            match self.carry_out(order, gets_on).map(|(_, faults)| faults.into_values().next()) {
                 Ok(None) => tracing::info!(package, "a recall that was cut off is done"),
                 Ok(Some(fault)) | Err(fault) => {
                     tracing::error!(package, code = %fault.code, reason = %fault.reason, "a recall is not done; order it again");
@@ -114,12 +115,14 @@ impl Pipeline {
     }
 
     /// Does what an order says, study by study; what the package had made, and why not all of it could be done, by study.
-    fn carry_out(&self, order: Order) -> Result<(Made, BTreeMap<String, Fault>), Fault> {
+    fn carry_out(&self, order: Order, gets_on: &mut dyn FnMut()) -> Result<(Made, BTreeMap<String, Fault>), Fault> {
+        gets_on();
         self.keep_order(&order)?;
-        let mut faults = self.cancel_open(&order)?;
+        let mut faults = self.cancel_open(&order, gets_on)?;
         // Only now: a job that ended meanwhile has results.
         let made = self.made_by(&order.package)?;
         for (study, jobs) in &made.studies {
+            gets_on();
             if let Err(fault) = self.recall_study(&order, study, jobs, &made.destinations) {
                 tracing::error!(code = %fault.code, reason = %fault.reason, "a study's results could not be recalled");
                 faults.insert(study.clone(), fault);
@@ -135,11 +138,12 @@ impl Pipeline {
 
     /// Ends the jobs of the package that were open when the order was given, whether they wait or run: what a worker still answers for
     /// one of them finds it ended. Jobs that come later are those of a model that nobody has switched off.
-    fn cancel_open(&self, order: &Order) -> Result<BTreeMap<String, Fault>, Fault> {
+    fn cancel_open(&self, order: &Order, gets_on: &mut dyn FnMut()) -> Result<BTreeMap<String, Fault>, Fault> {
         let set = self.serving_set();
         let is_meant = |job: &Job| job.is_open() && job.created <= order.at && order.package.means(&job.package);
         let mut faults = BTreeMap::new();
         for job in self.spool.scan::<Job>(Table::Jobs, "")?.into_iter().filter(is_meant) {
+            gets_on();
             let reason = format!("{} was recalled before the job ended: {}", order.package, order.reason);
             let recalled = Fault::new(PACKAGE_RECALLED, Blame::Package, reason);
             if let Err(fault) = self.conclude(&set, &job, Outcome::Failed, Err(recalled)) {

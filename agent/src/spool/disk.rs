@@ -1,7 +1,9 @@
 //! The real disk: `O_DIRECT` with `RWF_DSYNC` into blocks that were written once before.
 use super::buffer::{BLOCK, Buffer};
 use super::io::{SpoolFile, SpoolIo};
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, fdatasync, flock, fstatvfs};
+use crate::limits::agent::LEFT_LOCK;
+use crate::lock;
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fdatasync, fstatvfs};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IoSlice, Result};
@@ -52,16 +54,14 @@ impl DiskIo {
 
 impl SpoolIo for DiskIo {
     fn lock(&self) -> Result<()> {
-        match flock(&self.lock, FlockOperation::NonBlockingLockExclusive) {
+        let holder = || std::fs::read_to_string(self.path.join("lock")).unwrap_or_default();
+        match lock::take(&self.lock, LEFT_LOCK, || lock::is_gone(&holder())) {
             Ok(()) => {
                 // Who holds it is told to a second agent alone: the lock is what counts.
                 self.lock.set_len(0)?;
                 self.lock.write_all_at(std::process::id().to_string().as_bytes(), 0)
             }
-            Err(Errno::WOULDBLOCK) => {
-                let holder = std::fs::read_to_string(self.path.join("lock")).unwrap_or_default();
-                Err(std::io::Error::new(ErrorKind::WouldBlock, format!("process {holder}")))
-            }
+            Err(Errno::WOULDBLOCK) => Err(std::io::Error::new(ErrorKind::WouldBlock, format!("process {}", holder()))),
             Err(error) => Err(error.into()),
         }
     }
