@@ -10,12 +10,58 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+/// Who switches models off, and on again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// `sund suspend`.
+    Hand,
+    /// An order at the console; the audit event before it has the name.
+    Console,
+    /// The updater, for the region.
+    Channel,
+}
+
 /// A model that is switched off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Suspension {
     package: String,
     reason: String,
     since: SystemTime,
+    /// By whom; an agent from before has not kept it.
+    #[serde(default)]
+    by: Option<By>,
+}
+
+impl By {
+    /// As the audit trail has it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Hand => "a person on this box",
+            Self::Console => "a person at the console",
+            Self::Channel => "the channel",
+        }
+    }
+}
+
+impl Suspension {
+    /// How it is taken back.
+    fn way_back(&self) -> String {
+        let package = &self.package;
+        match self.by {
+            Some(By::Hand | By::Console) => {
+                format!("A person takes it back: at the console (Resume), or by `sund resume {package}` on this box")
+            }
+            Some(By::Channel) => format!(
+                "The channel takes it back, once the region lifts it (`sund-channel resume {package}`) or has approved a state in its \
+                 place; resumed on this box, it can be off again with the updater's next poll"
+            ),
+            None => format!(
+                "`sund resume {package}` or the console (Resume) takes it back, and where the region has suspended it, the region \
+                 (`sund-channel resume {package}`)"
+            ),
+        }
+    }
 }
 
 /// Those that are switched off, by the names of their packages.
@@ -31,9 +77,9 @@ impl Suspended {
 
     /// Why a model does not run; `None` where it may.
     pub(super) fn fault(&self, package: &str) -> Option<Fault> {
-        let Suspension { reason, since, .. } = self.all().get(package)?.clone();
-        let since = humantime::format_rfc3339_seconds(since);
-        let reason = format!("{package} is suspended since {since}: {reason}. `sund resume {package}` takes it back");
+        let suspension = self.all().get(package)?.clone();
+        let (since, way_back) = (humantime::format_rfc3339_seconds(suspension.since), suspension.way_back());
+        let reason = format!("{package} is suspended since {since}: {}. {way_back}", suspension.reason);
         Some(Fault::new("model-suspended", Blame::Configuration, reason))
     }
 
@@ -47,9 +93,8 @@ fn key(package: &str) -> String {
 }
 
 impl Pipeline {
-    /// Switches a model off, whatever is running: from the answer to this on, no job of it ends with a result. `by` says who
-    /// asked, for the audit trail.
-    pub fn suspend(&self, package: &str, reason: &str, by: &'static str) -> Result<(), Fault> {
+    /// Switches a model off, whatever is running: from the answer to this on, no job of it ends with a result.
+    pub fn suspend(&self, package: &str, reason: &str, by: By) -> Result<(), Fault> {
         let is_name = (1..=MAX_NAME).contains(&package.len()) && !package.chars().any(char::is_control);
         let is_reason = !reason.trim().is_empty() && reason.chars().count() <= MAX_REASON;
         if !is_name || !is_reason {
@@ -58,8 +103,8 @@ impl Pipeline {
             );
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
-        let suspension =
-            Suspension { package: package.to_owned(), reason: reason.trim().to_owned(), since: SystemTime::now() };
+        let (reason, since) = (reason.trim().to_owned(), SystemTime::now());
+        let suspension = Suspension { package: package.to_owned(), reason, since, by: Some(by) };
         // A job that is being concluded ends first, or sees it.
         let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.suspended.all().contains_key(package) && self.suspended.all().len() >= MAX_SUSPENDED {
@@ -69,17 +114,18 @@ impl Pipeline {
         let mut batch = Batch::new();
         batch.put(Table::Meta, &key(package), &suspension, None)?;
         self.spool.write_blocking(batch)?;
+        let reason = suspension.reason.clone();
         self.suspended.all().insert(package.to_owned(), suspension);
         drop(one_at_a_time);
+        let (package, by) = (package.to_owned(), by.words());
         tracing::warn!(model = package, reason, by, "a model is suspended");
-        let (package, reason) = (package.to_owned(), reason.to_owned());
         self.recorder.audit(audit::Event::ModelSuspended { package, reason, by });
         self.recorder.changed();
         Ok(())
     }
 
     /// Takes a suspension back, where there is one.
-    pub fn resume(&self, package: &str, by: &'static str) -> Result<(), Fault> {
+    pub fn resume(&self, package: &str, by: By) -> Result<(), Fault> {
         if !self.suspended.all().contains_key(package) {
             return Ok(());
         }
@@ -87,6 +133,7 @@ impl Pipeline {
         batch.delete(Table::Meta, &key(package));
         self.spool.write_blocking(batch)?;
         self.suspended.all().remove(package);
+        let by = by.words();
         tracing::warn!(model = package, by, "a model is resumed");
         self.recorder.audit(audit::Event::ModelResumed { package: package.to_owned(), by });
         self.recorder.changed();
@@ -103,5 +150,34 @@ impl Pipeline {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let reason = format!("no model here has the name {package}; there are: {known}");
         Err(Fault::new("package-unknown", Blame::Peer, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspension_says_how_whoever_made_it_takes_it_back() {
+        let way_back = |by| {
+            let reason = "drift".to_owned();
+            Suspension { package: "brain".to_owned(), reason, since: SystemTime::UNIX_EPOCH, by }.way_back()
+        };
+        for by in [By::Hand, By::Console] {
+            let told = way_back(Some(by));
+            assert!(told.contains("`sund resume brain`") && told.contains("console"), "{told}");
+            assert!(!told.contains("region"), "{told}");
+        }
+        let told = way_back(Some(By::Channel));
+        assert!(told.contains("`sund-channel resume brain`") && told.contains("next poll"), "{told}");
+        assert!(!told.contains("`sund resume"), "it would not last: {told}");
+        let told = way_back(None);
+        assert!(told.contains("`sund resume brain`") && told.contains("`sund-channel resume brain`"), "{told}");
+    }
+
+    #[test]
+    fn a_suspension_that_an_older_agent_has_kept_is_read() {
+        let kept = r#"{"package":"brain","reason":"drift","since":{"secs_since_epoch":1,"nanos_since_epoch":0}}"#;
+        assert_eq!(serde_json::from_str::<Suspension>(kept).unwrap().by, None);
     }
 }
