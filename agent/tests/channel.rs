@@ -4,6 +4,7 @@ mod access;
 mod cohort;
 pub mod fixture;
 mod hold;
+mod leave;
 mod missed;
 mod pinned;
 mod protocol;

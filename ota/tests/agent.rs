@@ -33,6 +33,12 @@ pub struct Serving {
     /// How often a trial is asked for until it is done.
     pub trial_polls: u32,
     pub trials: u32,
+    /// States of which the trial was left.
+    pub left: Vec<String>,
+    /// The trial that ran last was left.
+    is_left: bool,
+    /// As an older agent, which can't be told to leave a trial.
+    pub takes_no_leave: bool,
     pub activations: Vec<String>,
     pub reverts: Vec<Option<String>>,
     /// What changes the box, in the order in which it was asked for.
@@ -200,6 +206,16 @@ impl Agent {
                 serving.polls_left = serving.polls_left.saturating_sub(1);
                 serving.trial()
             }
+            Request::Leave { .. } if serving.takes_no_leave => {
+                refused("control-request", "not a request: unknown variant `leave`")
+            }
+            Request::Leave { state } if serving.tried.as_ref().is_none_or(|tried| tried.state != state) => {
+                refused("state-not-tried", "it was not tried last")
+            }
+            Request::Leave { state } => {
+                serving.leave(state);
+                serving.trial()
+            }
             Request::Activate { state } => match serving.tried.clone() {
                 Some(offer) if offer.state == state && serving.has_held() => {
                     serving.is_taken = true;
@@ -315,26 +331,36 @@ impl Serving {
     /// One trial at a time; the one that runs, where it is of the same offer.
     fn begin(&mut self, offer: Offer) -> Answer {
         match self.tried.as_ref().filter(|_| self.polls_left > 0) {
-            Some(running) if *running == offer => return self.trial(),
+            Some(running) if *running == offer && !self.is_left => return self.trial(),
             Some(running) => {
                 let reason = format!("the state {} is being tried; ask again when that has ended", running.state.name);
                 return refused("trial-under-way", &reason);
             }
             None => {}
         }
-        (self.tried, self.is_taken) = (Some(offer), false);
+        (self.tried, self.is_taken, self.is_left) = (Some(offer), false, false);
         self.polls_left = self.trial_polls.max(1);
         self.trials += 1;
         self.trial()
     }
 
+    /// A trial that runs ends soon; what has held, and was not taken, is let go.
+    fn leave(&mut self, state: StateId) {
+        if self.polls_left > 0 || !self.is_taken {
+            self.polls_left = self.polls_left.min(2);
+            self.is_left = true;
+            self.left.push(state.name);
+        }
+    }
+
     fn has_held(&self) -> bool {
-        self.polls_left == 0 && !self.misses && !self.is_taken
+        self.polls_left == 0 && !self.misses && !self.is_taken && !self.is_left
     }
 
     fn trial(&self) -> Answer {
         let Some(offer) = &self.tried else { return refused("state-not-tried", "nothing was tried") };
         let standing = match (self.polls_left, self.misses) {
+            (0, _) if self.is_left => TrialStanding::Missed(fault("trial-left", "nobody wants it any more")),
             (0, false) => TrialStanding::Held,
             (0, true) => TrialStanding::Missed(fault("golden-cases-missed", "a golden case is off by 3 mm")),
             _ => TrialStanding::Running,
@@ -391,6 +417,11 @@ impl Serving {
             running: self.running,
             held_until: self.held_until,
             spool_format: (!self.says_no_classes).then_some(self.spool_format),
+            trying: self
+                .tried
+                .as_ref()
+                .filter(|_| self.polls_left > 0 && !self.is_left && !self.takes_no_leave)
+                .map(|tried| tried.state.clone()),
             takes_vendors: !self.takes_no_vendors,
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),

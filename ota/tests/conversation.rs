@@ -71,8 +71,6 @@ async fn an_action_is_stopped_before_it_serves_and_not_afterwards() {
     assert!(appliance.agent.serving().activations.is_empty());
 
     appliance.agent.serving().trial_polls = 1;
-    // The agent goes on with it, and takes the same offer for it.
-    appliance.agent.end_trial();
     appliance.channel.deploy("2", &descriptor);
     until("it serves", || !appliance.agent.serving().activations.is_empty()).await;
     appliance.channel.action("2", |action| action.is_canceling = true);
@@ -96,7 +94,6 @@ async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
     appliance.agent.serving().trial_polls = 1;
     appliance.channel.deploy("2", &newer);
     until("the older one is left", || appliance.channel.action("1", |action| !action.is_open)).await;
-    appliance.agent.end_trial();
     until("the newer one ends", || appliance.channel.action("2", |action| !action.is_open)).await;
     assert_eq!(appliance.agent.serving().activations, ["north-2"]);
     appliance.channel.action("1", |action| {
@@ -107,8 +104,10 @@ async fn a_newer_action_takes_the_place_of_one_that_is_still_worked_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hotfix_that_comes_in_the_middle_of_a_trial_waits_for_its_end_and_serves() {
+async fn a_hotfix_that_comes_in_the_middle_of_a_trial_that_an_older_agent_does_not_leave_waits_for_its_end_and_serves()
+{
     let mut appliance = Appliance::new().await;
+    appliance.agent.serving().takes_no_leave = true;
     let faulty = appliance.state("north-1", b"model one", json!({}));
     let hotfix = appliance.state("north-2", b"model two", json!({}));
     let better = appliance.state("north-3", b"model three", json!({}));
@@ -137,12 +136,14 @@ async fn a_hotfix_that_comes_in_the_middle_of_a_trial_waits_for_its_end_and_serv
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_whose_trial_never_ends_is_waited_for_as_long_as_a_trial_may_take_and_does_what_comes_after_it() {
+async fn an_older_agent_whose_trial_never_ends_is_waited_for_as_long_as_a_trial_may_take_and_does_what_comes_after_it()
+{
     let mut appliance = Appliance::new().await;
     let text = std::fs::read_to_string(appliance.configuration()).expect("updater.toml");
     let text = text.replace("[agent]", "[agent]\ntrial_seconds = 3");
     std::fs::write(appliance.configuration(), text).expect("updater.toml");
     appliance.agent.serving().trial_polls = 1000;
+    appliance.agent.serving().takes_no_leave = true;
     for (id, name, code) in [("1", "north-1", "trial-too-long"), ("2", "north-2", "trial-under-way")] {
         let descriptor = appliance.state(name, name.as_bytes(), json!({}));
         appliance.channel.deploy(id, &descriptor);

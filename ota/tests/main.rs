@@ -22,6 +22,7 @@ mod hawkbit_answers;
 mod interop;
 mod kill;
 mod leaving;
+mod left_trials;
 mod momentary;
 mod not_taken;
 mod power_cuts;

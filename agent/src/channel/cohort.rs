@@ -136,7 +136,10 @@ fn agreements(
             let reason = format!("the site's acceptance cohort has not ended within {} min", MAX_TIME.as_secs() / 60);
             Fault::new("acceptance-too-slow", Blame::Configuration, reason)
         };
-        tokio::time::timeout(MAX_TIME, run).await.unwrap_or_else(|_| Err(late()))
+        tokio::select! {
+            ended = tokio::time::timeout(MAX_TIME, run) => ended.unwrap_or_else(|_| Err(late())),
+            Some(left) = beside.off.is_called() => Err(left),
+        }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -11,7 +11,7 @@ use crate::config::{Channel, Config, WorkerSettings};
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::ECHO;
 use crate::pipeline::{By, Pipeline, Proven, ServingSet, StateId};
-use crate::worker::{Launcher, Seat};
+use crate::worker::{CallOff, Launcher, Seat};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,13 @@ struct Trying {
     offer: Offer,
     told: Trial,
     held: Option<Held>,
+    off: CallOff,
+}
+
+impl Trying {
+    fn runs(&self) -> bool {
+        self.told.standing == TrialStanding::Running
+    }
 }
 
 impl Desk {
@@ -102,9 +109,12 @@ impl Desk {
 
     fn answer_blocking(self: &Arc<Self>, request: Request, node_answers: bool) -> Answer {
         let (operation, answer) = match request {
-            Request::Status => return Answer::Status(Box::new(standing::status(&self.pipeline, node_answers))),
+            Request::Status => {
+                return Answer::Status(Box::new(standing::status(&self.pipeline, self.trying(), node_answers)));
+            }
             Request::Trial => ("try", self.trial().map(Answer::Trial)),
             Request::Try(offer) => ("try", self.begin(*offer).map(Answer::Trial)),
+            Request::Leave { state } => ("leave", self.leave(&state).map(Answer::Trial)),
             Request::Check { state } => {
                 ("check", self.pipeline.check_again(&state).map(|told| Answer::Check(standing::check(told))))
             }
@@ -147,25 +157,26 @@ impl Desk {
     fn begin(self: &Arc<Self>, offer: Offer) -> Result<Trial, Fault> {
         trial::admit(&offer)?;
         let mut state = self.state();
-        if let Some(running) = state.trial.as_ref().filter(|trying| trying.told.standing == TrialStanding::Running) {
-            if running.offer == offer {
+        if let Some(running) = state.trial.as_ref().filter(|trying| trying.runs()) {
+            if running.offer == offer && running.off.called().is_none() {
                 return Ok(running.told.clone());
             }
             let reason = format!("the state {} is being tried; ask again when that has ended", running.told.state);
             return Err(Fault::new("trial-under-way", Blame::Peer, reason));
         }
         let told = Trial { state: offer.state.clone(), standing: TrialStanding::Running, findings: Vec::new() };
-        state.trial = Some(Trying { offer: offer.clone(), told: told.clone(), held: None });
+        let off = CallOff::new();
+        state.trial = Some(Trying { offer: offer.clone(), told: told.clone(), held: None, off: off.clone() });
         drop(state);
         let desk = Arc::clone(self);
-        std::thread::spawn(move || desk.run(&offer));
+        std::thread::spawn(move || desk.run(&offer, off));
         Ok(told)
     }
 
-    fn run(&self, offer: &Offer) {
+    fn run(&self, offer: &Offer, off: CallOff) {
         let state = offer.state.name.as_str();
         tracing::info!(state, "a state is tried");
-        let seat = Seat::new(self.trials.launcher.clone(), self.trials.device.clone());
+        let seat = Seat::until_called_off(self.trials.launcher.clone(), self.trials.device.clone(), off.clone());
         let mut tell = |finding: Finding| {
             tracing::info!(
                 state,
@@ -179,18 +190,47 @@ impl Desk {
                 trying.told.findings.push(finding);
             }
         };
-        let beside = Beside { channel: &self.channel, pipeline: &self.pipeline };
+        let beside = Beside { channel: &self.channel, pipeline: &self.pipeline, off: &off };
         let trial = AssertUnwindSafe(|| trial::run(offer, &beside, seat, &mut tell));
         // A trial that never ends would stand in the way of every other.
         let tried = catch_unwind(trial).unwrap_or_else(|_| {
             Err(Fault::new("agent-broken", Blame::Sund, "the trial broke off by a defect; the log has it"))
         });
+        let mut state = self.state();
+        // What was left has proven nothing, however far it came.
+        let tried = off.called().map_or(tried, Err);
         let fault = tried.as_ref().err().cloned();
         self.pipeline.say(Event::StateTried { state: offer.state.name.clone(), fault: fault.clone() });
-        if let Some(trying) = &mut self.state().trial {
+        if let Some(trying) = &mut state.trial {
             trying.told.standing = fault.map_or(TrialStanding::Held, TrialStanding::Missed);
             trying.held = tried.ok();
         }
+    }
+
+    /// The state that is tried, and goes on being tried.
+    fn trying(&self) -> Option<StateId> {
+        let state = self.state();
+        let trying = state.trial.as_ref().filter(|trying| trying.runs() && trying.off.called().is_none());
+        trying.map(|trying| trying.told.state.clone())
+    }
+
+    /// Has the trial of a state end soon, where it runs, and lets go what it has proven. One that was activated has been taken already.
+    fn leave(&self, id: &StateId) -> Result<Trial, Fault> {
+        let mut state = self.state();
+        let Some(trying) = state.trial.as_mut().filter(|trying| trying.told.state == *id) else {
+            let reason =
+                format!("the state {id} was not tried last since the agent started: there is nothing to leave");
+            return Err(Fault::new("state-not-tried", Blame::Peer, reason));
+        };
+        let left = Fault::new("trial-left", Blame::Peer, format!("who had the state {id} tried wants it no more"));
+        if trying.runs() {
+            tracing::info!(state = id.name, "a trial is left");
+            trying.off.call(left);
+        } else if trying.held.take().is_some() {
+            self.pipeline.say(Event::StateTried { state: id.name.clone(), fault: Some(left.clone()) });
+            trying.told.standing = TrialStanding::Missed(left);
+        }
+        Ok(trying.told.clone())
     }
 
     fn activate(&self, id: &StateId) -> Result<Answer, Fault> {

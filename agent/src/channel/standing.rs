@@ -1,9 +1,9 @@
 //! How the agent stands, for the updater: what it watches after an activation.
 use super::protocol::{AgentStatus, Finding, ModelStatus, Trial, TrialStanding};
-use crate::pipeline::{ModelFigures, Pipeline, Rechecked};
+use crate::pipeline::{ModelFigures, Pipeline, Rechecked, StateId};
 
 /// The state at this instant.
-pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
+pub(super) fn status(pipeline: &Pipeline, trying: Option<StateId>, node_answers: bool) -> AgentStatus {
     let engine_class = if pipeline.serves_on_gpu() { "gpu" } else { "cpu" };
     AgentStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -12,6 +12,7 @@ pub(super) fn status(pipeline: &Pipeline, node_answers: bool) -> AgentStatus {
         running: pipeline.running(),
         held_until: pipeline.held_until(),
         spool_format: Some(pipeline.spool_format()),
+        trying,
         takes_vendors: true,
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),

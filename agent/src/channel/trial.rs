@@ -10,7 +10,7 @@ use crate::limits::channel::{MAX_NAME, MAX_PACKAGES, MAX_ROUTES};
 use crate::limits::model::MAX_PACKED;
 use crate::model::Package;
 use crate::pipeline::{Pipeline, Proven, Tried};
-use crate::worker::Seat;
+use crate::worker::{CallOff, Seat};
 use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, Read};
@@ -32,6 +32,15 @@ pub(super) struct Beside<'a> {
     pub(super) channel: &'a Channel,
     /// What serves.
     pub(super) pipeline: &'a Pipeline,
+    /// Whether it is to be left.
+    pub(super) off: &'a CallOff,
+}
+
+impl Beside<'_> {
+    /// A fault once the trial is to be left.
+    fn goes_on(&self) -> Result<(), Fault> {
+        self.off.called().map_or(Ok(()), Err)
+    }
 }
 
 /// Refuses an offer that is no state's, before anything is opened.
@@ -66,6 +75,7 @@ pub(super) fn run(
     let pinned = offer.vendors.as_ref().map(Pinned::read);
     let mut packages = Vec::new();
     for offered in &offer.packages {
+        beside.goes_on()?;
         let begun = Instant::now();
         let opened = open(offered);
         let text = match &opened {
@@ -106,6 +116,7 @@ pub(super) fn run(
 
     let mut proven = Vec::new();
     for package in &config.packages {
+        beside.goes_on()?;
         let name = Some(package.manifest.name.as_str());
         let Tried { proven: engine, told } = pipeline.try_package(package, &config.floors, &seat);
         let last = told.len();
@@ -119,6 +130,7 @@ pub(super) fn run(
         tell(finding(name, "engine", engine.is_ok(), text, Duration::ZERO));
         proven.push(engine?);
     }
+    beside.goes_on()?;
     if let Some(folder) = &channel.acceptance {
         cohort::accept(folder, &config.packages, &proven, beside, seat, tell)?;
     }

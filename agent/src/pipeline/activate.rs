@@ -104,6 +104,10 @@ impl Pipeline {
         let bounds = Bounds { time: self.site.bounds.time.min(LOOK), ..self.site.bounds };
         let (process, found) = look_for_gpu(process, libraries, bounds);
         seat.put(process);
+        // What was called off has said nothing about the GPU, which others look for.
+        if let Some(why) = seat.called_off() {
+            return Err(why);
+        }
         // A worker that dies of it, as of a driver that crashes, dies of it again: the CPU serves.
         let found =
             found.unwrap_or_else(|error| Found { trouble: Some(error.fault().to_string()), ..Found::default() });
@@ -189,7 +193,9 @@ impl Pipeline {
                 Ok(Checked { used, .. }) => return Ok(Proven { digest: package.digest.clone(), choice, used }),
                 Err(_) if *self.draining.borrow() => return Err(Unproven::Drains),
                 // That says nothing about the engine.
-                Err(fault) if fault.code == "worker-not-started" => return Err(Unproven::NoWorker(fault)),
+                Err(fault) if fault.code == "worker-not-started" || seat.called_off().is_some() => {
+                    return Err(Unproven::NoWorker(fault));
+                }
                 Err(fault) => misses.push(self.missed(package, choice, fault)),
             }
         }

@@ -28,6 +28,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "a study is complete",
     "a study's results could not be recalled",
     "a timeline could not be written",
+    "a trial is left",
     "a worker could not be warmed",
     "a worker that was killed does not end: its driver may hold it",
     "a worker was lost",

@@ -2,6 +2,7 @@
 //!
 //! Either way the worker's connection is its standard input: a child is started with one end of a socket pair, a
 //! socket-activated unit (`Accept=yes`, `StandardInput=socket`) with the accepted connection.
+use super::call_off::CallOff;
 use super::channel::{Channel, ChannelError};
 use super::message::{Asked, Question};
 use super::turns::Turn;
@@ -49,6 +50,8 @@ pub struct Process {
     pub(super) lane: usize,
     /// Whom it may have beside it; held while it has a task.
     pub(super) turn: Option<Turn>,
+    /// Ends it where what it is at is called off.
+    pub(super) off: CallOff,
     running: Arc<Running>,
 }
 
@@ -72,12 +75,13 @@ struct Life {
 impl Launcher {
     /// Starts, or connects to, one worker, for which no GPU is named.
     pub fn launch(&self) -> Result<Process, Fault> {
-        self.launch_on(None)
+        self.launch_on(None, &CallOff::new())
     }
 
     /// The same; it sees this GPU and no other.
-    pub fn launch_on(&self, device: Option<&str>) -> Result<Process, Fault> {
+    pub fn launch_on(&self, device: Option<&str>, off: &CallOff) -> Result<Process, Fault> {
         let mut process = self.connect()?;
+        process.off = off.clone();
         if let Some(device) = device {
             // Fails only where the worker is gone already, which its first task tells.
             let _ = process.ask(Asked::See(device.to_owned()), &[]);
@@ -124,7 +128,7 @@ impl Process {
     fn first(connection: UnixStream, pid: Option<i32>, child: Option<Child>) -> std::io::Result<Self> {
         let life = Mutex::new(Life { is_over: false, ended_for: None });
         let running = Arc::new(Running { first: connection.try_clone()?, life, child: Mutex::new(child) });
-        Ok(Self { channel: Channel::new(connection), pid, asked: 0, lane: 0, turn: None, running })
+        Ok(Self { channel: Channel::new(connection), pid, asked: 0, lane: 0, turn: None, off: CallOff::new(), running })
     }
 
     /// Opens one more conversation with the worker, before its first task.
@@ -133,7 +137,7 @@ impl Process {
         // Fails only where the worker is gone already, which its first task tells.
         let _ = self.ask(Asked::Lane, &[theirs.as_fd()]);
         let (channel, running) = (Channel::new(ours), Arc::clone(&self.running));
-        Ok(Self { channel, pid: self.pid, asked: 0, lane, turn: None, running })
+        Ok(Self { channel, pid: self.pid, asked: 0, lane, turn: None, off: self.off.clone(), running })
     }
 
     /// Asks the worker; the number that its answers bear.

@@ -1,4 +1,5 @@
 //! Where workers work, one after the other, and how many tasks at once.
+use super::call_off::CallOff;
 use super::launch::{Launcher, Process};
 use super::turns::{Company, Turn, Turns};
 use crate::fault::{Blame, Fault};
@@ -18,6 +19,7 @@ struct Post {
     device: Option<String>,
     places: usize,
     turns: Arc<Turns>,
+    off: CallOff,
     /// The conversations with the worker that have no task.
     idle: Mutex<Vec<Process>>,
 }
@@ -25,12 +27,17 @@ struct Post {
 impl Seat {
     /// A seat with a worker of its own. `device` is what `nvidia-smi -L` calls a GPU, or a part of one: `GPU-…`, `MIG-…`.
     pub fn new(launcher: Launcher, device: Option<String>) -> Self {
-        Self { post: Post::new(launcher, device, 1) }
+        Self::until_called_off(launcher, device, CallOff::new())
+    }
+
+    /// The same, until somebody calls off what it is at: its worker ends at once then, and it has no other.
+    pub fn until_called_off(launcher: Launcher, device: Option<String>, off: CallOff) -> Self {
+        Self { post: Post::new(launcher, device, 1, off) }
     }
 
     /// So many seats at one worker.
     pub fn several(launcher: Launcher, device: Option<String>, places: usize) -> Vec<Self> {
-        let post = Post::new(launcher, device, places);
+        let post = Post::new(launcher, device, places, CallOff::new());
         (0..places).map(|_| Self { post: Arc::clone(&post) }).collect()
     }
 
@@ -58,6 +65,11 @@ impl Seat {
         self.post.idle().clear();
     }
 
+    /// Why what it is at was called off, where it was.
+    pub fn called_off(&self) -> Option<Fault> {
+        self.post.off.called()
+    }
+
     /// The GPU.
     pub fn device(&self) -> Option<&str> {
         self.post.device.as_deref()
@@ -65,12 +77,15 @@ impl Seat {
 }
 
 impl Post {
-    fn new(launcher: Launcher, device: Option<String>, places: usize) -> Arc<Self> {
-        Arc::new(Self { launcher, device, places, turns: Arc::default(), idle: Mutex::default() })
+    fn new(launcher: Launcher, device: Option<String>, places: usize, off: CallOff) -> Arc<Self> {
+        Arc::new(Self { launcher, device, places, turns: Arc::default(), off, idle: Mutex::default() })
     }
 
     /// The first conversation that has no task. Where there is none the worker is lost, or none was started yet.
     fn conversation(&self) -> Result<Process, Fault> {
+        if let Some(why) = self.off.called() {
+            return Err(why);
+        }
         let mut idle = self.idle();
         idle.retain(|process| !process.is_over());
         if idle.is_empty() {
@@ -82,7 +97,7 @@ impl Post {
 
     /// A fresh worker, by all its conversations.
     fn launch(&self) -> Result<Vec<Process>, Fault> {
-        let mut all = vec![self.launcher.launch_on(self.device.as_deref())?];
+        let mut all = vec![self.launcher.launch_on(self.device.as_deref(), &self.off)?];
         for lane in 1..self.places {
             let opened = all[0].open_lane(lane).map_err(|error| {
                 let reason = format!("no connection to the worker can be had: {error}");

@@ -1,8 +1,9 @@
 //! Runs one task on a worker and watches over it: time, memory, death. Whatever the worker does costs this one task, and
 //! those beside it one more run.
 //!
-//! A watchdog beside the conversation closes the connection when a bound is passed, so that a worker that stops in the
+//! A watchdog beside the conversation closes the connection when a bound is passed or the task is called off, so that a worker that stops in the
 //! middle of a message, never reads, or talks without end holds up nobody.
+use super::call_off::CallOff;
 use super::channel::ChannelError;
 use super::launch::Process;
 use super::message::{Answer, Asked, Said, Task};
@@ -130,11 +131,11 @@ fn watched(
 ) -> Result<Said, TaskError> {
     let pid = worker.pid;
     let connection = worker.channel.connection().map_err(|error| died(&error.to_string()))?;
-    let foretell = worker.foretell();
+    let (foretell, off) = (worker.foretell(), worker.off.clone());
     let (running, ended) = channel();
     let (answer, passed) = std::thread::scope(|scope| {
         let watchdog = scope.spawn(move || {
-            let passed = watch(pid, bounds, &ended)?;
+            let passed = watch(pid, bounds, &off, &ended)?;
             foretell(&passed.code);
             // Fails only where the worker is gone, which ends the conversation as well.
             let _ = connection.shutdown(Shutdown::Both);
@@ -190,13 +191,16 @@ fn exchange(
     }
 }
 
-/// Which bound the worker passed; `None` where the task ended before.
-fn watch(pid: Option<i32>, bounds: Bounds, ended: &Receiver<()>) -> Option<Fault> {
+/// Which bound the worker passed, or why its task was called off; `None` where the task ended before.
+fn watch(pid: Option<i32>, bounds: Bounds, off: &CallOff, ended: &Receiver<()>) -> Option<Fault> {
     let deadline = Instant::now() + bounds.time;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if ended.recv_timeout(left.min(WATCH_EVERY)) != Err(RecvTimeoutError::Timeout) {
             return None;
+        }
+        if let Some(why) = off.called() {
+            return Some(why);
         }
         if Instant::now() >= deadline {
             let reason = format!("the worker gave no answer within {:?} and was ended", bounds.time);

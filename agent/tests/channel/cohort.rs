@@ -13,7 +13,7 @@ const COHORT: &str = "acceptance = \"cohort\"\n";
 
 impl Hospital {
     /// A study of the cohort, of one image of text or of nothing.
-    fn has_study(&self, folder: &str, is_blank: bool) {
+    pub fn has_study(&self, folder: &str, is_blank: bool) {
         let mut image = frame().rows(64).in_study(&new_uid(), "1");
         if is_blank {
             let header = image.header();
@@ -27,7 +27,7 @@ impl Hospital {
     }
 
     /// What is expected of the studies, each by its folder.
-    fn expects(&self, least: &str, model: &str, studies: &[(&str, &str)]) {
+    pub fn expects(&self, least: &str, model: &str, studies: &[(&str, &str)]) {
         let study = |(folder, expected): &(&str, &str)| {
             format!("[[studies]]\nfolder = \"{folder}\"\n[[studies.expected]]\nmodel = \"{model}\"\n{expected}\n")
         };

@@ -183,7 +183,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// The processes that a daemon has started.
-fn children(daemon: &Daemon) -> Vec<Pid> {
+pub fn children(daemon: &Daemon) -> Vec<Pid> {
     let pid = daemon.pid().as_raw_nonzero();
     let list = fs::read_dir(format!("/proc/{pid}/task"))
         .unwrap()

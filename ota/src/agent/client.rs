@@ -74,6 +74,11 @@ impl Agent {
         self.ask_trial(&Request::Trial).await
     }
 
+    /// Has the trial of a state end soon, where it runs.
+    pub async fn leave(&self, state: &StateId) -> Result<Trial, AgentError> {
+        self.ask_trial(&Request::Leave { state: state.clone() }).await
+    }
+
     /// Serves what was tried. Whether the agent ends and is started again.
     pub async fn activate(&self, state: &StateId) -> Result<bool, AgentError> {
         self.ask_serves(&Request::Activate { state: state.clone() }).await

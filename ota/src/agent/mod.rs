@@ -48,6 +48,12 @@ pub enum Request {
     Try(Box<Offer>),
     /// How the trial stands.
     Trial,
+    /// End the trial of a state soon, where it runs, and let go what it has proven. What serves is untouched, also where it was tried last.
+    /// Answers at once with [`Answer::Trial`], which may run still; asked again by [`Request::Trial`].
+    Leave {
+        /// The state.
+        state: StateId,
+    },
     /// Serve what was tried, from the next job on. Only after a trial that held.
     Activate {
         /// The state.
@@ -199,6 +205,9 @@ pub struct AgentStatus {
     /// The format in which the spool is written; an older agent does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool_format: Option<u32>,
+    /// The state that is tried now; absent: none, its trial is being left, or the agent is older and knows no [`Request::Leave`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trying: Option<StateId>,
     /// Whether an offer may bring the vendors' keys; an older agent does not say, and refuses one that does.
     #[serde(default)]
     pub takes_vendors: bool,

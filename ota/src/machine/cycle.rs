@@ -50,6 +50,7 @@ impl Machine {
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
         let look = self.look().await;
         self.learn_format().await;
+        self.leave_unwanted_trial().await;
         let met = self.meet_system().await;
         let left = trouble(Box::pin(self.leave_withdrawn(&look)).await);
         if let Some(fault) = self.said.news(NOT_LEFT, &left) {

@@ -47,6 +47,8 @@ impl Machine {
         if let Some(action) = record.action.take().filter(|action| action.step.rank() >= ACTIVE) {
             record.unproven = action.files;
         }
-        self.keep(record).map_err(DdiError::Fault)
+        self.keep(record).map_err(DdiError::Fault)?;
+        self.leave_unwanted_trial().await;
+        Ok(())
     }
 }

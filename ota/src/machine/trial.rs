@@ -117,7 +117,25 @@ impl Machine {
         }
     }
 
-    /// Has the state tried. A trial that was begun for another action can't be stopped: it is waited for, as long as a trial may take.
+    /// A trial that nobody wants any more is left: its action was stopped or has ended, or another one took its place, before this updater was
+    /// started perhaps.
+    pub(super) async fn leave_unwanted_trial(&self) {
+        let Ok(AgentStatus { trying: Some(tried), .. }) = self.agent.status().await else { return };
+        if self.step().rank() > ACTIVE || self.state_id().as_ref() != Some(&tried) {
+            self.have_left(&tried).await;
+        }
+    }
+
+    async fn have_left(&self, tried: &StateId) {
+        match self.agent.leave(tried).await {
+            Ok(_) => tracing::info!(target: "audit", state = tried.name, "the agent leaves the trial of a state"),
+            // It is asked again, or the trial comes to its end.
+            Err(error) => tracing::warn!(state = tried.name, %error, "the agent does not leave the trial of a state"),
+        }
+    }
+
+    /// Has the state tried. A trial that was begun for another action, or for another offer of this state, is left, which takes some seconds;
+    /// an older agent can't be told to, and is waited for as long as a trial may take.
     async fn begin(&self, verified: &Verified, status: &AgentStatus) -> Result<Trial, Halt> {
         let mut offer = offer(verified, self.state_in_hand()?);
         // It would not read an offer with them, and then no update could bring a newer one.
@@ -138,6 +156,9 @@ impl Machine {
                 let reason =
                     format!("{under_way}; it has not within {within} s: see the agent's journal, or restart it");
                 return Err(self.refuse(Fault::new(UNDER_WAY, Blame::Agent, reason)));
+            }
+            if let Ok(AgentStatus { trying: Some(tried), .. }) = self.agent.status().await {
+                self.have_left(&tried).await;
             }
             self.tell_wait(&Fault::new(UNDER_WAY, Blame::Agent, under_way)).await;
             self.other_trial_ends(until).await;

@@ -1,0 +1,126 @@
+//! A trial that nobody wants any more ends soon, wherever it is, and what serves is untouched. The worker of the trial is stopped, so that it
+//! would not end by itself.
+use super::fixture::{Hospital, MODEL, children, id, one_worker, signals};
+use crate::hospital::until;
+use crate::serve::Daemon;
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// What a trial may go on for once it is to be left.
+const SOON: Duration = Duration::from_secs(10);
+
+impl Hospital {
+    fn leaves(&self, state: &str) -> Value {
+        self.ask(&json!({ "leave": { "state": id(state) } }))
+    }
+
+    /// How the trial of a state stands once it has ended, which is soon.
+    async fn is_left(&self, state: &str) -> Value {
+        let begun = Instant::now();
+        assert_eq!(self.leaves(state)["trial"]["state"], id(state));
+        let trial = until("the trial ends", || {
+            let trial = self.ask(&json!("trial"))["trial"].take();
+            (trial["standing"] != "running").then_some(trial)
+        })
+        .await;
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+        assert_eq!(trial["standing"]["missed"]["code"], "trial-left", "{trial}");
+        let refused = self.ask(&json!({ "activate": { "state": id(state) } }));
+        assert_eq!(refused["refused"]["code"], "state-not-tried", "{refused}");
+        trial
+    }
+
+    /// What the box served before serves on, by the worker that it had.
+    async fn serves_on(&self, daemon: &Daemon, workers: &[Pid]) {
+        assert_eq!(one_worker(daemon).await, workers);
+        assert_eq!((&self.status()["state"], &self.status()["models"][0]["version"]), (&Value::Null, &"4.0.0".into()));
+        self.sends().await;
+        until("a study is answered by it", || (self.versions() == ["4.0.0"]).then_some(())).await;
+    }
+}
+
+/// The worker of a trial that has just begun, stopped.
+async fn stops_the_trial(daemon: &Daemon, serving: &[Pid]) -> Vec<Pid> {
+    let others = || children(daemon).into_iter().filter(|worker| !serving.contains(worker)).collect::<Vec<_>>();
+    let workers = until("the trial has a worker", || Some(others()).filter(|workers| !workers.is_empty())).await;
+    signals(&workers, Signal::STOP);
+    workers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_trial_that_is_left_in_the_middle_of_a_golden_case_ends_soon_and_what_serves_is_untouched() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let serving = one_worker(&daemon).await;
+    assert_eq!(hospital.status()["trying"], Value::Null);
+    hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
+    assert_eq!(hospital.status()["trying"], id("north-1"));
+    stops_the_trial(&daemon, &serving).await;
+    let other = hospital.leaves("north-2");
+    assert_eq!(other["refused"]["code"], "state-not-tried", "another state's trial is not this one");
+    assert_eq!(hospital.status()["trying"], id("north-1"));
+
+    hospital.is_left("north-1").await;
+    assert_eq!(hospital.status()["trying"], Value::Null);
+    let audit = hospital.site.audit();
+    assert!(audit.contains("trial-left"), "{audit}");
+    hospital.serves_on(&daemon, &serving).await;
+
+    // The very same is tried anew when it is wanted again.
+    let trial = hospital.tries(&hospital.offer("north-1", "5.0.0", "research")).await;
+    assert_eq!(trial["standing"], "held", "{trial}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_trial_that_is_left_in_the_middle_of_its_acceptance_cohort_ends_soon_and_leaves_no_study_of_it() {
+    let hospital = Hospital::with("acceptance = \"cohort\"\n").await;
+    for folder in ["0001", "0002", "0003"] {
+        hospital.has_study(folder, false);
+    }
+    let finding = "outcome = \"finding\"";
+    hospital.expects("0.9", MODEL, &[("0001", finding), ("0002", finding), ("0003", finding)]);
+    let daemon = hospital.serve().await;
+    let serving = one_worker(&daemon).await;
+    hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
+    let scratch = hospital.site.folder("channel/acceptance");
+    until("the cohort is run", || scratch.exists().then_some(())).await;
+    stops_the_trial(&daemon, &serving).await;
+    hospital.is_left("north-1").await;
+    assert!(!scratch.exists());
+    hospital.serves_on(&daemon, &serving).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_trial_that_has_ended_is_left_by_letting_go_what_it_has_proven_and_never_by_what_serves() {
+    let hospital = Hospital::new().await;
+    let _daemon = hospital.serve().await;
+    assert_eq!(hospital.leaves("north-1")["refused"]["code"], "state-not-tried", "nothing was tried");
+    let offer = hospital.offer("north-1", "5.0.0", "research");
+    assert_eq!(hospital.tries(&offer).await["standing"], "held");
+    hospital.is_left("north-1").await;
+    hospital.is_left("north-1").await;
+
+    hospital.activates(&offer).await;
+    assert_eq!(hospital.leaves("north-1")["trial"]["standing"], "held", "it serves, and that is another matter");
+    let status = hospital.status();
+    assert_eq!((&status["state"], &status["models"][0]["version"]), (&id("north-1"), &"5.0.0".into()));
+}
+
+/// A trial does not outlive the agent, also one that was about to be left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_agent_that_is_killed_while_it_leaves_a_trial_serves_on_and_tries_the_next_one() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let serving = one_worker(&daemon).await;
+    hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
+    stops_the_trial(&daemon, &serving).await;
+    hospital.leaves("north-1");
+    daemon.signal(Signal::KILL);
+    drop(daemon);
+    let _daemon = hospital.serve().await;
+    assert_eq!(hospital.leaves("north-1")["refused"]["code"], "state-not-tried");
+    assert_eq!(hospital.status()["models"][0]["version"], "4.0.0");
+    let trial = hospital.tries(&hospital.offer("north-2", "5.0.0", "research")).await;
+    assert_eq!(trial["standing"], "held", "{trial}");
+}
