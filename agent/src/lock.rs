@@ -39,7 +39,7 @@ mod tests {
         take(held.as_file(), Duration::ZERO, || true).unwrap();
         let other = File::open(held.path()).unwrap();
         let begun = Instant::now();
-        assert_eq!(take(&other, Duration::from_secs(60), || false), Err(Errno::WOULDBLOCK));
+        assert_eq!(take(&other, Duration::from_mins(1), || false), Err(Errno::WOULDBLOCK));
         assert!(begun.elapsed() < Duration::from_secs(30), "it is told at once");
         assert_eq!(
             take(&other, Duration::from_millis(20), || true),
@@ -47,7 +47,7 @@ mod tests {
             "and not waited for for ever"
         );
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| take(&other, Duration::from_secs(60), || true));
+            let waits = scope.spawn(|| take(&other, Duration::from_mins(1), || true));
             drop(held);
             assert_eq!(waits.join().unwrap(), Ok(()));
         });
