@@ -31,7 +31,7 @@ impl Doubted {
 
     /// Why no rollout goes on, where one was stopped.
     pub(crate) async fn stopped(&self) -> Result<Option<String>, Fault> {
-        switches::stop(self.0.lists(STOP)?, self.0.read_document(STOP, MAX_STATE).await)
+        Ok(switches::stop(self.0.lists(STOP)?, self.0.read_document(STOP, MAX_STATE).await))
     }
 
     /// What is suspended.

@@ -7,7 +7,7 @@ use crate::limits::MAX_STATE;
 impl Trusted {
     /// Since when and why no rollout goes on, where all are stopped.
     pub(crate) async fn stopped(&self) -> Result<Option<String>, Fault> {
-        stop(self.lists(STOP)?, self.document(STOP, MAX_STATE).await)
+        Ok(stop(self.lists(STOP)?, self.document(STOP, MAX_STATE).await))
     }
 
     /// What is suspended.
@@ -16,16 +16,16 @@ impl Trusted {
     }
 }
 
-pub(super) fn stop(is_listed: bool, text: Result<Option<Verified<Vec<u8>>>, Fault>) -> Result<Option<String>, Fault> {
+pub(super) fn stop(is_listed: bool, text: Result<Option<Verified<Vec<u8>>>, Fault>) -> Option<String> {
     if !is_listed {
-        return Ok(None);
+        return None;
     }
     let stop = text.and_then(|bytes| bytes.map(|bytes| Stop::parse(bytes.get())).transpose());
-    Ok(match stop {
+    match stop {
         Ok(stop) => stop.map(|stop| format!("since {}: {}", stop.since, stop.reason)),
         // That it is listed stops: a server that withholds the text does not take it back.
         Err(fault) => Some(format!("(why can't be read: {fault})")),
-    })
+    }
 }
 
 pub(super) fn suspensions(text: Result<Option<Verified<Vec<u8>>>, Fault>) -> Result<Vec<Suspension>, Fault> {
