@@ -206,16 +206,7 @@ impl Agent {
                 serving.polls_left = serving.polls_left.saturating_sub(1);
                 serving.trial()
             }
-            Request::Leave { .. } if serving.takes_no_leave => {
-                refused("control-request", "not a request: unknown variant `leave`")
-            }
-            Request::Leave { state } if serving.tried.as_ref().is_none_or(|tried| tried.state != state) => {
-                refused("state-not-tried", "it was not tried last")
-            }
-            Request::Leave { state } => {
-                serving.leave(state);
-                serving.trial()
-            }
+            Request::Leave { state } => serving.leave(state),
             Request::Activate { state } => match serving.tried.clone() {
                 Some(offer) if offer.state == state && serving.has_held() => {
                     serving.is_taken = true;
@@ -345,12 +336,19 @@ impl Serving {
     }
 
     /// A trial that runs ends soon; what has held, and was not taken, is let go.
-    fn leave(&mut self, state: StateId) {
+    fn leave(&mut self, state: StateId) -> Answer {
+        if self.takes_no_leave {
+            return refused("control-request", "not a request: unknown variant `leave`");
+        }
+        if self.tried.as_ref().is_none_or(|tried| tried.state != state) {
+            return refused("state-not-tried", "it was not tried last");
+        }
         if self.polls_left > 0 || !self.is_taken {
             self.polls_left = self.polls_left.min(2);
             self.is_left = true;
             self.left.push(state.name);
         }
+        self.trial()
     }
 
     fn has_held(&self) -> bool {
