@@ -121,8 +121,9 @@ class Box:
     def journal(self):
         return self.folder / "journal.log"
 
-    def start(self, told, stick=None):
-        """A cold start. `told` is what the units of `guest` read, by name; `stick` is a folder that is on a stick which is in the box."""
+    def start(self, told, stick=None, screen=False):
+        """A cold start. `told` is what the units of `guest` read, by name; `stick` is a folder that is on a stick which is in the box; `screen`
+        says that it has a screen and a keyboard."""
         self.boots += 1
         control = self.folder / "qmp.sock"
         control.unlink(missing_ok=True)
@@ -146,7 +147,8 @@ class Box:
             "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
-            "-qmp", f"unix:{control},server=on,wait=off", *self.tells(told), *(self.puts_in(stick) if stick else ())]
+            "-qmp", f"unix:{control},server=on,wait=off", *self.tells(told), *(self.puts_in(stick) if stick else ()),
+            *(("-device", "VGA,addr=9", "-device", "virtio-keyboard-pci,addr=10") if screen else ())]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.qmp = Qmp(control, self.machine)
@@ -163,7 +165,8 @@ class Box:
         image = self.folder / "stick.img"
         image.unlink(missing_ok=True)
         at, of = (f"/work/{path.relative_to(STORE)}" for path in (image, folder))
-        inside("sh", "-ec", f"truncate -s 16M {at}; mkfs.vfat -n SUND {at}; mcopy -i {at} {of}/* ::")
+        room = (16 << 20) + sum(file.stat().st_size for file in folder.iterdir())
+        inside("sh", "-ec", f"truncate -s {room} {at}; mkfs.vfat -n SUND {at}; mcopy -i {at} {of}/* ::")
         return ("-drive", f"if=none,id=stick,format=raw,readonly=on,file={image}", "-device", "virtio-blk-pci,drive=stick,serial=stick,addr=8")
 
     def start_tpm(self):
@@ -175,14 +178,32 @@ class Box:
         await_file(control, self.tpm)
         return "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"
 
+    def types(self, line):
+        """Presses the keys of a line, and Enter."""
+        for letter in line.lower():
+            self.presses({"-": "minus"}.get(letter, letter))
+        self.presses("ret")
+
+    def presses(self, key):
+        self.qmp.command("send-key", keys=[{"type": "qcode", "data": key}])
+
+    def shows(self):
+        """A picture of what is on the screen."""
+        picture = self.folder / "screen.png"
+        self.qmp.command("screendump", filename=str(picture), format="png")
+        return picture
+
     def said(self, since=0):
         """The console, from this byte on, without its colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_bytes()[since:].decode(errors="replace"))
 
+    def journal_said(self, since=0):
+        return self.journal.read_bytes()[since:].decode(errors="replace")
+
     def await_journal(self, *words, since=0):
         """Waits until a line of the journal, from this byte on, has all of these words."""
         def look():
-            lines = self.journal.read_bytes()[since:].decode(errors="replace").splitlines()
+            lines = self.journal_said(since).splitlines()
             return next((line for line in lines if all(word in line for word in words)), None)
         return self.until(f"the journal says {' '.join(words)}", look)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import appliance, services, surface
 from .box import PATIENCE, wait
-from .days import damaged, data_full, locked, power_cut_receiving, reset, stick
+from .days import damaged, data_full, locked, power_cut_receiving, reset, screen, stick, stick_update
 from .firmware import stranger_kernel
 from .hospital import Hospital
 from .rescue import rescue_old, rescued
@@ -129,7 +129,7 @@ def channel_down(hospital):
     hospital.await_echo()
     box.await_journal("the action waits", since=before)
     expect(not wait(box.machine, AWAY), "the system on trial runs on")
-    expect(not re.search(r"Marked slot esp\.. as good", box.journal.read_text(errors="replace")[before:]), "nothing is committed without the region")
+    expect(not re.search(r"Marked slot esp\.. as good", box.journal_said(before)), "nothing is committed without the region")
     hospital.region.serve()
     holds(hospital, "channel-down", version)
     box.await_journal("Marked slot", "as good", since=before)
@@ -169,9 +169,10 @@ ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "go
        "stranger-kernel": stranger_kernel, "watchdog": watchdog, "failed-health": failed_health, "panic": panic, "two-failures": two_failures,
        "guard": guard, "power-cut": power_cut, "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts,
        "power-cut-receiving": power_cut_receiving,
-       "data-full": data_full, "damaged": damaged, "rescue-old": rescue_old, "rescue": rescued, "locked": locked, "stick": stick, "reset": reset}
+       "data-full": data_full, "damaged": damaged, "rescue-old": rescue_old, "rescue": rescued, "locked": locked,
+       "stick-update": stick_update, "screen": screen, "stick": stick, "reset": reset}
 # These begin with a box of their own.
-FACTORY = ("stick", "reset")
+FACTORY = ("screen", "stick", "reset")
 # Of the root alone: nothing is started.
 STILL = {"attack-surface": surface.check, "services": lambda made: services.check(made / "tree")}
 NAMES = (*STILL, *ALL)
