@@ -36,7 +36,8 @@ def assigned(recipe, name):
 def ends(recipe, name, *arguments, **variables):
     """What a step of a recipe ends the build with, or nothing. bitbake runs it by sh -e."""
     script = f'bbfatal() {{ echo "$1"; exit 1; }}\n{step(recipe, name)}'
-    ended = subprocess.run(["sh", "-ec", script, "sh", *map(str, arguments)], env={"PATH": os.environ["PATH"], **{key: str(value) for key, value in variables.items()}},
+    environment = {"PATH": os.environ["PATH"], **{key: str(value) for key, value in variables.items()}}
+    ended = subprocess.run(["sh", "-ec", script, "sh", *map(str, arguments)], env=environment,
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     if bool(ended.returncode) != bool(ended.stdout):
         sys.exit(f"{name} ends with {ended.returncode}, and says: {ended.stdout}")
@@ -57,10 +58,11 @@ def roots(folder):
     """A root that is larger than its slot."""
     room = assigned(SLOT, "SUND_ROOT_MIB")
     image = folder / "root.img"
-    for more, judge in ((0, lambda ended: goes_on("a root that fills its slot", ended)), (1, lambda ended: stops("a larger root", ended, "a slot never grows"))):
-        image.touch()
-        os.truncate(image, (int(room) << 20) + more)
-        judge(ends(SLOT, "sund_root_fits", image, SUND_ROOT_MIB=room))
+    image.touch()
+    os.truncate(image, int(room) << 20)
+    goes_on("a root that fills its slot", ends(SLOT, "sund_root_fits", image, SUND_ROOT_MIB=room))
+    os.truncate(image, (int(room) << 20) + 1)
+    stops("a larger root", ends(SLOT, "sund_root_fits", image, SUND_ROOT_MIB=room), "a slot never grows")
 
 
 def fragments(folder):

@@ -66,7 +66,7 @@ class Box:
         self.ports = ports
         self.machine = self.tpm = self.qmp = None
         self.has_tpm = True
-        self.tables = ()
+        self.tables = self.more = ()
         self.boots = 0
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -105,6 +105,13 @@ class Box:
         self.tables = ()
 
     @contextmanager
+    def second_disk(self, image, kind):
+        """As if somebody had put another disk in: the kernel finds it after the box's own."""
+        self.more = ("-drive", f"if=none,id=second,format={kind},file={image}", "-device", "virtio-blk-pci,drive=second,addr=b")
+        yield
+        self.more = ()
+
+    @contextmanager
     def other_keys(self, programs, change, what):
         """As if the firmware's keys had changed: `change` is a word of virt-fw-vars."""
         variables, own = self.folder / "vars.fd", self.folder / "own-vars.fd"
@@ -135,7 +142,7 @@ class Box:
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
-            *(self.start_tpm() if self.has_tpm else ()), *self.tables,
+            *(self.start_tpm() if self.has_tpm else ()), *self.tables, *self.more,
             # A cut of power takes what the guest had not written; this machine loses none of it, so nothing waits for its disk.
             "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={self.folder / 'disk.qcow2'}",
             "-device", "virtio-blk-pci,drive=disk,addr=2", "-device", "virtio-rng-pci,addr=5",
@@ -184,8 +191,9 @@ class Box:
             self.presses({"-": "minus"}.get(letter, letter))
         self.presses("ret")
 
-    def presses(self, key):
-        self.qmp.command("send-key", keys=[{"type": "qcode", "data": key}])
+    def presses(self, *keys):
+        """At once."""
+        self.qmp.command("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
 
     def shows(self):
         """A picture of what is on the screen."""

@@ -5,6 +5,7 @@ import re
 
 from . import disk, keys
 from .steps import OFFERS, answers, bundle, comes_to, ends, expect, holds, offers, runs
+from .store import digest, run
 
 # So many images are acknowledged when the power goes, of twice as many.
 CUT_AFTER = 5
@@ -87,6 +88,30 @@ def damaged(hospital):
     answers(hospital)
 
 
+def second_disk(hospital):
+    """With a disk of somebody else that has the names of its partitions a box starts, answers and updates as without it, and writes nothing there.
+    With the disk of another box it does not start, and says why."""
+    box = hospital.box
+    box.power_off()
+    image = disk.foreign(box.folder)
+    before = digest(image)
+    with box.second_disk(image, "raw"):
+        hospital.start()
+        holds(hospital, "second-disk", offers(hospital, "second-disk"))
+        box.power_off()
+    expect(digest(image) == before, "nothing was written to the other disk")
+    other = box.folder / "other.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk.disk(box.version) / "disk.raw", other)
+    console = box.log.stat().st_size
+    with box.second_disk(other, "qcow2"):
+        hospital.start()
+        box.await_console("two partitions are called esp-", since=console)
+        box.cut_power()
+    expect("Welcome to Sund" not in box.said(console), "nothing starts")
+    hospital.start()
+    answers(hospital)
+
+
 def stick(hospital):
     """The first day of a box that is nobody's: by the region's stick it enrols with a key of its TPM, gets its model, and answers."""
     hospital.from_the_factory(BY_STICK)
@@ -94,13 +119,14 @@ def stick(hospital):
 
 
 def screen(hospital):
-    """The first day of a box whose stick has no one-time code: somebody types it at the screen."""
+    """The first day of a box whose stick has no one-time code: somebody types it at the screen. Ctrl-Alt-Del does nothing."""
     hospital.from_the_factory(BY_SCREEN)
     hospital.restarts(hospital.first_stick())
     box = hospital.box
     before = box.log.stat().st_size
     hospital.start(screen=True)
     box.await_console("Started sund-screen.service", since=before)
+    box.presses("ctrl", "alt", "delete")
     box.types(hospital.enrolment_code())
     serves_its_model(hospital)
     box.shows()
