@@ -95,6 +95,7 @@ def modules(folder):
     def built(whose):
         (into / "nvidia.ko").write_bytes(signed(folder, os.urandom(10000), whose))
         return ends(MODULES, "sund_modules_are_signed", D=folder / "root", WORKDIR=folder, SUND_MODULE_KEY=folder / "modules.pem")
+    stops("no module", ends(MODULES, "sund_modules_are_signed", D=into), "no module was installed")
     goes_on("a signed module", built("modules"))
     stops("a module that nobody has signed", built(None), "nvidia.ko is not signed")
     stops("a module that somebody else has signed", built("stranger"), "nvidia.ko is signed by another key")

@@ -34,7 +34,11 @@ do_install:append() {
 # A module of which that is not so would be in the image, and no box would load it. Behind its code it has its signature (CMS), twelve
 # bytes that end with the length of that, and a line.
 sund_modules_are_signed() {
-    for module in $(find ${D} -name '*.ko'); do
+    modules=$(find ${D} -name '*.ko')
+    if [ -z "$modules" ]; then
+        bbfatal "no module was installed"
+    fi
+    for module in $modules; do
         name=$(basename $module)
         if [ "$(tail -c 28 $module)" != "~Module signature appended~" ]; then
             bbfatal "$name is not signed"
