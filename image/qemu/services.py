@@ -1,13 +1,12 @@
 """What services of a root do, seen without a machine: they run from the root itself, in namespaces of their own."""
-import re
 import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from . import networks, surface
+from . import networks, parts, surface
 from .debian import inside
 from .place import Place, until
-from .store import SOURCE, STORE, Failed, run
+from .store import STORE, Failed, run
 
 BUS = ("busctl", "--address=unix:path=/run/dbus/system_bus_socket")
 RAUC = ("de.pengutronix.rauc", "/", "de.pengutronix.rauc.Installer")
@@ -92,43 +91,6 @@ def erased(tree):
             raise Failed("the next start would erase the box again")
 
 
-# Which partitions a box has, what else there is, what is looked for, and what is found; which disk is which is a matter of the kernel's order.
-DISKS = (({"vda": ("esp-a", "root-a", "data")}, "root-a", "/dev/vda2"),
-         ({"sda": ("root-a", "data"), "vda": ("esp-a", "root-a", "data"), "vdb": ("esp-b", "root-a")}, "root-a", "/dev/vda2"),
-         ({"vda": ("esp-a", "root-a"), "vdb": ("esp-b", "root-b")}, "root-b", "nothing"),
-         ({"vdb": ("root-a", "data")}, "root-a", "nothing"),
-         ({"vda": ("esp-a", "root-a"), "vdb": ("esp-a", "root-a")}, "root-a", "two partitions are called esp-a"),
-         ({"vda": ("esp-a", "root-a", "root-a")}, "root-a", "two partitions are called root-a"))
-# The initrd's own words, but that nobody waits.
-LOOKS = """say() {{ echo "$1" | cut -d: -f1; }}
-fail() {{ exit; }}
-busybox() {{ case "$1" in *sleep) ;; *) command busybox "$@" ;; esac; }}
-{functions}
-slot=a
-if partition "$1"; then echo "$device"; else echo nothing; fi
-"""
-
-
-def disks(tree):
-    """The initrd takes partitions of the disk alone that the firmware started from, and none where two could be that; udev understands the rule
-    by which the system has them."""
-    init = (SOURCE / "initrd/init").read_text()
-    functions = "".join(re.search(rf"^{name}\(\) \{{\n.*?^\}}\n", init, re.M | re.S)[0] for name in ("only", "partition"))
-    for there, label, wanted in DISKS:
-        with tempfile.TemporaryDirectory(dir=STORE) as folder:
-            for disk, labels in there.items():
-                for number, name in enumerate(labels, 1):
-                    partition = Path(folder, disk, f"{disk}{number}")
-                    partition.mkdir(parents=True)
-                    (partition / "uevent").write_text(f"DEVNAME={partition.name}\nPARTNAME={name}\n")
-            script = LOOKS.format(functions=functions.replace("/sys/block", f"/work/{Path(folder).name}"))
-            found = inside("busybox", "sh", "-c", script, "sh", label).strip()
-        if found != wanted:
-            raise Failed(f"of {there} the initrd takes {found} for {label}, and not {wanted}")
-    with Place(tree) as place:
-        place.must("udevadm", "verify", "--no-summary", "/usr/lib/udev/rules.d/90-sund.rules")
-
-
 def keyboard(tree):
     """Whoever stands in front of a box restarts it by its plug alone."""
     with Place(tree) as place:
@@ -139,5 +101,5 @@ def keyboard(tree):
 
 def check(tree):
     """Whether disks, bus, networks, clock and reset of a root do what is said of them."""
-    for one in (disks, keyboard, bus, networks.firewall, networks.ways, networks.redirects, clock, erased):
+    for one in (parts.initrd, parts.links, keyboard, bus, networks.firewall, networks.ways, networks.redirects, clock, erased):
         one(tree)
