@@ -159,7 +159,7 @@ class Region:
 
     def serves(self, name, state):
         """Whether a box has said that it serves this state."""
-        return any(box["name"] == name and box["installed"] == state for box in self.command("fleet", name)["devices"])
+        return any(box["name"] == name and box["installed"] == f"state/{state}.json" for box in self.command("fleet", name)["devices"])
 
     def recovery_key(self, name):
         """What opens the disk of a box, as the holder of the region's private key has it; nothing while none is kept."""
