@@ -123,12 +123,17 @@ def ports():
 
 
 def kernel():
-    """What the firewall and networkd do with numbers of networks the kernel has to be built with."""
-    asked = {"RoutingPolicyRule": ("IP_MULTIPLE_TABLES", "IPV6_MULTIPLE_TABLES"), "ct mark": ("NF_CONNTRACK_MARK",)}
-    files = [ROOT / "etc/nftables.conf", *ROOT.rglob("*.network")]
+    """What firewall, networks and units do the kernel has to be built with."""
+    asked = {"RoutingPolicyRule": ("IP_MULTIPLE_TABLES", "IPV6_MULTIPLE_TABLES"), "ct mark": ("NF_CONNTRACK_MARK",), "FirewallMark=": ("NF_CONNTRACK_MARK",),
+             "DeviceAllow=": ("BPF_SYSCALL", "CGROUP_BPF"), "PrivateDevices=yes": ("BPF_SYSCALL", "CGROUP_BPF"),
+             "TTYPath=/dev/tty1": ("VT", "FB_EFI", "FRAMEBUFFER_CONSOLE"), "SystemCallFilter=": ("SECCOMP_FILTER",)}
+    files = [ROOT / "etc/nftables.conf", *ROOT.rglob("*.network"), *ours()]
     text = "".join(file.read_text() for file in files)
-    built = set(re.findall(r"^CONFIG_(\w+)=y", (LAYER / "recipes-kernel/linux/files/server.cfg").read_text(), re.M))
-    wrong("what the kernel is built without", {option for word, options in asked.items() if word in text for option in options} - built)
+    fragments = (LAYER / "recipes-kernel/linux/files").glob("*.cfg")
+    built = {option for file in fragments for option in re.findall(r"^CONFIG_(\w+)=y", file.read_text(), re.M)}
+    # Where these are modules the network cards are, and a rescue loads none.
+    wanted = {"PTP_1588_CLOCK", "HWMON"} | {option for word, options in asked.items() if word in text for option in options}
+    wrong("what the kernel is built without", wanted - built)
 
 
 def numbers():

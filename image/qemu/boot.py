@@ -14,7 +14,8 @@ ESP = 48 << 20
 
 
 def initrd():
-    """`initrd.cpio.zst`: busybox, dmsetup, the rescue and a few kernel modules."""
+    """`initrd.cpio.zst`: busybox, dmsetup, the rescue and a few kernel modules. `release.cpio`: what each release says otherwise, apart
+    and not compressed, so that the other's blocks stay those that a box has."""
     rescuers = persons.rescuers()
     def make(folder):
         tree = folder / "tree"
@@ -26,21 +27,29 @@ def initrd():
         for name, at, mode in (("init", "init", 0o755), ("rescue", "rescue", 0o644), ("lease", "bin/lease", 0o755)):
             shutil.copy(SOURCE / "initrd" / name, tree / at)
             (tree / at).chmod(mode)
-        built = datetime.fromtimestamp(appliance.epoch(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-        (tree / "etc/sund/rescue.toml").write_text(f'{(SOURCE / "initrd/rescue.toml").read_text()}built = "{built}"\n{rescuers}')
         shutil.copy(tools / "usr/sbin/dmsetup", tree / "bin/dmsetup")
         for library in debian.libraries("/usr/sbin/dmsetup"):
             target = tree / library.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(tools / library.lstrip("/"), target)
         modules(tree)
-        run("find", tree, "-exec", "touch", "-h", "-d", f"@{appliance.epoch()}", "{}", "+")
-        inside("sh", "-ec", f"cd /work/{folder.name}/tree && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible"
-               f" | zstd -q -19 -o ../initrd.cpio.zst")
-        shutil.rmtree(tree)
+        built = datetime.fromtimestamp(appliance.epoch(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        release = folder / "release/etc/sund"
+        release.mkdir(parents=True)
+        (release / "rescue.toml").write_text(f'{(SOURCE / "initrd/rescue.toml").read_text()}built = "{built}"\n{rescuers}')
+        archive(tree, "| zstd -q -19 -o ../initrd.cpio.zst")
+        archive(folder / "release", "> ../release.cpio")
     of = [SOURCE / "initrd", (STORE / "tools.of").read_text(), (STORE / "kernel.of").read_text(), Path(__file__), appliance.epoch(),
           appliance.programs() / appliance.RESCUE, rescuers]
     return store.made("initrd", of, make)
+
+
+def archive(tree, into):
+    """An archive of a tree, the same for the same files; the tree goes."""
+    run("find", tree, "-exec", "touch", "-h", "-d", "@0", "{}", "+")
+    at = tree.relative_to(STORE)
+    inside("sh", "-ec", f"cd /work/{at} && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible {into}")
+    shutil.rmtree(tree)
 
 
 def modules(tree):
@@ -72,6 +81,7 @@ def esp(version, verity=None):
         kernel = debian.kernel()
         release = debian.release(kernel)
         inside("ukify", "build", f"--linux=/work/kernel/boot/vmlinuz-{release}", "--initrd=/work/initrd/initrd.cpio.zst",
+               "--initrd=/work/initrd/release.cpio",
                f"--cmdline={COMMAND_LINE} sund.verity={verity}", f"--uname={release}",
                f"--os-release=ID=sund\nVERSION_ID={version}\nPRETTY_NAME=\"Sund {version}\"\n",
                "--secureboot-private-key=/work/keys/db.key", "--secureboot-certificate=/work/keys/db.pem",

@@ -66,7 +66,7 @@ class Box:
         self.ports = ports
         self.machine = self.tpm = self.qmp = None
         self.has_tpm = True
-        self.tables = ()
+        self.tables = self.more = ()
         self.boots = 0
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -105,6 +105,13 @@ class Box:
         self.tables = ()
 
     @contextmanager
+    def second_disk(self, image, kind):
+        """As if somebody had put another disk in: the kernel finds it after the box's own."""
+        self.more = ("-drive", f"if=none,id=second,format={kind},file={image}", "-device", "virtio-blk-pci,drive=second,addr=b")
+        yield
+        self.more = ()
+
+    @contextmanager
     def other_keys(self, programs, change, what):
         """As if the firmware's keys had changed: `change` is a word of virt-fw-vars."""
         variables, own = self.folder / "vars.fd", self.folder / "own-vars.fd"
@@ -121,8 +128,9 @@ class Box:
     def journal(self):
         return self.folder / "journal.log"
 
-    def start(self, told, stick=None):
-        """A cold start. `told` is what the units of `guest` read, by name; `stick` is a folder that is on a stick which is in the box."""
+    def start(self, told, stick=None, screen=False):
+        """A cold start. `told` is what the units of `guest` read, by name; `stick` is a folder that is on a stick which is in the box; `screen`
+        says that it has a screen and a keyboard."""
         self.boots += 1
         control = self.folder / "qmp.sock"
         control.unlink(missing_ok=True)
@@ -134,7 +142,7 @@ class Box:
             "-global", "driver=cfi.pflash01,property=secure,value=on",
             "-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={disk.FIRMWARE}",
             "-drive", f"if=pflash,unit=1,format=raw,file={self.folder / 'vars.fd'}",
-            *(self.start_tpm() if self.has_tpm else ()), *self.tables,
+            *(self.start_tpm() if self.has_tpm else ()), *self.tables, *self.more,
             # A cut of power takes what the guest had not written; this machine loses none of it, so nothing waits for its disk.
             "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={self.folder / 'disk.qcow2'}",
             "-device", "virtio-blk-pci,drive=disk,addr=2", "-device", "virtio-rng-pci,addr=5",
@@ -146,7 +154,8 @@ class Box:
             "-device", "i6300esb,addr=6", "-action", "watchdog=reset",
             "-chardev", f"file,id=serial,path={self.log},append=on", "-serial", "chardev:serial",
             "-chardev", f"file,id=journal,path={self.journal},append=on", "-device", "virtio-serial-pci,addr=7", "-device", "virtconsole,chardev=journal",
-            "-qmp", f"unix:{control},server=on,wait=off", *self.tells(told), *(self.puts_in(stick) if stick else ())]
+            "-qmp", f"unix:{control},server=on,wait=off", *self.tells(told), *(self.puts_in(stick) if stick else ()),
+            *(("-device", "VGA,addr=9", "-device", "virtio-keyboard-pci,addr=10") if screen else ())]
         with (self.folder / "qemu.log").open("ab") as log:
             self.machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         self.qmp = Qmp(control, self.machine)
@@ -163,7 +172,8 @@ class Box:
         image = self.folder / "stick.img"
         image.unlink(missing_ok=True)
         at, of = (f"/work/{path.relative_to(STORE)}" for path in (image, folder))
-        inside("sh", "-ec", f"truncate -s 16M {at}; mkfs.vfat -n SUND {at}; mcopy -i {at} {of}/* ::")
+        room = (16 << 20) + sum(file.stat().st_size for file in folder.iterdir())
+        inside("sh", "-ec", f"truncate -s {room} {at}; mkfs.vfat -n SUND {at}; mcopy -i {at} {of}/* ::")
         return ("-drive", f"if=none,id=stick,format=raw,readonly=on,file={image}", "-device", "virtio-blk-pci,drive=stick,serial=stick,addr=8")
 
     def start_tpm(self):
@@ -175,14 +185,33 @@ class Box:
         await_file(control, self.tpm)
         return "-chardev", f"socket,id=tpm,path={control}", "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm"
 
+    def types(self, line):
+        """Presses the keys of a line, and Enter."""
+        for letter in line.lower():
+            self.presses({"-": "minus"}.get(letter, letter))
+        self.presses("ret")
+
+    def presses(self, *keys):
+        """At once."""
+        self.qmp.command("send-key", keys=[{"type": "qcode", "data": key} for key in keys])
+
+    def shows(self):
+        """A picture of what is on the screen."""
+        picture = self.folder / "screen.png"
+        self.qmp.command("screendump", filename=str(picture), format="png")
+        return picture
+
     def said(self, since=0):
         """The console, from this byte on, without its colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_bytes()[since:].decode(errors="replace"))
 
+    def journal_said(self, since=0):
+        return self.journal.read_bytes()[since:].decode(errors="replace")
+
     def await_journal(self, *words, since=0):
         """Waits until a line of the journal, from this byte on, has all of these words."""
         def look():
-            lines = self.journal.read_bytes()[since:].decode(errors="replace").splitlines()
+            lines = self.journal_said(since).splitlines()
             return next((line for line in lines if all(word in line for word in words)), None)
         return self.until(f"the journal says {' '.join(words)}", look)
 

@@ -1,13 +1,17 @@
 """Days of a box beside its updates: the first, the last, and bad ones."""
 import hashlib
 
+import re
+
 from . import disk, keys
-from .steps import answers, comes_to, ends, expect, holds, offers
+from .steps import OFFERS, answers, bundle, comes_to, ends, expect, holds, offers, runs
+from .store import digest, run
 
 # So many images are acknowledged when the power goes, of twice as many.
 CUT_AFTER = 5
-# The box that a stick provisions has this name.
+# The boxes that a stick provisions have these names.
 BY_STICK = "twin-by-stick"
+BY_SCREEN = "twin-by-screen"
 
 
 def power_cut_receiving(hospital):
@@ -84,17 +88,80 @@ def damaged(hospital):
     answers(hospital)
 
 
+def second_disk(hospital):
+    """With a disk of somebody else that has the names of its partitions a box starts, answers and updates as without it, and writes nothing there.
+    With the disk of another box it does not start, and says why."""
+    box = hospital.box
+    box.power_off()
+    image = disk.foreign(box.folder)
+    before = digest(image)
+    with box.second_disk(image, "raw"):
+        hospital.start()
+        holds(hospital, "second-disk", offers(hospital, "second-disk"))
+        box.power_off()
+    expect(digest(image) == before, "nothing was written to the other disk")
+    other = box.folder / "other.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk.disk(box.version) / "disk.raw", other)
+    console = box.log.stat().st_size
+    with box.second_disk(other, "qcow2"):
+        hospital.start()
+        box.await_console("two partitions are called esp-", since=console)
+        box.cut_power()
+    expect("Welcome to Sund" not in box.said(console), "nothing starts")
+    hospital.start()
+    answers(hospital)
+
+
 def stick(hospital):
     """The first day of a box that is nobody's: by the region's stick it enrols with a key of its TPM, gets its model, and answers."""
-    first_day(hospital, hospital.from_the_factory(BY_STICK))
+    hospital.from_the_factory(BY_STICK)
+    first_day(hospital)
 
 
-def first_day(hospital, stick):
-    hospital.restarts(stick)
+def screen(hospital):
+    """The first day of a box whose stick has no one-time code: somebody types it at the screen. Ctrl-Alt-Del does nothing."""
+    hospital.from_the_factory(BY_SCREEN)
+    hospital.restarts(hospital.first_stick())
+    box = hospital.box
+    before = box.log.stat().st_size
+    hospital.start(screen=True)
+    box.await_console("Started sund-screen.service", since=before)
+    box.presses("ctrl", "alt", "delete")
+    box.types(hospital.enrolment_code())
+    serves_its_model(hospital)
+    box.shows()
+
+
+def first_day(hospital):
+    hospital.restarts(hospital.first_stick(hospital.enrolment_code()))
     hospital.start()
+    serves_its_model(hospital)
+
+
+def serves_its_model(hospital):
     hospital.await_echo()
     expect(hospital.gets_its_model(), "the box takes its model")
     answers(hospital)
+
+
+def stick_update(hospital):
+    """A box that doesn't reach its region takes a new system from a stick, and is committed to it; the region hears of it once it is reached."""
+    box = hospital.box
+    [version] = OFFERS["stick-update"]
+    hospital.region.publish_state("stick-update", version, bundle(version))
+    stick = hospital.emptied("update")
+    hospital.region.writes_bundle("stick-update", stick)
+    box.power_off()
+    hospital.region.stop()
+    console, journal = box.log.stat().st_size, box.journal.stat().st_size
+    hospital.start(stick=stick)
+    comes_to(hospital, "the system of the stick is good", lambda: re.search(r"Marked slot esp\.. as good", box.journal_said(journal)))
+    expect(f"Welcome to Sund {version}!" in box.said(console), f"{version} was started")
+    runs(hospital, version)
+    answers(hospital)
+    hospital.version = version
+    hospital.region.serve()
+    box.until("the region hears what the box serves", lambda: hospital.region.serves(hospital.name, "stick-update") or None)
 
 
 def reset(hospital):
@@ -110,4 +177,4 @@ def reset(hospital):
     box.await_console("Reached target multi-user.target", since=before)
     expect("Started sund.service" not in box.said(before), "nothing of it serves")
     box.power_off()
-    first_day(hospital, hospital.first_stick())
+    first_day(hospital)

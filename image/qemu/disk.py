@@ -58,24 +58,52 @@ def partitions(image):
                 yield number, uuid.UUID(bytes_le=entry[16:32]), start, end, entry[56:128].decode("utf-16-le").rstrip("\0")
 
 
+def read(folder, first, count):
+    """Blocks of the disk of a box that is off, as a file in its folder."""
+    blocks = folder / "read.img"
+    run("qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", f"skip={first}", f"count={first + count}", f"if={folder / 'disk.qcow2'}", f"of={blocks}")
+    return blocks
+
+
+def data(folder):
+    """First and last block of the data partition of a box that is off, and in which byte of it what is encrypted begins."""
+    [(start, end)] = [(start, end) for _, _, start, end, label in partitions(read(folder, 0, 2048)) if label == "data"]
+    # LUKS2: the header's JSON comes after its 4096 binary bytes.
+    header = json.loads(read(folder, start, 128).read_bytes()[4096:].split(b"\0")[0])
+    return start, end, int(header["segments"]["0"]["offset"])
+
+
+def opens(folder, key):
+    """Fails where a recovery key does not open the data partition of a box that is off. Its header is enough for that."""
+    start, _, offset = data(folder)
+    header = read(folder, start, offset // 512)
+    inside("cryptsetup", "open", "--test-passphrase", "--key-file=-", f"/work/{header.relative_to(STORE)}", input=key)
+    header.unlink()
+
+
 def damage_data(folder):
     """Overwrites the bitmaps of the first blocks of a box's data partition. It need not be opened for that: what is not encrypted decrypts to noise."""
-    image, read = folder / "disk.qcow2", folder / "read.img"
-    def bytes_of(first, count):
-        run("qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", f"skip={first}", f"count={first + count}", f"if={image}", f"of={read}")
-        return read.read_bytes()
-    bytes_of(0, 2048)
-    [(start, end)] = [(start, end) for _, _, start, end, label in partitions(read) if label == "data"]
-    # LUKS2: the header's JSON comes after its 4096 binary bytes.
-    header = json.loads(bytes_of(start, 128)[4096:].split(b"\0")[0])
-    offset = int(header["segments"]["0"]["offset"])
+    start, end, offset = data(folder)
     # As systemd-repart made it.
-    read.write_bytes(b"")
-    os.truncate(read, (end - start + 1) * 512 - offset)
-    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-E", "nodiscard,lazy_itable_init=1", read)
-    block = int(re.search(r"Block bitmap at (\d+)", run("dumpe2fs", read))[1])
-    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xff {start * 512 + offset + block * 4096} {16 * 4096}", image)
-    read.unlink()
+    made = folder / "made.img"
+    made.touch()
+    os.truncate(made, (end - start + 1) * 512 - offset)
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-E", "nodiscard,lazy_itable_init=1", made)
+    block = int(re.search(r"Block bitmap at (\d+)", run("dumpe2fs", made))[1])
+    run("qemu-io", "-f", "qcow2", "-c", f"write -P 0xff {start * 512 + offset + block * 4096} {16 * 4096}", folder / "disk.qcow2")
+    made.unlink()
+
+
+def foreign(folder):
+    """A disk of somebody else, in a box's folder, whose partitions are called as those of a box."""
+    image, definitions = folder / "second.raw", folder / "second"
+    definitions.mkdir()
+    for label in ("root-a", "root-b", "data"):
+        (definitions / f"{label}.conf").write_text(f"[Partition]\nType=linux-generic\nLabel={label}\nSizeMinBytes=16M\nSizeMaxBytes=16M\n")
+    inside("systemd-repart", "--empty=create", "--offline=yes", "--dry-run=no", "--size=64M", f"--definitions=/work/{definitions.relative_to(STORE)}",
+           f"/work/{image.relative_to(STORE)}")
+    shutil.rmtree(definitions)
+    return image
 
 
 def load_option(label, number, part, start, end):

@@ -44,7 +44,7 @@ class Hospital:
         self.open_archive()
         # What QEMU provisions the box with; nothing where a stick does.
         self.name = "twin"
-        self.provisioned = self.site.provisions(self.region.enrolment_code(self.name))
+        self.provisioned = self.site.provisions(self.enrolment_code())
         self.region.publish_state("first")
 
     def __enter__(self):
@@ -53,11 +53,11 @@ class Hospital:
     def __exit__(self, *_):
         self.close()
 
-    def start(self, health=PATIENCE, stick=None, **told):
+    def start(self, health=PATIENCE, stick=None, screen=False, **told):
         """Starts the box; a new system has so many seconds to be healthy."""
         if self.provisioned:
             told["provision"] = self.site.provision(self.provisioned, health) + told.get("provision", "")
-        self.box.start(told, stick)
+        self.box.start(told, stick, screen)
 
     def restarts(self, stick=None, **told):
         """Starts the box, which then restarts by itself; it is off afterwards."""
@@ -66,15 +66,18 @@ class Hospital:
         self.box.end()
 
     def from_the_factory(self, name):
-        """Another box in the place of this one, and the region's stick for it."""
+        """Another box in the place of this one, which nothing but a stick provisions."""
         self.box.power_off()
         self.name, self.version = name, self.factory
         self.box = Box(self.folder / name, self.version, self.ports)
         self.provisioned = None
-        return self.first_stick()
 
-    def first_stick(self):
-        return self.site.writes_stick(self.emptied("first"), self.name, self.region.enrolment_code(self.name))
+    def first_stick(self, code=None):
+        """The region's stick for the box, with a one-time code where there is one."""
+        return self.site.writes_stick(self.emptied("first"), self.name, code)
+
+    def enrolment_code(self):
+        return self.region.enrolment_code(self.name)
 
     def reset_stick(self):
         stick = self.emptied("reset")

@@ -80,7 +80,9 @@ EmitNTP=no
 EmitTimezone=no
 EmitSIP=no
 PersistLeases=no
-"""
+{more}"""
+# RFC 3442: whoever answers on the clinical network hands out the way to everywhere, and the same in two halves, which come before all others.
+GRABS = {"clinical": r"SendOption=121:string:\x00\x0a\x1e\x00\x01\x01\x00\x0a\x1e\x00\x01\x01\x80\x0a\x1e\x00\x01" + "\n"}
 
 
 def firewall(tree):
@@ -95,7 +97,8 @@ def firewall(tree):
 
 def ways(tree):
     """With addresses by DHCP and by the site, both networks with a router: who is on a network or behind its router reaches the box at the ports
-    that it is for and at no other, has its answers by the network that it asked on, and is reached by whom the network is for alone."""
+    that it is for and at no other, has its answers by the network that it asked on, and is reached by whom the network is for alone; also where
+    clinical's DHCP hands out ways to everywhere."""
     for how in ("by DHCP", "of the site"):
         with ExitStack() as stack:
             place = stack.enter_context(Place(tree))
@@ -146,7 +149,7 @@ def settled(tree, place, places, how):
         _, router, beyond = ADDRESSES[name]
         # A router asks for its neighbours by its own address.
         run(*there.enter, "sh", "-c", "echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce")
-        there.put("run/systemd/network/10-router.network", ROUTER.format(router=router, beyond=beyond))
+        there.put("run/systemd/network/10-router.network", ROUTER.format(router=router, beyond=beyond, more=GRABS.get(name, "")))
         if how == "of the site":
             place.put(f"run/systemd/network/50-{name}.network.d/10-site.conf", (STATIC / f"{name}.conf").read_text())
         networkd(there)

@@ -157,6 +157,10 @@ class Region:
         boxes = self.command("rollout", "status", name)[0]["waves"][0]["boxes"]
         return next((how for how in ("finished", "failed") if boxes.get(how)), None)
 
+    def serves(self, name, state):
+        """Whether a box has said that it serves this state."""
+        return any(box["name"] == name and box["installed"] == f"state/{state}.json" for box in self.command("fleet", name)["devices"])
+
     def recovery_key(self, name):
         """What opens the disk of a box, as the holder of the region's private key has it; nothing while none is kept."""
         if not self.command("escrow", "list", "--name", name)["kept"]:
@@ -169,6 +173,12 @@ class Region:
     def writes_provisioning(self, description, stick):
         """The signed file of a box's first day."""
         self.command("provision", description, "--key", self.signer(), "--out", stick)
+
+    def writes_bundle(self, state, folder):
+        """All that a box without a network needs for a state."""
+        words = ("bundle", folder / f"{state}.sund-bundle", "--state", state)
+        self.publish(self.command(*words)["proposal"], TWO)
+        self.command(*words)
 
     def writes_reset(self, name, stick):
         """The signed order that gives up whatever a box has."""

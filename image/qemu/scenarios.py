@@ -7,9 +7,9 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-from . import appliance, services, surface
+from . import appliance, disk, release, services, surface
 from .box import PATIENCE, wait
-from .days import damaged, data_full, locked, power_cut_receiving, reset, stick
+from .days import damaged, data_full, locked, power_cut_receiving, reset, screen, second_disk, stick, stick_update
 from .firmware import stranger_kernel
 from .hospital import Hospital
 from .rescue import rescue_old, rescued
@@ -75,6 +75,13 @@ def guard(hospital):
     hospital.box.await_journal("sund-guard.service", "Failed with result", since=before)
 
 
+def stands(hospital):
+    """A new system whose start never comes so far that a guard could be started: the start's own time restarts the box into the old slot."""
+    before = hospital.box.log.stat().st_size
+    goes_back(hospital, "stands")
+    expect("job timed out" in hospital.box.said(before), "the time of the start was it")
+
+
 def power_cut(hospital):
     """The power goes at a random moment of the install: the box comes back, and the update ends well."""
     before = hospital.box.journal.stat().st_size
@@ -129,7 +136,7 @@ def channel_down(hospital):
     hospital.await_echo()
     box.await_journal("the action waits", since=before)
     expect(not wait(box.machine, AWAY), "the system on trial runs on")
-    expect(not re.search(r"Marked slot esp\.. as good", box.journal.read_text(errors="replace")[before:]), "nothing is committed without the region")
+    expect(not re.search(r"Marked slot esp\.. as good", box.journal_said(before)), "nothing is committed without the region")
     hospital.region.serve()
     holds(hospital, "channel-down", version)
     box.await_journal("Marked slot", "as good", since=before)
@@ -154,9 +161,10 @@ def migration(hospital):
 
 
 def next_start(hospital):
-    """What a box was brought to is what it starts when nothing is on trial."""
+    """What a box was brought to is what it starts when nothing is on trial; what its region keeps opens its disk."""
     box = hospital.box
     box.power_off()
+    disk.opens(box.folder, hospital.region.recovery_key(hospital.name))
     before = box.log.stat().st_size
     hospital.start()
     welcomed = box.until("the box says what it starts", lambda: re.search(r"Welcome to Sund (\S+)!", box.said(before)))
@@ -167,13 +175,14 @@ def next_start(hospital):
 # In this order, so that one box lives through them. After one that fails there is a new box.
 ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update,
        "stranger-kernel": stranger_kernel, "watchdog": watchdog, "failed-health": failed_health, "panic": panic, "two-failures": two_failures,
-       "guard": guard, "power-cut": power_cut, "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts,
+       "guard": guard, "stands": stands, "power-cut": power_cut, "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts,
        "power-cut-receiving": power_cut_receiving,
-       "data-full": data_full, "damaged": damaged, "rescue-old": rescue_old, "rescue": rescued, "locked": locked, "stick": stick, "reset": reset}
+       "data-full": data_full, "damaged": damaged, "second-disk": second_disk, "rescue-old": rescue_old, "rescue": rescued, "locked": locked,
+       "stick-update": stick_update, "screen": screen, "stick": stick, "reset": reset}
 # These begin with a box of their own.
-FACTORY = ("stick", "reset")
+FACTORY = ("screen", "stick", "reset")
 # Of the root alone: nothing is started.
-STILL = {"attack-surface": surface.check, "services": lambda made: services.check(made / "tree")}
+STILL = {"attack-surface": surface.check, "services": lambda made: services.check(made / "tree"), "release": release.check}
 NAMES = (*STILL, *ALL)
 CONTINUOUS = (*STILL, "stranger", "good-update", "watchdog", "failed-health", "power-cut")
 

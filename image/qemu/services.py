@@ -3,7 +3,7 @@ import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from . import networks, surface
+from . import networks, parts, surface
 from .debian import inside
 from .place import Place, until
 from .store import STORE, Failed, run
@@ -91,7 +91,15 @@ def erased(tree):
             raise Failed("the next start would erase the box again")
 
 
+def keyboard(tree):
+    """Whoever stands in front of a box restarts it by its plug alone."""
+    with Place(tree) as place:
+        _, said = place.run("systemctl", "is-enabled", "ctrl-alt-del.target")
+    if said != "masked\n":
+        raise Failed(f"Ctrl-Alt-Del restarts the box: {said}")
+
+
 def check(tree):
-    """Whether bus, networks, clock and reset of a root do what is said of them."""
-    for one in (bus, networks.firewall, networks.ways, networks.redirects, clock, erased):
+    """Whether disks, bus, networks, clock and reset of a root do what is said of them."""
+    for one in (parts.initrd, parts.links, keyboard, bus, networks.firewall, networks.ways, networks.redirects, clock, erased):
         one(tree)

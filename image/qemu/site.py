@@ -94,8 +94,7 @@ health_seconds = {health}
 STICK = """region = "{region}"
 box = "{name}"
 server = "{url}"
-code = "{code}"
-site = "site.toml"
+{code}site = "site.toml"
 recovery_key = "{of}/escrow.pub"
 [vendors]
 sund = "{of}/vendor.pub"
@@ -138,10 +137,11 @@ class Site:
         ]
 
     def writes_stick(self, folder, name, code):
-        """The stick of a box's first day."""
+        """The stick of a box's first day, with a one-time code where there is one."""
         (folder / "site.toml").write_text(self.own)
         description = folder / "description.toml"
-        description.write_text(STICK.format(region=NAME, name=name, url=self.region.url, code=code, of=self.region.folder))
+        line = f'code = "{code}"\n' if code else ""
+        description.write_text(STICK.format(region=NAME, name=name, url=self.region.url, code=line, of=self.region.folder))
         stick = folder / "stick"
         stick.mkdir()
         self.region.writes_provisioning(description, stick)
