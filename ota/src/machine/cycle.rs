@@ -49,6 +49,9 @@ impl Machine {
         }
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
         let Look { trusted, heeded } = self.look().await;
+        if let Ok(trusted) = &trusted {
+            self.learn_authorities(trusted).await;
+        }
         self.learn_format().await;
         let met = self.meet_system().await;
         let left = trouble(Box::pin(self.leave_withdrawn(&trusted)).await);

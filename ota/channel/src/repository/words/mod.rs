@@ -10,7 +10,7 @@ use super::release::AFTER;
 use super::roles::{ROOT, TARGETS};
 use super::store::sha256_of;
 use std::collections::{BTreeMap, BTreeSet};
-use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, VENDORS};
+use sund_ota::documents::{APPROVERS, AUTHORITIES, Approvers, STOP, SUSPENSIONS, VENDORS};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
 use tough::TargetName;
@@ -170,6 +170,7 @@ fn listed(
             STOP => ": ROLLOUTS GO ON",
             SUSPENSIONS => ": the region suspends no model any more",
             APPROVERS => ": nobody is told any more whose key is whose",
+            AUTHORITIES => ": boxes go on believing those that it named",
             VENDORS => ": no vendor is known any more",
             _ => ": no box takes it any more, and boxes that run it go back to a state that is still listed",
         };
