@@ -30,7 +30,7 @@ def ours(suffixes):
 
 def understood(inside_tools):
     """systemd ignores a key that it does not know: a misspelt limit would be none."""
-    units = ours((".service", ".socket", ".timer", ".mount"))
+    units = ours((".service", ".socket", ".timer", ".mount", ".path"))
     told = inside("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={inside_tools}", *units)
     if told:
         raise Failed(f"systemd does not understand our units: {told}")

@@ -54,5 +54,5 @@ pub use renew::{Alarm, Renewal, Upkeep, alarms, is_late, renew};
 pub(crate) use roles::check_name;
 pub use sign::{enclose, messages, signature_file};
 pub use status::{RoleStatus, Status, status, waiting};
-pub use switches::{Suspended, go_on, resume, stop_all, suspend, withdraw};
+pub use switches::{Suspended, Withdrawn, go_on, resume, stop_all, suspend, withdraw};
 pub use words::{describe, plain};
