@@ -5,12 +5,15 @@ use crate::config::Config;
 use crate::documents::{Authorities, MAX_AUTHORITIES, digest};
 use crate::durable;
 use crate::fault::Fault;
+use crate::hex::hex;
 use crate::limits::MAX_STATE;
+use aws_lc_rs::digest::SHA256;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +36,7 @@ impl Believed {
     pub fn of(config: &Config) -> Result<Self, String> {
         let Some(ca) = &config.ca else { return Ok(Self::default()) };
         let pem = std::fs::read(ca).map_err(|error| format!("{}: {error}", ca.display()))?;
-        Self::from(&pem, kept(&config.directory).as_ref()).map_err(|reason| format!("{}: {reason}", ca.display()))
+        Self::from(&pem, kept_by(config).as_ref()).map_err(|reason| format!("{}: {reason}", ca.display()))
     }
 
     /// Those of a file, PEM, by what the region has signed since.
@@ -45,7 +48,11 @@ impl Believed {
         let newest = signed_ones.last().cloned();
         certificates.extend(signed_ones);
         let mut once: Vec<CertificateDer> = Vec::new();
-        certificates.into_iter().for_each(|one| if !once.contains(&one) { once.push(one) });
+        certificates.into_iter().for_each(|one| {
+            if !once.contains(&one) {
+                once.push(one)
+            }
+        });
         Ok(Self { certificates: once, newest })
     }
 
@@ -86,25 +93,48 @@ impl Believed {
     }
 }
 
+/// What is kept: what was signed, and by whose root. A box that is provisioned with another root forgets what the one before had signed:
+/// that may be the reason why.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// SHA-256 of the root metadata that was trusted.
+    root: String,
+    signed: Authorities,
+}
+
 /// Where a directory keeps what the region has signed.
 pub fn file(directory: &Path) -> PathBuf {
     directory.join("authorities.json")
 }
 
-/// What the region has signed, as it was kept. What a disk has spoilt comes again with the next look at the repository.
-pub fn kept(directory: &Path) -> Option<Authorities> {
-    let path = file(directory);
-    let length = std::fs::metadata(&path).ok()?.len();
-    (length <= MAX_STATE).then(|| std::fs::read(path).ok())?.and_then(|bytes| Authorities::parse(&bytes).ok())
+/// What the region has signed, as a box has kept it.
+pub fn kept_by(config: &Config) -> Option<Authorities> {
+    kept(&config.directory, &std::fs::read(&config.root).ok()?)
 }
 
-/// Keeps what the region has signed; whether it is another thing than before.
-pub fn keep(directory: &Path, signed: &[u8]) -> Result<bool, Fault> {
-    let document = Authorities::parse(signed)?;
-    if kept(directory).is_some_and(|kept| kept == document) {
+/// What was kept under a trusted root. What a disk has spoilt comes again with the next look at the repository.
+pub fn kept(directory: &Path, root: &[u8]) -> Option<Authorities> {
+    let path = file(directory);
+    let length = std::fs::metadata(&path).ok()?.len();
+    let bytes = (length <= 2 * MAX_STATE).then(|| std::fs::read(path).ok())??;
+    let kept = serde_json::from_slice::<Kept>(&bytes).ok().filter(|kept| kept.root == of_root(root))?;
+    kept.signed.check().ok().map(|()| kept.signed)
+}
+
+/// Keeps what the region has signed, by a root that was trusted; whether it is another thing than before.
+pub fn keep(directory: &Path, root: &[u8], signed: &[u8]) -> Result<bool, Fault> {
+    let signed = Authorities::parse(signed)?;
+    if kept(directory, root).is_some_and(|kept| kept == signed) {
         return Ok(false);
     }
-    durable::replace(&file(directory), signed, 0o644).map(|()| true)
+    // Texts always serialize.
+    let bytes = serde_json::to_vec(&Kept { root: of_root(root), signed }).unwrap_or_default();
+    durable::replace(&file(directory), &bytes, 0o644).map(|()| true)
+}
+
+fn of_root(root: &[u8]) -> String {
+    hex(aws_lc_rs::digest::digest(&SHA256, root).as_ref())
 }
 
 #[cfg(test)]
@@ -126,9 +156,8 @@ mod tests {
     fn what_the_region_drops_is_believed_no_more_although_the_box_was_provisioned_with_it() {
         let (old, new, of_server) = (authority(), authority(), authority());
         let provisioned = format!("{of_server}{old}");
-        let told = |signed: Option<&Authorities>| {
-            Believed::from(provisioned.as_bytes(), signed).expect("authorities").told()
-        };
+        let told =
+            |signed: Option<&Authorities>| Believed::from(provisioned.as_bytes(), signed).expect("authorities").told();
         let [old_one, new_one, other] = [&old, &new, &of_server].map(|pem| digest_of(pem));
         assert_eq!(told(None), format!("{other},{old_one}"));
         let both = Authorities { format: 1, authorities: vec![old.clone(), new.clone()], dropped: Vec::new() };
@@ -144,7 +173,7 @@ mod tests {
         let (one, directory) = (authority(), tempfile::tempdir().expect("a directory"));
         let keep = |authorities: Vec<String>, dropped: Vec<String>| {
             let document = Authorities { format: 1, authorities, dropped };
-            keep(directory.path(), &serde_json::to_vec(&document).expect("JSON"))
+            keep(directory.path(), b"root", &serde_json::to_vec(&document).expect("JSON"))
         };
         assert_eq!(keep(vec![one.clone()], Vec::new()).ok(), Some(true));
         assert_eq!(keep(vec![one.clone()], Vec::new()).ok(), Some(false));
@@ -157,6 +186,7 @@ mod tests {
         ] {
             assert!(keep(authorities, dropped).is_err());
         }
-        assert_eq!(kept(directory.path()).expect("it is kept").authorities, [one]);
+        assert_eq!(kept(directory.path(), b"root").expect("it is kept").authorities, [one]);
+        assert_eq!(kept(directory.path(), b"another"), None, "what the root before had signed is forgotten");
     }
 }

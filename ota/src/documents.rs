@@ -152,7 +152,7 @@ impl Authorities {
         document.check().map_err(|reason| invalid(AUTHORITIES, reason)).map(|()| document)
     }
 
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if !(1..=MAX_AUTHORITIES).contains(&self.authorities.len()) || self.dropped.len() > MAX_DROPPED {
             return Err(format!("lists 1 to {MAX_AUTHORITIES} authorities, and drops {MAX_DROPPED} at most"));
         }

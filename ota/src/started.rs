@@ -60,7 +60,7 @@ pub fn keep_site(config: &Config, network: &Path, variable: &Path) -> Result<(),
 /// Whom the box believes now: a rescue that asked an authority of before would find a server that shows none of it.
 fn authorities(config: &Config, ca: &Path) -> Result<String, Fault> {
     let provisioned = read(ca)?.ok_or_else(|| failed(ca, "it is not there"))?;
-    match authorities::kept(&config.directory) {
+    match authorities::kept_by(config) {
         None => Ok(provisioned),
         Some(signed) => Believed::from(provisioned.as_bytes(), Some(&signed))
             .map(|believed| believed.pem())

@@ -104,7 +104,12 @@ impl World {
     /// Whom a box believes.
     fn believed(&self, name: &str) -> Believed {
         let provisioned = fs::read(self.path("channel-ca.pem")).unwrap();
-        Believed::from(&provisioned, kept(&self.path(name)).as_ref()).unwrap()
+        Believed::from(&provisioned, kept(&self.path(name), &self.root()).as_ref()).unwrap()
+    }
+
+    /// The root that boxes and mirrors were given.
+    fn root(&self) -> Vec<u8> {
+        fs::read(self.region.home().join("repository/metadata/1.root.json")).unwrap()
     }
 
     fn authority(&self, name: &str) -> Authority {
@@ -112,7 +117,8 @@ impl World {
     }
 
     fn identity(&self, name: &str) -> Vec<u8> {
-        [fs::read(self.path(&format!("{name}.pem"))).unwrap(), fs::read(self.path(&format!("{name}.key"))).unwrap()].concat()
+        [fs::read(self.path(&format!("{name}.pem"))).unwrap(), fs::read(self.path(&format!("{name}.key"))).unwrap()]
+            .concat()
     }
 
     /// Whether a box speaks to a server that has a certificate of this authority.
@@ -202,7 +208,17 @@ fn a_box_of_before_the_change_is_served_through_it_and_the_old_authority_and_its
 
     // A rescue asks as the box has left it in the firmware, and the authority of before leads nowhere.
     let (site, starts) = (world.path("site"), world.path("starts"));
-    let at = ["started", "--site", text(&site), "--starts", text(&starts), "--tpm", "/nonexistent", "--network", "/nonexistent"];
+    let at = [
+        "started",
+        "--site",
+        text(&site),
+        "--starts",
+        text(&starts),
+        "--tpm",
+        "/nonexistent",
+        "--network",
+        "/nonexistent",
+    ];
     world.updater("box-1", &[&at[..], &["--directory", text(&world.path("box-1"))]].concat());
     let left: toml::Table = String::from_utf8_lossy(&fs::read(&site).unwrap()[4..]).parse().unwrap();
     let left = world.region.file("left.pem", left["authorities"].as_str().unwrap());
@@ -223,7 +239,8 @@ fn a_mirror_follows_its_channel_to_another_authority() {
         let (from, ca) = (world.serving.url("/repository/"), world.path("channel-ca.pem"));
         let (certificate, key) = (world.path("mirror-1.pem"), world.path("mirror-1.key"));
         let from = ["mirror", text(&copy), "--from", &from, "--root", text(&root), "--ca", text(&ca)];
-        let ended = world.region.run(&[&from[..], &["--certificate", text(&certificate), "--key", text(&key)]].concat());
+        let ended =
+            world.region.run(&[&from[..], &["--certificate", text(&certificate), "--key", text(&key)]].concat());
         assert_eq!(ended.code, Some(0), "{:#}", ended.json);
     };
     mirrors();
@@ -235,7 +252,7 @@ fn a_mirror_follows_its_channel_to_another_authority() {
     assert_eq!(world.shown("ca-2")["held_by"], 2);
     (0..2).for_each(|_| mirrors());
     let provisioned = fs::read(world.path("channel-ca.pem")).unwrap();
-    let believed = Believed::from(&provisioned, kept(&copy).as_ref()).unwrap();
+    let believed = Believed::from(&provisioned, kept(&copy, &world.root()).as_ref()).unwrap();
     assert_eq!(believed.told(), world.authority("ca-2").digest());
 }
 

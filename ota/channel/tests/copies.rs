@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use sund_channel::database::{FILE_NAME, now};
 use sund_channel::enrol::{self, authority::Authority};
-use sund_ota::authorities::Believed;
 use sund_channel::repository::{certificate, local, mirror};
 use sund_channel::server::control::Request;
+use sund_ota::authorities::Believed;
 use tempfile::TempDir;
 
 #[test]

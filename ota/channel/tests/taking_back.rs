@@ -147,7 +147,8 @@ fn target(region: &Region, name: &str) -> Vec<u8> {
 #[test]
 fn a_state_that_is_lost_at_the_centre_keeps_no_release_from_being_withdrawn() {
     let region = Region::with_state();
-    let config = region.must(&["status"])["targets"].as_object().unwrap().keys().find(|it| it.starts_with("config/")).cloned();
+    let config =
+        region.must(&["status"])["targets"].as_object().unwrap().keys().find(|it| it.starts_with("config/")).cloned();
     region.propose_state("north-2", &config.unwrap(), &[]);
     region.publish("state-3", &TWO);
     let place = |state: &str| {
@@ -171,5 +172,7 @@ fn a_state_that_is_lost_at_the_centre_keeps_no_release_from_being_withdrawn() {
     region.must(&["withdraw", "state/north-2.json", "--reason", "it is lost", "--with", waits]);
     region.publish(waits, &TWO);
     let listed = region.must(&["status"])["targets"].take();
-    assert!(listed[model].is_null() && listed["state/north-2.json"].is_null() && listed["state/north-1.json"].is_object());
+    assert!(
+        listed[model].is_null() && listed["state/north-2.json"].is_null() && listed["state/north-1.json"].is_object()
+    );
 }

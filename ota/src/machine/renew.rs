@@ -70,7 +70,9 @@ impl Machine {
     /// was learned last.
     pub(super) async fn learn_authorities(&mut self, trusted: &Trusted) {
         let learned = match trusted.document(AUTHORITIES, MAX_STATE).await {
-            Ok(Some(signed)) => authorities::keep(&self.config.directory, signed.get()),
+            Ok(Some(signed)) => {
+                self.root().and_then(|root| authorities::keep(&self.config.directory, &root, signed.get()))
+            }
             Ok(None) => Ok(false),
             Err(fault) => Err(fault),
         };

@@ -88,7 +88,8 @@ fn drop(directory: &Path, name: &str, is_forced: bool, with: Option<&str>) -> Re
         return Err(Fault::new("authority-unknown", Blame::Configuration, reason));
     };
     let Some(stays) = set.all().iter().find(|it| it.name() != name) else {
-        let reason = format!("{name} is the only authority that counts: make another one first (`sund-channel ca new`)");
+        let reason =
+            format!("{name} is the only authority that counts: make another one first (`sund-channel ca new`)");
         return Err(Fault::new("authority-alone", Blame::Configuration, reason));
     };
     let asked = Request::Lost { name: name.to_owned(), sha256: stays.digest().to_owned() };
@@ -100,7 +101,10 @@ fn drop(directory: &Path, name: &str, is_forced: bool, with: Option<&str>) -> Re
         Err(fault) => return Err(fault),
     };
     if let Some(lost) = lost.as_ref().filter(|lost| !is_forced && !lost.names.is_empty()) {
-        let reason = format!("{}: wait until they were heard, shut out what is gone (`enrol block`), or see --force", held(name, lost));
+        let reason = format!(
+            "{}: wait until they were heard, shut out what is gone (`enrol block`), or see --force",
+            held(name, lost)
+        );
         return Err(Fault::new("authority-held", Blame::Box, reason));
     }
     let draft = Draft::begin(&Home::open(directory)?, with)?;
@@ -110,7 +114,9 @@ fn drop(directory: &Path, name: &str, is_forced: bool, with: Option<&str>) -> Re
     match &lost {
         Some(lost) if lost.names.is_empty() => {}
         Some(lost) => told.lines.push(format!("CUT OFF, until a stick comes to each: {}", held(name, lost))),
-        None => told.lines.push("CUT OFF, until a stick comes to each: boxes that nobody could count, since no server runs".to_owned()),
+        None => told.lines.push(
+            "CUT OFF, until a stick comes to each: boxes that nobody could count, since no server runs".to_owned(),
+        ),
     }
     Ok(told)
 }

@@ -132,7 +132,7 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let pem = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose();
     let (ca, certificate, key) = (pem(&it.ca)?, pem(&it.certificate)?, pem(&it.key)?);
     let identity = certificate.zip(key.as_ref()).map(|(certificate, key)| [&certificate[..], &key[..]].concat());
-    let signed = authorities::kept(&it.directory);
+    let signed = authorities::kept(&it.directory, &root);
     let believed = ca.map(|pem| Believed::from(&pem, signed.as_ref())).transpose().map_err(|reason| {
         let reason = format!("--ca names what can't be believed: {reason}");
         Fault::new("client-failed", Blame::Configuration, reason)
@@ -158,6 +158,7 @@ pub(super) fn alarm(alarm: &Alarm) -> String {
     let what = match alarm.role.as_str() {
         "rescue" => "the recovery bundle",
         "server" => "the server's certificate",
+        "authority" => "the authority of the channel that issues",
         role => role,
     };
     format!("ALARM: {what} ends on {} (in {} days): {}", alarm.expires, alarm.days_left, alarm.advice)

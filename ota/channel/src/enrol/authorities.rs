@@ -19,7 +19,6 @@ use x509_parser::prelude::X509Certificate;
 const KEPT: &str = "authorities.json";
 
 /// Those that count, the oldest first.
-#[derive(Clone)]
 pub struct Set(Vec<Arc<Authority>>);
 
 impl Set {
@@ -82,18 +81,18 @@ impl Set {
 /// Those of a server that runs: the region may sign others meanwhile.
 pub struct Authorities {
     home: PathBuf,
-    current: RwLock<Set>,
+    current: RwLock<Arc<Set>>,
 }
 
 impl Authorities {
     /// Those of a channel's home.
     pub fn open(home: &Path) -> Result<Self, Fault> {
-        Ok(Self { home: home.to_owned(), current: RwLock::new(Set::of(home)?) })
+        Ok(Self { home: home.to_owned(), current: RwLock::new(Arc::new(Set::of(home)?)) })
     }
 
     /// Those that count now.
-    pub fn now(&self) -> Set {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn now(&self) -> Arc<Set> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks whether the region has signed others; whether it has. What can't be read leaves those of before.
@@ -104,7 +103,7 @@ impl Authorities {
         }
         let names: Vec<&str> = found.all().iter().map(|it| it.name()).collect();
         tracing::info!(authorities = names.join(", "), "the region has signed other authorities of the channel");
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = found;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
         Ok(true)
     }
 }

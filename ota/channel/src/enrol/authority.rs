@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use sund_ota::documents::digest;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::identity::Validity;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -30,6 +31,9 @@ const COMMON_NAME: &str = "Sund channel devices";
 pub struct Authority {
     name: String,
     digest: String,
+    /// Its name in certificates (DER).
+    subject: Vec<u8>,
+    validity: Validity,
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     certificate: CertificateDer<'static>,
@@ -68,7 +72,11 @@ impl Authority {
             .map_err(|error| unusable(&certificate, &error.to_string()))?;
         let issuer =
             Issuer::from_ca_cert_der(&der, pair).map_err(|error| unusable(&certificate, &error.to_string()))?;
-        Ok(Self { name: name.to_owned(), digest: digest(&der), issuer, pem, certificate: der })
+        let (_, parsed) =
+            X509Certificate::from_der(&der).map_err(|error| unusable(&certificate, &error.to_string()))?;
+        let (subject, validity) = (parsed.subject().as_raw().to_vec(), parsed.validity());
+        let validity = Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() };
+        Ok(Self { name: name.to_owned(), digest: digest(&der), subject, validity, issuer, pem, certificate: der })
     }
 
     /// The name of its files.
@@ -83,14 +91,17 @@ impl Authority {
 
     /// Whether it has issued a certificate of which the handshake has proved that one of these authorities has: no two have one name.
     pub fn has_issued(&self, certificate: &X509Certificate<'_>) -> bool {
-        let own = X509Certificate::from_der(&self.certificate);
-        own.is_ok_and(|(_, own)| own.subject().as_raw() == certificate.issuer().as_raw())
+        certificate.issuer().as_raw() == self.subject
+    }
+
+    /// When it is good.
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// When it ends, in milliseconds since 1970.
     pub fn until(&self) -> i64 {
-        let own = X509Certificate::from_der(&self.certificate);
-        own.map_or(0, |(_, own)| own.validity().not_after.timestamp() * 1000)
+        self.validity.until * 1000
     }
 
     /// Its certificate, PEM.

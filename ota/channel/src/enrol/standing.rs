@@ -89,7 +89,8 @@ pub fn lost(c: &Connection, name: &str, digest: &str, at: i64) -> Result<Lost, F
     let rows = format!("SELECT name FROM device WHERE {SPEAKS} AND (({HOLDS}) OR {IS_STRANGE}) ORDER BY name LIMIT ?5");
     let read = || {
         let mut rows = c.prepare_cached(&rows)?;
-        rows.query_map(params![at, name, digest, FIRST, MAX_DEVICES_SHOWN], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()
+        rows.query_map(params![at, name, digest, FIRST, MAX_DEVICES_SHOWN], |row| row.get(0))?
+            .collect::<Result<Vec<_>, _>>()
     };
     let names = read().map_err(|error: rusqlite::Error| failed(error))?;
     Ok(Lost { held_by, unknown_to, names })

@@ -2,6 +2,7 @@
 use super::config::Config;
 use crate::database::now;
 use crate::enrol::authorities::Authorities;
+use crate::enrol::authority::Authority;
 use crate::limits::certificate::{MAX_CHAIN, MAX_KEY};
 use crate::repository::{Alarm, files};
 use jiff::Timestamp;
@@ -66,9 +67,7 @@ impl Own {
             }
             None => return None,
         };
-        let expires = Timestamp::from_second(validity.until).map(|until| until.to_string()).unwrap_or_default();
-        let days_left = (validity.until - seconds).div_euclid(DAY);
-        Some(Alarm { role: "server".to_owned(), expires, days_left, advice })
+        Some(alarm("server", validity, seconds, advice))
     }
 
     /// Shows another one, where there is one or it has to be made.
@@ -98,6 +97,18 @@ impl Own {
     fn shown(&self) -> Arc<Shown> {
         Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What is to be told of an authority that issues and ends one day: boxes take months to follow to another one.
+pub(super) fn of_authority(issues: &Authority, seconds: i64) -> Option<Alarm> {
+    let advice = "make another authority (`sund-channel ca new`, CEREMONY.md)".to_owned();
+    issues.validity().is_due(seconds).then(|| alarm("authority", issues.validity(), seconds, advice))
+}
+
+fn alarm(role: &str, validity: Validity, seconds: i64, advice: String) -> Alarm {
+    let expires = Timestamp::from_second(validity.until).map(|until| until.to_string()).unwrap_or_default();
+    let days_left = (validity.until - seconds).div_euclid(DAY);
+    Alarm { role: role.to_owned(), expires, days_left, advice }
 }
 
 impl Origin {
@@ -154,6 +165,16 @@ pub(super) fn refuse(why: &dyn Display) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_past_two_thirds_of_its_life_is_alarming() {
+        let home = tempfile::tempdir().unwrap();
+        let authority = Authority::open(home.path()).unwrap();
+        let seconds = now() / 1000;
+        assert_eq!(of_authority(&authority, seconds), None);
+        let alarm = of_authority(&authority, seconds + 2500 * DAY).unwrap();
+        assert!(alarm.role == "authority" && (1149..=1150).contains(&alarm.days_left), "{alarm:?}");
+    }
 
     #[test]
     fn the_servers_own_certificate_is_made_anew_before_it_ends_and_once_a_clock_is_set_right() {

@@ -70,7 +70,8 @@ pub struct Device {
     is_mirror: bool,
 }
 
-const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, key, blocked, mirror, authority, believes FROM device";
+const COLUMNS: &str =
+    "SELECT id, name, reported_at, installed, token, key, blocked, mirror, authority, believes FROM device";
 
 impl Device {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {

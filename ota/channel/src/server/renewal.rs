@@ -2,6 +2,8 @@
 //!
 //! What is wrong is said and holds nothing up: boxes are served whatever becomes of it.
 use super::Server;
+use super::certificate::of_authority;
+use crate::database::now;
 use crate::limits::renewal::{LOCK_TIME, LOOK, PERIOD, RETRY};
 use crate::repository::rescue;
 use crate::repository::{Alarm, Home, Published, Upkeep, alarms, is_late, renew};
@@ -25,7 +27,9 @@ pub(super) async fn run(server: &Arc<Server>, mut stop: watch::Receiver<bool>) {
                 if let Err(fault) = looking.look_at_authorities() {
                     tracing::error!(code = %fault.code, "{fault}");
                 }
-                look(&home, before, since, || looking.own.look())
+                let issues = looking.authorities.now();
+                let of_authority = || of_authority(issues.newest(), now() / 1000);
+                look(&home, before, since, || looking.own.look().into_iter().chain(of_authority()))
             };
             match spawn_blocking(looks).await {
                 Ok((found, is_due)) => {
@@ -44,11 +48,11 @@ pub(super) async fn run(server: &Arc<Server>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Renews where that is due, and reads what is published then; says whether it was due.
-fn look(
+fn look<I: IntoIterator<Item = Alarm>>(
     home: &Home,
     before: Option<Fault>,
     since: Option<Duration>,
-    of_server: impl FnOnce() -> Option<Alarm>,
+    of_server: impl FnOnce() -> I,
 ) -> (Upkeep, bool) {
     let published = Published::read(home);
     let late = published.as_ref().is_ok_and(|published| published.as_ref().is_some_and(is_late));
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn where_nothing_is_published_nothing_is_alarming() {
         let home = tempfile::tempdir().unwrap();
-        let (found, _) = look(&Home::served(home.path()), None, None, || None);
+        let (found, _) = look(&Home::served(home.path()), None, None, || None::<Alarm>);
         assert_eq!(found, Upkeep::default());
     }
 

@@ -102,7 +102,8 @@ impl Server {
         let port = port(child.stdout.take().expect("its log"));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
-        let server = Self { child, folder, version, url: format!("http://127.0.0.1:{port}/"), shapes: Mutex::default(), http };
+        let server =
+            Self { child, folder, version, url: format!("http://127.0.0.1:{port}/"), shapes: Mutex::default(), http };
         until("hawkBit answers its operator", STARTS, || async {
             let targets = server.http.get(format!("{}rest/v1/targets", server.url));
             let answer = targets.basic_auth("admin", Some("admin")).send().await.ok()?;

@@ -71,7 +71,7 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
     }
     let datastore = directory.join("seen");
     fs::create_dir_all(&datastore).map_err(|error| files::disk("made", &datastore, &error))?;
-    local::load(&staging.0, root, datastore).await?;
+    local::load(&staging.0, root.clone(), datastore).await?;
     for switch in [STOP, SUSPENSIONS] {
         if let Some(listed) = listed.get(switch) {
             gathering.must(switch, listed, MAX_STATE).await?;
@@ -84,7 +84,7 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
     // Whom the region has signed as the channel the next run believes.
     if let Some(signed) = listed.get(AUTHORITIES) {
         let bytes = files::read(&targets.join(store::place(AUTHORITIES, &store::sha256_of(signed))), MAX_STATE);
-        gathering.note(bytes.and_then(|bytes| authorities::keep(directory, &bytes)));
+        gathering.note(bytes.and_then(|bytes| authorities::keep(directory, &root, &bytes)));
     }
     let rescue = recovery::copy(&origin, directory, listed).await;
     let rescue = gathering.note(rescue).unwrap_or_default();

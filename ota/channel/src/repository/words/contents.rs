@@ -156,7 +156,10 @@ fn no_longer(name: &str, old: &[u8], new: Option<&[u8]>, tell: &mut impl FnMut(S
         AUTHORITIES => {
             let new = new.map(Authorities::parse).transpose()?.unwrap_or_default();
             for sha256 in Authorities::parse(old)?.dropped.iter().filter(|it| !new.dropped.contains(it)) {
-                tell(format!("DROPPED NO LONGER: sha256 {} ...: boxes that came with it believe it again", fingerprint(sha256)));
+                tell(format!(
+                    "DROPPED NO LONGER: sha256 {} ...: boxes that came with it believe it again",
+                    fingerprint(sha256)
+                ));
             }
         }
         _ => {}
