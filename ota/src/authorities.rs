@@ -14,6 +14,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -47,13 +48,9 @@ impl Believed {
         certificates.retain(|known| signed.is_none_or(|signed| !signed.dropped.contains(&digest(known))));
         let newest = signed_ones.last().cloned();
         certificates.extend(signed_ones);
-        let mut once: Vec<CertificateDer> = Vec::new();
-        certificates.into_iter().for_each(|one| {
-            if !once.contains(&one) {
-                once.push(one)
-            }
-        });
-        Ok(Self { certificates: once, newest })
+        let mut seen = BTreeSet::new();
+        certificates.retain(|one| seen.insert(digest(one)));
+        Ok(Self { certificates, newest })
     }
 
     /// As TLS wants them.
