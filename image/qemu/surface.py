@@ -31,7 +31,7 @@ def ours(suffixes):
 def understood(inside_tools):
     """systemd ignores a key that it does not know: a misspelt limit would be none."""
     # The one unit of systemd's whose limits are ours.
-    units = [*ours((".service", ".socket", ".timer", ".mount")), "sysinit.target"]
+    units = [*ours((".service", ".socket", ".timer", ".mount", ".path")), "sysinit.target"]
     told = inside("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={inside_tools}", *units)
     if told:
         raise Failed(f"systemd does not understand our units: {told}")

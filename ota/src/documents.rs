@@ -1,7 +1,12 @@
-//! The small documents that the region signs beside desired states: whose key is whose, which vendors there are, what is
-//! stopped, what is suspended. All of them are format 1 and are read strictly.
+//! The small documents that the region signs beside desired states: whose key is whose, which vendors there are, who is the channel, what
+//! is stopped, what is suspended. All of them are format 1 and are read strictly.
 use crate::fault::{Blame, Fault};
+use crate::hex::hex;
 use crate::limits::MAX_STATE;
+use aws_lc_rs::digest::SHA256;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +15,17 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const APPROVERS: &str = "trust/approvers.json";
 /// The vendors and the keys of their packages; a target of the role `targets`.
 pub const VENDORS: &str = "trust/vendors.json";
+/// The channel's own authorities; a target of the role `targets`. Where it is not listed, there is the one that boxes were provisioned with.
+pub const AUTHORITIES: &str = "trust/authorities.json";
 /// While it is listed, no box takes a new deployment; a target of the role `state`.
 pub const STOP: &str = "state/stop.json";
 /// Models that are switched off whatever a state says; a target of the role `state`.
 pub const SUSPENSIONS: &str = "state/suspensions.json";
+
+/// Authorities at one time. The firmware of a box keeps them for a rescue, and has little room.
+pub const MAX_AUTHORITIES: usize = 8;
+/// Authorities that were dropped in the life of a region.
+const MAX_DROPPED: usize = 64;
 
 /// Whose key is whose. A threshold counts persons: two keys of one person are one voice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +58,19 @@ pub struct Vendor {
     pub vendor: String,
     /// Public keys (SubjectPublicKeyInfo, PEM) that sign its packages.
     pub keys: Vec<String>,
+}
+
+/// The channel's own authorities: whoever has a certificate by one of them for its address is the channel to a box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authorities {
+    /// 1.
+    pub format: u32,
+    /// Those that count (a certificate each, PEM), the oldest first. The last one issues, to boxes that know it.
+    pub authorities: Vec<String>,
+    /// SHA-256 of the certificates (DER) of those that count no more, also where a box was provisioned with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
 }
 
 /// All rollouts are stopped.
@@ -118,6 +143,47 @@ impl Vendors {
         }
         keys
     }
+}
+
+impl Authorities {
+    /// Reads the target [`AUTHORITIES`]. One that leaves a box with nobody to believe is none.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let document: Self = read(AUTHORITIES, bytes, |document: &Self| document.format)?;
+        document.check().map_err(|reason| invalid(AUTHORITIES, reason)).map(|()| document)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if !(1..=MAX_AUTHORITIES).contains(&self.authorities.len()) || self.dropped.len() > MAX_DROPPED {
+            return Err(format!("lists 1 to {MAX_AUTHORITIES} authorities, and drops {MAX_DROPPED} at most"));
+        }
+        let mut seen = BTreeSet::new();
+        for certificate in self.certificates()? {
+            let digest = digest(&certificate);
+            if self.dropped.contains(&digest) {
+                return Err(format!("both lists and drops the authority {digest}"));
+            }
+            if !seen.insert(digest) {
+                return Err("lists an authority twice".to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// The certificates of those that count, the oldest first.
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let mut roots = RootCertStore::empty();
+        let read = |pem: &String| {
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())?;
+            roots.add(certificate.clone()).map_err(|error| error.to_string())?;
+            Ok(certificate)
+        };
+        self.authorities.iter().map(read).collect()
+    }
+}
+
+/// SHA-256 of a certificate, in digits.
+pub fn digest(certificate: &CertificateDer<'_>) -> String {
+    hex(aws_lc_rs::digest::digest(&SHA256, certificate).as_ref())
 }
 
 impl Stop {

@@ -1,4 +1,5 @@
 //! HTTP as the updater speaks it: one authority, no redirects, every answer bounded.
+use crate::authorities::{Believed, HEADER};
 use crate::config::{Config, Credentials, Key};
 use crate::fault::{Blame, Fault};
 use crate::tpm::TpmKey;
@@ -33,6 +34,8 @@ pub struct Http {
     client: Client,
     server: Url,
     authorization: Option<HeaderValue>,
+    /// Whom it believes.
+    believed: Believed,
     /// The client certificate that it shows, or can't use.
     certificate: Option<CertificateDer<'static>>,
     /// Why it shows none, where it should.
@@ -45,6 +48,7 @@ impl Http {
         let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
         // Before the client reads it: what comes in between is found to be another one.
         let certificate = own(config);
+        let believed = Believed::of(config).map_err(refused)?;
         let mut authorization = None;
         if let Credentials::Token(path) = &config.credentials {
             let token =
@@ -55,7 +59,7 @@ impl Http {
             authorization = Some(value);
         }
         let mut client = Client::builder()
-            .tls_backend_preconfigured(tls(config)?)
+            .tls_backend_preconfigured(tls(config, &believed)?)
             // What answers is who was asked: a redirect elsewhere is an answer like another, and not followed.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
@@ -67,7 +71,7 @@ impl Http {
             client = client.proxy(proxy.no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1")));
         }
         let client = client.build().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { client, server: config.server.clone(), authorization, certificate, is_nobody: None })
+        Ok(Self { client, server: config.server.clone(), authorization, believed, certificate, is_nobody: None })
     }
 
     /// A client that shows no certificate, since that of the configuration can't be used.
@@ -82,16 +86,16 @@ impl Http {
         self.is_nobody.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether it knows the certificate that the box has now: one that was enrolled anew has another.
+    /// Whether it knows the certificate that the box has now, and whom the box believes: one that was enrolled anew has another.
     pub fn is_current(&self, config: &Config) -> bool {
         let now = own(config);
-        now.is_none() || now == self.certificate
+        (now.is_none() || now == self.certificate) && Believed::of(config).is_ok_and(|now| now == self.believed)
     }
 
     /// A request to the channel server, and to nobody else: it carries the token.
     pub fn request(&self, method: reqwest::Method, url: Url) -> reqwest::RequestBuilder {
         let headers = self.authorization.iter().map(|token| (AUTHORIZATION, token.clone())).collect();
-        self.client.request(method, url).timeout(REQUEST_TIME).headers(headers)
+        self.client.request(method, url).timeout(REQUEST_TIME).headers(headers).header(HEADER, self.believed.told())
     }
 
     /// A request to the store: it carries the token where that is the channel server.
@@ -195,23 +199,17 @@ fn own(config: &Config) -> Option<CertificateDer<'static>> {
 
 /// The only authorities that are believed; none where the configuration names none.
 pub(crate) fn authorities(config: &Config) -> Result<RootCertStore, Fault> {
-    let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
-    let mut roots = RootCertStore::empty();
-    if let Some(ca) = &config.ca {
-        for certificate in certificates(ca).map_err(refused)? {
-            roots.add(certificate).map_err(|error| refused(format!("{}: {error}", ca.display())))?;
-        }
-    }
-    Ok(roots)
+    let roots = Believed::of(config).and_then(|believed| believed.roots());
+    roots.map_err(|reason| Fault::new("credentials-unusable", Blame::Configuration, reason))
 }
 
-fn tls(config: &Config) -> Result<rustls::ClientConfig, Fault> {
+fn tls(config: &Config, believed: &Believed) -> Result<rustls::ClientConfig, Fault> {
     let refused = |reason: String| Fault::new("credentials-unusable", Blame::Configuration, reason);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(error.to_string()))?
-        .with_root_certificates(authorities(config)?);
+        .with_root_certificates(believed.roots().map_err(refused)?);
     let (certificate, key) = match &config.credentials {
         Credentials::Certificate { certificate, key } => (certificate, key),
         Credentials::Token(_) | Credentials::Nobody => return Ok(builder.with_no_client_auth()),

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod authorities;
 pub mod bundle;
 pub mod cli;
 pub mod config;

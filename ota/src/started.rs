@@ -1,6 +1,7 @@
 //! What a good start leaves in the firmware's memory for a bad one. The initramfs counts the starts there, and leaves a system after
 //! three that were not good; where neither slot starts, the rescue asks the channel for a recovery bundle, and learns there where
 //! that is: the data partition, which knows it too, may not open then.
+use crate::authorities::{self, Believed};
 use crate::config::Config;
 use crate::durable;
 use crate::fault::{Blame, Fault};
@@ -45,7 +46,7 @@ pub fn keep_site(config: &Config, network: &Path, variable: &Path) -> Result<(),
     let Some(ca) = &config.ca else { return Ok(()) };
     let site = Site {
         sources: vec![config.targets.to_string()],
-        authorities: read(ca)?.ok_or_else(|| failed(ca, "it is not there"))?,
+        authorities: authorities(config, ca)?,
         network: read(network)?.and_then(|text| addresses(&text)),
     };
     let text = toml::to_string(&site).map_err(|error| failed(variable, &error.to_string()))?;
@@ -54,6 +55,17 @@ pub fn keep_site(config: &Config, network: &Path, variable: &Path) -> Result<(),
         return Ok(());
     }
     durable::variable(variable, &value).map_err(|error| failed(variable, &error.to_string()))
+}
+
+/// Whom the box believes now: a rescue that asked an authority of before would find a server that shows none of it.
+fn authorities(config: &Config, ca: &Path) -> Result<String, Fault> {
+    let provisioned = read(ca)?.ok_or_else(|| failed(ca, "it is not there"))?;
+    match authorities::kept_by(config) {
+        None => Ok(provisioned),
+        Some(signed) => Believed::from(provisioned.as_bytes(), Some(&signed))
+            .map(|believed| believed.pem())
+            .map_err(|reason| failed(ca, &reason)),
+    }
 }
 
 /// A file, where it is there.

@@ -70,6 +70,8 @@ pub mod enrol {
     pub const MAX_CODE_HOURS: u32 = 24 * 30;
     /// Life of a device's certificate, in days.
     pub const CERTIFICATE_DAYS: u64 = 90;
+    /// Authorities of which files lie in the home, those that were dropped and left there among them.
+    pub const MAX_AUTHORITY_FILES: usize = 64;
     /// Longest certificate request, in bytes.
     pub const MAX_REQUEST: usize = 8 * 1024;
 }

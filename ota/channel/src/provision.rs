@@ -1,6 +1,7 @@
 //! The file that makes a box its region's: what a description says, what the home knows, signed by the region's provisioning key.
 //!
 //! README.md has the format; `sund_ota::provision` reads it.
+use crate::enrol::{authorities, authority};
 use crate::repository::keys::Signer;
 use crate::repository::published::role_file;
 use crate::repository::rescue::spki;
@@ -73,7 +74,7 @@ pub fn describe(home: &Home, directory: &Path, path: &Path, days: u32) -> Result
         key: said.key,
         code: said.code,
         root: String::from_utf8(root).map_err(|error| wrong(error.to_string()))?,
-        channel_ca: authorities(directory, said.channel_ca.as_ref().map(beside))?,
+        channel_ca: believed(directory, said.channel_ca.as_ref().map(beside))?,
         recovery_key: said.recovery_key.as_ref().map(|key| text(&beside(key), MAX_FILE)).transpose()?,
         attributes: said.attributes,
         site: text(&beside(&said.site), MAX_CONFIGURATION)?,
@@ -84,13 +85,13 @@ pub fn describe(home: &Home, directory: &Path, path: &Path, days: u32) -> Result
     Ok(document)
 }
 
-/// Who vouches for the server, and the channel's own authority beside it: a box takes no certificate for itself that neither has issued.
-fn authorities(home: &Path, of_server: Option<PathBuf>) -> Result<String, Fault> {
-    let own = home.join("ca/ca.pem");
-    match of_server {
-        None => text(&own, MAX_FILE),
-        Some(other) if own.exists() => Ok(format!("{}\n{}", text(&other, MAX_FILE)?, text(&own, MAX_FILE)?)),
-        Some(other) => text(&other, MAX_FILE),
+/// Who vouches for the server, and the channel's own authorities beside it: a box takes no certificate for itself that neither has issued.
+fn believed(home: &Path, of_server: Option<PathBuf>) -> Result<String, Fault> {
+    match (of_server, authorities::pem(home)?) {
+        (None, Some(own)) => Ok(own),
+        (None, None) => text(&authority::files(home, authority::FIRST).0, MAX_FILE),
+        (Some(other), Some(own)) => Ok(format!("{}\n{own}", text(&other, MAX_FILE)?)),
+        (Some(other), None) => text(&other, MAX_FILE),
     }
 }
 

@@ -16,6 +16,7 @@ use sund_channel::database::{FILE_NAME, now};
 use sund_channel::enrol::{self, authority::Authority};
 use sund_channel::repository::{certificate, local, mirror};
 use sund_channel::server::control::Request;
+use sund_ota::authorities::Believed;
 use tempfile::TempDir;
 
 #[test]
@@ -161,8 +162,9 @@ async fn a_server_in_other_hands_leaves_a_mirror_the_certificate_that_it_has() {
         let from = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         let server =
             tokio::spawn(axum::serve(listener, axum::Router::new().route("/enrol/renew", route)).into_future());
-        let ca = Some(own.pem().as_bytes());
-        let renewed = certificate::renew_if_due(&path, pair.serialize_pem().as_bytes(), ca, &from, &client).await;
+        let believed = Believed::from(own.pem().as_bytes(), None).unwrap();
+        let key = pair.serialize_pem();
+        let renewed = certificate::renew_if_due(&path, key.as_bytes(), Some(&believed), &from, &client).await;
         server.abort();
         renewed
     };

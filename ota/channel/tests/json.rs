@@ -1,7 +1,7 @@
 //! What scripts read: the shape of `--json` of each command, frozen. Texts, numbers and switches stand for themselves,
 //! and a list for its first element; `SUND_TEST_WRITE_GOLDENS=1` writes the file anew.
 use crate::fixture::configure;
-use crate::region::{FIRST, Region, TWO, block_on, frozen, text};
+use crate::region::{FIRST, ROOT, Region, TWO, block_on, frozen, text};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -34,7 +34,7 @@ impl Serving {
     }
 
     /// Where it serves, as its log says.
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         let log = fs::read_to_string(&self.log).unwrap();
         let port: String = log.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
         format!("https://localhost:{port}{path}")
@@ -49,7 +49,7 @@ impl Drop for Serving {
     }
 }
 
-fn shape(value: &Value) -> Value {
+pub fn shape(value: &Value) -> Value {
     match value {
         Value::Null => Value::Null,
         Value::Bool(_) => json!(true),
@@ -63,7 +63,7 @@ fn shape(value: &Value) -> Value {
 
 fn of_entry(key: &str, value: &Value) -> Value {
     match (key, value) {
-        ("boxes", Value::Object(_)) => json!({ "STATUS": 0 }),
+        ("boxes" | "counts", Value::Object(_)) => json!({ "STATUS": 0 }),
         (key, Value::Null | Value::Number(_)) if key.ends_with("_at") => json!("milliseconds since 1970, or null"),
         (_, value) => shape(value),
     }
@@ -204,6 +204,15 @@ fn served(region: &Region, ask: &mut Ask) {
     let kept = taken["kept"]["sha256"].as_str().unwrap();
     ask("escrow list, one kept", &["escrow", "list", "--name", "b"]);
     ask("escrow drop", &["escrow", "drop", "--name", "b", "--sha256", kept]);
+    let second = ask("ca new", &["ca", "new"])["proposal"].clone();
+    region.publish(second.as_str().unwrap(), &ROOT[..2]);
+    let authorities = ask("ca show", &["ca", "show"]);
+    assert_eq!((&authorities[0]["counts"], &authorities[1]["counts"]), (&json!("good"), &json!("issues")));
+    let refused = region.run(&["ca", "drop", "ca"]);
+    assert_eq!(refused.refusal(), "authority-held", "{:#}", refused.json);
+    let dropped = ask("ca drop --force", &["ca", "drop", "ca", "--force"]);
+    assert_eq!(dropped["lost"]["names"], json!(["b"]));
+    region.must(&["discard", dropped["proposal"].as_str().unwrap()]);
     let (root, ca) = (region.home().join("repository/metadata/1.root.json"), region.home().join("ca/ca.pem"));
     let (copy, from) = (region.path("copy"), serving.url("/repository/"));
     ask("mirror", &["mirror", text(&copy), "--from", &from, "--root", text(&root), "--ca", text(&ca)]);
@@ -247,6 +256,7 @@ fn people_read_a_line_where_scripts_read_json() {
     assert!(say(&["enrol", "token", "--name", "a"]).trim().len() > 20);
     let made = say(&["rollout", "new", "r1", "--state", "north-1", "--group", "100%", "--all-at-once"]);
     assert!(made.starts_with("r1: ready (state/north-1.json)"), "{made}");
+    assert!(say(&["ca", "show"]).starts_with("ca  issues, the server is known by it; 0 hold a certificate"));
     let new = ["rollout", "new", "r2", "--state", "north-1", "--group", "100%", "--all-at-once"];
     let made = say(&[&new[..], &["--maintenance", "22:00-05:00", "--day", "fri", "--day", "sat"]].concat());
     assert!(made.contains("boxes install from 22:00 to 05:00 of their own time, fri, sat"), "{made}");

@@ -1,4 +1,5 @@
 //! The central side, against real devices, real servers and other people's software.
+mod authorities;
 mod certificate;
 mod copies;
 mod ddi;

@@ -35,7 +35,7 @@ pub fn region() -> Region {
 }
 
 /// Runs the rescue in a directory of its own, against a server of the channel.
-fn rescued(directory: &Path, authority: &Path, port: u16, persons: &[(String, String)], minimum: u64) -> Output {
+pub fn rescued(directory: &Path, authority: &Path, port: u16, persons: &[(String, String)], minimum: u64) -> Output {
     let path = |name: &str| directory.join(name).display().to_string();
     fs::write(path("minimum"), minimum.to_string()).unwrap();
     let head = format!(
@@ -52,7 +52,7 @@ fn rescued(directory: &Path, authority: &Path, port: u16, persons: &[(String, St
 }
 
 /// The approvers as they stand in an initramfs.
-fn persons(region: &Region) -> Vec<(String, String)> {
+pub fn persons(region: &Region) -> Vec<(String, String)> {
     let pem = |person: &str| region.must(&["key", "show", text(&region.public(person))])["pem"].take();
     APPROVERS.iter().map(|person| ((*person).to_owned(), pem(person).as_str().unwrap().to_owned())).collect()
 }

@@ -1,6 +1,7 @@
 //! Withdrawn, stopped, suspended: new metadata, signed like a release.
 use crate::region::{Region, TWO, block_on, ed25519, frozen, text, words};
 use serde_json::{Value, json};
+use std::fs;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspensions};
 use sund_ota::limits::MAX_STATE;
@@ -78,9 +79,9 @@ fn a_suspension_of_what_no_vendor_has_published_is_refused_unless_said_so() {
     assert!(listed.contains("SUSPENDED: positive-values, version 1.0.0") && !listed.contains("NO PACKAGE"), "{listed}");
     // Nobody makes one of the other by what he leaves out.
     let proposal = region.home().join("proposals/state-3");
-    let mut cover: Value = serde_json::from_slice(&std::fs::read(proposal.join("proposal.json")).unwrap()).unwrap();
+    let mut cover: Value = serde_json::from_slice(&fs::read(proposal.join("proposal.json")).unwrap()).unwrap();
     cover["before"] = json!(["root", "state", "targets"]);
-    std::fs::write(proposal.join("proposal.json"), cover.to_string()).unwrap();
+    fs::write(proposal.join("proposal.json"), cover.to_string()).unwrap();
     assert_eq!(region.run(&["show", "state-3"]).refusal(), "proposal-invalid");
     region.must(&["discard", "state-3"]);
     // What is withdrawn may be on a box still.
@@ -141,4 +142,37 @@ fn whoever_signs_reads_which_key_of_a_vendor_is_gone() {
 fn target(region: &Region, name: &str) -> Vec<u8> {
     let read = block_on(region.load().unwrap().document(name, MAX_STATE)).unwrap();
     read.unwrap().get().clone()
+}
+
+#[test]
+fn a_state_that_is_lost_at_the_centre_keeps_no_release_from_being_withdrawn() {
+    let region = Region::with_state();
+    let config =
+        region.must(&["status"])["targets"].as_object().unwrap().keys().find(|it| it.starts_with("config/")).cloned();
+    region.propose_state("north-2", &config.unwrap(), &[]);
+    region.publish("state-3", &TWO);
+    let place = |state: &str| {
+        let sha256 = region.must(&["status"])["targets"][format!("state/{state}.json")]["sha256"].take();
+        region.home().join(format!("repository/targets/state/{}.{state}.json", sha256.as_str().unwrap()))
+    };
+    let (lost, damaged) = (place("north-2"), place("north-1"));
+    let kept = fs::read(&damaged).unwrap();
+    fs::remove_file(&lost).unwrap();
+    let model = "models/sund/positive-values-1.0.0.sund";
+    let withdrawn = region.must(&["withdraw", model, "--reason", "a defect"]);
+    assert_eq!(withdrawn["withdrawn"], json!([model, "state/north-1.json"]));
+    assert!(withdrawn["unread"]["state/north-2.json"].is_string(), "{withdrawn:#}");
+    region.must(&["discard", withdrawn["proposal"].as_str().unwrap()]);
+
+    // Also where none can be read; and a state that is lost goes by its own name.
+    fs::write(&damaged, &kept[..kept.len() / 2]).unwrap();
+    let withdrawn = region.must(&["withdraw", model, "--reason", "a defect"]);
+    assert_eq!((&withdrawn["withdrawn"], withdrawn["unread"].as_object().unwrap().len()), (&json!([model]), 2));
+    let waits = withdrawn["proposal"].as_str().unwrap();
+    region.must(&["withdraw", "state/north-2.json", "--reason", "it is lost", "--with", waits]);
+    region.publish(waits, &TWO);
+    let listed = region.must(&["status"])["targets"].take();
+    assert!(
+        listed[model].is_null() && listed["state/north-2.json"].is_null() && listed["state/north-1.json"].is_object()
+    );
 }

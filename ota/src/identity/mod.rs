@@ -7,6 +7,7 @@ mod standing;
 pub use pending::plain;
 pub use standing::Standing;
 
+use crate::authorities::Believed;
 use crate::config::{Config, Credentials, Key};
 use crate::durable;
 use crate::fault::{Blame, Fault};
@@ -187,12 +188,30 @@ pub fn client(config: &Config) -> Result<Http, Fault> {
     })
 }
 
+/// Whether an authority has issued the certificate that issues no more, since the region has signed a newer one: it is renewed early.
+pub fn is_of_old(config: &Config) -> bool {
+    let Credentials::Certificate { certificate, .. } = &config.credentials else { return false };
+    Believed::of(config).is_ok_and(|believed| is_old(certificate, &believed))
+}
+
+/// The same of any certificate, by what is believed.
+pub fn is_old(certificate: &Path, believed: &Believed) -> bool {
+    let newest = believed.newest().zip(read(certificate).ok());
+    newest.is_some_and(|(newest, own)| own.is_issued(newest).is_err())
+}
+
 /// Renews the certificate where it is due. The key stays: two files can't be replaced at one instant.
 pub async fn renew_if_due(config: &Config, http: &Http) -> Result<Option<Validity>, Fault> {
-    let Credentials::Certificate { certificate, key } = &config.credentials else { return Ok(None) };
+    let Credentials::Certificate { certificate, .. } = &config.credentials else { return Ok(None) };
     if !validity(certificate)?.is_due(jiff::Timestamp::now().as_second()) {
         return Ok(None);
     }
+    renew(config, http).await
+}
+
+/// Renews the certificate now.
+pub async fn renew(config: &Config, http: &Http) -> Result<Option<Validity>, Fault> {
+    let Credentials::Certificate { certificate, key } = &config.credentials else { return Ok(None) };
     let (csr_pem, public) = match key {
         Key::File(key) => {
             let unreadable = |error: &dyn std::fmt::Display| failed(&format!("{}: {error}", key.display()));

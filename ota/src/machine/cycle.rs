@@ -49,6 +49,9 @@ impl Machine {
         }
         // Also where the server is away: the repository may lie elsewhere, and a suspension is urgent.
         let look = self.look().await;
+        if let Ok(trusted) = &look.trusted {
+            self.learn_authorities(trusted).await;
+        }
         self.learn_format().await;
         self.leave_unwanted_trial().await;
         let met = self.meet_system().await;

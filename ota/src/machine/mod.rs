@@ -72,6 +72,8 @@ pub struct Machine {
     stick_fails: bool,
     /// No client could be made with the certificate that the box has now: not before the next poll.
     renewal_fails: bool,
+    /// When a newer authority of the channel was last asked for a certificate.
+    renewed_early: Option<Instant>,
     /// What was said of matters that last.
     said: Said,
     /// What is the matter with the operating system, where something is.
@@ -179,6 +181,7 @@ impl Machine {
             stays_since: None,
             stick_fails: false,
             renewal_fails: false,
+            renewed_early: None,
             said: Said::default(),
             os_trouble: None,
             offers: Offers::default(),

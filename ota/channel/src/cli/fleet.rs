@@ -1,6 +1,7 @@
 //! `sund-channel fleet`
 use super::standing::alarm;
 use super::{print, print_json, request, unexpected};
+use crate::enrol::standing::Counts;
 use crate::server::control::{Answer, Request};
 use std::path::Path;
 use sund_ota::fault::Fault;
@@ -38,12 +39,18 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
     if overview.others > 0 {
         print(&format!("  {} on other states", overview.others))?;
     }
+    let issues = overview.authorities.iter().find(|it| it.counts == Counts::Issues).map(|it| it.name.as_str());
+    for it in overview.authorities.iter().filter(|it| it.counts == Counts::Good) {
+        print(&format!("{} certificates are of the authority {}, which is old", it.held_by, it.name))?;
+    }
     for device in &devices {
         let doing = device.doing.as_ref().map(|(rollout, status)| format!(", {rollout}: {}", status.word()));
         let installed = if device.mirror { "mirror" } else { device.installed.as_deref().unwrap_or(NO_STATE) };
         let variant = device.attributes.get("variant").map(|variant| format!(", variant {variant}"));
+        let old = device.authority.as_deref().filter(|authority| Some(*authority) != issues);
+        let old = old.map(|authority| format!(", of the old authority {authority}")).unwrap_or_default();
         let (doing, variant) = (doing.unwrap_or_default(), variant.unwrap_or_default());
-        print(&format!("{}  {installed}{variant}{doing}", device.name))?;
+        print(&format!("{}  {installed}{variant}{old}{doing}", device.name))?;
     }
     if (devices.len() as i64) < matching {
         print(&format!("{} of {matching} are shown; --page shows more", devices.len()))?;

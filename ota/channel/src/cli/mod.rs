@@ -1,4 +1,5 @@
 //! The command line of `sund-channel`.
+mod ca;
 mod enrol;
 mod escrow;
 mod exit;
@@ -103,6 +104,9 @@ enum Command {
     Rollout(rollout::Command),
     /// Which box runs what.
     Fleet(fleet::Arguments),
+    /// The channel's own authorities: by whom boxes know it, and it knows boxes (CEREMONY.md).
+    #[command(subcommand)]
+    Ca(ca::Command),
     /// Makes boxes known to the channel.
     #[command(subcommand)]
     Enrol(enrol::Command),
@@ -195,6 +199,7 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Serve(arguments) => serve::run(&directory, arguments).map(|()| Answer::printed()),
         Command::Rollout(command) => rollout::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Fleet(arguments) => fleet::run(&directory, json, arguments).map(|()| Answer::printed()),
+        Command::Ca(command) => ca::run(&directory, command),
         Command::Enrol(command) => enrol::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Escrow(command) => escrow::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Provision(it) => provision::run(&directory, &it),

@@ -9,7 +9,8 @@ use crate::repository::{
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use sund_ota::fault::Fault;
+use sund_ota::authorities::{self, Believed};
+use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::metadata;
 use url::Url;
 
@@ -131,10 +132,15 @@ pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let pem = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose();
     let (ca, certificate, key) = (pem(&it.ca)?, pem(&it.certificate)?, pem(&it.key)?);
     let identity = certificate.zip(key.as_ref()).map(|(certificate, key)| [&certificate[..], &key[..]].concat());
-    let client = mirror::client(ca.as_deref(), identity.as_deref())?;
+    let signed = authorities::kept(&it.directory, &root);
+    let believed = ca.map(|pem| Believed::from(&pem, signed.as_ref())).transpose().map_err(|reason| {
+        let reason = format!("--ca names what can't be believed: {reason}");
+        Fault::new("client-failed", Blame::Configuration, reason)
+    })?;
+    let client = mirror::client(believed.as_ref(), identity.as_deref())?;
     // Before anything is fetched: a mirror that cannot read the repository any more is still to keep its certificate.
     let renewed = match (&it.certificate, &key) {
-        (Some(path), Some(key)) => certificate::renew_if_due(path, key, ca.as_deref(), &it.from, &client).await,
+        (Some(path), Some(key)) => certificate::renew_if_due(path, key, believed.as_ref(), &it.from, &client).await,
         _ => Ok(()),
     };
     let mirrored = mirror::mirror(&it.directory, &it.from, root, &client).await?;
@@ -152,6 +158,7 @@ pub(super) fn alarm(alarm: &Alarm) -> String {
     let what = match alarm.role.as_str() {
         "rescue" => "the recovery bundle",
         "server" => "the server's certificate",
+        "authority" => "the authority of the channel that issues",
         role => role,
     };
     format!("ALARM: {what} ends on {} (in {} days): {}", alarm.expires, alarm.days_left, alarm.advice)

@@ -1,7 +1,7 @@
 //! Taking back: `withdraw`, `stop-all`, `go-on`, `suspend`, `resume`.
 pub(super) use super::root::With;
 use super::{Answer, proposed};
-use crate::repository::{self, Home, Suspended};
+use crate::repository::{self, Home, Suspended, Withdrawn};
 use clap::Args;
 use serde_json::json;
 use sund_ota::fault::Fault;
@@ -55,8 +55,13 @@ pub(super) struct Resume {
 }
 
 pub(super) fn withdraw(home: &Home, it: &Withdraw) -> Result<Answer, Fault> {
-    let (proposal, gone) = repository::withdraw(home, it.with.proposal.as_deref(), &it.target, &it.reason)?;
-    proposed(&proposal, json!({ "withdrawn": gone }))
+    let (proposal, withdrawn) = repository::withdraw(home, it.with.proposal.as_deref(), &it.target, &it.reason)?;
+    let Withdrawn { gone, unread } = withdrawn;
+    let mut told = proposed(&proposal, json!({ "withdrawn": gone, "unread": unread }))?;
+    told.lines.extend(unread.iter().map(|(name, why)| {
+        format!("NOT READ, and listed as before: {name} ({why}); bring it back from a copy, or withdraw it as well")
+    }));
+    Ok(told)
 }
 
 pub(super) fn stop_all(home: &Home, it: &StopAll) -> Result<Answer, Fault> {

@@ -1,7 +1,7 @@
 //! The tables, one step for each format. A step that was released is never changed: the next one follows it.
 use rusqlite::Connection;
 
-const STEPS: [&str; 6] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE, MIRROR];
+const STEPS: [&str; 7] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE, MIRROR, AUTHORITY];
 
 const FIRST: &str = "
 CREATE TABLE device (
@@ -131,6 +131,12 @@ CREATE TABLE awake (
 ";
 
 const MIRROR: &str = "ALTER TABLE device ADD COLUMN mirror INTEGER NOT NULL DEFAULT 0;";
+
+/// How a device stands with the channel's authorities; of one from before nobody knows, and it counts as one of the first.
+const AUTHORITY: &str = "
+ALTER TABLE device ADD COLUMN authority TEXT;
+ALTER TABLE device ADD COLUMN believes TEXT;
+";
 
 /// Brings a database to the newest format. One from a newer server is an error, and nothing of it is touched.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! The channel's own certificate authority: for devices, and for the server where it was given no certificate.
+//! An authority of the channel's own: for devices, and for the server where it was given no certificate.
 //!
 //! It stands for "this box was enrolled" and for nothing else: what may run on a box, the region signs.
 use crate::limits::enrol::{CERTIFICATE_DAYS, MAX_REQUEST};
@@ -13,14 +13,27 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use sund_ota::documents::digest;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::identity::Validity;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 const DAY: u64 = 24 * 60 * 60;
 /// Life of the authority, in days: as long as a box stands in a rack.
 const AUTHORITY_DAYS: u64 = 3650;
 
-/// The authority, with its key.
+/// Name of the first one, which a server makes by itself.
+pub const FIRST: &str = "ca";
+/// What devices and people read as its name, with that of a later one behind it.
+const COMMON_NAME: &str = "Sund channel devices";
+
+/// An authority, with its key.
 pub struct Authority {
+    name: String,
+    digest: String,
+    /// Its name in certificates (DER).
+    subject: Vec<u8>,
+    validity: Validity,
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     certificate: CertificateDer<'static>,
@@ -35,13 +48,23 @@ pub struct Issued {
 }
 
 impl Authority {
-    /// The authority of a channel's home (`ca/`); made where there is none yet.
+    /// The first one of a channel's home (`ca/`); made where there is none yet.
     pub fn open(home: &Path) -> Result<Self, Fault> {
-        let folder = home.join("ca");
-        let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-        if !key.exists() {
-            make(&folder, &certificate, &key).map_err(|why| unusable(&folder, &why))?;
+        if !files(home, FIRST).1.exists() {
+            return Self::make(home, FIRST);
         }
+        Self::read(home, FIRST)
+    }
+
+    /// Makes one of this name.
+    pub fn make(home: &Path, name: &str) -> Result<Self, Fault> {
+        make(home, name).map_err(|why| unusable(&folder(home), &why))?;
+        Self::read(home, name)
+    }
+
+    /// Reads the one of this name.
+    pub fn read(home: &Path, name: &str) -> Result<Self, Fault> {
+        let (certificate, key) = files(home, name);
         let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| unusable(path, &error.to_string()));
         let pem = read(&certificate)?;
         let pair = KeyPair::from_pem(&read(&key)?).map_err(|error| unusable(&key, &error.to_string()))?;
@@ -49,7 +72,36 @@ impl Authority {
             .map_err(|error| unusable(&certificate, &error.to_string()))?;
         let issuer =
             Issuer::from_ca_cert_der(&der, pair).map_err(|error| unusable(&certificate, &error.to_string()))?;
-        Ok(Self { issuer, pem, certificate: der })
+        let (_, parsed) =
+            X509Certificate::from_der(&der).map_err(|error| unusable(&certificate, &error.to_string()))?;
+        let (subject, validity) = (parsed.subject().as_raw().to_vec(), parsed.validity());
+        let validity = Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() };
+        Ok(Self { name: name.to_owned(), digest: digest(&der), subject, validity, issuer, pem, certificate: der })
+    }
+
+    /// The name of its files.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of its certificate, in digits.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Whether it has issued a certificate of which the handshake has proved that one of these authorities has: no two have one name.
+    pub fn has_issued(&self, certificate: &X509Certificate<'_>) -> bool {
+        certificate.issuer().as_raw() == self.subject
+    }
+
+    /// When it is good.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// When it ends, in milliseconds since 1970.
+    pub fn until(&self) -> i64 {
+        self.validity.until * 1000
     }
 
     /// Its certificate, PEM.
@@ -143,19 +195,32 @@ fn lifetime(params: &mut CertificateParams, now: u64, days: u64) -> Result<(), S
     Ok(())
 }
 
-fn make(folder: &Path, certificate: &Path, key: &Path) -> Result<(), String> {
+/// Where authorities lie.
+pub fn folder(home: &Path) -> PathBuf {
+    home.join("ca")
+}
+
+/// Certificate and key of one.
+pub fn files(home: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let folder = folder(home);
+    (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")))
+}
+
+fn make(home: &Path, name: &str) -> Result<(), String> {
+    let (certificate, key) = files(home, name);
     let text = |error: rcgen::Error| error.to_string();
     let pair = KeyPair::generate().map_err(text)?;
     let mut params = CertificateParams::default();
-    params.distinguished_name = named("Sund channel devices");
+    let common = if name == FIRST { COMMON_NAME.to_owned() } else { format!("{COMMON_NAME}, {name}") };
+    params.distinguished_name = named(&common);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     lifetime(&mut params, (crate::database::now() / 1000).unsigned_abs(), AUTHORITY_DAYS)?;
     let signed = params.self_signed(&pair).map_err(text)?;
-    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-    write(certificate, signed.pem().as_bytes(), 0o644)?;
+    fs::create_dir_all(folder(home)).map_err(|error| error.to_string())?;
+    write(&certificate, signed.pem().as_bytes(), 0o644)?;
     // Last: where there is a key there is a certificate.
-    write(key, pair.serialize_pem().as_bytes(), 0o600)
+    write(&key, pair.serialize_pem().as_bytes(), 0o600)
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), String> {

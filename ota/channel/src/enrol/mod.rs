@@ -1,7 +1,9 @@
 //! Enrolment: a one-time code makes a box known and gives it a client certificate; the certificate renews itself.
+pub mod authorities;
 pub mod authority;
 mod lock;
 pub mod mirror;
+pub mod standing;
 
 pub use lock::Lock;
 pub(crate) use lock::network;

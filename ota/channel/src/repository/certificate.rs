@@ -4,12 +4,11 @@ use super::files;
 use crate::database::now;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::json;
 use std::fmt::Display;
 use std::path::Path;
+use sund_ota::authorities::Believed;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::{http, identity};
 use url::Url;
@@ -22,15 +21,17 @@ struct Issued {
     certificate_pem: String,
 }
 
-/// Renews it from two thirds of its life on, at the server that the mirror reads; `ca` are the authorities that are believed, PEM.
+/// Renews it from two thirds of its life on, and where the region has signed a newer authority than that which has issued it, at the server
+/// that the mirror reads. It is held to the authorities that are believed.
 pub async fn renew_if_due(
     path: &Path,
     key: &[u8],
-    ca: Option<&[u8]>,
+    believed: Option<&Believed>,
     from: &Url,
     client: &reqwest::Client,
 ) -> Result<(), Fault> {
-    if !identity::validity(path)?.is_due(now() / 1000) {
+    let is_old = believed.is_some_and(|believed| identity::is_old(path, believed));
+    if !identity::validity(path)?.is_due(now() / 1000) && !is_old {
         return Ok(());
     }
     let refuse = |why: &dyn Display| {
@@ -50,17 +51,8 @@ pub async fn renew_if_due(
     let body = http::body(response, MAX_ANSWER).await.map_err(|error| refuse(&error))?;
     let issued: Issued = serde_json::from_slice(&body).map_err(|error| refuse(&error))?;
     // A server in other hands would leave the mirror with a certificate that nobody takes.
-    let roots = ca.map_or(Ok(RootCertStore::empty()), authorities).map_err(|error| refuse(&error))?;
+    let roots = believed.map_or(Ok(RootCertStore::empty()), Believed::roots).map_err(|error| refuse(&error))?;
     identity::may_replace(path, issued.certificate_pem.as_bytes(), pair.public_key_raw(), roots)
         .map_err(|why| refuse(&format!("what the server sent is not taken: {why}")))?;
     files::write(path, issued.certificate_pem.as_bytes(), 0o644)
-}
-
-fn authorities(pem: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_slice_iter(pem) {
-        let added = authority.map_err(|error| error.to_string()).map(|authority| roots.add(authority));
-        added?.map_err(|error| error.to_string())?;
-    }
-    Ok(roots)
 }

@@ -9,10 +9,10 @@ use super::proposal::{Cover, Proposal};
 use super::published::Published;
 use super::roles::{ROOT, TARGETS, is_models, of_target, plain_name};
 use super::store;
-use super::words::{describe, follows, is_told};
+use super::words::{describe, follows, is_told, is_told_when_it_goes};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use sund_ota::documents::{APPROVERS, Approvers, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
@@ -236,12 +236,16 @@ impl Draft {
                 }
             }
         }
-        let mut needed = BTreeMap::new();
+        let (mut needed, mut going) = (BTreeMap::new(), BTreeSet::new());
         for (side, other) in [(&before, &self.documents), (&self.documents, &before)] {
             for (role, document) in side {
                 let other = other.get(role);
                 for (name, listed) in targets_in(Some(document)) {
                     let is_same = targets_in(other).any(|(known, target)| known == name && target == listed);
+                    let is_listed = targets_in(self.documents.get(role)).any(|(_, target)| target == listed);
+                    if !is_listed && !is_told_when_it_goes(name.raw()) {
+                        going.insert(store::sha256_of(listed));
+                    }
                     if name.raw() == APPROVERS || is_told(name.raw()) && !is_same {
                         needed.insert(store::sha256_of(listed), store::path(&self.home, name.raw(), listed));
                         let earlier = follows(listed, targets_in(other));
@@ -254,8 +258,14 @@ impl Draft {
         }
         self.enclosed.retain(|sha256, _| needed.contains_key(sha256));
         for (sha256, path) in needed {
+            let is_going = going.contains(&sha256);
             if let Entry::Vacant(vacant) = self.enclosed.entry(sha256) {
-                vacant.insert(files::read(&path, MAX_ENCLOSED)?);
+                match files::read(&path, MAX_ENCLOSED) {
+                    Ok(bytes) => drop(vacant.insert(bytes)),
+                    // What is lost can be taken off the list all the same.
+                    Err(_) if is_going => {}
+                    Err(fault) => return Err(fault),
+                }
             }
         }
         Ok(before)

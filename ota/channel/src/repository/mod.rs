@@ -4,6 +4,7 @@
 //! `edit → proposal → signatures → published`. Nothing here can sign for the region: the keys at the server are those
 //! of `timestamp` and `snapshot` alone.
 mod approve;
+mod authorities;
 pub mod bundle;
 mod ceremony;
 pub mod certificate;
@@ -39,6 +40,7 @@ pub mod token;
 mod words;
 
 pub use approve::{Approval, approve};
+pub use authorities::{add_authority, drafted_authorities, drop_authority, signed_authorities};
 pub use ceremony::{Delegation, First, OnlineKeys, add_key, delegate, first, remove_key, rotate, threshold};
 pub use discard::discard;
 pub use document::{Document, in_days};
@@ -52,5 +54,5 @@ pub use renew::{Alarm, Renewal, Upkeep, alarms, is_late, renew};
 pub(crate) use roles::check_name;
 pub use sign::{enclose, messages, signature_file};
 pub use status::{RoleStatus, Status, status, waiting};
-pub use switches::{Suspended, go_on, resume, stop_all, suspend, withdraw};
+pub use switches::{Suspended, Withdrawn, go_on, resume, stop_all, suspend, withdraw};
 pub use words::{describe, plain};

@@ -6,7 +6,7 @@ use super::home::Home;
 use super::known::Known;
 use super::proposal::Proposal;
 use super::roles::{STATE, of_target};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use sund_ota::bundle::Terms;
 use sund_ota::documents::{STOP, SUSPENSIONS, Stop, Suspension, Suspensions};
 use sund_ota::fault::{Blame, Fault};
@@ -21,44 +21,59 @@ pub struct Suspended<'a> {
     pub version: Option<&'a str>,
 }
 
-/// Proposes to take a target off the lists, and with it every state that names it.
-pub fn withdraw(home: &Home, with: Option<&str>, target: &str, reason: &str) -> Result<(Proposal, Vec<String>), Fault> {
+/// What a withdrawal takes off the lists.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawn {
+    /// The target, and the states and the terms of bundles that name it.
+    pub gone: BTreeSet<String>,
+    /// What could not be read, each with the reason: it stays listed. A state that names what is gone no box begins, and one that runs it
+    /// leaves it.
+    pub unread: BTreeMap<String, String>,
+}
+
+/// Proposes to take a target off the lists, and with it every state that names it. What is lost or damaged at the centre holds none of it up.
+pub fn withdraw(home: &Home, with: Option<&str>, target: &str, reason: &str) -> Result<(Proposal, Withdrawn), Fault> {
     of_target(target)?;
     if let Some(command) = changed_by(target) {
         let reason = format!("{target} is no release and is not withdrawn: {command} changes what it says");
         return Err(Fault::new("not-a-release", Blame::Configuration, reason));
     }
     let mut draft = Draft::begin(home, with)?;
-    let mut gone = BTreeSet::new();
+    let Withdrawn { mut gone, mut unread } = Withdrawn::default();
+    let read = |draft: &Draft, name: &str| draft.read(name).map(Option::unwrap_or_default);
     for (state, _) in draft.targets_of(STATE) {
         if state == STOP || state == SUSPENSIONS || state.starts_with(TERMS) {
             continue;
         }
-        let bytes = draft.read(&state)?.unwrap_or_default();
-        if DesiredState::parse(&state, &bytes)?.pins().any(|pin| pin.target == target) {
-            gone.insert(state);
+        match read(&draft, &state).and_then(|bytes| DesiredState::parse(&state, &bytes)) {
+            Ok(desired) if desired.pins().any(|pin| pin.target == target) => drop(gone.insert(state)),
+            Ok(_) => {}
+            Err(fault) => drop(unread.insert(state, fault.reason)),
         }
     }
     if draft.find(target).is_some() {
         gone.insert(target.to_owned());
     }
     if gone.is_empty() {
+        let lost = if unread.is_empty() { "" } else { " that can be read" };
         let reason =
-            format!("{target} is not listed, and no state names it: `sund-channel status` lists what there is");
+            format!("{target} is not listed, and no state{lost} names it: `sund-channel status` lists what there is");
         return Err(Fault::new("target-not-listed", Blame::Configuration, reason));
     }
     // A bundle carries a state: its terms go with it.
     for (terms, _) in draft.targets_of(STATE).into_iter().filter(|(name, _)| name.starts_with(TERMS)) {
-        let bytes = draft.read(&terms)?.unwrap_or_default();
-        if gone.contains(&Terms::parse(&terms, &bytes)?.state.target) {
-            gone.insert(terms);
+        match read(&draft, &terms).and_then(|bytes| Terms::parse(&terms, &bytes)) {
+            Ok(carried) if gone.contains(&carried.state.target) => drop(gone.insert(terms)),
+            Ok(_) => {}
+            Err(fault) => drop(unread.insert(terms, fault.reason)),
         }
     }
+    unread.retain(|name, _| !gone.contains(name));
     for target in &gone {
         draft.unlist(target)?;
     }
     let proposal = draft.finish(&format!("{target} is withdrawn: {reason}"))?;
-    Ok((proposal, gone.into_iter().collect()))
+    Ok((proposal, Withdrawn { gone, unread }))
 }
 
 /// What changes a document that stands for itself: without it everything that it holds back would be let go.

@@ -3,6 +3,7 @@ use super::filter::Attributes;
 use super::{Status, action};
 use crate::database::failed;
 use crate::enrol::attributes;
+use crate::enrol::standing::Authority;
 use crate::limits::people::{MAX_DEVICES_SHOWN, MAX_FAILURES_SHOWN, MAX_ROLLOUTS_SHOWN, MAX_SEARCH, MAX_STATES_SHOWN};
 use crate::repository::Upkeep;
 use rusqlite::{Connection, Row, params};
@@ -81,6 +82,8 @@ pub struct Device {
     pub seen_at: Option<i64>,
     /// When its certificate expires, in milliseconds since 1970.
     pub certificate_until: Option<i64>,
+    /// Which of the channel's authorities had issued the certificate that it has last shown.
+    pub authority: Option<String>,
     /// Since when the newest recovery key of its disk is kept, in milliseconds since 1970.
     pub escrowed_at: Option<i64>,
     /// Whether it is shut out.
@@ -110,10 +113,17 @@ pub struct Overview {
     pub failed: i64,
     /// How the signed repository fares.
     pub repository: Upkeep,
+    /// The channel's own authorities, and how boxes stand with each.
+    pub authorities: Vec<Authority>,
 }
 
-/// The fleet in figures, beside `repository`; a box that was heard since `heard_since` is reachable.
-pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<Overview, Fault> {
+/// The fleet in figures, beside `repository` and `authorities`; a box that was heard since `heard_since` is reachable.
+pub fn overview(
+    c: &Connection,
+    heard_since: i64,
+    repository: Upkeep,
+    authorities: Vec<Authority>,
+) -> Result<Overview, Fault> {
     let read = || {
         let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0 AND mirror = 0";
         let (devices, reachable) = c
@@ -125,7 +135,7 @@ pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<
         let failed = c
             .prepare_cached(&format!("SELECT count(*) FROM action a WHERE {HAS_FAILED}"))?
             .query_row([], |r| r.get(0))?;
-        Ok(Overview { devices, reachable, installed, others, rollouts, failures, failed, repository })
+        Ok(Overview { devices, reachable, installed, others, rollouts, failures, failed, repository, authorities })
     };
     read().map_err(|error: rusqlite::Error| failed(error))
 }
@@ -224,7 +234,7 @@ pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, 
         let some = c
             .prepare_cached(&format!(
                 "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked,
-                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror FROM device
+                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror, authority FROM device
                  WHERE {found} ORDER BY name LIMIT ?2 OFFSET ?3"
             ))?
             .query_map(params![like, MAX_DEVICES_SHOWN, page.saturating_mul(MAX_DEVICES_SHOWN)], |r| device(c, r))?
@@ -254,6 +264,7 @@ fn device(c: &Connection, r: &Row<'_>) -> rusqlite::Result<Device> {
         escrowed_at: r.get(8)?,
         blocked: r.get(7)?,
         mirror: r.get(9)?,
+        authority: r.get(10)?,
         doing,
     })
 }
@@ -280,7 +291,7 @@ mod tests {
     }
 
     fn seen(c: &Connection) -> Overview {
-        overview(c, 0, Upkeep::default()).unwrap()
+        overview(c, 0, Upkeep::default(), Vec::new()).unwrap()
     }
 
     #[test]

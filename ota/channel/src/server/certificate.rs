@@ -1,6 +1,7 @@
 //! The server's own certificate, read or made anew while it serves. What can't take its place leaves the one before where it is, and is told.
 use super::config::Config;
 use crate::database::now;
+use crate::enrol::authorities::Authorities;
 use crate::enrol::authority::Authority;
 use crate::limits::certificate::{MAX_CHAIN, MAX_KEY};
 use crate::repository::{Alarm, files};
@@ -29,8 +30,8 @@ pub(super) struct Own {
 enum Origin {
     /// Somebody puts it there.
     Files { certificate: PathBuf, key: PathBuf },
-    /// The channel's own authority makes it.
-    Made { authority: Arc<Authority>, names: Vec<String> },
+    /// The oldest one of the channel's own authorities makes it: there is no box that does not know that one.
+    Made { authorities: Arc<Authorities>, names: Vec<String> },
 }
 
 /// A chain and its key that fit together.
@@ -39,14 +40,16 @@ struct Shown {
     validity: Validity,
     /// SHA-256 of their files.
     digest: Vec<u8>,
+    /// Which of the channel's authorities has made it.
+    by: Option<String>,
 }
 
 impl Own {
     /// The one that the configuration names, or a new one.
-    pub fn open(config: &Config, authority: &Arc<Authority>) -> Result<Self, Fault> {
+    pub fn open(config: &Config, authorities: &Arc<Authorities>) -> Result<Self, Fault> {
         let origin = match config.identity.clone() {
             Some((certificate, key)) => Origin::Files { certificate, key },
-            None => Origin::Made { authority: Arc::clone(authority), names: config.names.clone() },
+            None => Origin::Made { authorities: Arc::clone(authorities), names: config.names.clone() },
         };
         let shown = RwLock::new(Arc::new(origin.bring()?));
         Ok(Self { origin, shown })
@@ -64,18 +67,20 @@ impl Own {
             }
             None => return None,
         };
-        let expires = Timestamp::from_second(validity.until).map(|until| until.to_string()).unwrap_or_default();
-        let days_left = (validity.until - seconds).div_euclid(DAY);
-        Some(Alarm { role: "server".to_owned(), expires, days_left, advice })
+        Some(alarm("server", validity, seconds, advice))
     }
 
-    fn replace(&self, seconds: i64) -> Result<(), Fault> {
+    /// Shows another one, where there is one or it has to be made.
+    pub fn replace(&self, seconds: i64) -> Result<(), Fault> {
         let shown = self.shown();
         let is_good = |validity: &Validity| (validity.from..validity.until).contains(&seconds);
-        let is_wanted = match self.origin {
+        let is_wanted = match &self.origin {
             Origin::Files { .. } => true,
-            // The clock may have been wrong when it was made.
-            Origin::Made { .. } => !is_good(&shown.validity) || shown.validity.is_due(seconds),
+            // The clock may have been wrong when it was made, or who made it counts no more.
+            Origin::Made { authorities, .. } => {
+                let is_by_oldest = shown.by.as_deref() == Some(authorities.now().oldest().digest());
+                !is_good(&shown.validity) || shown.validity.is_due(seconds) || !is_by_oldest
+            }
         };
         let Some(next) = is_wanted.then(|| self.origin.bring()).transpose()?.filter(|it| it.digest != shown.digest)
         else {
@@ -94,23 +99,36 @@ impl Own {
     }
 }
 
+/// What is to be told of an authority that issues and ends one day: boxes take months to follow to another one.
+pub(super) fn of_authority(issues: &Authority, seconds: i64) -> Option<Alarm> {
+    let advice = "make another authority (`sund-channel ca new`, CEREMONY.md)".to_owned();
+    issues.validity().is_due(seconds).then(|| alarm("authority", issues.validity(), seconds, advice))
+}
+
+fn alarm(role: &str, validity: Validity, seconds: i64, advice: String) -> Alarm {
+    let expires = Timestamp::from_second(validity.until).map(|until| until.to_string()).unwrap_or_default();
+    let days_left = (validity.until - seconds).div_euclid(DAY);
+    Alarm { role: role.to_owned(), expires, days_left, advice }
+}
+
 impl Origin {
     fn bring(&self) -> Result<Shown, Fault> {
         match self {
             Self::Files { certificate, key } => {
                 let read = |path: &Path, max| files::read(path, max).map_err(|fault| refuse(&fault.reason));
-                Shown::new(&read(certificate, MAX_CHAIN)?, &read(key, MAX_KEY)?)
+                Shown::new(&read(certificate, MAX_CHAIN)?, &read(key, MAX_KEY)?, None)
             }
-            Self::Made { authority, names } => {
-                let (certificate, key) = authority.issue_server(names, now())?;
-                Shown::new(certificate.as_bytes(), key.as_bytes())
+            Self::Made { authorities, names } => {
+                let set = authorities.now();
+                let (certificate, key) = set.oldest().issue_server(names, now())?;
+                Shown::new(certificate.as_bytes(), key.as_bytes(), Some(set.oldest().digest()))
             }
         }
     }
 }
 
 impl Shown {
-    fn new(chain: &[u8], key: &[u8]) -> Result<Self, Fault> {
+    fn new(chain: &[u8], key: &[u8], by: Option<&str>) -> Result<Self, Fault> {
         let digest = files::sha256(&[chain, key].concat());
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.map_err(|error| refuse(&error))?;
@@ -123,7 +141,7 @@ impl Shown {
             rustls::Error::InconsistentKeys(_) => refuse(&"the key is not that of the certificate"),
             error => refuse(&error),
         })?;
-        Ok(Self { pair: Arc::new(pair), validity, digest })
+        Ok(Self { pair: Arc::new(pair), validity, digest, by: by.map(str::to_owned) })
     }
 }
 
@@ -149,10 +167,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_authority_past_two_thirds_of_its_life_is_alarming() {
+        let home = tempfile::tempdir().unwrap();
+        let authority = Authority::open(home.path()).unwrap();
+        let seconds = now() / 1000;
+        assert_eq!(of_authority(&authority, seconds), None);
+        let alarm = of_authority(&authority, seconds + 2500 * DAY).unwrap();
+        assert!(alarm.role == "authority" && (1149..=1150).contains(&alarm.days_left), "{alarm:?}");
+    }
+
+    #[test]
     fn the_servers_own_certificate_is_made_anew_before_it_ends_and_once_a_clock_is_set_right() {
         let home = tempfile::tempdir().unwrap();
-        let authority = Arc::new(Authority::open(home.path()).unwrap());
-        let origin = Origin::Made { authority, names: vec!["localhost".to_owned()] };
+        let authorities = Arc::new(Authorities::open(home.path()).unwrap());
+        let origin = Origin::Made { authorities, names: vec!["localhost".to_owned()] };
         let shown = RwLock::new(Arc::new(origin.bring().unwrap()));
         let own = Own { origin, shown };
         let digest = || own.shown().digest.clone();

@@ -3,7 +3,7 @@ use super::certificate::{Own, refuse};
 use super::exhausted::Exhausted;
 use super::peer::{Certificate, Peer};
 use super::seats::Seats;
-use crate::enrol::authority::Authority;
+use crate::enrol::authorities::Authorities;
 use crate::limits::http::{
     CONNECTION_LIFE, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS,
 };
@@ -11,10 +11,10 @@ use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use sund_ota::fault::Fault;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -22,12 +22,35 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// TLS with the server's own certificate, whichever that is at the time; asks for a client certificate of the channel's authority, and serves
+/// Who is let in by TLS, as the authorities stand: a session that began before they changed is not resumed.
+pub(super) struct Doors {
+    own: Arc<Own>,
+    authorities: Arc<Authorities>,
+    now: RwLock<TlsAcceptor>,
+}
+
+impl Doors {
+    pub fn new(own: Arc<Own>, authorities: Arc<Authorities>) -> Result<Self, Fault> {
+        let now = RwLock::new(tls(&own, &authorities)?);
+        Ok(Self { own, authorities, now })
+    }
+
+    /// The authorities are other ones.
+    pub fn renew(&self) -> Result<(), Fault> {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = tls(&self.own, &self.authorities)?;
+        Ok(())
+    }
+
+    fn now(&self) -> TlsAcceptor {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// TLS with the server's own certificate, whichever that is at the time; asks for a client certificate of the channel's authorities, and serves
 /// callers without one too: browsers, boxes that enrol, boxes with a target token.
-pub(super) fn tls(own: Arc<Own>, authority: &Authority) -> Result<Arc<ServerConfig>, Fault> {
+fn tls(own: &Arc<Own>, authorities: &Authorities) -> Result<TlsAcceptor, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.certificate().clone()).map_err(|error| refuse(&error))?;
+    let roots = authorities.now().roots().map_err(|error| refuse(&error))?;
     let devices = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .allow_unauthenticated()
         .build()
@@ -36,28 +59,28 @@ pub(super) fn tls(own: Arc<Own>, authority: &Authority) -> Result<Arc<ServerConf
         .with_safe_default_protocol_versions()
         .map_err(|error| refuse(&error))?
         .with_client_cert_verifier(devices)
-        .with_cert_resolver(own);
+        .with_cert_resolver(Arc::clone(own) as Arc<dyn rustls::server::ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Ten thousand boxes resume by tickets that they keep themselves: the server remembers no session.
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| refuse(&error))?;
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// The open connections of a server.
 pub(super) struct Connections {
     router: Router,
-    tls: TlsAcceptor,
+    doors: Arc<Doors>,
     all: Arc<Semaphore>,
     seats: Arc<Seats>,
     shutdown: watch::Receiver<bool>,
 }
 
 impl Connections {
-    pub fn new(router: Router, tls: Arc<ServerConfig>, shutdown: watch::Receiver<bool>) -> Arc<Self> {
+    pub fn new(router: Router, doors: Arc<Doors>, shutdown: watch::Receiver<bool>) -> Arc<Self> {
         Arc::new(Self {
             router,
-            tls: TlsAcceptor::from(tls),
+            doors,
             all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             seats: Arc::default(),
             shutdown,
@@ -93,9 +116,9 @@ impl Connections {
 
     async fn connection(&self, socket: TcpStream, address: SocketAddr) {
         drop(socket.set_nodelay(true));
-        let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, self.tls.accept(socket)).await else { return };
+        let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, self.doors.now().accept(socket)).await else { return };
         let chain = stream.get_ref().1.peer_certificates();
-        let certificate = chain.and_then(|chain| Certificate::read(chain.first()?));
+        let certificate = chain.and_then(|chain| Certificate::read(chain.first()?, &self.doors.authorities.now()));
         let router = self.router.clone().layer(Extension(Peer { address, certificate }));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

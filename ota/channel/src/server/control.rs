@@ -7,6 +7,7 @@
 use super::Server;
 use super::exhausted::Exhausted;
 use crate::database::now;
+use crate::enrol::standing::{self, Authority, Lost};
 use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
 use crate::rollout::filter::Attributes;
 use crate::rollout::orders::{self, Order};
@@ -104,6 +105,15 @@ pub enum Request {
         /// Its name.
         name: Option<String>,
     },
+    /// The channel's authorities, and how boxes stand with each.
+    Authorities,
+    /// Whom it would cut off to drop one.
+    Lost {
+        /// Its name.
+        name: String,
+        /// SHA-256 of the certificate of the one by which the server would be known then.
+        sha256: String,
+    },
     /// The fleet in figures.
     Overview,
     /// A page of the boxes that match a search.
@@ -129,6 +139,10 @@ pub enum Answer {
     Stopped(u64),
     /// Rollouts.
     Rollouts(Vec<Rollout>),
+    /// The channel's authorities.
+    Authorities(Vec<Authority>),
+    /// Whom it would cut off.
+    Lost(Lost),
     /// The fleet in figures.
     Overview(Box<Overview>),
     /// Boxes, and how many match.
@@ -226,7 +240,7 @@ impl Drop for Control {
     }
 }
 
-async fn converse(stream: UnixStream, server: &Server) -> io::Result<()> {
+async fn converse(stream: UnixStream, server: &Arc<Server>) -> io::Result<()> {
     let who = format!("uid {}", stream.peer_cred()?.uid());
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
@@ -241,7 +255,7 @@ async fn converse(stream: UnixStream, server: &Server) -> io::Result<()> {
     writing.shutdown().await
 }
 
-async fn answer(server: &Server, request: Request, who: String) -> Result<Answer, Fault> {
+async fn answer(server: &Arc<Server>, request: Request, who: String) -> Result<Answer, Fault> {
     let database = &server.database;
     Ok(match request {
         Request::Enrol { name, attributes, hours } => {
@@ -310,6 +324,10 @@ async fn answer(server: &Server, request: Request, who: String) -> Result<Answer
                 Some(name) => return Err(orders::unknown(&name)),
                 None => Answer::Rollouts(rollouts),
             }
+        }
+        Request::Authorities => Answer::Authorities(server.standing().await?),
+        Request::Lost { name, sha256 } => {
+            Answer::Lost(database.survey(move |c| standing::lost(c, &name, &sha256, now())).await?)
         }
         Request::Overview => Answer::Overview(Box::new(server.overview().await?)),
         Request::Devices { search, page } => {

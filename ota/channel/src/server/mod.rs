@@ -20,9 +20,10 @@ mod seats;
 #[cfg(test)]
 mod walk;
 
-use crate::database::{Database, now};
+use crate::database::{Database, failed, now};
 use crate::enrol::Lock;
-use crate::enrol::authority::Authority;
+use crate::enrol::authorities::Authorities;
+use crate::enrol::standing::{Authority, standing};
 use crate::fleet::{self, Door};
 use crate::limits::http::{MAX_BODY, MAX_REQUESTS, REQUEST_TIME};
 use crate::limits::people::MAX_EVENT_STREAMS;
@@ -37,13 +38,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use certificate::Own;
 use config::Config;
-use connections::Connections;
+use connections::{Connections, Doors};
 use control::Control;
 use ddi::Action;
 use peer::Device;
 pub(crate) use peer::Peer;
 use presence::Presence;
 pub(crate) use refusal::Refusal;
+use rusqlite::Connection;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use sund_ota::fault::{Blame, Fault};
@@ -58,8 +60,9 @@ pub(crate) struct Server {
     pub streams: Arc<Semaphore>,
     pub shutdown: watch::Receiver<bool>,
     pub upkeep: watch::Sender<Upkeep>,
-    authority: Arc<Authority>,
+    pub authorities: Arc<Authorities>,
     own: Arc<Own>,
+    doors: Arc<Doors>,
     lock: Lock,
     presence: Arc<Presence>,
     wake: Arc<Notify>,
@@ -74,7 +77,30 @@ impl Server {
     /// The fleet in figures.
     pub async fn overview(&self) -> Result<Overview, Fault> {
         let (since, repository) = (self.heard_since(), self.upkeep.borrow().clone());
-        self.database.survey(move |c| view::overview(c, since, repository)).await
+        let (home, set) = (self.config.home.clone(), self.authorities.now());
+        let look = move |c: &Connection| {
+            let authorities = standing(c, &home, &set, now())?;
+            view::overview(c, since, repository, authorities)
+        };
+        self.database.survey(look).await
+    }
+
+    /// The channel's authorities, and how boxes stand with each; what the region has signed a moment ago counts already.
+    async fn standing(self: &Arc<Self>) -> Result<Vec<Authority>, Fault> {
+        let looking = Arc::clone(self);
+        tokio::task::spawn_blocking(move || looking.look_at_authorities()).await.map_err(failed)??;
+        let (home, set) = (self.config.home.clone(), self.authorities.now());
+        self.database.survey(move |c| standing(c, &home, &set, now())).await
+    }
+
+    /// Looks whether the region has signed other authorities, which count at once then: for who connects from now on, for who is connected,
+    /// and for the server's own certificate.
+    pub fn look_at_authorities(&self) -> Result<(), Fault> {
+        if self.authorities.look()? {
+            self.own.replace(now() / 1000)?;
+            self.doors.renew()?;
+        }
+        Ok(())
     }
 
     /// A box that was heard after this moment is reachable: three polls may be lost.
@@ -94,9 +120,9 @@ pub struct Bound {
 impl Bound {
     /// Checks and binds everything; `shutdown` ends what is served.
     pub async fn new(config: Config, shutdown: watch::Receiver<bool>) -> Result<Self, Fault> {
-        let authority = Arc::new(Authority::open(&config.home)?);
-        let own = Arc::new(Own::open(&config, &authority)?);
-        let tls = connections::tls(Arc::clone(&own), &authority)?;
+        let authorities = Arc::new(Authorities::open(&config.home)?);
+        let own = Arc::new(Own::open(&config, &authorities)?);
+        let doors = Arc::new(Doors::new(Arc::clone(&own), Arc::clone(&authorities))?);
         let control = Control::bind(&config.home).await?;
         let database = Database::open(&config.home)?;
         let mut listeners = Vec::new();
@@ -113,14 +139,15 @@ impl Bound {
             streams: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
             shutdown: shutdown.clone(),
             upkeep: watch::Sender::default(),
-            authority,
+            authorities,
             own,
+            doors: Arc::clone(&doors),
             lock: Lock::default(),
             presence: Arc::new(Presence::default()),
             wake: Arc::new(Notify::new()),
             requests: Semaphore::new(MAX_REQUESTS),
         });
-        let connections = Connections::new(routes(&server), tls, shutdown);
+        let connections = Connections::new(routes(&server), doors, shutdown);
         Ok(Self { server, connections, control, listeners })
     }
 
@@ -140,7 +167,7 @@ impl Bound {
         tasks.spawn(retention::run(database, stop.clone()));
         tasks.spawn({
             let (server, stop) = (Arc::clone(&server), stop.clone());
-            async move { renewal::run(&server.config.home, &server.own, &server.upkeep, stop).await }
+            async move { renewal::run(&server, stop).await }
         });
         tasks.spawn(control.serve(Arc::clone(&server), stop));
         for listener in listeners {

@@ -3,6 +3,7 @@ use super::Server;
 use super::refusal::Refusal;
 use crate::database::{failed, now};
 use crate::enrol;
+use crate::enrol::authorities::Set;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::http::{HeaderMap, header};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -10,6 +11,9 @@ use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use sund_ota::fault::Fault;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// What a box tells of whom it believes, in bytes: a digest and a comma each.
+const MAX_BELIEVES: usize = sund_ota::authorities::MAX_TOLD * 65;
 
 /// The other end of a connection.
 #[derive(Clone, Debug)]
@@ -27,17 +31,20 @@ pub struct Certificate {
     pub name: String,
     /// SHA-256 of its public key.
     key: Vec<u8>,
+    /// Which of the channel's authorities has issued it.
+    authority: String,
     /// When it expires, in milliseconds since 1970. A resumed session is not asked for its certificate again.
     pub until: i64,
 }
 
 impl Certificate {
     /// Reads what the handshake has verified.
-    pub fn read(der: &CertificateDer<'_>) -> Option<Self> {
+    pub fn read(der: &CertificateDer<'_>, authorities: &Set) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let name = certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
         let key = enrol::key_hash(&certificate.public_key().subject_public_key.data);
-        Some(Self { name, key, until: certificate.validity().not_after.timestamp() * 1000 })
+        let authority = authorities.issuer(&certificate)?.name().to_owned();
+        Some(Self { name, key, authority, until: certificate.validity().not_after.timestamp() * 1000 })
     }
 }
 
@@ -52,6 +59,10 @@ pub struct Device {
     pub reported_at: Option<i64>,
     /// Action of the state that it has installed.
     pub installed: Option<i64>,
+    /// Which authority had issued the certificate that it has last shown.
+    authority: Option<String>,
+    /// Whom it believes, as it has last told.
+    believes: Option<String>,
     token: Option<Vec<u8>>,
     /// SHA-256 of the public key that it was last given a certificate for.
     key: Option<Vec<u8>>,
@@ -59,7 +70,8 @@ pub struct Device {
     is_mirror: bool,
 }
 
-const COLUMNS: &str = "SELECT id, name, reported_at, installed, token, key, blocked, mirror FROM device";
+const COLUMNS: &str =
+    "SELECT id, name, reported_at, installed, token, key, blocked, mirror, authority, believes FROM device";
 
 impl Device {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -72,6 +84,8 @@ impl Device {
             key: row.get(5)?,
             is_blocked: row.get(6)?,
             is_mirror: row.get(7)?,
+            authority: row.get(8)?,
+            believes: row.get(9)?,
         })
     }
 
@@ -84,7 +98,8 @@ impl Device {
         // The answer is the same whether there is no such device or this is not it.
         let found = server.database.read(|c| Self::by(c, "name", name))?;
         let device = found.filter(|it| !it.is_blocked && !it.is_mirror).ok_or_else(Refusal::unauthorized)?;
-        let by_certificate = certified(peer).is_some_and(|certificate| device.is_of(certificate));
+        let certificate = certified(server, peer);
+        let by_certificate = certificate.is_some_and(|certificate| device.is_of(certificate));
         let by_token = match (token(headers), &device.token) {
             (Some(given), Some(kept)) => verify_slices_are_equal(&enrol::hash(given), kept).is_ok(),
             _ => false,
@@ -92,13 +107,23 @@ impl Device {
         if !by_certificate && !by_token {
             return Err(Refusal::unauthorized());
         }
-        server.presence.saw(device.id);
+        device.seen(server, certificate.filter(|_| by_certificate), headers);
         Ok(device)
+    }
+
+    /// It was heard, and says by its certificate and by a header how it stands with the channel's authorities.
+    fn seen(&self, server: &Server, certificate: Option<&Certificate>, headers: &HeaderMap) {
+        server.presence.saw(self.id);
+        let (authority, believes) = (certificate.map(|it| it.authority.as_str()), believes(headers));
+        let is_new = |known: &Option<String>, now: Option<&str>| now.is_some() && known.as_deref() != now;
+        if is_new(&self.authority, authority) || is_new(&self.believes, believes) {
+            server.presence.stands(self.id, authority, believes);
+        }
     }
 
     /// The device of a certificate that is still good.
     pub(super) fn certified(server: &Server, peer: &Peer) -> Result<Self, Refusal> {
-        let certificate = certified(peer).ok_or_else(Refusal::unauthorized)?;
+        let certificate = certified(server, peer).ok_or_else(Refusal::unauthorized)?;
         let found = server.database.read(|c| Self::by(c, "name", &certificate.name))?;
         found.filter(|device| !device.is_blocked && device.is_of(certificate)).ok_or_else(Refusal::unauthorized)
     }
@@ -118,20 +143,28 @@ impl Device {
 
     /// Whatever device the caller is.
     pub fn any(server: &Server, peer: &Peer, headers: &HeaderMap) -> Result<Self, Refusal> {
-        let found = match (certified(peer), token(headers)) {
+        let certificate = certified(server, peer);
+        let found = match (certificate, token(headers)) {
             (Some(_), _) => Some(Self::certified(server, peer)?),
             (None, Some(token)) => server.database.read(|c| Self::by(c, "token", enrol::hash(token)))?,
             (None, None) => None,
         };
         let device = found.filter(|device| !device.is_blocked).ok_or_else(Refusal::unauthorized)?;
-        server.presence.saw(device.id);
+        device.seen(server, certificate, headers);
         Ok(device)
     }
 }
 
-/// A certificate that is still good.
-fn certified(peer: &Peer) -> Option<&Certificate> {
-    peer.certificate.as_ref().filter(|certificate| certificate.until > now())
+/// A certificate that is still good, of an authority that still counts: a connection may be older than what the region has signed since.
+fn certified<'a>(server: &Server, peer: &'a Peer) -> Option<&'a Certificate> {
+    let is_good = |it: &&Certificate| it.until > now() && server.authorities.now().counts(&it.authority);
+    peer.certificate.as_ref().filter(is_good)
+}
+
+/// Whom a box believes, as it tells.
+pub(super) fn believes(headers: &HeaderMap) -> Option<&str> {
+    let is_told = |told: &&str| !told.is_empty() && told.len() <= MAX_BELIEVES;
+    headers.get(sund_ota::authorities::HEADER)?.to_str().ok().filter(is_told)
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {

@@ -1,11 +1,12 @@
 //! Keeps timestamp and snapshot of the repository fresh. Whoever publishes on the command line holds the same lock meanwhile.
 //!
 //! What is wrong is said and holds nothing up: boxes are served whatever becomes of it.
-use super::certificate::Own;
+use super::Server;
+use super::certificate::of_authority;
+use crate::database::now;
 use crate::limits::renewal::{LOCK_TIME, LOOK, PERIOD, RETRY};
 use crate::repository::rescue;
 use crate::repository::{Alarm, Home, Published, Upkeep, alarms, is_late, renew};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use sund_ota::fault::Fault;
@@ -14,19 +15,23 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 /// Renews at once, and from then on whenever that is due, until `stop`; tells `upkeep` how the repository is, and the server's certificate.
-pub(super) async fn run(
-    directory: &Path,
-    own: &Arc<Own>,
-    upkeep: &watch::Sender<Upkeep>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let home = Arc::new(Home::served(directory));
+pub(super) async fn run(server: &Arc<Server>, mut stop: watch::Receiver<bool>) {
+    let upkeep = &server.upkeep;
+    let home = Arc::new(Home::served(&server.config.home));
     let looks = async {
         let mut tried: Option<Instant> = None;
         loop {
-            let (home, own, before) = (Arc::clone(&home), Arc::clone(own), upkeep.borrow().trouble.clone());
+            let (home, looking, before) = (Arc::clone(&home), Arc::clone(server), upkeep.borrow().trouble.clone());
             let since = tried.map(|tried| tried.elapsed());
-            match spawn_blocking(move || look(&home, before, since, || own.look())).await {
+            let looks = move || {
+                if let Err(fault) = looking.look_at_authorities() {
+                    tracing::error!(code = %fault.code, "{fault}");
+                }
+                let issues = looking.authorities.now();
+                let of_authority = || of_authority(issues.newest(), now() / 1000);
+                look(&home, before, since, || looking.own.look().into_iter().chain(of_authority()))
+            };
+            match spawn_blocking(looks).await {
                 Ok((found, is_due)) => {
                     tried = if is_due { Some(Instant::now()) } else { tried };
                     tell(upkeep, found);
@@ -43,11 +48,11 @@ pub(super) async fn run(
 }
 
 /// Renews where that is due, and reads what is published then; says whether it was due.
-fn look(
+fn look<I: IntoIterator<Item = Alarm>>(
     home: &Home,
     before: Option<Fault>,
     since: Option<Duration>,
-    of_server: impl FnOnce() -> Option<Alarm>,
+    of_server: impl FnOnce() -> I,
 ) -> (Upkeep, bool) {
     let published = Published::read(home);
     let late = published.as_ref().is_ok_and(|published| published.as_ref().is_some_and(is_late));
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn where_nothing_is_published_nothing_is_alarming() {
         let home = tempfile::tempdir().unwrap();
-        let (found, _) = look(&Home::served(home.path()), None, None, || None);
+        let (found, _) = look(&Home::served(home.path()), None, None, || None::<Alarm>);
         assert_eq!(found, Upkeep::default());
     }
 

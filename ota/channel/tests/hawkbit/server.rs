@@ -1,9 +1,10 @@
 //! A real hawkBit update server on a free port, with its database in memory, that ends with the test; and its operator.
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -76,6 +77,8 @@ pub(super) struct Server {
     folder: TempDir,
     pub(super) version: Version,
     pub(super) url: String,
+    /// What `sund-channel hawkbit` has told scripts, by the command.
+    shapes: Mutex<BTreeMap<String, Value>>,
     http: reqwest::Client,
 }
 
@@ -99,7 +102,8 @@ impl Server {
         let port = port(child.stdout.take().expect("its log"));
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
-        let server = Self { child, folder, version, url: format!("http://127.0.0.1:{port}/"), http };
+        let server =
+            Self { child, folder, version, url: format!("http://127.0.0.1:{port}/"), shapes: Mutex::default(), http };
         until("hawkBit answers its operator", STARTS, || async {
             let targets = server.http.get(format!("{}rest/v1/targets", server.url));
             let answer = targets.basic_auth("admin", Some("admin")).send().await.ok()?;
@@ -119,7 +123,40 @@ impl Server {
         let output = self.run(user, arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {said}");
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let told = serde_json::from_slice(&output.stdout).expect("JSON");
+        self.keep_shape(arguments, &told);
+        told
+    }
+
+    /// The first answer of each command; that about boxes of which one has failed is another one.
+    fn keep_shape(&self, arguments: &[&str], told: &Value) {
+        let command = match arguments {
+            ["rollout", verb, ..] => format!("rollout {verb}"),
+            ["targets", ..] if told.to_string().contains("\"reason\"") => "targets, a failure".to_owned(),
+            [command, ..] => (*command).to_owned(),
+            [] => return,
+        };
+        let shape = crate::json::shape(told);
+        self.shapes.lock().expect("no test failed while it held this").entry(command).or_insert(shape);
+    }
+
+    /// Holds what scripts were told to the frozen shapes; the older version has not every command.
+    pub(super) fn shapes_are_frozen(&self) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/hawkbit.json");
+        let golden = std::fs::read_to_string(&path).unwrap_or_else(|_| "{}".to_owned());
+        let mut golden: BTreeMap<String, Value> = serde_json::from_str(&golden).expect("JSON");
+        let shapes = self.shapes.lock().expect("no test failed while it held this").clone();
+        if std::env::var_os("SUND_TEST_WRITE_GOLDENS").is_some() {
+            golden.extend(shapes.clone());
+            let text = serde_json::to_string_pretty(&golden).expect("JSON") + "\n";
+            std::fs::write(&path, text).expect("written");
+        }
+        for (command, shape) in &shapes {
+            assert_eq!(golden.get(command), Some(shape), "{command}: {}", path.display());
+        }
+        let unseen: Vec<_> = golden.keys().filter(|command| !shapes.contains_key(*command)).collect();
+        let is_all = self.version == Version::Current;
+        assert!(!is_all || unseen.is_empty(), "no test asks for {unseen:?}");
     }
 
     /// What it says where it refuses.

@@ -42,6 +42,7 @@ async fn walk(version: Version) {
     outside_its_window_a_box_downloads_and_waits(&server, &wire).await;
     our_updater_is_one_of_its_devices(&server).await;
     where_hawkbit_asks_for_approval_nothing_starts_without(&server).await;
+    server.shapes_are_frozen();
 }
 
 fn the_same_state_twice_makes_one(server: &Server, region: &Region) {

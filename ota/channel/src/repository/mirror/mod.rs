@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use sund_ota::documents::{STOP, SUSPENSIONS};
+use sund_ota::authorities;
+use sund_ota::documents::{AUTHORITIES, STOP, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::limits::{MAX_STATE, metadata};
 use tough::schema::{Signed, Snapshot, Target, Targets, Timestamp};
@@ -70,7 +71,7 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
     }
     let datastore = directory.join("seen");
     fs::create_dir_all(&datastore).map_err(|error| files::disk("made", &datastore, &error))?;
-    local::load(&staging.0, root, datastore).await?;
+    local::load(&staging.0, root.clone(), datastore).await?;
     for switch in [STOP, SUSPENSIONS] {
         if let Some(listed) = listed.get(switch) {
             gathering.must(switch, listed, MAX_STATE).await?;
@@ -80,6 +81,11 @@ pub async fn mirror(directory: &Path, from: &Url, root: Vec<u8>, client: &reqwes
         gathering.may(target, listed).await;
     }
     staging.show(directory, &staged.files)?;
+    // Whom the region has signed as the channel the next run believes.
+    if let Some(signed) = listed.get(AUTHORITIES) {
+        let bytes = files::read(&targets.join(store::place(AUTHORITIES, &store::sha256_of(signed))), MAX_STATE);
+        gathering.note(bytes.and_then(|bytes| authorities::keep(directory, &root, &bytes)));
+    }
     let rescue = recovery::copy(&origin, directory, listed).await;
     let rescue = gathering.note(rescue).unwrap_or_default();
     let rest = listed.iter().filter(|(target, _)| !target.starts_with(TRUST) && !target.starts_with(STATES));

@@ -1,7 +1,8 @@
 //! Where a mirror fetches: plain files over HTTP, of which nothing is believed.
 use reqwest::StatusCode;
-use reqwest::header::RANGE;
+use reqwest::header::{HeaderName, HeaderValue, RANGE};
 use std::time::Duration;
+use sund_ota::authorities::{Believed, HEADER};
 use sund_ota::fault::{Blame, Fault};
 use url::Url;
 
@@ -62,8 +63,9 @@ impl Origin<'_> {
     }
 }
 
-/// A client for mirroring; `identity` is its own certificate and the key of that, PEM.
-pub fn client(ca: Option<&[u8]>, identity: Option<&[u8]>) -> Result<reqwest::Client, Fault> {
+/// A client for mirroring, which believes these authorities, or those of the system; `identity` is its own certificate and the key of that,
+/// PEM.
+pub fn client(believed: Option<&Believed>, identity: Option<&[u8]>) -> Result<reqwest::Client, Fault> {
     // Another part of the program may have chosen the same provider before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let failed = |error: reqwest::Error| Fault::new("client-failed", Blame::Configuration, error.to_string());
@@ -72,11 +74,12 @@ pub fn client(ca: Option<&[u8]>, identity: Option<&[u8]>) -> Result<reqwest::Cli
     if let Some(pem) = identity {
         builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(failed)?);
     }
-    match ca {
+    match believed {
         None => builder.build().map_err(failed),
-        Some(pem) => {
-            let authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(failed)?;
-            builder.tls_certs_only(authorities).build().map_err(failed)
+        Some(believed) => {
+            let authorities = reqwest::Certificate::from_pem_bundle(believed.pem().as_bytes()).map_err(failed)?;
+            let told = HeaderValue::from_str(&believed.told()).map(|told| (HeaderName::from_static(HEADER), told));
+            builder.default_headers(told.into_iter().collect()).tls_certs_only(authorities).build().map_err(failed)
         }
     }
 }

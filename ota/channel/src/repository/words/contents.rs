@@ -10,7 +10,10 @@ use super::{configuration, plain};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use sund_ota::bundle::Terms;
-use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, Stop, Suspension, Suspensions, VENDORS, Vendors};
+use sund_ota::documents::{
+    APPROVERS, AUTHORITIES, Approvers, Authorities, STOP, SUSPENSIONS, Stop, Suspension, Suspensions, VENDORS, Vendors,
+    digest,
+};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
 use sund_ota::state::{DesiredState, Mode, Pin};
@@ -56,6 +59,17 @@ fn says(proposal: &Proposal, name: &str, bytes: &[u8], tell: &mut impl FnMut(Str
                 for key in &vendor.keys {
                     tell(format!("  key file with sha256 {} ...", key_file(key)));
                 }
+            }
+        }
+        AUTHORITIES => {
+            let document = Authorities::parse(bytes)?;
+            let certificates = document.certificates().unwrap_or_default();
+            for (n, certificate) in certificates.iter().enumerate() {
+                let issues = if n + 1 == certificates.len() { ", which issues from now on" } else { "" };
+                tell(format!("an authority of the channel, sha256 {} ...{issues}", fingerprint(&digest(certificate))));
+            }
+            for sha256 in &document.dropped {
+                tell(format!("dropped, NO BOX BELIEVES IT: sha256 {} ...", fingerprint(sha256)));
             }
         }
         STOP => tell(format!("STOPS ALL ROLLOUTS: {}", Stop::parse(bytes)?.reason)),
@@ -137,6 +151,15 @@ fn no_longer(name: &str, old: &[u8], new: Option<&[u8]>, tell: &mut impl FnMut(S
                 for key in vendor.keys.iter().filter(|key| kept.is_none_or(|kept| !kept.keys.contains(key))) {
                     tell(format!("GONE: a package key of vendor {name}, key file with sha256 {} ...", key_file(key)));
                 }
+            }
+        }
+        AUTHORITIES => {
+            let new = new.map(Authorities::parse).transpose()?.unwrap_or_default();
+            for sha256 in Authorities::parse(old)?.dropped.iter().filter(|it| !new.dropped.contains(it)) {
+                tell(format!(
+                    "DROPPED NO LONGER: sha256 {} ...: boxes that came with it believe it again",
+                    fingerprint(sha256)
+                ));
             }
         }
         _ => {}

@@ -10,7 +10,7 @@ use super::release::AFTER;
 use super::roles::{ROOT, TARGETS};
 use super::store::sha256_of;
 use std::collections::{BTreeMap, BTreeSet};
-use sund_ota::documents::{APPROVERS, Approvers, STOP, SUSPENSIONS, VENDORS};
+use sund_ota::documents::{APPROVERS, AUTHORITIES, Approvers, STOP, SUSPENSIONS, VENDORS};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
 use tough::TargetName;
@@ -114,6 +114,11 @@ pub(super) fn is_told(target: &str) -> bool {
     ["trust/", "state/", "config/"].iter().any(|start| target.starts_with(start))
 }
 
+/// Whether people are told what stood in a target that is listed no more: what it held back, or vouched for.
+pub(super) fn is_told_when_it_goes(target: &str) -> bool {
+    target.starts_with("trust/") || matches!(target, STOP | SUSPENSIONS)
+}
+
 /// The configuration of the same name that one takes the place of, as it says itself, where that is among these.
 pub(super) fn follows<'a>(
     target: &Target,
@@ -170,11 +175,14 @@ fn listed(
             STOP => ": ROLLOUTS GO ON",
             SUSPENSIONS => ": the region suspends no model any more",
             APPROVERS => ": nobody is told any more whose key is whose",
+            AUTHORITIES => ": boxes go on believing those that it named",
             VENDORS => ": no vendor is known any more",
             _ => ": no box takes it any more, and boxes that run it go back to a state that is still listed",
         };
         lines.push(format!("  - {}{meaning}", name.raw()));
-        contents::tell(proposal, name.raw(), enclosed(proposal, name, target)?, None, lines)?;
+        if is_told_when_it_goes(name.raw()) {
+            contents::tell(proposal, name.raw(), enclosed(proposal, name, target)?, None, lines)?;
+        }
     }
     let count = after.targets.len();
     lines.push(format!("  {count} target{} in all", if count == 1 { "" } else { "s" }));
