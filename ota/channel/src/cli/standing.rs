@@ -66,6 +66,9 @@ pub(super) struct Mirror {
     /// Its key (PEM).
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
+    /// The one-time code of a mirror (`enrol new --mirror`), by which it gets its certificate and makes its key where it has none.
+    #[arg(long, requires = "certificate")]
+    code: Option<String>,
 }
 
 pub(super) fn renew(home: &Home) -> Result<Answer, Fault> {
@@ -129,7 +132,12 @@ pub(super) fn bundle(home: &Home, it: &Bundle) -> Result<Answer, Fault> {
 pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let root = files::read(&it.root, metadata::MAX_ROOT)?;
     let pem = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose();
-    let (ca, certificate, key) = (pem(&it.ca)?, pem(&it.certificate)?, pem(&it.key)?);
+    let ca = pem(&it.ca)?;
+    if let (Some(code), Some(certificate), Some(key)) = (&it.code, &it.certificate, &it.key) {
+        let nobody = mirror::client(ca.as_deref(), None)?;
+        certificate::enrol(certificate, key, code, ca.as_deref(), &it.from, &nobody).await?;
+    }
+    let (certificate, key) = (pem(&it.certificate)?, pem(&it.key)?);
     let identity = certificate.zip(key.as_ref()).map(|(certificate, key)| [&certificate[..], &key[..]].concat());
     let client = mirror::client(ca.as_deref(), identity.as_deref())?;
     // Before anything is fetched: a mirror that cannot read the repository any more is still to keep its certificate.

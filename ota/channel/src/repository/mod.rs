@@ -4,6 +4,7 @@
 //! `edit → proposal → signatures → published`. Nothing here can sign for the region: the keys at the server are those
 //! of `timestamp` and `snapshot` alone.
 mod approve;
+mod bounds;
 pub mod bundle;
 mod ceremony;
 pub mod certificate;
@@ -30,6 +31,7 @@ mod release;
 mod renew;
 pub mod rescue;
 mod roles;
+mod routes;
 mod sign;
 mod status;
 mod store;

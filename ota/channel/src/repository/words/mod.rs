@@ -2,6 +2,7 @@
 //! signed and from nothing else in the proposal.
 mod configuration;
 mod contents;
+mod desired;
 
 use super::document::Document;
 use super::keys::fingerprint;
@@ -114,6 +115,11 @@ pub(super) fn is_told(target: &str) -> bool {
     ["trust/", "state/", "config/"].iter().any(|start| target.starts_with(start))
 }
 
+/// Whether people are told what stood in a target that is listed no more: what it held back, or vouched for.
+pub(super) fn is_told_when_it_goes(target: &str) -> bool {
+    target.starts_with("trust/") || matches!(target, STOP | SUSPENSIONS)
+}
+
 /// The configuration of the same name that one takes the place of, as it says itself, where that is among these.
 pub(super) fn follows<'a>(
     target: &Target,
@@ -121,6 +127,11 @@ pub(super) fn follows<'a>(
 ) -> Option<(&'a TargetName, &'a Target)> {
     let after = target.custom.get(AFTER)?.as_str()?;
     listed.find(|(name, earlier)| name.raw() == after && earlier.custom.get("name") == target.custom.get("name"))
+}
+
+/// Whether what a target said before is told beside what it says now.
+pub(super) fn is_compared(target: &str) -> bool {
+    target.starts_with("config/") || is_told_when_it_goes(target)
 }
 
 /// What stands in a target that people are told of. It is refused where it is left out: they would sign what they have not read.
@@ -161,6 +172,7 @@ fn listed(
         if let Some(bytes) = enclosed(proposal, name, target)? {
             let earlier = known.get_key_value(name).map(|(name, old)| (*name, *old));
             let earlier = earlier.or_else(|| follows(target, known.iter().map(|(name, old)| (*name, *old))));
+            let earlier = earlier.filter(|(name, _)| is_compared(name.raw()));
             let old = earlier.map(|(name, old)| enclosed(proposal, name, old)).transpose()?.flatten();
             contents::tell(proposal, name.raw(), old, Some(bytes), lines)?;
         }
@@ -174,7 +186,9 @@ fn listed(
             _ => ": no box takes it any more, and boxes that run it go back to a state that is still listed",
         };
         lines.push(format!("  - {}{meaning}", name.raw()));
-        contents::tell(proposal, name.raw(), enclosed(proposal, name, target)?, None, lines)?;
+        if is_told_when_it_goes(name.raw()) {
+            contents::tell(proposal, name.raw(), enclosed(proposal, name, target)?, None, lines)?;
+        }
     }
     let count = after.targets.len();
     lines.push(format!("  {count} target{} in all", if count == 1 { "" } else { "s" }));
