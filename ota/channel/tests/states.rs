@@ -160,13 +160,19 @@ fn whoever_signs_reads_which_model_it_is_and_what_it_may_be_used_for() {
             r#"{{"name":"south-1","models":[{{"target":"{MODEL}"}}],"routes":{{"all":{{"models":["positive-values"],"mode":"{mode}"}}}},
                 "watch_seconds":60}}"#
         );
-        let told = words(&region.must(&["publish", "state", text(&region.file("s.json", &state))]));
-        region.must(&["discard", "state-2"]);
-        told
+        words(&region.must(&["publish", "state", text(&region.file("s.json", &state))]))
     };
     let line = "regulatory status of positive-values, as its vendor says: Not a medical device.";
     let told = publish("clinical");
     assert!(told.contains("in mode CLINICAL") && told.contains(line), "{told}");
+    // A proposal that leaves out where it is listed does not pass without a word.
+    let path = region.home().join("proposals/state-2/proposal.json");
+    let mut cover: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    cover["before"] = json!(["root", "state", "targets"]);
+    fs::write(&path, cover.to_string()).unwrap();
+    let told = words(&region.must(&["show", "state-2"]));
+    assert!(told.contains("regulatory status of positive-values, as its vendor says: NOT LISTED WITH IT"), "{told}");
+    region.must(&["discard", "state-2"]);
     assert!(!publish("research").contains(line));
 }
 

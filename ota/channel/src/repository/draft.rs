@@ -284,17 +284,22 @@ impl Draft {
                     need(name.raw(), earlier);
                 }
             }
-            let gone =
-                known.iter().filter(|(name, _)| is_told_when_it_goes(name.raw()) && !proposed.contains_key(name));
-            gone.for_each(|(name, listed)| need(name.raw(), listed));
+            let gone = known.iter().filter(|(name, _)| !proposed.contains_key(name));
+            for (name, listed) in gone.filter(|(name, _)| is_told_when_it_goes(name.raw())) {
+                need(name.raw(), listed);
+            }
         }
         for side in [before.get(TARGETS), self.documents.get(TARGETS)] {
-            let approvers = targets_in(side).into_iter().flatten().find(|(name, _)| name.raw() == APPROVERS);
-            approvers.into_iter().for_each(|(name, listed)| need(name.raw(), listed));
+            let mut listed = targets_in(side).into_iter().flatten();
+            if let Some((name, approvers)) = listed.find(|(name, _)| name.raw() == APPROVERS) {
+                need(name.raw(), approvers);
+            }
         }
         // By its routes a signer is told which of them a state has run nothing.
         for pin in states.iter().filter_map(|state| state.configuration.as_ref()) {
-            self.find(&pin.target).into_iter().for_each(|listed| need(&pin.target, listed));
+            if let Some(listed) = self.find(&pin.target) {
+                need(&pin.target, listed);
+            }
         }
         needed
     }

@@ -30,7 +30,7 @@ pub(super) fn tell(proposal: &Proposal, state: &DesiredState, tell: &mut impl Fn
         let clinical =
             state.models.iter().filter(|model| plan.mode == Mode::Clinical && plan.models.contains(&model.name));
         for model in clinical {
-            let status = status(proposal, model).map_or("NOT LISTED WITH IT", |status| status);
+            let status = status(proposal, model).unwrap_or("NOT LISTED WITH IT");
             tell(format!("  regulatory status of {}, as its vendor says: {status}", model.name));
         }
     }
@@ -51,13 +51,12 @@ fn configuration(proposal: &Proposal, state: &DesiredState, tell: &mut impl FnMu
     };
     tell(format!("configuration {}", pin.target));
     let text = proposal.enclosed.get(&pin.sha256);
-    match text.and_then(|text| routes::left_out(state, text)) {
-        Some(routes) => {
-            routes.into_iter().for_each(|route| tell(format!("route {route}: RUNS NOTHING, it is not named")))
-        }
-        None => tell(
-            "a route of it that is not named here RUNS NOTHING; which ones there are cannot be read here".to_owned(),
-        ),
+    let Some(routes) = text.and_then(|text| routes::left_out(state, text)) else {
+        tell("a route of it that is not named here RUNS NOTHING; which ones there are cannot be read here".to_owned());
+        return;
+    };
+    for route in routes {
+        tell(format!("route {route}: RUNS NOTHING, it is not named"));
     }
 }
 
