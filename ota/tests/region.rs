@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::Fault;
 use sund_ota::hex::hex;
@@ -132,6 +132,7 @@ pub const MODEL: &str = "models/acme/brain-1.sund";
 impl Region {
     /// A region that has published one state with one model.
     pub fn new() -> Self {
+        log_refusals();
         let key = |count: usize| (0..count).map(|_| Key::new()).collect::<Vec<_>>();
         let (root, approvers) = (key(2), key(3));
         let delegated = ["os", "config", "state", "models/acme"].map(|name| Role::new(name, 2, &approvers));
@@ -334,6 +335,20 @@ impl Device {
         };
         Trusted::load(&source, transport).await
     }
+}
+
+/// Names the file into which all refusals of a test's process go, a line each.
+pub const REFUSALS: &str = "SUND_TEST_REFUSALS";
+
+/// What the log takes is decided once for all threads.
+fn log_refusals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Some(path) = std::env::var_os(REFUSALS) {
+            let file = fs::File::options().append(true).create(true).open(path).unwrap();
+            tracing_subscriber::fmt().json().with_writer(Arc::new(file)).init();
+        }
+    });
 }
 
 /// The code of a refusal; empty where nothing was refused.

@@ -235,7 +235,8 @@ fn a_proposal_that_cannot_be_read_can_be_thrown_away() {
     let region = with_a_withdrawn_state();
     region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
     list_again(&region, "state-5", 5);
-    assert_eq!(region.run(&["proposals"]).refusal(), "history-withheld");
+    assert_eq!(region.must(&["proposals"])["proposals"][0]["error"]["code"], "history-withheld");
+    assert_eq!(region.run(&["show", "state-5"]).refusal(), "history-withheld");
     region.must(&["discard", "state-5"]);
     region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);
 }

@@ -216,6 +216,7 @@ fn served(region: &Region, ask: &mut Ask) {
     let (root, ca) = (region.home().join("repository/metadata/1.root.json"), region.home().join("ca/ca.pem"));
     let (copy, from) = (region.path("copy"), serving.url("/repository/"));
     ask("mirror", &["mirror", text(&copy), "--from", &from, "--root", text(&root), "--ca", text(&ca)]);
+    ask("backup", &["backup", text(&region.path("channel.db"))]);
     ask("fleet", &["fleet"]);
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use sund_ota::descriptor::Descriptor;
 use sund_ota::documents::{SUSPENSIONS, Suspensions};
 use sund_ota::limits::MAX_STATE;
 use sund_ota::state::Pin;
+use tokio::task::block_in_place;
 
 /// A hospital's copy of a region with one state.
 struct Hospital {
@@ -358,5 +360,46 @@ async fn a_mirror_that_is_enrolled_is_no_box() {
         assert!(Instant::now() < end, "it is not heard");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_enrolled_by_its_code_as_a_box_is() {
+    let channel = Channel::start_on(Region::with_state().into_home(), PLAIN).await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let (home, from) = (channel.home.path(), channel.url("/repository/"));
+    let (root, ca) = (home.join("repository/metadata/1.root.json"), home.join("ca/ca.pem"));
+    let mirror = |code: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
+        command.args(["--json", "mirror", &at("copy"), "--from", &from, "--root", text(&root), "--ca", text(&ca)]);
+        command.args(["--certificate", &at("mirror.pem"), "--key", &at("mirror.key")]).args(code);
+        let output = block_in_place(|| command.output().unwrap());
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default())
+    };
+    let (code, told) = mirror(&["--code", "AB1CD-2EF3G-4HJ5K-6MN7P"]);
+    assert_eq!((code, &told["error"]["code"]), (Some(65), &json!("mirror-certificate")), "{told:#}");
+    assert!(!folder.path().join("copy/metadata").exists());
+    let key = fs::read(at("mirror.key")).unwrap();
+    let code = channel.secret(Request::EnrolMirror { name: "mirror".into(), hours: 1 }).await;
+    // The answer of the first time is lost: the same code and the same key get another.
+    for _ in 0..2 {
+        let _ = fs::remove_file(at("mirror.pem"));
+        let (ended, told) = mirror(&["--code", &code]);
+        assert_eq!(ended, Some(0), "{told:#}");
+        assert!(folder.path().join("copy/metadata/timestamp.json").exists());
+        assert_eq!(fs::read(at("mirror.key")).unwrap(), key, "it is made once");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(at("mirror.key")).unwrap().permissions());
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    // A code that stays in a unit does no harm, and none is needed from now on.
+    let certificate = fs::read(at("mirror.pem")).unwrap();
+    for code in [&["--code", "AB1CD-2EF3G-4HJ5K-6MN7P"][..], &[]] {
+        assert_eq!(mirror(code).0, Some(0));
+    }
+    assert_eq!(fs::read(at("mirror.pem")).unwrap(), certificate);
+    let all = Request::Devices { search: String::new(), page: 0 };
+    let Answer::Devices(devices, _) = channel.ask(all).await.unwrap() else { panic!() };
+    assert_eq!((devices.len(), devices[0].name.as_str(), devices[0].mirror), (1, "mirror", true));
     channel.stop().await;
 }

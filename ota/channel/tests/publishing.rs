@@ -167,7 +167,7 @@ fn a_withdrawn_state_gives_its_name_to_no_other() {
 #[test]
 fn a_state_that_names_what_is_not_listed_is_not_proposed() {
     let region = Region::with_vendor();
-    let file = region.file("s.json", r#"{"name":"north-1","models":[{"target":"models/sund/x.sund","sha256":"aa","length":1,"name":"x","version":"1"}]}"#);
+    let file = region.file("s.json", r#"{"name":"north-1","models":[{"target":"models/sund/x.sund","sha256":"aa","length":1,"name":"x","version":"1"}],"watch_seconds":60}"#);
     let ended = region.run(&["publish", "state", text(&file)]);
     assert_eq!((ended.code, ended.refusal()), (Some(64), "target-not-listed"));
     let file = region.file("s.json", r#"{"name":"stop"}"#);

@@ -1,5 +1,5 @@
 //! The root changes hands, and boxes that have seen the old one go along.
-use crate::region::{Region, TWO, text};
+use crate::region::{Region, TWO, frozen, text, words};
 use std::collections::BTreeSet;
 use tempfile::TempDir;
 
@@ -106,4 +106,50 @@ fn approvers_of_a_role_are_replaced_and_what_the_old_ones_signed_stays() {
     region.must(&["stop-all", "--reason", "a test"]);
     let ended = region.run(&["sign", "state-4", "--yes", "--key", text(&region.key(TWO[0]))]);
     assert_eq!(ended.refusal(), "key-of-another-role");
+}
+
+#[test]
+fn whose_key_was_stolen_leaves_every_role_in_one_proposal() {
+    let region = Region::with_state();
+    let datastore = TempDir::new().unwrap();
+    region.load_with(datastore.path()).unwrap();
+    let nobody = region.run(&["root", "remove-key", "--person", "Nobody"]);
+    assert_eq!(nobody.refusal(), "person-unknown");
+    // An approver has no key in the root: that stays as it is.
+    let told = words(&region.must(&["root", "remove-key", "--person", TWO[0]]));
+    for role in ["os", "config", "state", "models/sund"] {
+        let goes = |line: &str| {
+            line.contains(&format!("- {} (key", TWO[0])) && line.ends_with(&format!("may no longer sign {role}"))
+        };
+        assert!(told.lines().any(goes), "{role} in\n{told}");
+    }
+    assert!(!told.contains("may no longer sign root"), "{told}");
+    // Each of those roles may hold by a signature of that key: it is signed anew.
+    region.publish("targets-3", &["Anna Holm", "Bo Krog", "Emil Nord", "Freja Ovesen"]);
+    region.load_with(datastore.path()).unwrap();
+    region.load().unwrap();
+    let status = region.must(&["status"]);
+    let holds = |role: &serde_json::Value| role["signers"].get(TWO[0]).is_some();
+    assert!(!status["roles"].as_array().unwrap().iter().any(holds), "{status:#}");
+    region.must(&["stop-all", "--reason", "a test"]);
+    let ended = region.run(&["sign", "state-4", "--yes", "--key", text(&region.key(TWO[0]))]);
+    assert_eq!(ended.refusal(), "key-of-another-role");
+    region.must(&["discard", "state-4"]);
+    // Two are left, and two have to sign.
+    let ended = region.run(&["root", "remove-key", "--person", "Emil Nord"]);
+    assert_eq!(ended.refusal(), "threshold-unreachable");
+    // Whoever comes in the place takes the seats first.
+    let newcomer = region.path("Hans.key");
+    region.must(&["key", "new", text(&newcomer), "--person", "Hans Quist"]);
+    let keys = [newcomer.with_added_extension("pub"), region.public("Freja Ovesen")];
+    let mut with: &[&str] = &[];
+    for role in ["os", "config", "state"] {
+        region.must(&[&["delegate", role, "--key", text(&keys[0]), "--key", text(&keys[1])], with].concat());
+        with = &["--with", "targets-4"];
+    }
+    let package_key = frozen("format-1.pub");
+    let vendor = ["delegate", "models/sund", "--vendor-name", "Sund", "--package-key", text(&package_key)];
+    region.must(&[&vendor[..], &["--key", text(&keys[0]), "--key", text(&keys[1])], with].concat());
+    let status = region.run(&["root", "remove-key", "--person", "Emil Nord", "--with", "targets-4"]);
+    assert_eq!(status.refusal(), "person-unknown", "he sits nowhere any more");
 }

@@ -241,6 +241,12 @@ pub fn may_replace(path: &Path, sent: &[u8], public: &[u8], roots: RootCertStore
     Certificate::parse(sent)?.fits(&before.name, public, jiff::Timestamp::now().as_second(), roots)
 }
 
+/// The same of a first one. Its name is the channel's to say: the code was given for it.
+pub fn may_be_first(sent: &[u8], public: &[u8], roots: RootCertStore) -> Result<(), String> {
+    let certificate = Certificate::parse(sent)?;
+    certificate.fits(&certificate.name, public, jiff::Timestamp::now().as_second(), roots)
+}
+
 fn read(path: &Path) -> Result<Certificate, Fault> {
     let pem = std::fs::read(path).map_err(|error| unusable(path, &error.to_string()))?;
     Certificate::parse(&pem).map_err(|reason| unusable(path, &reason))

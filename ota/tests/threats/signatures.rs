@@ -1,6 +1,7 @@
 //! Nobody signs but who may.
-use crate::region::{Key, Region, code};
+use crate::region::{Key, REFUSALS, Region, code};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// The file of each role, and the code's prefix is the same for all: who signs is what counts.
 const FILES: [&str; 5] = ["timestamp.json", "1.snapshot.json", "1.targets.json", "1.state.json", "1.models/acme.json"];
@@ -239,4 +240,30 @@ async fn each_refusal_leaves_one_audit_line_with_its_code() {
         .map(|line| line["fields"]["code"].clone())
         .collect();
     assert_eq!(audited, ["target-not-approved", "signature-missing"]);
+}
+
+/// Codes whose tests ask the check alone, or run the updater as a program of its own: nothing of them reaches the log of this process.
+const APART: [&str; 5] =
+    ["os-length-differs", "clock-before-build", "target-not-kept", "bundle-terms-invalid", "inbox-taken"];
+
+/// The tests of the table, once more in a process of their own: each of its codes stands in the audit log.
+#[test]
+fn every_code_of_the_table_but_five_leaves_an_audit_line() {
+    let rows = crate::documents::rows();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("refusals");
+    let tests: BTreeSet<String> = rows.iter().flat_map(|(_, _, tests)| tests.clone()).collect();
+    let child = std::process::Command::new(std::env::current_exe().unwrap()).args(&tests).env(REFUSALS, &log).output();
+    let child = child.unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    let told: BTreeSet<String> = std::fs::read_to_string(&log)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["target"] == "audit")
+        .filter_map(|line| line["fields"]["code"].as_str().map(str::to_owned))
+        .collect();
+    let missing: Vec<&str> =
+        rows.iter().map(|(code, _, _)| code.as_str()).filter(|code| !told.contains(*code)).collect();
+    assert_eq!(missing, APART, "no audit line");
 }

@@ -96,7 +96,8 @@ async fn a_role_without_metadata_stops_no_other_role() {
     region.timestamp.version += 1;
     region.publish_online();
     let trusted = device.load(&region).await.unwrap();
-    assert_eq!(code(trusted.listed(&pin("models/new/x.sund", b"x"))), "role-not-published");
+    let unpublished = descriptor(&pin("models/new/x.sund", b"x"));
+    assert_eq!(code(trusted.state(&unpublished).await), "role-not-published");
     assert_eq!(code(trusted.state(&region.state()).await), "");
 }
 

@@ -2,6 +2,8 @@
 use super::standing::alarm;
 use super::{print, print_json, request, unexpected};
 use crate::enrol::standing::Counts;
+use crate::repository::plain;
+use crate::rollout::view::Failure;
 use crate::server::control::{Answer, Request};
 use std::path::Path;
 use sund_ota::fault::Fault;
@@ -55,5 +57,15 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
     if (devices.len() as i64) < matching {
         print(&format!("{} of {matching} are shown; --page shows more", devices.len()))?;
     }
+    overview.failures.iter().try_for_each(|it| print(&failure(it)))?;
+    if (overview.failures.len() as i64) < overview.failed {
+        print(&format!("{} failures in all; the newest are shown", overview.failed))?;
+    }
     Ok(())
+}
+
+/// A box that failed or is silent, and why. The reason is the box's own word.
+pub(super) fn failure(it: &Failure) -> String {
+    let reason = it.reason.as_deref().map_or_else(|| "it gave no reason".to_owned(), plain);
+    format!("{} {} in {}: {reason}", it.device, it.status.word(), it.rollout)
 }

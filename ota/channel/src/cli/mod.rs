@@ -1,4 +1,5 @@
 //! The command line of `sund-channel`.
+mod backup;
 mod ca;
 mod enrol;
 mod escrow;
@@ -113,6 +114,8 @@ enum Command {
     /// Recovery keys of the boxes' disks, sealed to the region's own key.
     #[command(subcommand)]
     Escrow(escrow::Command),
+    /// Copies the server's database to a file, also while it serves: a copy of `channel.db` alone would lack what was said last.
+    Backup(backup::Backup),
     /// Writes the signed file that makes a box its region's, for a stick.
     Provision(provision::Provision),
     /// Writes the signed order that takes a box back to its factory state, for a stick.
@@ -202,6 +205,7 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Ca(command) => ca::run(&directory, command),
         Command::Enrol(command) => enrol::run(&directory, json, command).map(|()| Answer::printed()),
         Command::Escrow(command) => escrow::run(&directory, json, command).map(|()| Answer::printed()),
+        Command::Backup(it) => backup::run(&directory, &it),
         Command::Provision(it) => provision::run(&directory, &it),
         Command::Reset(it) => reset::run(&it),
         Command::Password => password(),

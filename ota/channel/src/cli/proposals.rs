@@ -59,21 +59,32 @@ pub(super) struct Approve {
 pub(super) fn list(home: &Home) -> Result<Answer, Fault> {
     let (mut lines, mut all) = (Vec::new(), Vec::new());
     for id in repository::waiting(home)? {
-        if Offer::is_at(&home.proposals().join(&id)) {
-            let Payload { bundle, time, .. } = Offer::open(home, &id)?.payload;
-            let reason = format!("the recovery bundle is {}", bundle.path);
-            lines.push(format!("{id}: {reason}"));
-            all.push(json!({ "proposal": id, "reason": reason, "made": time }));
-            continue;
+        // One that cannot be read keeps no other one from being seen: it can be thrown away.
+        match reason_of(home, &id) {
+            Ok((reason, made)) => {
+                lines.push(format!("{id}: {reason}"));
+                all.push(json!({ "proposal": id, "reason": reason, "made": made }));
+            }
+            Err(fault) => {
+                lines.push(format!("{id}: CANNOT BE READ: {}", plain(&fault.reason)));
+                all.push(json!({ "proposal": id, "error": fault }));
+            }
         }
-        let proposal = Proposal::open(home, &id)?;
-        lines.push(format!("{id}: {}", proposal.cover.reason));
-        all.push(json!({ "proposal": id, "reason": proposal.cover.reason, "made": proposal.cover.made }));
     }
     if lines.is_empty() {
         lines.push("no proposal waits".to_owned());
     }
     Ok(Answer::new(lines, json!({ "proposals": all })))
+}
+
+/// Why a proposal was made, and when.
+fn reason_of(home: &Home, id: &str) -> Result<(String, String), Fault> {
+    if Offer::is_at(&home.proposals().join(id)) {
+        let Payload { bundle, time, .. } = Offer::open(home, id)?.payload;
+        return Ok((format!("the recovery bundle is {}", bundle.path), time.to_string()));
+    }
+    let cover = Proposal::open(home, id)?.cover;
+    Ok((cover.reason, cover.made))
 }
 
 pub(super) fn show(directory: &Path, named: &Named) -> Result<Answer, Fault> {

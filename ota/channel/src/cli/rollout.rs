@@ -1,4 +1,5 @@
 //! `sund-channel rollout …`
+use super::fleet::failure;
 use super::{attribute, print, print_json, request, unexpected};
 use crate::rollout::orders::Order;
 use crate::rollout::view::Rollout;
@@ -113,7 +114,12 @@ pub(super) fn run(home: &Path, json: bool, command: Command) -> Result<(), Fault
             if json {
                 print_json(&rollouts)
             } else {
-                rollouts.iter().try_for_each(|rollout| print(describe(rollout).trim_end()))
+                let Answer::Overview(overview) = request(home, &Request::Overview)? else { return Err(unexpected()) };
+                rollouts.iter().try_for_each(|rollout| {
+                    print(describe(rollout).trim_end())?;
+                    let failed = overview.failures.iter().filter(|it| it.rollout == rollout.name);
+                    failed.map(|it| format!("  {}", failure(it))).try_for_each(|line| print(&line))
+                })
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) enum RootCommand {
         #[command(flatten)]
         with: With,
     },
-    /// Proposes that a person leaves.
+    /// Proposes that a person leaves every role, the root's and the approvers'.
     RemoveKey {
         /// Name of the person.
         #[arg(long)]

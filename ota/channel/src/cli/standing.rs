@@ -67,6 +67,9 @@ pub(super) struct Mirror {
     /// Its key (PEM).
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
+    /// The one-time code of a mirror (`enrol new --mirror`), by which it gets its certificate and makes its key where it has none.
+    #[arg(long, requires = "certificate")]
+    code: Option<String>,
 }
 
 pub(super) fn renew(home: &Home) -> Result<Answer, Fault> {
@@ -130,13 +133,18 @@ pub(super) fn bundle(home: &Home, it: &Bundle) -> Result<Answer, Fault> {
 pub(super) async fn mirror(it: &Mirror) -> Result<Answer, Fault> {
     let root = files::read(&it.root, metadata::MAX_ROOT)?;
     let pem = |path: &Option<PathBuf>| path.as_ref().map(|path| files::read(path, limits::MAX_KEY)).transpose();
-    let (ca, certificate, key) = (pem(&it.ca)?, pem(&it.certificate)?, pem(&it.key)?);
-    let identity = certificate.zip(key.as_ref()).map(|(certificate, key)| [&certificate[..], &key[..]].concat());
+    let ca = pem(&it.ca)?;
     let signed = authorities::kept(&it.directory, &root);
     let believed = ca.map(|pem| Believed::from(&pem, signed.as_ref())).transpose().map_err(|reason| {
         let reason = format!("--ca names what can't be believed: {reason}");
         Fault::new("client-failed", Blame::Configuration, reason)
     })?;
+    if let (Some(code), Some(certificate), Some(key)) = (&it.code, &it.certificate, &it.key) {
+        let nobody = mirror::client(believed.as_ref(), None)?;
+        certificate::enrol(certificate, key, code, believed.as_ref(), &it.from, &nobody).await?;
+    }
+    let (certificate, key) = (pem(&it.certificate)?, pem(&it.key)?);
+    let identity = certificate.zip(key.as_ref()).map(|(certificate, key)| [&certificate[..], &key[..]].concat());
     let client = mirror::client(believed.as_ref(), identity.as_deref())?;
     // Before anything is fetched: a mirror that cannot read the repository any more is still to keep its certificate.
     let renewed = match (&it.certificate, &key) {

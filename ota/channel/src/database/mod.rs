@@ -5,7 +5,10 @@
 mod schema;
 
 use crate::limits::database::{BUSY_TIME, MAX_BATCH, MAX_WAITING};
+use crate::repository::files;
 use rusqlite::{Connection, OpenFlags};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,6 +142,27 @@ fn connect(path: &Path, writes: bool) -> Result<Connection, Fault> {
         Ok::<_, rusqlite::Error>(connection)
     };
     open().map_err(|error| unusable(path, &error.to_string()))
+}
+
+/// Copies the database of a home to a file, whole and with all that is committed, whether or not a server runs on it.
+pub fn copy(home: &Path, to: &Path) -> Result<(), Fault> {
+    let part = to.with_added_extension("part");
+    let unwritten = |error: &dyn std::fmt::Display| {
+        let reason = format!("{} was not written: {error}", to.display());
+        Fault::new("backup-failed", Blame::Box, reason)
+    };
+    let from = home.join(FILE_NAME);
+    if !from.is_file() {
+        let reason = format!("{} is not there: name the home of a channel that has served", from.display());
+        return Err(Fault::new("backup-failed", Blame::Configuration, reason));
+    }
+    let source = connect(&from, false)?;
+    // SQLite writes into a file that is there and empty: by then nobody else may read it.
+    let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part);
+    let file = open().map_err(|error| unwritten(&error))?;
+    source.execute("VACUUM INTO ?1", [part.to_string_lossy()]).map_err(|error| unwritten(&error))?;
+    let placed = file.sync_all().and_then(|()| std::fs::rename(&part, to)).and_then(|()| files::sync_directory(to));
+    placed.map_err(|error| unwritten(&error))
 }
 
 fn unusable(path: &Path, why: &str) -> Fault {

@@ -111,26 +111,41 @@ pub fn add_key(home: &Home, with: Option<&str>, key: &PublicKey) -> Result<Propo
     draft.finish(&format!("{} joins the root", key.person))
 }
 
-/// Proposes that a person leaves the root.
+/// Proposes that a person leaves every role: a key that was stolen may sign nowhere any more. Each of those roles is signed anew, since a
+/// signature of that person may be among those by which it holds.
 pub fn remove_key(home: &Home, with: Option<&str>, person: &str) -> Result<Proposal, Fault> {
     let mut draft = Draft::begin(home, with)?;
     let people = draft.approvers()?;
-    let root = draft.root()?;
-    let mut is_gone = false;
-    for role in [RoleType::Root, RoleType::Targets] {
-        if let Some(keys) = root.roles.get_mut(&role) {
-            let before = keys.keyids.len();
-            keys.keyids.retain(|id| people.person(&hex(id.as_ref())) != Some(person));
-            is_gone |= keys.keyids.len() < before;
+    let is_theirs = |id: &KeyId| people.person(&hex(id.as_ref())) == Some(person);
+    let mut left = Vec::new();
+    let is_in_root = |root: &Root| {
+        let seats = [RoleType::Root, RoleType::Targets].into_iter().filter_map(|role| root.roles.get(&role));
+        seats.flat_map(|seat| &seat.keyids).any(is_theirs)
+    };
+    if current_root(&draft).is_some_and(is_in_root) {
+        for role in [RoleType::Root, RoleType::Targets] {
+            if let Some(seat) = draft.root()?.roles.get_mut(&role) {
+                seat.keyids.retain(|id| !is_theirs(id));
+            }
+        }
+        left.push(ROOT.to_owned());
+    }
+    for role in draft.role(TARGETS)?.delegations.iter_mut().flat_map(|all| &mut all.roles) {
+        let before = role.keyids.len();
+        role.keyids.retain(|id| !is_theirs(id));
+        if role.keyids.len() < before {
+            left.push(role.name.clone());
         }
     }
-    if !is_gone {
-        let reason = format!("{person} has no key in the root: `sund-channel status` names those who have");
+    if left.is_empty() {
+        let reason = format!("{person} has no key in any role: `sund-channel status` names those who have");
         return Err(Fault::new("person-unknown", Blame::Configuration, reason));
     }
-    draft.role(TARGETS)?;
+    for role in left.iter().filter(|role| *role != ROOT) {
+        draft.found(role)?;
+    }
     settle(&mut draft, &[])?;
-    draft.finish(&format!("{person} leaves the root"))
+    draft.finish(&format!("{person} leaves {}", left.join(", ")))
 }
 
 /// Proposes another threshold for the root.

@@ -59,7 +59,7 @@ pub(super) fn reissue(
     let mut snapshot = Snapshot::new(SPECIFICATION.to_owned(), version, in_days(SNAPSHOT_DAYS)?);
     snapshot.meta.clone_from(metafiles);
     let bytes = file(&snapshot, online_signatures(home, roots, RoleType::Snapshot, &snapshot)?)?;
-    limit(SNAPSHOT, &bytes, metadata::MAX_SNAPSHOT)?;
+    limit(SNAPSHOT, bytes.len(), metadata::MAX_SNAPSHOT)?;
     put(home, SNAPSHOT, version.get(), &bytes)?;
     stamp(home, published, roots, metafile(version, &bytes))
 }
@@ -75,7 +75,7 @@ pub(super) fn stamp(
     let mut timestamp = Timestamp::new(SPECIFICATION.to_owned(), version, in_days(TIMESTAMP_DAYS)?);
     timestamp.meta.insert("snapshot.json".to_owned(), snapshot);
     let bytes = file(&timestamp, online_signatures(home, roots, RoleType::Timestamp, &timestamp)?)?;
-    limit(TIMESTAMP, &bytes, metadata::MAX_TIMESTAMP)?;
+    limit(TIMESTAMP, bytes.len(), metadata::MAX_TIMESTAMP)?;
     put(home, TIMESTAMP, version.get(), &bytes)
 }
 
@@ -115,12 +115,12 @@ impl<'a> Next<'a> {
             let bytes = document.file(signatures)?;
             match document {
                 Document::Root(root) => {
-                    limit(role, &bytes, metadata::MAX_ROOT)?;
+                    limit(role, bytes.len(), metadata::MAX_ROOT)?;
                     next.roots.retain(|known| *known != &**root);
                     next.roots.push(root);
                 }
                 Document::Targets(targets) => {
-                    limit(role, &bytes, metadata::MAX_TARGETS)?;
+                    limit(role, bytes.len(), metadata::MAX_TARGETS)?;
                     // What is listed already and was lost holds up nothing that is taken back: `verify` names it.
                     let before = published.and_then(|it| it.roles.get(role)).map(|signed| &signed.signed.targets);
                     let is_new = |name, listed| before.and_then(|before| before.get(name)) != Some(listed);
@@ -208,12 +208,12 @@ fn put(home: &Home, role: &str, version: u64, bytes: &[u8]) -> Result<(), Fault>
     file_names(role, version).iter().try_for_each(|name| files::write(&home.metadata().join(name), bytes, 0o644))
 }
 
-fn limit(role: &str, bytes: &[u8], max: u64) -> Result<(), Fault> {
-    if bytes.len() as u64 <= max {
+/// Refuses metadata that boxes would not take.
+pub(super) fn limit(role: &str, length: usize, max: u64) -> Result<(), Fault> {
+    if length as u64 <= max {
         return Ok(());
     }
-    let reason =
-        format!("{role} would have {} bytes and boxes take {max}: withdraw what is no longer used", bytes.len());
+    let reason = format!("{role} would have {length} bytes and boxes take {max}: withdraw what is no longer used");
     Err(Fault::new("metadata-too-large", Blame::Region, reason))
 }
 

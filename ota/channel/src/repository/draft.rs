@@ -1,4 +1,5 @@
 //! The next version of some roles, edited in memory and written once, as a proposal.
+use super::bounds;
 use super::document::{Document, PERSONS_DAYS, SPECIFICATION, after, in_days, now};
 use super::files;
 use super::formerly;
@@ -7,15 +8,16 @@ use super::home::{Home, Lock};
 use super::limits::MAX_ENCLOSED;
 use super::proposal::{Cover, Proposal};
 use super::published::Published;
-use super::roles::{ROOT, TARGETS, is_models, of_target, plain_name};
+use super::roles::{ROOT, STATE, TARGETS, is_models, is_state, of_target, plain_name};
 use super::store;
-use super::words::{describe, follows, is_told, is_told_when_it_goes};
+use super::words::{describe, follows, is_compared, is_told, is_told_when_it_goes};
 use serde::Serialize;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
 use sund_ota::documents::{APPROVERS, Approvers, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::state::DesiredState;
 use tough::TargetName;
 use tough::schema::{Root, Target, Targets};
 
@@ -216,46 +218,34 @@ impl Draft {
             return Err(proposal.overtaken(role, version, published));
         }
         proposal.unsigned()?;
+        bounds::check(&proposal)?;
         // What cannot be told is signed by nobody: it is not proposed.
         describe(&proposal)?;
         proposal.write()?;
         Ok(proposal)
     }
 
-    /// What is published of the roles that change, and of those that say who signs. Small payloads that come or go are
-    /// enclosed with it, so that the difference can be told in words, and whose key is whose.
+    /// What is published of the roles that change, of those that say who signs, and of the models that a new state names. Small
+    /// payloads by which the difference is told in words are enclosed with it, and whose key is whose.
     fn before(&mut self) -> Result<BTreeMap<String, Document>, Fault> {
         let mut before = BTreeMap::new();
+        let states = self.coming()?;
         if let Some(published) = &self.published {
             // Whoever signs a suspension is told whether there is such a package.
             let is_suspending = self.find(SUSPENSIONS) != published.find(SUSPENSIONS).map(|(_, listed)| listed);
+            let models = states.iter().flat_map(|state| &state.models);
+            let named: BTreeSet<String> = models.filter_map(|model| of_target(&model.package.target).ok()).collect();
+            let is_of_account = |role: &str| {
+                role == TARGETS
+                    || self.documents.contains_key(role)
+                    || is_models(role) && (is_suspending || named.contains(role))
+            };
             before.insert(ROOT.to_owned(), Document::Root(Box::new(published.root.signed.clone())));
-            for (role, signed) in &published.roles {
-                if role == TARGETS || self.documents.contains_key(role) || is_suspending && is_models(role) {
-                    before.insert(role.clone(), Document::Targets(Box::new(signed.signed.clone())));
-                }
+            for (role, signed) in published.roles.iter().filter(|(role, _)| is_of_account(role)) {
+                before.insert(role.clone(), Document::Targets(Box::new(signed.signed.clone())));
             }
         }
-        let (mut needed, mut going) = (BTreeMap::new(), BTreeSet::new());
-        for (side, other) in [(&before, &self.documents), (&self.documents, &before)] {
-            for (role, document) in side {
-                let other = other.get(role);
-                for (name, listed) in targets_in(Some(document)) {
-                    let is_same = targets_in(other).any(|(known, target)| known == name && target == listed);
-                    let is_listed = targets_in(self.documents.get(role)).any(|(_, target)| target == listed);
-                    if !is_listed && !is_told_when_it_goes(name.raw()) {
-                        going.insert(store::sha256_of(listed));
-                    }
-                    if name.raw() == APPROVERS || is_told(name.raw()) && !is_same {
-                        needed.insert(store::sha256_of(listed), store::path(&self.home, name.raw(), listed));
-                        let earlier = follows(listed, targets_in(other));
-                        needed.extend(earlier.map(|(name, earlier)| {
-                            (store::sha256_of(earlier), store::path(&self.home, name.raw(), earlier))
-                        }));
-                    }
-                }
-            }
-        }
+        let needed = self.needed(&before, &states);
         self.enclosed.retain(|sha256, _| needed.contains_key(sha256));
         for (sha256, path) in needed {
             let is_going = going.contains(&sha256);
@@ -271,6 +261,55 @@ impl Draft {
         Ok(before)
     }
 
+    /// The desired states that are proposed and not published.
+    fn coming(&self) -> Result<Vec<DesiredState>, Fault> {
+        let published = self.published.as_ref().and_then(|published| published.roles.get(STATE));
+        let known = published.map(|signed| &signed.signed.targets);
+        let is_new = |name, listed| known.and_then(|known| known.get(name)) != Some(listed);
+        let proposed = targets_in(self.documents.get(STATE)).into_iter().flatten();
+        let new = proposed.filter(|(name, listed)| is_state(name.raw()) && is_new(name, *listed));
+        new.map(|(name, _)| DesiredState::parse(name.raw(), &self.read(name.raw())?.unwrap_or_default())).collect()
+    }
+
+    /// Where the small payloads lie by which people are told what changes, by their SHA-256. Of what goes, only what was held back or
+    /// vouched for by it: a release that many states name goes with all of them, and none of those is read.
+    fn needed(&self, before: &BTreeMap<String, Document>, states: &[DesiredState]) -> BTreeMap<String, PathBuf> {
+        let mut needed = BTreeMap::new();
+        let mut need = |name: &str, listed: &Target| {
+            needed.insert(store::sha256_of(listed), store::path(&self.home, name, listed));
+        };
+        let none = HashMap::new();
+        for (role, document) in &self.documents {
+            let known = targets_in(before.get(role)).unwrap_or(&none);
+            let proposed = targets_in(Some(document)).unwrap_or(&none);
+            let new = proposed.iter().filter(|(name, listed)| is_told(name.raw()) && known.get(name) != Some(listed));
+            for (name, listed) in new {
+                need(name.raw(), listed);
+                let earlier = known.get_key_value(name).or_else(|| follows(listed, known.iter()));
+                if let Some((name, earlier)) = earlier.filter(|(name, _)| is_compared(name.raw())) {
+                    need(name.raw(), earlier);
+                }
+            }
+            let gone = known.iter().filter(|(name, _)| !proposed.contains_key(name));
+            for (name, listed) in gone.filter(|(name, _)| is_told_when_it_goes(name.raw())) {
+                need(name.raw(), listed);
+            }
+        }
+        for side in [before.get(TARGETS), self.documents.get(TARGETS)] {
+            let mut listed = targets_in(side).into_iter().flatten();
+            if let Some((name, approvers)) = listed.find(|(name, _)| name.raw() == APPROVERS) {
+                need(name.raw(), approvers);
+            }
+        }
+        // By its routes a signer is told which of them a state has run nothing.
+        for pin in states.iter().filter_map(|state| state.configuration.as_ref()) {
+            if let Some(listed) = self.find(&pin.target) {
+                need(&pin.target, listed);
+            }
+        }
+        needed
+    }
+
     fn must(&self) -> Result<&Published, Fault> {
         self.published.as_ref().ok_or_else(|| {
             let reason = "nothing is published yet: begin with `sund-channel root new`";
@@ -279,12 +318,11 @@ impl Draft {
     }
 }
 
-fn targets_in(document: Option<&Document>) -> impl Iterator<Item = (&TargetName, &Target)> {
-    let targets = match document {
+fn targets_in(document: Option<&Document>) -> Option<&HashMap<TargetName, Target>> {
+    match document {
         Some(Document::Targets(targets)) => Some(&targets.targets),
         _ => None,
-    };
-    targets.into_iter().flatten()
+    }
 }
 
 fn not_delegated(role: &str) -> Fault {

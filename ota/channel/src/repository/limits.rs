@@ -8,6 +8,8 @@ pub const MAX_DOCUMENT: u64 = sund_ota::limits::metadata::MAX_TARGETS;
 pub const MAX_ENCLOSED: u64 = sund_ota::limits::MAX_CONFIGURATION;
 /// Roles, enclosed payloads or signature files in one proposal: one that is made up to keep a signer busy.
 pub const MAX_ENTRIES: usize = 256;
+/// A signature in the metadata of a role, with its key's identifier, in bytes.
+pub const MAX_SIGNATURE: usize = 512;
 /// A signature file, in bytes.
 pub const MAX_SIGNATURE_FILE: u64 = 256 * 1024;
 /// What is kept beside a key of the versions that it knows, in bytes: one that somebody has filled.
@@ -18,6 +20,10 @@ pub const MAX_PERSONS: usize = 64;
 pub const RESERVE: u64 = 64 * 1024 * 1024;
 /// A model package, in bytes (agent/MODELS.md).
 pub const MAX_PACKAGE: u64 = 16 * 1024 * 1024 * 1024;
+/// How long a state may have each box watch itself, in seconds: a week. Until then it is called good nowhere.
+pub const MAX_WATCH_SECONDS: u64 = 7 * 24 * 60 * 60;
+/// A text of a manifest that is listed beside its package, in bytes (agent/MODELS.md): one that fills the metadata.
+pub const MAX_TEXT: usize = 1024;
 /// Members of a model package: its files, their list and the signatures (agent/MODELS.md).
 pub const MAX_MEMBERS: usize = 20_002;
 /// The manifest of a model package, in bytes (agent/MODELS.md).

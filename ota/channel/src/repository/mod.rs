@@ -5,6 +5,7 @@
 //! of `timestamp` and `snapshot` alone.
 mod approve;
 mod authorities;
+mod bounds;
 pub mod bundle;
 mod ceremony;
 pub mod certificate;
@@ -31,6 +32,7 @@ mod release;
 mod renew;
 pub mod rescue;
 mod roles;
+mod routes;
 mod sign;
 mod status;
 mod store;

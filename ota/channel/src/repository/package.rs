@@ -2,7 +2,7 @@
 //! every file's digest among it, the agent checks at each load (agent/MODELS.md).
 use super::files;
 use super::keys::holds;
-use super::limits::{MAX_KEY, MAX_MANIFEST, MAX_MEMBERS};
+use super::limits::{MAX_KEY, MAX_MANIFEST, MAX_MEMBERS, MAX_TEXT};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::SubjectPublicKeyInfoDer;
@@ -41,6 +41,10 @@ pub struct Manifest {
     pub version: String,
     /// Who answers for it.
     pub vendor: String,
+    /// What it is for, on whom.
+    pub intended_use: String,
+    /// What it may be used for where.
+    pub regulatory_status: String,
 }
 
 #[derive(Deserialize)]
@@ -102,9 +106,18 @@ impl Package {
             file.seek(SeekFrom::Start(end)).map_err(|error| files::disk("read", path, &error))?;
         }
         let manifest = manifest.and_then(|bytes| toml::from_slice::<Manifest>(&bytes).ok());
-        let manifest = manifest.ok_or_else(|| refused(path, "it has no model.toml with name, version and vendor"))?;
+        let texts = |it: &Manifest| [it.vendor.len(), it.intended_use.len(), it.regulatory_status.len()];
+        let manifest =
+            manifest.filter(|it| texts(it).into_iter().all(|length| length <= MAX_TEXT)).ok_or_else(|| {
+                refused(path, "it has no model.toml with name, version, vendor, intended use and regulatory status")
+            })?;
         let list = list.ok_or_else(|| refused(path, "it has no SHA256SUMS"))?;
         Ok(Self { manifest, list, signatures })
+    }
+
+    /// Its digest, as `sund model inspect` shows it: that of the list of its files.
+    pub fn digest(&self) -> String {
+        format!("sha256:{}", hex(&files::sha256(&self.list)))
     }
 
     /// Holds it to the vendor that it is published for: the name in the manifest, and a signature by a key that the region

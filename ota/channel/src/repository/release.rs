@@ -3,10 +3,11 @@ use super::draft::Draft;
 use super::files;
 use super::formerly;
 use super::home::Home;
-use super::limits::MAX_PACKAGE;
+use super::limits::{MAX_PACKAGE, MAX_WATCH_SECONDS};
 use super::package::Package;
 use super::proposal::Proposal;
 use super::roles::{CONFIG, OS, STATE, check_name, models_of};
+use super::routes;
 use super::store;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,14 @@ pub fn model(home: &Home, with: Option<&str>, vendor: &str, file: &Path) -> Resu
     package.check(known)?;
     let (name, version) = (&package.manifest.name, &package.manifest.version);
     let target = format!("{role}/{name}-{version}.sund");
-    let custom = json!({ "name": name, "version": version, "vendor": package.manifest.vendor });
+    let custom = json!({
+        "name": name,
+        "version": version,
+        "vendor": package.manifest.vendor,
+        "digest": package.digest(),
+        "intended_use": package.manifest.intended_use,
+        "regulatory_status": package.manifest.regulatory_status,
+    });
     let pin = release(&mut draft, &target, file, custom)?;
     Ok((draft.finish(&format!("{name} {version} by {} is released", package.manifest.vendor))?, pin))
 }
@@ -97,11 +105,18 @@ pub fn state(home: &Home, with: Option<&str>, file: &Path) -> Result<(Proposal, 
     let bytes = files::read(file, MAX_STATE)?;
     let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
     complete(&draft, &mut value);
+    let is_watch_said = value.get("watch_seconds").is_some();
     let state: DesiredState = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
     check_name("state", &state.name)?;
     let target = format!("{STATE}/{}.json", state.name);
     if [STOP, SUSPENSIONS].contains(&target.as_str()) {
         return Err(invalid(format!("`{}` is the name of a switch: choose another", state.name)));
+    }
+    if !is_watch_said || state.watch_seconds > MAX_WATCH_SECONDS {
+        return Err(invalid(format!(
+            "`watch_seconds` says how long each box watches itself before it calls the state good: name it, at most \
+             {MAX_WATCH_SECONDS}; 0 is for a state that is not watched"
+        )));
     }
     for pin in state.pins() {
         let is_listed = draft.find(&pin.target).is_some_and(|listed| *pin == pin_of(&pin.target, listed));
@@ -109,6 +124,15 @@ pub fn state(home: &Home, with: Option<&str>, file: &Path) -> Result<(Proposal, 
             let reason = format!("{} is not listed under that hash: publish it first, or with this state", pin.target);
             return Err(Fault::new("target-not-listed", Blame::Configuration, reason));
         }
+    }
+    let configuration = state.configuration.as_ref().and_then(|pin| draft.read(&pin.target).ok().flatten());
+    let left_out = configuration.and_then(|text| routes::left_out(&state, &text)).unwrap_or_default();
+    if !left_out.is_empty() {
+        return Err(invalid(format!(
+            "its configuration has routes that it does not name, and they would run nothing: {}. Name each; with an empty list of \
+             models where it is to run nothing",
+            left_out.join(", ")
+        )));
     }
     let mut whole = serde_json::to_vec_pretty(&state).map_err(|error| invalid(error.to_string()))?;
     whole.push(b'\n');

@@ -1,4 +1,6 @@
 //! The roles, the paths that each may list, and the names of their files.
+use super::bundle::TERMS;
+use sund_ota::documents::{STOP, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
 use tough::schema::{PathPattern, PathSet};
 
@@ -56,6 +58,11 @@ pub fn of_target(target: &str) -> Result<String, Fault> {
             Err(Fault::new("path-of-no-role", Blame::Configuration, reason))
         }
     }
+}
+
+/// Whether a target of the role `state` is a desired state: the switches and the terms of bundles are none.
+pub fn is_state(target: &str) -> bool {
+    target.starts_with("state/") && target != STOP && target != SUSPENSIONS && !target.starts_with(TERMS)
 }
 
 /// What a delegated role may list.

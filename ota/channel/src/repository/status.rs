@@ -4,7 +4,7 @@ use super::home::Home;
 use super::published::Published;
 use super::renew::{Alarm, alarms};
 use super::rescue::{self, Offer, Payload};
-use super::roles::{ROOT, SNAPSHOT, STATE, TARGETS, TIMESTAMP};
+use super::roles::{ROOT, SNAPSHOT, STATE, TARGETS, TIMESTAMP, is_state};
 use super::store::sha256_of;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -113,7 +113,7 @@ impl Status {
     /// The states that may be rolled out.
     pub fn states(&self) -> impl Iterator<Item = &str> {
         let listed = self.targets.iter().filter(|(_, listed)| listed.role == STATE).map(|(name, _)| name.as_str());
-        listed.filter(|name| *name != STOP && *name != SUSPENSIONS && !name.starts_with(super::bundle::TERMS))
+        listed.filter(|name| is_state(name))
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::keys::fingerprint;
 use super::super::known::Known;
 use super::super::proposal::Proposal;
 use super::super::roles::{TARGETS, is_models};
-use super::{configuration, plain};
+use super::{configuration, desired, plain};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use sund_ota::bundle::Terms;
@@ -16,7 +16,7 @@ use sund_ota::documents::{
 };
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
-use sund_ota::state::{DesiredState, Mode, Pin};
+use sund_ota::state::{DesiredState, Pin};
 
 /// A day, in seconds.
 const DAY: i64 = 24 * 60 * 60;
@@ -95,7 +95,7 @@ fn says(proposal: &Proposal, name: &str, bytes: &[u8], tell: &mut impl FnMut(Str
             let days = seconds.div_euclid(DAY) + i64::from(seconds.rem_euclid(DAY) > 0);
             tell(format!("to boxes without a network, UNTIL {}, {} days from now", terms.expires, days));
         }
-        _ => desired(&DesiredState::parse(name, bytes)?, tell),
+        _ => desired::tell(proposal, &DesiredState::parse(name, bytes)?, tell),
     }
     Ok(())
 }
@@ -173,27 +173,4 @@ fn versions(it: &Suspension) -> String {
 
 fn key_file(key: &str) -> String {
     fingerprint(&hex(&files::sha256(key.as_bytes())))
-}
-
-fn desired(state: &DesiredState, tell: &mut impl FnMut(String)) {
-    match &state.os {
-        Some(os) => tell(format!("operating system {} ({})", os.version, os.bundle.target)),
-        None => tell("operating system: as it is".to_owned()),
-    }
-    match &state.configuration {
-        Some(pin) => tell(format!("configuration {}", pin.target)),
-        None => tell("configuration: the box's own".to_owned()),
-    }
-    for model in &state.models {
-        tell(format!("model {} {} ({})", model.name, model.version, model.package.target));
-    }
-    for (route, plan) in &state.routes {
-        let mode = match plan.mode {
-            Mode::Shadow => "shadow",
-            Mode::Research => "research",
-            Mode::Clinical => "CLINICAL",
-        };
-        tell(format!("route {route}: {} in mode {mode}", plan.models.join(", ")));
-    }
-    tell(format!("each box watches itself for {} s", state.watch_seconds));
 }

@@ -2,6 +2,7 @@
 //! signed and from nothing else in the proposal.
 mod configuration;
 mod contents;
+mod desired;
 
 use super::document::Document;
 use super::keys::fingerprint;
@@ -128,6 +129,11 @@ pub(super) fn follows<'a>(
     listed.find(|(name, earlier)| name.raw() == after && earlier.custom.get("name") == target.custom.get("name"))
 }
 
+/// Whether what a target said before is told beside what it says now.
+pub(super) fn is_compared(target: &str) -> bool {
+    target.starts_with("config/") || is_told_when_it_goes(target)
+}
+
 /// What stands in a target that people are told of. It is refused where it is left out: they would sign what they have not read.
 fn enclosed<'a>(proposal: &'a Proposal, name: &TargetName, target: &Target) -> Result<Option<&'a [u8]>, Fault> {
     let bytes = proposal.enclosed(target);
@@ -166,6 +172,7 @@ fn listed(
         if let Some(bytes) = enclosed(proposal, name, target)? {
             let earlier = known.get_key_value(name).map(|(name, old)| (*name, *old));
             let earlier = earlier.or_else(|| follows(target, known.iter().map(|(name, old)| (*name, *old))));
+            let earlier = earlier.filter(|(name, _)| is_compared(name.raw()));
             let old = earlier.map(|(name, old)| enclosed(proposal, name, old)).transpose()?.flatten();
             contents::tell(proposal, name.raw(), old, Some(bytes), lines)?;
         }
