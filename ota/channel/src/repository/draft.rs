@@ -248,14 +248,8 @@ impl Draft {
         let needed = self.needed(&before, &states);
         self.enclosed.retain(|sha256, _| needed.contains_key(sha256));
         for (sha256, path) in needed {
-            let is_going = going.contains(&sha256);
             if let Entry::Vacant(vacant) = self.enclosed.entry(sha256) {
-                match files::read(&path, MAX_ENCLOSED) {
-                    Ok(bytes) => drop(vacant.insert(bytes)),
-                    // What is lost can be taken off the list all the same.
-                    Err(_) if is_going => {}
-                    Err(fault) => return Err(fault),
-                }
+                vacant.insert(files::read(&path, MAX_ENCLOSED)?);
             }
         }
         Ok(before)
