@@ -1,4 +1,5 @@
 //! The central side, against real devices, real servers and other people's software.
+mod boxes;
 mod certificate;
 mod copies;
 mod ddi;
@@ -9,6 +10,7 @@ mod escrow;
 mod fixture;
 mod hawkbit;
 mod hawkbit_client;
+mod hearing;
 mod hidden;
 mod interop;
 mod joint;

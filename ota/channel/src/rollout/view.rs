@@ -1,5 +1,6 @@
 //! What people and scripts see of rollouts and of the fleet. These shapes are `--json` and the page's API alike.
 use super::filter::Attributes;
+use super::hearing::{self, Applied, Hearing};
 use super::{Status, action};
 use crate::database::failed;
 use crate::enrol::attributes;
@@ -77,6 +78,8 @@ pub struct Device {
     pub attributes: Attributes,
     /// The desired state that it runs, as it has last said: with the end of an action, or of itself.
     pub installed: Option<String>,
+    /// Version of the repository that it has heard, as it has last said.
+    pub heard: Option<u64>,
     /// When it was last heard.
     pub seen_at: Option<i64>,
     /// When its certificate expires, in milliseconds since 1970.
@@ -108,12 +111,16 @@ pub struct Overview {
     pub failures: Vec<Failure>,
     /// How many there are: more than are listed, perhaps.
     pub failed: i64,
+    /// How the boxes hear the region.
+    pub hearing: Hearing,
+    /// How far each suspension that is in force has come.
+    pub suspensions: Vec<Applied>,
     /// How the signed repository fares.
     pub repository: Upkeep,
 }
 
-/// The fleet in figures, beside `repository`; a box that was heard since `heard_since` is reachable.
-pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<Overview, Fault> {
+/// The fleet in figures at a moment, beside `repository`; a box that was heard since `heard_since` is reachable.
+pub fn overview(c: &Connection, heard_since: i64, at: i64, repository: Upkeep) -> Result<Overview, Fault> {
     let read = || {
         let enrolled = "(token IS NOT NULL OR certificate_until IS NOT NULL) AND blocked = 0 AND mirror = 0";
         let (devices, reachable) = c
@@ -125,7 +132,20 @@ pub fn overview(c: &Connection, heard_since: i64, repository: Upkeep) -> Result<
         let failed = c
             .prepare_cached(&format!("SELECT count(*) FROM action a WHERE {HAS_FAILED}"))?
             .query_row([], |r| r.get(0))?;
-        Ok(Overview { devices, reachable, installed, others, rollouts, failures, failed, repository })
+        let hearing = hearing::hearing(c, enrolled, repository.version, at)?;
+        let suspensions = hearing::applied(c, enrolled, repository.suspensions.clone())?;
+        Ok(Overview {
+            devices,
+            reachable,
+            installed,
+            others,
+            rollouts,
+            failures,
+            failed,
+            hearing,
+            suspensions,
+            repository,
+        })
     };
     read().map_err(|error: rusqlite::Error| failed(error))
 }
@@ -224,7 +244,7 @@ pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, 
         let some = c
             .prepare_cached(&format!(
                 "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked,
-                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror FROM device
+                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror, heard FROM device
                  WHERE {found} ORDER BY name LIMIT ?2 OFFSET ?3"
             ))?
             .query_map(params![like, MAX_DEVICES_SHOWN, page.saturating_mul(MAX_DEVICES_SHOWN)], |r| device(c, r))?
@@ -254,6 +274,7 @@ fn device(c: &Connection, r: &Row<'_>) -> rusqlite::Result<Device> {
         escrowed_at: r.get(8)?,
         blocked: r.get(7)?,
         mirror: r.get(9)?,
+        heard: r.get::<_, Option<i64>>(10)?.map(|version| version as u64),
         doing,
     })
 }
@@ -280,7 +301,7 @@ mod tests {
     }
 
     fn seen(c: &Connection) -> Overview {
-        overview(c, 0, Upkeep::default()).unwrap()
+        overview(c, 0, 0, Upkeep::default()).unwrap()
     }
 
     #[test]

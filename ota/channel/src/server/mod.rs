@@ -74,7 +74,7 @@ impl Server {
     /// The fleet in figures.
     pub async fn overview(&self) -> Result<Overview, Fault> {
         let (since, repository) = (self.heard_since(), self.upkeep.borrow().clone());
-        self.database.survey(move |c| view::overview(c, since, repository)).await
+        self.database.survey(move |c| view::overview(c, since, now(), repository)).await
     }
 
     /// A box that was heard after this moment is reachable: three polls may be lost.
@@ -140,7 +140,7 @@ impl Bound {
         tasks.spawn(retention::run(database, stop.clone()));
         tasks.spawn({
             let (server, stop) = (Arc::clone(&server), stop.clone());
-            async move { renewal::run(&server.config.home, &server.own, &server.upkeep, stop).await }
+            async move { renewal::run(&server.config.home, &server.own, &server.database, &server.upkeep, stop).await }
         });
         tasks.spawn(control.serve(Arc::clone(&server), stop));
         for listener in listeners {
