@@ -168,9 +168,8 @@ impl Machine {
         }
         let status = self.agent.status().await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
-            // What a person suspended stays theirs; the updater's own suspension ends when another state serves.
-            let is_off = |model: &ModelStatus| model.standing == "suspended" && !is_withheld(model);
-            if status.models.iter().any(|model| model.name == *package && is_off(model)) {
+            // Beside a person's word as well, which may be taken back at any time; the updater's own ends when another state serves.
+            if status.models.iter().any(|model| model.name == *package && self.is_off_by_region(model)) {
                 continue;
             }
             match self.switch_off(package, reason).await {
@@ -194,7 +193,8 @@ impl Machine {
                     switches.applied.insert(name.clone(), BY_REGION.to_owned());
                 })?;
             }
-            Some(_) if model.standing == "suspended" => {}
+            // The agent keeps a person's word beside the region's: it is lifted by nobody else, and lifts nothing of the region's.
+            Some(_) if self.is_off_by_region(model) || is_withheld(model) => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
             None if switches.applied.contains_key(name) => {
                 // What a person has suspended meanwhile the channel does not take back.
