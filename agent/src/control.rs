@@ -6,7 +6,7 @@
 use crate::console::StatusSource;
 use crate::fault::{Blame, Fault};
 use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE, RECALL_PATIENCE};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{By, Pipeline};
 use crate::recall::{Reason, Report, Which};
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
@@ -98,9 +98,6 @@ pub enum Answer {
     /// Not done.
     Refused(Fault),
 }
-
-/// Who asks here, as the audit trail has it.
-const BY_HAND: &str = "a person on this box";
 
 /// Where the socket of the agent on this spool lies.
 pub fn socket_path(spool: &Path) -> PathBuf {
@@ -198,13 +195,13 @@ fn answer(pipeline: &Pipeline, request: Request) -> Answer {
             Err(fault) => Answer::Refused(pipeline.operation_refused("erase", Some(&study), fault)),
         },
         Request::Suspend { package, reason } => {
-            match pipeline.knows_model(&package).and_then(|()| pipeline.suspend(&package, &reason, BY_HAND)) {
+            match pipeline.knows_model(&package).and_then(|()| pipeline.suspend(&package, &reason, By::Hand)) {
                 Ok(()) => Answer::Suspended { package, off: true },
                 Err(fault) => Answer::Refused(pipeline.operation_refused("suspend", None, fault)),
             }
         }
         Request::Resume { package } => {
-            match pipeline.knows_model(&package).and_then(|()| pipeline.resume(&package, BY_HAND)) {
+            match pipeline.knows_model(&package).and_then(|()| pipeline.resume(&package, By::Hand)) {
                 Ok(()) => Answer::Suspended { package, off: false },
                 Err(fault) => Answer::Refused(pipeline.operation_refused("resume", None, fault)),
             }

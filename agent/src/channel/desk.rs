@@ -10,7 +10,7 @@ use crate::audit::Event;
 use crate::config::{Channel, Config, WorkerSettings};
 use crate::fault::{Blame, Fault};
 use crate::limits::channel::ECHO;
-use crate::pipeline::{Pipeline, Proven, ServingSet, StateId};
+use crate::pipeline::{By, Pipeline, Proven, ServingSet, StateId};
 use crate::worker::{Launcher, Seat};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,9 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
-
-/// Who asks here, as the audit trail has it.
-const BY: &str = "the channel";
 
 /// Where golden cases run: a worker of its own, so that those that serve are not disturbed.
 pub struct Trials {
@@ -115,7 +112,7 @@ impl Desk {
             Request::Activate { state } => ("activate", self.activate(&state)),
             Request::Revert { state } => ("revert", self.revert(state)),
             Request::Suspend { package, reason } => {
-                let done = self.pipeline.suspend(&package, &reason, BY);
+                let done = self.pipeline.suspend(&package, &reason, By::Channel);
                 ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
             }
             Request::Hold { seconds } => {
@@ -127,7 +124,7 @@ impl Desk {
                 ("audit", trail::take(&self.pipeline, &trail, events).map(|seq| Answer::Audited { seq }))
             }
             Request::Resume { package } => {
-                let done = self.pipeline.resume(&package, BY);
+                let done = self.pipeline.resume(&package, By::Channel);
                 ("resume", done.map(|()| Answer::Suspended { package, off: false }))
             }
         };

@@ -10,46 +10,147 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+/// Who switches models off, and on again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// `sund suspend`.
+    Hand,
+    /// An order at the console; the audit event before it has the name.
+    Console,
+    /// The updater, for the region.
+    Channel,
+}
+
 /// A model that is switched off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Suspension {
     package: String,
     reason: String,
     since: SystemTime,
+    /// By whom; an agent from before has not kept it.
+    #[serde(default)]
+    by: Option<By>,
 }
 
-/// Those that are switched off, by the names of their packages.
-#[derive(Debug, Default)]
-pub(super) struct Suspended(Mutex<BTreeMap<String, Suspension>>);
+impl By {
+    /// As the audit trail has it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Hand => "a person on this box",
+            Self::Console => "a person at the console",
+            Self::Channel => "the channel",
+        }
+    }
+}
+
+/// Whose word a suspension is. Both may stand at once, and neither takes the other's back: a region's outlives a person's, and a person's the
+/// region's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Channel,
+    Box,
+}
+
+impl By {
+    fn side(self) -> Side {
+        if self == Self::Channel { Side::Channel } else { Side::Box }
+    }
+}
+
+impl Side {
+    /// Where the spool keeps those of this side.
+    fn keys(self) -> &'static str {
+        match self {
+            Self::Channel => "suspended-by-channel/",
+            // As it was when no one kept who had asked.
+            Self::Box => "suspended/",
+        }
+    }
+
+    fn key(self, package: &str) -> String {
+        format!("{}{package}", self.keys())
+    }
+}
+
+impl Suspension {
+    fn in_words(&self, has_channel: bool) -> String {
+        let Self { package, reason, since, .. } = self;
+        let since = humantime::format_rfc3339_seconds(*since);
+        format!("{package} is suspended since {since}: {reason}. {}", self.way_back(has_channel))
+    }
+
+    /// How it is taken back.
+    fn way_back(&self, has_channel: bool) -> String {
+        let package = &self.package;
+        match self.by {
+            Some(By::Channel) if has_channel => format!(
+                "The channel takes it back, once the region lifts it (`sund-channel resume {package}`) or has approved a state in its \
+                 place; no person on this box does"
+            ),
+            Some(_) => {
+                format!("A person takes it back: at the console (Resume), or by `sund resume {package}` on this box")
+            }
+            None => format!(
+                "`sund resume {package}` or the console (Resume) takes it back, and where the region has suspended it, the region \
+                 (`sund-channel resume {package}`)"
+            ),
+        }
+    }
+}
+
+type All = BTreeMap<Side, BTreeMap<String, Suspension>>;
+
+/// Those that are switched off, by whose word it is and by the names of their packages.
+#[derive(Debug)]
+pub(super) struct Suspended {
+    all: Mutex<All>,
+    has_channel: bool,
+}
 
 impl Suspended {
     /// As the spool keeps them.
-    pub(super) fn kept(spool: &Spool) -> Result<Self, SpoolError> {
-        let kept: Vec<Suspension> = spool.scan(Table::Meta, &key(""))?;
-        Ok(Self(Mutex::new(kept.into_iter().map(|one| (one.package.clone(), one)).collect())))
+    pub(super) fn kept(spool: &Spool, has_channel: bool) -> Result<Self, SpoolError> {
+        let mut all = All::new();
+        for side in [Side::Channel, Side::Box] {
+            let kept: Vec<Suspension> = spool.scan(Table::Meta, side.keys())?;
+            all.insert(side, kept.into_iter().map(|one| (one.package.clone(), one)).collect());
+        }
+        Ok(Self { all: Mutex::new(all), has_channel })
     }
 
     /// Why a model does not run; `None` where it may.
     pub(super) fn fault(&self, package: &str) -> Option<Fault> {
-        let Suspension { reason, since, .. } = self.all().get(package)?.clone();
-        let since = humantime::format_rfc3339_seconds(since);
-        let reason = format!("{package} is suspended since {since}: {reason}. `sund resume {package}` takes it back");
-        Some(Fault::new("model-suspended", Blame::Configuration, reason))
+        let all = self.all();
+        let said = all.values().filter_map(|side| side.get(package)).map(|one| one.in_words(self.has_channel));
+        let said = said.collect::<Vec<_>>().join(". ");
+        (!said.is_empty()).then(|| Fault::new("model-suspended", Blame::Configuration, said))
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Suspension>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whose suspensions of a model are taken back where `by` asks. On a box that has left its channel nobody else is left to do that.
+    fn taken_back(&self, package: &str, by: By) -> Result<Vec<Side>, Fault> {
+        let all = self.all();
+        let of = |side: Side| all.get(&side).and_then(|all| all.get(package));
+        if let (true, Some(suspension)) = (self.has_channel && by != By::Channel, of(Side::Channel)) {
+            let reason = format!(
+                "{package} is off by the region's word: {}. No person on this box takes that back: ask the region to lift it \
+                 (`sund-channel resume {package}`) or to approve a state in its place",
+                suspension.reason
+            );
+            return Err(Fault::new("suspended-by-region", Blame::Peer, reason));
+        }
+        let asked: &[Side] = if by == By::Channel { &[Side::Channel] } else { &[Side::Channel, Side::Box] };
+        Ok(asked.iter().copied().filter(|side| of(*side).is_some()).collect())
     }
-}
 
-fn key(package: &str) -> String {
-    format!("suspended/{package}")
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Pipeline {
-    /// Switches a model off, whatever is running: from the answer to this on, no job of it ends with a result. `by` says who
-    /// asked, for the audit trail.
-    pub fn suspend(&self, package: &str, reason: &str, by: &'static str) -> Result<(), Fault> {
+    /// Switches a model off, whatever is running: from the answer to this on, no job of it ends with a result.
+    pub fn suspend(&self, package: &str, reason: &str, by: By) -> Result<(), Fault> {
         let is_name = (1..=MAX_NAME).contains(&package.len()) && !package.chars().any(char::is_control);
         let is_reason = !reason.trim().is_empty() && reason.chars().count() <= MAX_REASON;
         if !is_name || !is_reason {
@@ -58,35 +159,43 @@ impl Pipeline {
             );
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
-        let suspension =
-            Suspension { package: package.to_owned(), reason: reason.trim().to_owned(), since: SystemTime::now() };
+        let (reason, since) = (reason.trim().to_owned(), SystemTime::now());
+        let suspension = Suspension { package: package.to_owned(), reason, since, by: Some(by) };
         // A job that is being concluded ends first, or sees it.
         let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.suspended.all().contains_key(package) && self.suspended.all().len() >= MAX_SUSPENDED {
+        let is_full = |all: &BTreeMap<_, _>| !all.contains_key(package) && all.len() >= MAX_SUSPENDED;
+        if self.suspended.all().get(&by.side()).is_some_and(is_full) {
             let reason = format!("{MAX_SUSPENDED} models are suspended; resume those that are no longer used");
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
         let mut batch = Batch::new();
-        batch.put(Table::Meta, &key(package), &suspension, None)?;
+        batch.put(Table::Meta, &by.side().key(package), &suspension, None)?;
         self.spool.write_blocking(batch)?;
-        self.suspended.all().insert(package.to_owned(), suspension);
+        let reason = suspension.reason.clone();
+        self.suspended.all().entry(by.side()).or_default().insert(package.to_owned(), suspension);
         drop(one_at_a_time);
+        let (package, by) = (package.to_owned(), by.words());
         tracing::warn!(model = package, reason, by, "a model is suspended");
-        let (package, reason) = (package.to_owned(), reason.to_owned());
         self.recorder.audit(audit::Event::ModelSuspended { package, reason, by });
         self.recorder.changed();
         Ok(())
     }
 
-    /// Takes a suspension back, where there is one.
-    pub fn resume(&self, package: &str, by: &'static str) -> Result<(), Fault> {
-        if !self.suspended.all().contains_key(package) {
+    /// Takes a suspension back, where there is one. What the region has switched off no person switches on.
+    pub fn resume(&self, package: &str, by: By) -> Result<(), Fault> {
+        let sides = self.suspended.taken_back(package, by)?;
+        if sides.is_empty() {
             return Ok(());
         }
         let mut batch = Batch::new();
-        batch.delete(Table::Meta, &key(package));
+        for side in &sides {
+            batch.delete(Table::Meta, &side.key(package));
+        }
         self.spool.write_blocking(batch)?;
-        self.suspended.all().remove(package);
+        for side in sides {
+            self.suspended.all().entry(side).or_default().remove(package);
+        }
+        let by = by.words();
         tracing::warn!(model = package, by, "a model is resumed");
         self.recorder.audit(audit::Event::ModelResumed { package: package.to_owned(), by });
         self.recorder.changed();
@@ -97,11 +206,42 @@ impl Pipeline {
     pub fn knows_model(&self, package: &str) -> Result<(), Fault> {
         let set = self.serving_set();
         let known: Vec<&str> = set.packages.iter().map(|package| package.manifest.name.as_str()).collect();
-        if known.contains(&package) || self.suspended.all().contains_key(package) {
+        if known.contains(&package) || self.suspended.fault(package).is_some() {
             return Ok(());
         }
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let reason = format!("no model here has the name {package}; there are: {known}");
         Err(Fault::new("package-unknown", Blame::Peer, reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspension_says_how_whoever_made_it_takes_it_back() {
+        let back = |by, has_channel| {
+            let reason = "drift".to_owned();
+            Suspension { package: "brain".to_owned(), reason, since: SystemTime::UNIX_EPOCH, by }.way_back(has_channel)
+        };
+        let way_back = |by| back(by, true);
+        for by in [By::Hand, By::Console] {
+            let told = way_back(Some(by));
+            assert!(told.contains("`sund resume brain`") && told.contains("console"), "{told}");
+            assert!(!told.contains("region"), "{told}");
+        }
+        let told = way_back(Some(By::Channel));
+        assert!(told.contains("`sund-channel resume brain`") && told.contains("no person on this box"), "{told}");
+        assert!(!told.contains("`sund resume"), "it would be refused: {told}");
+        assert!(back(Some(By::Channel), false).contains("`sund resume brain`"), "the box has left its channel");
+        let told = way_back(None);
+        assert!(told.contains("`sund resume brain`") && told.contains("`sund-channel resume brain`"), "{told}");
+    }
+
+    #[test]
+    fn a_suspension_that_an_older_agent_has_kept_is_read() {
+        let kept = r#"{"package":"brain","reason":"drift","since":{"secs_since_epoch":1,"nanos_since_epoch":0}}"#;
+        assert_eq!(serde_json::from_str::<Suspension>(kept).unwrap().by, None);
     }
 }
