@@ -104,6 +104,7 @@ impl Agent {
             engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
             bounds: config.worker.bounds,
             activation: config.worker.activation,
+            has_channel: channel.is_some(),
         };
         let recorder = Recorder::new(Some(Arc::clone(&audit)));
         let set = ServingSet {

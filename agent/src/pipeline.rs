@@ -93,6 +93,8 @@ pub struct Site {
     pub bounds: Bounds,
     /// When the golden cases of the packages are run.
     pub activation: Activation,
+    /// Whether an updater speaks for a region here: what that switches off no person on the box switches on.
+    pub has_channel: bool,
 }
 
 /// The data path after the spool.
@@ -169,7 +171,7 @@ impl Pipeline {
         let jobs: Vec<Job> = spool.scan(Table::Jobs, "")?;
         let pipeline = Self {
             next_job: AtomicU64::new(jobs.iter().map(|job| job.id).max().unwrap_or(0) + 1),
-            suspended: Suspended::kept(&spool)?,
+            suspended: Suspended::kept(&spool, site.has_channel)?,
             spool,
             site,
             found: OnceLock::new(),

@@ -82,7 +82,7 @@ class Region:
         proposal, model = proposed["proposal"], proposed["target"]["target"]
         configuration = self.command("publish", "config", file, "--name", "twin", "--with", proposal)["target"]["target"]
         self.publish(proposal, TWO)
-        self.rest = {"configuration": {"target": configuration}, "models": [{"target": model}],
+        self.rest = {"boxes": ["*"], "configuration": {"target": configuration}, "models": [{"target": model}],
                      "routes": {"text": {"models": ["text-detection"], "mode": "research"}}, "watch_seconds": 2}
 
     def smaller_model(self):

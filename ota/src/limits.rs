@@ -12,6 +12,10 @@ pub const MAX_SUSPENDED: usize = 1024 * 1024;
 pub const MAX_MODELS: usize = 64;
 /// Routes in one desired state.
 pub const MAX_ROUTES: usize = 256;
+/// Names and patterns of the boxes that one desired state is for.
+pub const MAX_BOX_PATTERNS: usize = 256;
+/// One of them, in bytes: no box has a longer name.
+pub const MAX_BOX_PATTERN: usize = 64;
 
 /// The descriptor of a recovery bundle, in bytes; what `sund-rescue` takes.
 pub const MAX_RECOVERY: u64 = 16 * 1024;

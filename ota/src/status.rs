@@ -8,7 +8,7 @@ use crate::machine::record::{Action, Origin, Record, Step, state_name};
 use crate::rauc;
 use crate::recovery::RecoveryStatus;
 use crate::release::Variant;
-use crate::trust;
+use crate::trust::{self, Heard};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,6 +25,8 @@ pub struct Now {
     pub progress: Option<Progress>,
     /// Why the action in hand waits, where it does.
     pub waits: Option<Fault>,
+    /// Why the region was not heard at the last look, where it was not: what it suspends or withdraws meanwhile does not reach the box.
+    pub unheard: Option<Fault>,
 }
 
 /// A poll. Times are seconds since 1970.
@@ -63,6 +65,9 @@ pub struct Status {
     pub recovery: Option<RecoveryStatus>,
     /// Until when the metadata that the box has seen is good, by role, in seconds since 1970.
     pub metadata_until: BTreeMap<String, i64>,
+    /// The newest word of the region that reached the box; absent: none has.
+    #[serde(default)]
+    pub heard: Option<Heard>,
     /// The operating system that runs.
     pub os: Option<String>,
     /// Which variant of it, where it is not the one for patients.
@@ -127,6 +132,7 @@ impl Status {
         };
         let good = record.good.first();
         let running = config.os.as_ref().and_then(|os| rauc::running(os).ok());
+        let seen = trust::shown(&config.tuf());
         let (os, variant) = running.map(|running| (running.version, running.variant)).unzip();
         Self {
             format: 1,
@@ -137,7 +143,8 @@ impl Status {
             certificate_until: certificate.map(|validity| validity.until),
             escrow: EscrowStatus::read(config),
             recovery: RecoveryStatus::read(&config.directory),
-            metadata_until: trust::expiries(&config.tuf()),
+            metadata_until: seen.until,
+            heard: seen.heard,
             os,
             variant: variant.flatten(),
             state: good.map(|good| state_name(&good.descriptor).to_owned()),
@@ -177,6 +184,13 @@ impl Status {
         }
         for (role, until) in &self.metadata_until {
             line("metadata", &format!("{role} is good until {}", time(*until)));
+        }
+        if let Some(Heard { version, at }) = &self.heard {
+            let at = at.map_or_else(|| "at a time that can't be told".to_owned(), |at| format!("last at {}", time(at)));
+            line("region", &format!("version {version} is heard, {at}"));
+        }
+        if let Some(fault) = &self.now.unheard {
+            line("region", &format!("IS NOT HEARD: what it suspends or withdraws does not reach this box: {fault}"));
         }
         if let Some(os) = &self.os {
             line("system", os);

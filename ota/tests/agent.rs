@@ -60,6 +60,8 @@ pub struct Serving {
     pub suspended: Vec<String>,
     /// Why each of them is.
     pub reasons: BTreeMap<String, String>,
+    /// Models that a person has switched off, and why: kept beside the channel's word.
+    pub by_person: BTreeMap<String, String>,
     /// Version of every model.
     pub version: String,
     /// The next trials don't hold.
@@ -268,7 +270,7 @@ impl Agent {
 }
 
 impl Serving {
-    /// Switches a model off, whoever asks.
+    /// Switches a model off for the channel.
     pub fn suspend(&mut self, package: &str, reason: &str) {
         self.suspended.retain(|suspended| suspended != package);
         self.suspended.push(package.to_owned());
@@ -385,18 +387,22 @@ impl Serving {
         self.kept.drain(..self.kept.len().saturating_sub(4));
     }
 
+    /// In the words of whoever has switched a model off, the channel's first.
+    fn why_off(&self, name: &str) -> Option<String> {
+        let by_channel = self.reasons.get(name).filter(|_| self.suspended.iter().any(|suspended| suspended == name));
+        let said = by_channel.into_iter().chain(self.by_person.get(name));
+        let said: Vec<String> = said.map(|why| format!("{name} is suspended since then: {why}")).collect();
+        (!said.is_empty()).then(|| said.join(". "))
+    }
+
     fn status(&self) -> AgentStatus {
         let kept = self.kept.iter().rev().find(|kept| Some(&kept.state) == self.id().as_ref());
         let names: Vec<String> =
             kept.map_or(self.own_models.clone(), |kept| kept.packages.iter().map(|p| p.name.clone()).collect());
         let (answered, failed) = self.jobs;
         let model = |name: String| ModelStatus {
-            standing: if self.suspended.contains(&name) { "suspended" } else { "active" }.to_owned(),
-            reason: self
-                .reasons
-                .get(&name)
-                .filter(|_| self.suspended.contains(&name))
-                .map(|why| format!("{name} is suspended since then: {why}. `sund resume {name}` takes it back")),
+            standing: if self.why_off(&name).is_some() { "suspended" } else { "active" }.to_owned(),
+            reason: self.why_off(&name),
             engine_class: (!self.says_no_classes)
                 .then(|| if self.on_cpu.contains(&name) { "cpu".to_owned() } else { self.engine_class.clone() }),
             name,

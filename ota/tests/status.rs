@@ -12,6 +12,7 @@ use sund_ota::machine::record::{End, Origin};
 use sund_ota::recovery::RecoveryStatus;
 use sund_ota::release::Variant;
 use sund_ota::status::{ActionStatus, Now, Poll, Status};
+use sund_ota::trust::Heard;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_configuration_is_refused_with_its_line_before_anything_is_asked() {
@@ -62,7 +63,7 @@ async fn the_status_says_all_that_the_updater_knows() {
     let mut status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     serde_json::from_value::<Status>(status.clone()).expect("the type and the text agree");
     // What differs from run to run.
-    for pointer in ["/since", "/last/since", "/last/ended", "/now/poll/at", "/now/poll/next"] {
+    for pointer in ["/since", "/last/since", "/last/ended", "/now/poll/at", "/now/poll/next", "/heard/at"] {
         let time = status.pointer_mut(pointer).expect(pointer);
         assert!(time.as_i64().is_some_and(|time| time > 1_700_000_000), "{pointer}: {time}");
         *time = json!(0);
@@ -124,6 +125,7 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
             )),
         }),
         metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
+        heard: Some(Heard { version: 41, at: Some(1_795_000_400) }),
         os: Some("2026.11".to_owned()),
         variant: Some(Variant { id: "debug".to_owned(), name: "DEBUG: not for patients".to_owned() }),
         state: Some("north-2026-10-3".to_owned()),
@@ -144,6 +146,7 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
             }),
             progress: Some(Progress { cnt: 512, of: Some(2048) }),
             waits: Some(fault("rollouts-stopped", "the region has stopped all rollouts")),
+            unheard: Some(fault("store-unreachable", "the mirror does not answer")),
         },
     };
     let found = format!("{:#}\n", serde_json::to_value(&status).expect("JSON"));

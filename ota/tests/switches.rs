@@ -138,23 +138,32 @@ async fn a_suspension_is_applied_while_a_state_is_watched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_suspended_the_channel_does_not_take_back() {
     let mut appliance = Appliance::serving().await;
-    appliance.agent.serving().suspend("brain", "Dr. Holm does not trust it");
-    suspend(&mut appliance, "brain", None);
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!(appliance.agent.serving().reasons["brain"], "Dr. Holm does not trust it");
-    unlist(&mut appliance, SUSPENSIONS);
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    let why = ("brain".to_owned(), "Dr. Holm does not trust it".to_owned());
+    // Before the region does, or after it.
+    for is_first in [true, false] {
+        if is_first {
+            appliance.agent.serving().by_person.extend([why.clone()]);
+        }
+        suspend(&mut appliance, "brain", None);
+        assert_eq!(appliance.once().await, Some(0));
+        appliance.agent.serving().by_person.extend([why.clone()]);
+        unlist(&mut appliance, SUSPENSIONS);
+        assert_eq!(appliance.once().await, Some(0));
+        assert!(appliance.agent.serving().suspended.is_empty(), "the region's word is lifted");
+        assert!(appliance.record().switches.applied.is_empty());
+        assert_eq!(std::mem::take(&mut appliance.agent.serving().by_person).len(), 1, "and a person's stays");
+    }
+}
 
-    // Nor what a person suspended as well, after the region had.
-    appliance.agent.serving().suspended.clear();
+#[tokio::test(flavor = "multi_thread")]
+async fn who_suspends_before_the_region_and_resumes_after_it_switches_nothing_on() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().by_person.insert("brain".to_owned(), "to be resumed".to_owned());
     suspend(&mut appliance, "brain", None);
-    assert_eq!(appliance.once().await, Some(0));
-    appliance.agent.serving().suspend("brain", "Dr. Holm does not trust it");
-    unlist(&mut appliance, SUSPENSIONS);
-    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1);
+    assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 0, "once");
+    appliance.agent.serving().by_person.clear();
     assert_eq!(appliance.agent.serving().suspended, ["brain"]);
-    assert!(appliance.record().switches.applied.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

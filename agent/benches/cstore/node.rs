@@ -29,6 +29,7 @@ pub fn node(directory: &Path) -> Result<()> {
         bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
         engines: Engines::here(None),
         activation: Activation::AtStart,
+        has_channel: false,
     };
     let log = audit::Log::open(audit::Options {
         dir: directory.join("audit"),

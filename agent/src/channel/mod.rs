@@ -6,6 +6,7 @@
 mod cohort;
 mod desk;
 mod expectations;
+mod gone;
 mod kept;
 mod protocol;
 mod socket;

@@ -1,5 +1,6 @@
 //! A trial: everything that must hold before a state may serve, found out beside the one that does, which goes on untouched.
 use super::cohort;
+use super::gone::gone;
 use super::kept::{Kept, KeptFile};
 use super::protocol::{Finding, Offer, OfferedPackage};
 use crate::config::{self, Channel, Config, Deployment, Pinned, Problem, check_deployed, render, sha256};
@@ -113,6 +114,9 @@ pub(super) fn run(
     };
     tell(finding(None, "configuration", checked.is_ok(), text, begun.elapsed()));
     let (config, configuration) = checked?;
+    if let Some(gone) = gone(&pipeline.serving_set(), &config) {
+        tell(finding(None, "what-goes", true, gone, Duration::ZERO));
+    }
 
     let mut proven = Vec::new();
     for package in &config.packages {

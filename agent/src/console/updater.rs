@@ -65,6 +65,8 @@ pub struct UpdaterStatus {
     pub recovery: Option<UpdaterRecovery>,
     /// Until when the metadata that it has seen is good, by role.
     pub metadata_until: BTreeMap<String, i64>,
+    /// The newest word of the region that reached the box; absent: none has.
+    pub heard: Option<UpdaterHeard>,
     /// The operating system that runs.
     pub os: Option<String>,
     /// Which variant of it, where it is not the one for patients.
@@ -115,6 +117,16 @@ pub struct UpdaterRecovery {
     pub fault: Option<UpdaterFault>,
 }
 
+/// Which word of the region has reached the box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdaterHeard {
+    /// Version of the repository.
+    pub version: u64,
+    /// When it was heard last.
+    pub at: Option<i64>,
+}
+
 /// An action of the updater.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -161,6 +173,8 @@ pub struct UpdaterNow {
     pub progress: Option<UpdaterProgress>,
     /// Why the action in hand waits.
     pub waits: Option<UpdaterFault>,
+    /// Why the region was not heard at the last look, where it was not.
+    pub unheard: Option<UpdaterFault>,
 }
 
 /// A poll.

@@ -442,6 +442,7 @@ mod tests {
             engines: Engines::default(),
             bounds: Bounds { memory: 1 << 30, time: Duration::from_mins(1), wait: Duration::ZERO },
             activation: Activation::AtStart,
+            has_channel: false,
         };
         let spool = Spool::open(SpoolOptions { segment_bytes: 1 << 20, ..SpoolOptions::in_directory(folder) });
         let set = ServingSet::own(Vec::new(), Vec::new());

@@ -44,18 +44,53 @@ impl By {
     }
 }
 
+/// Whose word a suspension is. Both may stand at once, and neither takes the other's back: a region's outlives a person's, and a person's the
+/// region's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Channel,
+    Box,
+}
+
+impl By {
+    fn side(self) -> Side {
+        if self == Self::Channel { Side::Channel } else { Side::Box }
+    }
+}
+
+impl Side {
+    /// Where the spool keeps those of this side.
+    fn keys(self) -> &'static str {
+        match self {
+            Self::Channel => "suspended-by-channel/",
+            // As it was when no one kept who had asked.
+            Self::Box => "suspended/",
+        }
+    }
+
+    fn key(self, package: &str) -> String {
+        format!("{}{package}", self.keys())
+    }
+}
+
 impl Suspension {
+    fn in_words(&self, has_channel: bool) -> String {
+        let Self { package, reason, since, .. } = self;
+        let since = humantime::format_rfc3339_seconds(*since);
+        format!("{package} is suspended since {since}: {reason}. {}", self.way_back(has_channel))
+    }
+
     /// How it is taken back.
-    fn way_back(&self) -> String {
+    fn way_back(&self, has_channel: bool) -> String {
         let package = &self.package;
         match self.by {
-            Some(By::Hand | By::Console) => {
+            Some(By::Channel) if has_channel => format!(
+                "The channel takes it back, once the region lifts it (`sund-channel resume {package}`) or has approved a state in its \
+                 place; no person on this box does"
+            ),
+            Some(_) => {
                 format!("A person takes it back: at the console (Resume), or by `sund resume {package}` on this box")
             }
-            Some(By::Channel) => format!(
-                "The channel takes it back, once the region lifts it (`sund-channel resume {package}`) or has approved a state in its \
-                 place; resumed on this box, it can be off again with the updater's next poll"
-            ),
             None => format!(
                 "`sund resume {package}` or the console (Resume) takes it back, and where the region has suspended it, the region \
                  (`sund-channel resume {package}`)"
@@ -64,32 +99,53 @@ impl Suspension {
     }
 }
 
-/// Those that are switched off, by the names of their packages.
-#[derive(Debug, Default)]
-pub(super) struct Suspended(Mutex<BTreeMap<String, Suspension>>);
+type All = BTreeMap<Side, BTreeMap<String, Suspension>>;
+
+/// Those that are switched off, by whose word it is and by the names of their packages.
+#[derive(Debug)]
+pub(super) struct Suspended {
+    all: Mutex<All>,
+    has_channel: bool,
+}
 
 impl Suspended {
     /// As the spool keeps them.
-    pub(super) fn kept(spool: &Spool) -> Result<Self, SpoolError> {
-        let kept: Vec<Suspension> = spool.scan(Table::Meta, &key(""))?;
-        Ok(Self(Mutex::new(kept.into_iter().map(|one| (one.package.clone(), one)).collect())))
+    pub(super) fn kept(spool: &Spool, has_channel: bool) -> Result<Self, SpoolError> {
+        let mut all = All::new();
+        for side in [Side::Channel, Side::Box] {
+            let kept: Vec<Suspension> = spool.scan(Table::Meta, side.keys())?;
+            all.insert(side, kept.into_iter().map(|one| (one.package.clone(), one)).collect());
+        }
+        Ok(Self { all: Mutex::new(all), has_channel })
     }
 
     /// Why a model does not run; `None` where it may.
     pub(super) fn fault(&self, package: &str) -> Option<Fault> {
-        let suspension = self.all().get(package)?.clone();
-        let (since, way_back) = (humantime::format_rfc3339_seconds(suspension.since), suspension.way_back());
-        let reason = format!("{package} is suspended since {since}: {}. {way_back}", suspension.reason);
-        Some(Fault::new("model-suspended", Blame::Configuration, reason))
+        let all = self.all();
+        let said = all.values().filter_map(|side| side.get(package)).map(|one| one.in_words(self.has_channel));
+        let said = said.collect::<Vec<_>>().join(". ");
+        (!said.is_empty()).then(|| Fault::new("model-suspended", Blame::Configuration, said))
     }
 
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Suspension>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whose suspensions of a model are taken back where `by` asks. On a box that has left its channel nobody else is left to do that.
+    fn taken_back(&self, package: &str, by: By) -> Result<Vec<Side>, Fault> {
+        let all = self.all();
+        let of = |side: Side| all.get(&side).and_then(|all| all.get(package));
+        if let (true, Some(suspension)) = (self.has_channel && by != By::Channel, of(Side::Channel)) {
+            let reason = format!(
+                "{package} is off by the region's word: {}. No person on this box takes that back: ask the region to lift it \
+                 (`sund-channel resume {package}`) or to approve a state in its place",
+                suspension.reason
+            );
+            return Err(Fault::new("suspended-by-region", Blame::Peer, reason));
+        }
+        let asked: &[Side] = if by == By::Channel { &[Side::Channel] } else { &[Side::Channel, Side::Box] };
+        Ok(asked.iter().copied().filter(|side| of(*side).is_some()).collect())
     }
-}
 
-fn key(package: &str) -> String {
-    format!("suspended/{package}")
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Pipeline {
@@ -107,15 +163,16 @@ impl Pipeline {
         let suspension = Suspension { package: package.to_owned(), reason, since, by: Some(by) };
         // A job that is being concluded ends first, or sees it.
         let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.suspended.all().contains_key(package) && self.suspended.all().len() >= MAX_SUSPENDED {
+        let is_full = |all: &BTreeMap<_, _>| !all.contains_key(package) && all.len() >= MAX_SUSPENDED;
+        if self.suspended.all().get(&by.side()).is_some_and(is_full) {
             let reason = format!("{MAX_SUSPENDED} models are suspended; resume those that are no longer used");
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
         let mut batch = Batch::new();
-        batch.put(Table::Meta, &key(package), &suspension, None)?;
+        batch.put(Table::Meta, &by.side().key(package), &suspension, None)?;
         self.spool.write_blocking(batch)?;
         let reason = suspension.reason.clone();
-        self.suspended.all().insert(package.to_owned(), suspension);
+        self.suspended.all().entry(by.side()).or_default().insert(package.to_owned(), suspension);
         drop(one_at_a_time);
         let (package, by) = (package.to_owned(), by.words());
         tracing::warn!(model = package, reason, by, "a model is suspended");
@@ -124,15 +181,20 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Takes a suspension back, where there is one.
+    /// Takes a suspension back, where there is one. What the region has switched off no person switches on.
     pub fn resume(&self, package: &str, by: By) -> Result<(), Fault> {
-        if !self.suspended.all().contains_key(package) {
+        let sides = self.suspended.taken_back(package, by)?;
+        if sides.is_empty() {
             return Ok(());
         }
         let mut batch = Batch::new();
-        batch.delete(Table::Meta, &key(package));
+        for side in &sides {
+            batch.delete(Table::Meta, &side.key(package));
+        }
         self.spool.write_blocking(batch)?;
-        self.suspended.all().remove(package);
+        for side in sides {
+            self.suspended.all().entry(side).or_default().remove(package);
+        }
         let by = by.words();
         tracing::warn!(model = package, by, "a model is resumed");
         self.recorder.audit(audit::Event::ModelResumed { package: package.to_owned(), by });
@@ -144,7 +206,7 @@ impl Pipeline {
     pub fn knows_model(&self, package: &str) -> Result<(), Fault> {
         let set = self.serving_set();
         let known: Vec<&str> = set.packages.iter().map(|package| package.manifest.name.as_str()).collect();
-        if known.contains(&package) || self.suspended.all().contains_key(package) {
+        if known.contains(&package) || self.suspended.fault(package).is_some() {
             return Ok(());
         }
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -159,18 +221,20 @@ mod tests {
 
     #[test]
     fn a_suspension_says_how_whoever_made_it_takes_it_back() {
-        let way_back = |by| {
+        let back = |by, has_channel| {
             let reason = "drift".to_owned();
-            Suspension { package: "brain".to_owned(), reason, since: SystemTime::UNIX_EPOCH, by }.way_back()
+            Suspension { package: "brain".to_owned(), reason, since: SystemTime::UNIX_EPOCH, by }.way_back(has_channel)
         };
+        let way_back = |by| back(by, true);
         for by in [By::Hand, By::Console] {
             let told = way_back(Some(by));
             assert!(told.contains("`sund resume brain`") && told.contains("console"), "{told}");
             assert!(!told.contains("region"), "{told}");
         }
         let told = way_back(Some(By::Channel));
-        assert!(told.contains("`sund-channel resume brain`") && told.contains("next poll"), "{told}");
-        assert!(!told.contains("`sund resume"), "it would not last: {told}");
+        assert!(told.contains("`sund-channel resume brain`") && told.contains("no person on this box"), "{told}");
+        assert!(!told.contains("`sund resume"), "it would be refused: {told}");
+        assert!(back(Some(By::Channel), false).contains("`sund resume brain`"), "the box has left its channel");
         let told = way_back(None);
         assert!(told.contains("`sund resume brain`") && told.contains("`sund-channel resume brain`"), "{told}");
     }

@@ -55,6 +55,7 @@ impl Aside {
             engines: models.engines,
             bounds: models.bounds,
             activation: config.worker.activation,
+            has_channel: false,
         };
         let nothing = ServingSet::own(Vec::new(), Vec::new());
         let pipeline = Pipeline::new(Spool::open(config.spool)?, site, nothing, Recorder::new(None))?;

@@ -63,6 +63,7 @@ pub async fn run(package: Package, found: &Found, scratch: &Path, progress: &mut
         engines: config.worker.engines,
         bounds: config.worker.bounds,
         activation: config.worker.activation,
+        has_channel: false,
     };
     let set = ServingSet::own(vec![package], vec![route]);
     let pipeline = Pipeline::new(Spool::open(config.spool)?, site, set, Recorder::new(None))?;

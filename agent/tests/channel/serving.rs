@@ -201,3 +201,34 @@ async fn a_state_under_an_old_name_with_other_bytes_is_another_state() {
     let third = hospital.ask(&json!({ "revert": { "state": id("north-1@third") } }));
     assert_eq!(third["refused"]["code"], "state-not-kept-here");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_report_of_a_trial_tells_which_routes_run_nothing_and_which_destinations_go() {
+    let hospital = Hospital::new().await;
+    let _daemon = hospital.serve().await;
+    let gone = |trial: &Value| {
+        let findings = trial["findings"].as_array().unwrap();
+        let found = findings.iter().find(|finding| finding["check"] == "what-goes");
+        found.map(|finding| (finding["held"].clone(), finding["text"].as_str().unwrap().to_owned()))
+    };
+    let trial = hospital.tries(&hospital.offer("north-1", "5.0.0", "research")).await;
+    assert_eq!(gone(&trial), None, "nothing goes");
+
+    let own = fs::read_to_string(hospital.site.config()).unwrap().split("[channel]").next().unwrap().to_owned();
+    let there = rest(&hospital.archive.address, "").replace("\"archive\"", "\"other\"");
+    let text = format!("{own}{there}[[routes]]\nname = \"bones\"\n[[routes]]\nname = \"chests\"\n");
+    let configuration = hospital.site.folder("offered.toml");
+    fs::write(&configuration, &text).unwrap();
+    let mut offer = hospital.offer("north-2", "5.0.0", "research");
+    offer["try"]["configuration"] = configuration.to_str().unwrap().into();
+    let trial = hospital.tries(&offer).await;
+    assert_eq!(trial["standing"], "held", "{trial}");
+    let words = "route `bones` runs nothing; route `chests` runs nothing; destination `archive` goes";
+    assert_eq!(gone(&trial), Some((true.into(), words.to_owned())));
+
+    fs::write(&configuration, text.replace("\"everything\"", "\"all\"")).unwrap();
+    offer["try"]["routes"] = json!({ "all": { "models": [MODEL], "mode": "research" } });
+    offer["try"]["state"] = id("north-3");
+    let (_, told) = gone(&hospital.tries(&offer).await).unwrap();
+    assert!(told.contains("route `everything` goes"), "{told}");
+}

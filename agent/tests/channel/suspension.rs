@@ -3,6 +3,7 @@ use super::fixture::{Hospital, MODEL, one_worker, signals};
 use crate::hospital::until;
 use rustix::process::Signal;
 use serde_json::json;
+use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_suspended_model_answers_nothing_from_that_moment_on_until_it_is_resumed() {
@@ -58,4 +59,56 @@ async fn a_suspended_model_answers_nothing_from_that_moment_on_until_it_is_resum
     for event in ["model-suspended", "model-resumed", "a person on this box", "the channel", "package-unknown"] {
         assert!(audit.contains(event), "{event} is not in {audit}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_region_has_switched_off_no_person_switches_on_also_after_a_restart() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let standing = || hospital.status()["models"][0]["standing"].as_str().unwrap().to_owned();
+    let says = |arguments: &[&str]| {
+        let output = hospital.site.sund(arguments);
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let is_refused = || {
+        let (done, said) = says(&["resume", MODEL]);
+        !done && said.contains("suspended-by-region") && said.contains("ask the region") && standing() == "suspended"
+    };
+    let by_region = json!({ "suspend": { "package": MODEL, "reason": "suspended by the region: drift" } });
+    let lifted = json!({ "resume": { "package": MODEL } });
+    hospital.ask(&by_region);
+    assert!(is_refused(), "{:?}", says(&["resume", MODEL]));
+    drop(daemon);
+    let daemon = tokio::task::block_in_place(|| hospital.site.serve());
+    assert!(is_refused());
+    let told = hospital.site.status()["models"][0]["explanation"].to_string();
+    assert!(told.contains("sund-channel resume") && !told.contains("`sund resume"), "{told}");
+
+    // A person's own word beside it takes nothing back, and stays when the region lifts its own.
+    assert!(says(&["suspend", MODEL, "--reason", "Dr. Holm does not trust it"]).0);
+    assert!(is_refused());
+    let reason = hospital.status()["models"][0]["reason"].to_string();
+    assert!(reason.contains("drift") && reason.contains("Dr. Holm"), "{reason}");
+    hospital.ask(&lifted);
+    assert_eq!(standing(), "suspended");
+    assert!(says(&["resume", MODEL]).0 && standing() == "active");
+
+    // A person's word that was there before the region's.
+    assert!(says(&["suspend", MODEL, "--reason", "it errs"]).0);
+    hospital.ask(&by_region);
+    assert!(is_refused());
+    let audit = hospital.site.audit();
+    assert!(audit.contains("operation-refused") && audit.contains("suspended-by-region"), "{audit}");
+
+    // The box leaves its channel for good.
+    drop(daemon);
+    let text = fs::read_to_string(hospital.site.config()).unwrap();
+    let (before, rest) = text.split_once("[channel]\n").unwrap();
+    let after = rest.split_once("\n[[models]]").unwrap().1;
+    fs::write(hospital.site.config(), format!("{before}\n[[models]]{after}")).unwrap();
+    let _daemon = tokio::task::block_in_place(|| hospital.site.serve());
+    let state = || hospital.site.status()["models"][0]["state"].as_str().unwrap().to_owned();
+    assert_eq!(state(), "suspended");
+    assert!(says(&["resume", MODEL]).0, "{:?}", says(&["resume", MODEL]));
+    until("it serves", || (state() == "active").then_some(())).await;
 }

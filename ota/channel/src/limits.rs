@@ -91,6 +91,8 @@ pub mod rollout {
     pub const MAX_WAVES: usize = 32;
     /// Longest name of a rollout.
     pub const MAX_NAME: usize = 64;
+    /// Boxes that a refusal names.
+    pub const MAX_NAMED: usize = 8;
     /// Terms of one filter.
     pub const MAX_TERMS: usize = 16;
     /// Longest text of a wave, in bytes.
@@ -176,6 +178,13 @@ pub mod people {
     pub const MAX_ROLLOUTS_SHOWN: u32 = 50;
     /// Failures shown, newest first.
     pub const MAX_FAILURES_SHOWN: u32 = 100;
+    /// Boxes shown that do not hear the region, those first that have not for longest.
+    pub const MAX_UNHEARD_SHOWN: u32 = 100;
+    /// A box that has not heard what was published so long ago does not hear the region. A mirror that follows each hour and a box that
+    /// polls each hour are never so late.
+    pub const BEHIND: Duration = Duration::from_hours(3);
+    /// Publications whose times are kept; for a box that is behind more, the oldest of them counts.
+    pub const MAX_PUBLICATIONS: u64 = 1000;
     /// States told apart in the picture of the fleet; the rest is one.
     pub const MAX_STATES_SHOWN: u32 = 8;
     /// Longest search.

@@ -99,6 +99,14 @@ impl Channel {
         }
     }
 
+    /// The rollouts of that name.
+    pub async fn status_of(&self, name: &str) -> Vec<Rollout> {
+        match self.ask(Request::Rollouts { name: Some(name.to_owned()) }).await {
+            Ok(Answer::Rollouts(rollouts)) => rollouts,
+            _ => Vec::new(),
+        }
+    }
+
     /// Waits until a rollout is as `is_so` says; the rules look again at most some seconds after what changes them.
     pub async fn until(&self, name: &str, is_so: impl Fn(&Rollout) -> bool) -> Rollout {
         let end = Instant::now() + Duration::from_secs(20);

@@ -1,5 +1,6 @@
 //! The central side, against real devices, real servers and other people's software.
 mod authorities;
+mod boxes;
 mod certificate;
 mod copies;
 mod ddi;
@@ -10,6 +11,7 @@ mod escrow;
 mod fixture;
 mod hawkbit;
 mod hawkbit_client;
+mod hearing;
 mod hidden;
 mod interop;
 mod joint;

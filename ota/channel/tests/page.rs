@@ -38,7 +38,7 @@ async fn people_can_use_the_page_in_a_browser() {
     let offer = json!({ "format": 1, "recipient": "a".repeat(64), "sealed": "AAAA" });
     let kept = devices[2].request(Method::POST, &channel.url("/escrow")).json(&offer).send().await.unwrap();
     assert!(kept.status().is_success());
-    let told = json!({ "mode": "replace", "data": { "variant": "debug" } });
+    let told = json!({ "mode": "replace", "data": { "variant": "debug", "repository": "1", "repository.trouble": "store-unreachable since 2026-11-01T12:00:00Z" } });
     let url = format!("{}/configData", devices[2].root);
     let told = devices[2].request(Method::PUT, &url).json(&told).send().await.unwrap();
     assert!(told.status().is_success());

@@ -92,7 +92,7 @@ impl Region {
 
     pub fn propose_state(&self, name: &str, config: &str, more: &[&str]) -> Value {
         let state = format!(
-            r#"{{"name":"{name}","configuration":{{"target":"{config}"}},
+            r#"{{"name":"{name}","boxes":["*"],"configuration":{{"target":"{config}"}},
                 "models":[{{"target":"models/sund/positive-values-1.0.0.sund"}}],
                 "routes":{{"neuro":{{"models":["positive-values"],"mode":"shadow"}}}},"watch_seconds":60}}"#
         );

@@ -187,6 +187,15 @@ pub const STATE: &str = "state";
 /// What it says where it runs none.
 pub const NO_STATE: &str = "own configuration";
 
+/// The attribute by which a device says which word of the region it has heard: the version of its repository's timestamp.
+pub const REPOSITORY: &str = "repository";
+
+/// The one by which it says that it hears none now: a code, and after [`SINCE`] when it did last.
+pub const REPOSITORY_TROUBLE: &str = "repository.trouble";
+
+/// Stands in it before the time, RFC 3339.
+pub const SINCE: &str = " since ";
+
 /// How a device's line begins that says why its action waits. It is said once, and holds until another word: no such device is silent.
 pub const WAITS: &str = "waits: ";
 

@@ -226,7 +226,9 @@ impl Machine {
     }
 
     fn idle(&self, heeded: Result<(), Fault>) -> Next {
-        self.pace.say(&self.os_trouble.as_ref().map_or_else(|| "idle".to_owned(), Fault::to_string));
+        let unheard = || self.pace.unheard().map(|fault| format!("idle; the region is not heard: {fault}"));
+        let doing = self.os_trouble.as_ref().map(Fault::to_string).or_else(unheard);
+        self.pace.say(doing.as_deref().unwrap_or("idle"));
         self.note_now();
         Next::Wait(heeded.err())
     }

@@ -68,6 +68,20 @@ impl Pace {
         });
     }
 
+    /// Whether the region was heard at the last look, or why not; says whether that is news.
+    pub(super) fn hears(&self, fault: Option<&Fault>) -> bool {
+        self.with(|state| {
+            let is_news = state.now.unheard.as_ref() != fault;
+            state.now.unheard = fault.cloned();
+            is_news
+        })
+    }
+
+    /// Why the region was not heard at the last look.
+    pub(super) fn unheard(&self) -> Option<Fault> {
+        self.with(|state| state.now.unheard.clone())
+    }
+
     pub(super) fn progress(&self, progress: Option<Progress>) {
         self.with(|state| state.progress = progress);
     }
@@ -171,6 +185,7 @@ impl Machine {
                 return halt;
             }
             let Ok(polled) = polled else { continue };
+            self.tell_attributes(&polled).await;
             if !self.is_from_stick() {
                 self.tell_progress().await;
             }

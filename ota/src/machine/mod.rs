@@ -64,6 +64,8 @@ pub struct Machine {
     when: Mutex<When>,
     /// They change while a step works.
     switches: Mutex<Switches>,
+    /// What the channel was told of this box, by its hash; it changes while a step works.
+    told: Mutex<Option<String>>,
     /// Seconds for which the state in hand was watched, beyond those of the record: they grow while that step works.
     watched_since: AtomicU64,
     /// When what serves was found to be withdrawn and could not be left.
@@ -168,6 +170,7 @@ impl Machine {
         let agent = Agent::new(config.agent.socket.clone());
         let pace = Pace::new(config.poll);
         let switches = Mutex::new(record.switches.clone());
+        let told = Mutex::new(record.told.clone());
         Ok(Self {
             config: Arc::new(config),
             http,
@@ -177,6 +180,7 @@ impl Machine {
             pace,
             when: Mutex::default(),
             switches,
+            told,
             watched_since: AtomicU64::new(0),
             stays_since: None,
             stick_fails: false,
@@ -244,8 +248,7 @@ impl Machine {
     }
 
     /// Makes a record durable, and then the one that counts.
-    fn keep(&mut self, mut record: Record) -> Result<(), Fault> {
-        record.switches = self.switches().clone();
+    fn keep(&mut self, record: Record) -> Result<(), Fault> {
         let record = self.as_it_stands(record);
         record.write(&self.config.record_file())?;
         self.record = record;
@@ -253,8 +256,10 @@ impl Machine {
         Ok(())
     }
 
-    /// A record with the seconds for which the state in hand was watched since.
+    /// A record with what changes while a step works.
     fn as_it_stands(&self, mut record: Record) -> Record {
+        record.switches = self.switches().clone();
+        record.told = self.told().clone();
         if let Some(Action { step: Step::Active { watched, .. }, .. }) = &mut record.action {
             *watched += self.watched_since.load(Ordering::Relaxed);
         }

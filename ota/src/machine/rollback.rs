@@ -7,10 +7,10 @@
 //! left are suspended until it does.
 use super::listen::later;
 use super::trial::NOT_SERVED;
-use super::verify::{doubted_withdrawal, withdrawal};
 use super::{Halt, Machine, files};
 use crate::agent::StateId;
 use crate::agent::client::AgentError;
+use crate::descriptor::Descriptor;
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{End, Good, Outcome, Record, Step, state_name};
 
@@ -165,16 +165,22 @@ impl Machine {
         let mut left = Vec::new();
         for state in good {
             let is_withdrawn = match (&trusted, &doubted) {
-                (Ok(trusted), _) => withdrawal(trusted, &state.descriptor).await.is_some(),
+                (Ok(trusted), _) => self.withdrawal(trusted, &state.descriptor).await.is_some(),
                 (Err(_), _) if state.withdrawn => true,
-                (Err(_), Some(doubted)) => doubted_withdrawal(doubted, &state.descriptor).await.is_some(),
-                (Err(_), None) => false,
+                (Err(_), Some(doubted)) => self.doubted_withdrawal(doubted, &state.descriptor).await.is_some(),
+                (Err(_), None) => self.is_for_others(&state.descriptor),
             };
             if !is_withdrawn {
                 left.push(state);
             }
         }
         left
+    }
+
+    /// Whether a state that held here is for other boxes: this one was given another name since.
+    fn is_for_others(&self, descriptor: &Descriptor) -> bool {
+        let kept = files::state_before(&self.config.store(), descriptor);
+        kept.is_ok_and(|state| !state.get().is_for(&self.config.id))
     }
 
     /// As before its first state, where it never had one. Else nothing is approved any more: what is off stays off, also what an earlier way back has

@@ -8,7 +8,7 @@ use super::withheld::is_withheld;
 use super::{Halt, Machine};
 use crate::agent::ModelStatus;
 use crate::fault::{Blame, Fault};
-use crate::machine::record::{Record, Suspended, Switches};
+use crate::machine::record::{Suspended, Switches};
 use crate::recovery;
 use crate::state::Model;
 use crate::trust::{Doubted, Trusted};
@@ -48,7 +48,11 @@ impl Machine {
             // Written down where it was refused.
             Err(_) => Ok(()),
         };
-        let doubted = match trusted.as_ref().err().or(learned.as_ref().err()) {
+        let unheard = trusted.as_ref().err().or(learned.as_ref().err());
+        if self.pace.hears(unheard) {
+            self.note_now();
+        }
+        let doubted = match unheard {
             Some(fault) => self.doubted(fault).await,
             None => None,
         };
@@ -164,9 +168,8 @@ impl Machine {
         }
         let status = self.agent.status().await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
-            // What a person suspended stays theirs; the updater's own suspension ends when another state serves.
-            let is_off = |model: &ModelStatus| model.standing == "suspended" && !is_withheld(model);
-            if status.models.iter().any(|model| model.name == *package && is_off(model)) {
+            // Beside a person's word as well, which may be taken back at any time; the updater's own ends when another state serves.
+            if status.models.iter().any(|model| model.name == *package && self.is_off_by_region(model)) {
                 continue;
             }
             match self.switch_off(package, reason).await {
@@ -190,7 +193,8 @@ impl Machine {
                     switches.applied.insert(name.clone(), BY_REGION.to_owned());
                 })?;
             }
-            Some(_) if model.standing == "suspended" => {}
+            // The agent keeps a person's word beside the region's: it is lifted by nobody else, and lifts nothing of the region's.
+            Some(_) if self.is_off_by_region(model) || is_withheld(model) => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
             None if switches.applied.contains_key(name) => {
                 // What a person has suspended meanwhile the channel does not take back.
@@ -226,16 +230,16 @@ impl Machine {
     }
 
     fn switch(&self, change: impl FnOnce(&mut Switches)) -> Result<(), Fault> {
-        let mut held = self.switches();
-        let mut switches = held.clone();
-        change(&mut switches);
-        if switches != *held {
-            let record = self.as_it_stands(Record { switches: switches.clone(), ..self.record.clone() });
-            record.write(&self.config.record_file())?;
-            *held = switches;
-            drop(held);
-            self.note_now();
+        let before = self.switches().clone();
+        change(&mut self.switches());
+        if *self.switches() == before {
+            return Ok(());
         }
+        if let Err(fault) = self.as_it_stands(self.record.clone()).write(&self.config.record_file()) {
+            *self.switches() = before;
+            return Err(fault);
+        }
+        self.note_now();
         Ok(())
     }
 }

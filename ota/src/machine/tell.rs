@@ -4,34 +4,42 @@ use super::record::{Action, Origin, Step, System, state_name};
 use super::versions::is_older;
 use crate::config::TIME_ZONE;
 use crate::ddi::client::Polled;
-use crate::ddi::{ConfigData, NO_STATE, STATE};
+use crate::ddi::{ConfigData, NO_STATE, REPOSITORY, REPOSITORY_TROUBLE, SINCE, STATE};
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
 use crate::rauc;
 use crate::recovery::RecoveryStatus;
+use crate::trust;
 use std::collections::BTreeMap;
+use std::sync::{MutexGuard, PoisonError};
 
 /// Characters of a value; hawkBit refuses longer ones.
 const MAX_VALUE: usize = 120;
 
 impl Machine {
     /// Tells the channel what this box is, where it asks for it or where that has changed.
-    pub(super) async fn tell_attributes(&mut self, polled: &Polled) {
+    pub(super) async fn tell_attributes(&self, polled: &Polled) {
         let data = self.attributes().await;
         let text = serde_json::to_vec(&data).unwrap_or_default();
         let digest = hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref());
-        if !polled.wants_config_data && self.record.told.as_ref() == Some(&digest) {
+        if !polled.wants_config_data && self.told().as_ref() == Some(&digest) {
             return;
         }
         let told = self.ddi.config_data(&ConfigData { mode: Some("replace".to_owned()), data }).await;
         let is_told = told.is_ok();
         self.log(told);
         if is_told {
-            let record = super::Record { told: Some(digest), ..self.record.clone() };
-            if let Err(fault) = self.keep(record) {
+            *self.told() = Some(digest);
+            let record = self.as_it_stands(self.record.clone());
+            if let Err(fault) = record.write(&self.config.record_file()) {
                 tracing::warn!(%fault, "that the channel was told is not kept");
             }
         }
+    }
+
+    /// What the channel was told last, by its hash. It changes while a step works.
+    pub(super) fn told(&self) -> MutexGuard<'_, Option<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the agent that what runs has held and that its system stays, so that it may write what an older one does not read: the system
@@ -97,6 +105,15 @@ impl Machine {
         }
         if let Some(trouble) = &self.os_trouble {
             data.insert("os.trouble".to_owned(), trouble.to_string());
+        }
+        let heard = trust::shown(&self.config.tuf()).heard;
+        if let Some(fault) = self.pace.unheard() {
+            let since = heard.as_ref().and_then(|heard| jiff::Timestamp::from_second(heard.at?).ok());
+            let since = since.map_or_else(String::new, |since| format!("{SINCE}{since}"));
+            data.insert(REPOSITORY_TROUBLE.to_owned(), format!("{}{since}", fault.code));
+        }
+        if let Some(heard) = heard {
+            data.insert(REPOSITORY.to_owned(), heard.version.to_string());
         }
         if let Some(good) = self.record.good.first() {
             data.insert("good".to_owned(), state_name(&good.descriptor).to_owned());

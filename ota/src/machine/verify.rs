@@ -14,8 +14,8 @@ use crate::state::{DesiredState, Pin};
 use crate::trust::{Doubted, Source, Trusted};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What trust says where a target is not listed by its role, or not under that hash.
-const NOT_APPROVED: [&str; 2] = ["target-not-approved", "wrong-role"];
+/// What trust says where a target is not listed by its role, or not under that hash, or is for other boxes.
+const NOT_APPROVED: [&str; 3] = ["target-not-approved", "wrong-role", "state-not-for-this-box"];
 /// What trust says of a state that does not fit together with what is listed.
 const CONTRADICTIONS: [&str; 4] = ["os-manifest-differs", "os-manifest-not-fixed", "state-invalid", "state-format"];
 /// What says nothing about the state that an action names: the line, the store, a mirror that is behind, the clock. It passes, or somebody
@@ -53,7 +53,10 @@ impl Machine {
         if !self.is_begun() {
             self.heed_stop()?;
         }
-        let state = self.guard(trusted.state(&candidate.descriptor)).await?.map_err(|fault| self.judge(fault))?;
+        let state = self
+            .guard(trusted.state_for(&self.config.id, &candidate.descriptor))
+            .await?
+            .map_err(|fault| self.judge(fault))?;
         let vendors = self.guard(pinned(&trusted, state.get())).await?.map_err(|fault| self.judge(fault))?;
         let image = state.get().os.as_ref().map(|os| trusted.image(os)).transpose();
         let mut image = image.map_err(|fault| self.judge(fault))?;
@@ -210,6 +213,16 @@ impl Machine {
         is_not_approved(fault) || self.step().rank() < ACTIVE && CONTRADICTIONS.contains(&fault.code.as_ref())
     }
 
+    /// What trust says where the region has withdrawn a state, or has none of it for this box. That it can't be asked now is no withdrawal.
+    pub(super) async fn withdrawal(&self, trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
+        trusted.state_for(&self.config.id, descriptor).await.err().filter(is_not_approved)
+    }
+
+    /// The same in a repository of doubted age.
+    pub(super) async fn doubted_withdrawal(&self, doubted: &Doubted, descriptor: &Descriptor) -> Option<Fault> {
+        doubted.refusal(&self.config.id, descriptor).await.filter(is_not_approved)
+    }
+
     /// Whether the state is on trial already, or its system waits in the other slot.
     fn is_begun(&self) -> bool {
         self.step().rank() > Step::Verified.rank()
@@ -222,16 +235,6 @@ async fn pinned(trusted: &Trusted, state: &DesiredState) -> Result<Option<Vendor
     let vendors = document.map(|document| Vendors::parse(document.get())).transpose()?;
     let targets = || state.models.iter().map(|model| model.package.target.as_str());
     Ok(vendors.map(|vendors| vendors.keys_for(targets())))
-}
-
-/// What trust says where the region has withdrawn a state. That it can't be asked now is no withdrawal.
-pub(super) async fn withdrawal(trusted: &Trusted, descriptor: &Descriptor) -> Option<Fault> {
-    trusted.state(descriptor).await.err().filter(is_not_approved)
-}
-
-/// The same in a repository of doubted age.
-pub(super) async fn doubted_withdrawal(doubted: &Doubted, descriptor: &Descriptor) -> Option<Fault> {
-    doubted.refusal(descriptor).await.filter(is_not_approved)
 }
 
 /// Whether the region lists it no more, or not so.

@@ -12,7 +12,7 @@ use crate::agent::client::AgentError;
 use crate::agent::{AgentStatus, StateId, Trial, TrialStanding};
 use crate::fault::{Blame, Fault};
 use crate::limits::watch::TOLD_EVERY;
-use crate::machine::record::{Before, End, Outcome, Record, Step};
+use crate::machine::record::{Before, End, Outcome, Step};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Machine {
             return Ok(());
         }
         self.watched_since.fetch_add(more, Ordering::Relaxed);
-        let record = self.as_it_stands(Record { switches: self.switches().clone(), ..self.record.clone() });
+        let record = self.as_it_stands(self.record.clone());
         record.write(&self.config.record_file()).map_err(Halt::Later)
     }
 

@@ -1,6 +1,6 @@
 //! What serves is still listed, or is left: asked with each poll, also where the record was lost and the agent alone knows what serves.
 use super::switches::Look;
-use super::verify::{doubted_withdrawal, is_not_approved, withdrawal};
+use super::verify::is_not_approved;
 use super::withheld::is_withheld;
 use super::{ACTIVE, Halt, Machine, files};
 use crate::agent::StateId;
@@ -32,7 +32,7 @@ impl Machine {
             }
         };
         let Some(newest) = self.record.good.first().cloned() else { return self.leave_unrecorded(trusted).await };
-        match trusted.state(&newest.descriptor).await {
+        match trusted.state_for(&self.config.id, &newest.descriptor).await {
             Ok(_) => {
                 self.said.over(WITHDRAWN);
                 self.note_withdrawn(false);
@@ -64,7 +64,7 @@ impl Machine {
     /// whatever would serve in its place may have been withdrawn since.
     async fn switch_off_withdrawn(&mut self, doubted: &Doubted) -> Result<(), Halt> {
         let Some(newest) = self.record.good.first().cloned() else { return Ok(()) };
-        if doubted_withdrawal(doubted, &newest.descriptor).await.is_some() {
+        if self.doubted_withdrawal(doubted, &newest.descriptor).await.is_some() {
             self.note_withdrawn(true);
             self.say_withdrawn(state_name(&newest.descriptor));
         } else if !newest.withdrawn {
@@ -105,10 +105,10 @@ impl Machine {
         self.has_had_states()?;
         let Ok(listed) = trusted.named(&format!("state/{}.json", serves.name)) else { return Ok(()) };
         if let Some(listed) = listed.filter(|listed| serves.may_be(&StateId::from(listed)))
-            && withdrawal(trusted, &listed).await.is_none()
+            && self.withdrawal(trusted, &listed).await.is_none()
         {
             self.said.over(WITHDRAWN);
-            if let Ok(state) = trusted.state(&listed).await {
+            if let Ok(state) = trusted.state_for(&self.config.id, &listed).await {
                 self.adopt(&listed, &state)?;
             }
             self.release_approved(&listed).await;
@@ -185,7 +185,7 @@ impl Machine {
     /// Why the work in hand does not go on where the region has withdrawn a state: its own, or the one that serves meanwhile.
     pub(super) async fn heed_withdrawal(&self, look: &Look) -> Option<Halt> {
         let action = self.record.action.as_ref().filter(|action| action.step.rank() <= ACTIVE)?;
-        if let Some(fault) = look.withdrawal(action.descriptor.as_ref()?).await {
+        if let Some(fault) = self.withdrawal_in(look, action.descriptor.as_ref()?).await {
             return Some(match look.doubted {
                 None => self.judge(fault),
                 Some(_) if action.step.rank() == ACTIVE => Halt::RollBack(fault),
@@ -198,16 +198,14 @@ impl Machine {
         let serves = self.record.good.first().filter(|_| !is_held_up && !self.is_underway())?;
         // What is switched off already is left as soon as it can be.
         let is_off = look.doubted.is_some() && serves.withdrawn;
-        look.withdrawal(&serves.descriptor).await.filter(|_| !is_off).map(|_| Halt::Withdrawn)
+        self.withdrawal_in(look, &serves.descriptor).await.filter(|_| !is_off).map(|_| Halt::Withdrawn)
     }
-}
 
-impl Look {
-    /// What trust says where the region has withdrawn a state.
-    async fn withdrawal(&self, descriptor: &Descriptor) -> Option<Fault> {
-        match (&self.doubted, &self.trusted) {
-            (Some(doubted), _) => doubted_withdrawal(doubted, descriptor).await,
-            (None, Ok(trusted)) => withdrawal(trusted, descriptor).await,
+    /// What trust says where the region has withdrawn a state, by what was shown at a poll.
+    async fn withdrawal_in(&self, look: &Look, descriptor: &Descriptor) -> Option<Fault> {
+        match (&look.doubted, &look.trusted) {
+            (Some(doubted), _) => self.doubted_withdrawal(doubted, descriptor).await,
+            (None, Ok(trusted)) => self.withdrawal(trusted, descriptor).await,
             (None, Err(_)) => None,
         }
     }

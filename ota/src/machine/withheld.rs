@@ -18,18 +18,16 @@ impl Machine {
     /// Switches models off. Their names are kept before that: wherever it is killed, the next state has them serve again. One that can't be
     /// switched off keeps no other one on.
     pub(super) async fn withhold(&mut self, models: &[ModelStatus]) -> Result<(), Halt> {
-        // Also what the region suspended: when it lifts that, there is still no state that is approved.
-        let is_off = |model: &ModelStatus| model.standing == "suspended" && !self.is_off_by_region(model);
-        let left: Vec<&ModelStatus> = models.iter().filter(|model| !is_off(model) || is_withheld(model)).collect();
+        // Also what the region suspended, or a person: when they lift that, there is still no state that is approved.
         let mut suspended = self.record.suspended.clone();
-        suspended.extend(left.iter().map(|model| model.name.clone()));
+        suspended.extend(models.iter().map(|model| model.name.clone()));
         suspended.sort_unstable();
         suspended.dedup();
         if suspended != self.record.suspended {
             self.keep(Record { suspended, ..self.record.clone() }).map_err(Halt::Later)?;
         }
         let mut withheld = Ok(());
-        for model in left.into_iter().filter(|model| !is_withheld(model)) {
+        for model in models.iter().filter(|model| !is_withheld(model)) {
             withheld = withheld.and(self.agent.suspend(&model.name, REASON).await.map_err(later));
         }
         withheld

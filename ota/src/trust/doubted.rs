@@ -39,9 +39,9 @@ impl Doubted {
         switches::suspensions(self.0.read_document(SUSPENSIONS, MAX_STATE).await)
     }
 
-    /// Why the state of a descriptor would not be taken.
-    pub(crate) async fn refusal(&self, descriptor: &Descriptor) -> Option<Fault> {
-        self.0.read_state(descriptor).await.err()
+    /// Why the state of a descriptor would not be taken by the box of that name.
+    pub(crate) async fn refusal(&self, name: &str, descriptor: &Descriptor) -> Option<Fault> {
+        self.0.read_state_for(name, descriptor).await.err()
     }
 }
 

@@ -18,7 +18,7 @@ mod workflow;
 
 pub(crate) use doubted::Doubted;
 pub use recovery::Recovery;
-pub use seen::expiries;
+pub use seen::{Heard, Shown, shown};
 pub use transport::{Pace, Transport};
 
 use crate::descriptor::Descriptor;
@@ -197,6 +197,17 @@ impl Trusted {
     /// The desired state that a descriptor names, where the region lists it now.
     pub async fn state(&self, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
         audited(&descriptor.target, self.read_state(descriptor).await)
+    }
+
+    /// The same for the box of that name: what is for others is refused.
+    pub async fn state_for(&self, name: &str, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
+        audited(&descriptor.target, self.read_state_for(name, descriptor).await)
+    }
+
+    async fn read_state_for(&self, name: &str, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {
+        let state = self.read_state(descriptor).await?;
+        state.get().check_box(name)?;
+        Ok(state)
     }
 
     async fn read_state(&self, descriptor: &Descriptor) -> Result<Verified<DesiredState>, Fault> {

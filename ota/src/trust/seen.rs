@@ -70,15 +70,39 @@ impl Seen {
     }
 }
 
-/// Until when the metadata that a box has seen is good, by role, in seconds since 1970: for people, who renew it in time.
-pub fn expiries(directory: &Path) -> BTreeMap<String, i64> {
-    let Ok(Seen { root, timestamp, snapshot, .. }) = Seen::open(directory) else { return BTreeMap::new() };
-    let until = |text: String| -> Option<i64> {
-        let metadata: serde_json::Value = serde_json::from_str(&text).ok()?;
-        Some(metadata["signed"]["expires"].as_str()?.parse::<Timestamp>().ok()?.as_second())
-    };
-    let roles = [("root", root), ("snapshot", snapshot), ("timestamp", timestamp)];
-    roles.into_iter().filter_map(|(role, text)| Some((role.to_owned(), until(text?)?))).collect()
+/// What a box has seen, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Until when the metadata is good, by role, in seconds since 1970: it is renewed in time.
+    pub until: BTreeMap<String, i64>,
+    /// The newest word of the region that reached the box, where one has.
+    pub heard: Option<Heard>,
+}
+
+/// The newest word of the region that reached a box. What it has suspended or withdrawn since, the box does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Version of the timestamp.
+    pub version: u64,
+    /// When the repository held last, in seconds since 1970; absent: never, and its age could not be told.
+    pub at: Option<i64>,
+}
+
+/// What a box has seen; nothing where that can't be read.
+pub fn shown(directory: &Path) -> Shown {
+    let Ok(Seen { latest, root, timestamp, snapshot, .. }) = Seen::open(directory) else { return Shown::default() };
+    let mut shown = Shown::default();
+    for (role, text) in [("root", root), ("snapshot", snapshot), ("timestamp", timestamp)] {
+        let Some(Ok(metadata)) = text.map(|text| serde_json::from_str::<serde_json::Value>(&text)) else { continue };
+        let signed = &metadata["signed"];
+        if let Some(Ok(until)) = signed["expires"].as_str().map(str::parse::<Timestamp>) {
+            shown.until.insert(role.to_owned(), until.as_second());
+        }
+        if let ("timestamp", Some(version)) = (role, signed["version"].as_u64()) {
+            shown.heard = Some(Heard { version, at: latest.map(Timestamp::as_second) });
+        }
+    }
+    shown
 }
 
 /// What was kept is not what was kept: without it old metadata would not be known as old.

@@ -20,7 +20,7 @@ const ORDERS = {
   },
   resume: {
     title: ({ title }) => `Resume ${title}`,
-    text: ({ name }) => `${name} answers the studies that come from now on. What the region has suspended is off again after the next poll.`,
+    text: ({ name }) => `${name} answers the studies that come from now on. What the region has suspended the region alone lets serve again.`,
     button: "Resume",
     request: ({ name }) => ({ resume: { package: name } }),
     done: ({ name }) => `${name} is resumed.`,

@@ -43,10 +43,12 @@ function head() {
   const why = el("p", { class: "why", "data-tone": "warn" });
   const item = el("li", {}, el("div", { class: "row" }, el("div", {}, state, since), el("div", { class: "right" }, standing)), why);
   item.show = ({ status, seen }) => {
-    const trouble = status.now.poll?.trouble;
+    const { unheard } = status.now;
+    const trouble = status.now.poll?.trouble ?? (unheard && `The region is not heard, and what it suspends or withdraws does not reach this box: ${unheard.reason}`);
     say(state, status.state ?? "Its own configuration");
     say(since, status.since ? `good since ${day(status.since)}` : "nothing has come from the channel yet");
     if (seen.standing === "old") standing.set("Silent", "warn");
+    else if (unheard) standing.set("Region not heard", "bad");
     else if (trouble) standing.set("Channel away", "warn");
     else standing.set("In touch", "good");
     const old = `The updater has said nothing for ${took((now() - seen.since) * 1000)}; what is shown may be old.`;
@@ -154,6 +156,7 @@ function rest() {
     const next = poll && (poll.next > now() ? `in ${took((poll.next - now()) * 1000)}` : "due");
     const lines = [
       next && ["Next poll", next, "plain"],
+      status.heard && ["Region heard", `version ${status.heard.version}${status.heard.at === null ? "" : `, ${day(status.heard.at)}`}`, status.now.unheard ? "bad" : "plain"],
       status.os && ["System", status.os, "plain"],
       status.variant && ["Variant", status.variant.name, "bad"],
       status.kept.length && ["Can go back to", status.kept.join(", "), "plain"],

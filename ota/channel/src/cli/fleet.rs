@@ -3,6 +3,7 @@ use super::standing::alarm;
 use super::{print, print_json, request, unexpected};
 use crate::enrol::standing::Counts;
 use crate::repository::plain;
+use crate::rollout::hearing::{Applied, Hearing, Unheard};
 use crate::rollout::view::Failure;
 use crate::server::control::{Answer, Request};
 use std::path::Path;
@@ -35,6 +36,14 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
         print(&format!("ALARM: the repository is not renewed: {fault}"))?;
     }
     overview.repository.alarms.iter().try_for_each(|it| print(&alarm(it)))?;
+    tell_hearing(&overview.hearing)?;
+    for Applied { suspension, boxes, off } in &overview.suspensions {
+        let version = suspension.version.as_deref().map_or_else(String::new, |version| format!(" {version}"));
+        print(&format!(
+            "suspended: {}{version}: applied on {off} of {boxes}: {}",
+            suspension.package, suspension.reason
+        ))?;
+    }
     for (state, count) in &overview.installed {
         print(&format!("  {count} on {}", state.as_deref().unwrap_or(NO_STATE)))?;
     }
@@ -68,4 +77,30 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
 pub(super) fn failure(it: &Failure) -> String {
     let reason = it.reason.as_deref().map_or_else(|| "it gave no reason".to_owned(), plain);
     format!("{} {} in {}: {reason}", it.device, it.status.word(), it.rollout)
+}
+
+/// Which boxes a suspension or a withdrawal does not reach.
+fn tell_hearing(hearing: &Hearing) -> Result<(), Fault> {
+    if let Some(version) = hearing.version {
+        print(&format!("the repository is at version {version}"))?;
+    }
+    if hearing.untold > 0 {
+        print(&format!("  {} do not say which version they have heard", hearing.untold))?;
+    }
+    if hearing.behind == 0 {
+        return Ok(());
+    }
+    print(&format!(
+        "ALARM: {} do not hear the region for more than {} hours: a suspension or a withdrawal does not reach them",
+        hearing.behind, hearing.hours
+    ))?;
+    for Unheard { device, version, since, trouble } in &hearing.boxes {
+        let since =
+            jiff::Timestamp::from_millisecond(*since).map_or_else(|_| since.to_string(), |since| since.to_string());
+        let version =
+            version.map_or_else(|| "it has heard nothing yet".to_owned(), |it| format!("it has heard version {it}"));
+        let trouble = trouble.as_deref().unwrap_or("it finds nothing wrong: see to its mirror");
+        print(&format!("  {device} since {since}: {version}; {trouble}"))?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The tables, one step for each format. A step that was released is never changed: the next one follows it.
 use rusqlite::Connection;
 
-const STEPS: [&str; 7] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE, MIRROR, AUTHORITY];
+const STEPS: [&str; 8] = [FIRST, TAKEN, ESCROW, ACCEPTED, AWAKE, MIRROR, AUTHORITY, HEARD];
 
 const FIRST: &str = "
 CREATE TABLE device (
@@ -136,6 +136,17 @@ const MIRROR: &str = "ALTER TABLE device ADD COLUMN mirror INTEGER NOT NULL DEFA
 const AUTHORITY: &str = "
 ALTER TABLE device ADD COLUMN authority TEXT;
 ALTER TABLE device ADD COLUMN believes TEXT;
+";
+
+/// Which version of the repository a box has heard and since when it hears none, and when each became public; which boxes a rollout's state is for.
+const HEARD: &str = "
+ALTER TABLE device ADD COLUMN heard INTEGER;
+ALTER TABLE device ADD COLUMN unheard_since INTEGER;
+CREATE TABLE publication (
+    version INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL
+) STRICT;
+ALTER TABLE rollout ADD COLUMN boxes TEXT;
 ";
 
 /// Brings a database to the newest format. One from a newer server is an error, and nothing of it is touched.

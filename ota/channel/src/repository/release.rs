@@ -118,6 +118,11 @@ pub fn state(home: &Home, with: Option<&str>, file: &Path) -> Result<(Proposal, 
              {MAX_WATCH_SECONDS}; 0 is for a state that is not watched"
         )));
     }
+    if state.configuration.is_some() && state.boxes.is_none() {
+        let reason = "a configuration names a site's own archive: say in `boxes` which boxes this state is for, such as \
+                      [\"north-*\"]; [\"*\"] says all";
+        return Err(Fault::new("state-boxes-missing", Blame::Configuration, reason));
+    }
     for pin in state.pins() {
         let is_listed = draft.find(&pin.target).is_some_and(|listed| *pin == pin_of(&pin.target, listed));
         if !is_listed {

@@ -7,6 +7,7 @@ use super::roles::{ROOT, SNAPSHOT, TIMESTAMP};
 use super::store;
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
+use sund_ota::documents::Suspension;
 use sund_ota::fault::Fault;
 
 /// How long a timestamp holds.
@@ -34,6 +35,12 @@ pub struct Upkeep {
     pub trouble: Option<Fault>,
     /// Roles and a recovery bundle past half of their lives, and what ails the server's certificate.
     pub alarms: Vec<Alarm>,
+    /// Version of the timestamp that is published; absent: none is.
+    #[serde(default)]
+    pub version: Option<u64>,
+    /// What is suspended.
+    #[serde(default)]
+    pub suspensions: Vec<Suspension>,
 }
 
 /// What was renewed, and what is alarming.

@@ -97,16 +97,22 @@ pub fn status(home: &Home) -> Result<Status, Fault> {
     let rescue = rescue::offered(home)?;
     let alarms = alarms(&published, rescue.as_ref());
     let read = |target: &str| super::store::read_listed(home, &published, target);
-    let suspensions = read(SUSPENSIONS)?.map(|bytes| Suspensions::parse(&bytes)).transpose()?;
     Ok(Status {
         roles,
         targets: targets.collect(),
         stopped: read(STOP)?.map(|bytes| Stop::parse(&bytes)).transpose()?,
-        suspensions: suspensions.unwrap_or_default().suspensions,
+        suspensions: suspensions(home, &published)?,
         rescue,
         proposals: waiting(home)?,
         alarms,
     })
+}
+
+/// What is suspended.
+pub fn suspensions(home: &Home, published: &Published) -> Result<Vec<Suspension>, Fault> {
+    let listed = super::store::read_listed(home, published, SUSPENSIONS)?;
+    let read = listed.map(|bytes| Suspensions::parse(&bytes)).transpose()?;
+    Ok(read.unwrap_or_default().suspensions)
 }
 
 impl Status {

@@ -3,15 +3,18 @@
 //! The server reads its own files here and proves nothing: devices do that, by the region's signatures.
 use crate::limits::rollout::MAX_METADATA;
 use crate::repository::bundle::TERMS;
+use crate::repository::store::place;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use sund_ota::descriptor::Descriptor;
 use sund_ota::documents::{STOP, SUSPENSIONS};
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
+use sund_ota::limits::MAX_STATE;
+use sund_ota::state::DesiredState;
 use tough::schema::{Role, Signed, Snapshot, Targets, Timestamp};
 
 /// The states that the role `state` lists, by target, each as the descriptor that names it. Its switches and the terms of bundles are
@@ -42,6 +45,18 @@ pub fn state(home: &Path, name: &str) -> Result<Descriptor, Fault> {
         let reason = format!("The repository lists no {target}: publish it and have it approved first.");
         Fault::new("state-not-listed", Blame::Region, reason)
     })
+}
+
+/// Which boxes a listed state is for, by their names; absent: it is for all, or its document is not here, and the boxes see to it.
+pub fn boxes(home: &Path, state: &Descriptor) -> Result<Option<Vec<String>>, Fault> {
+    let path = home.join("repository/targets").join(place(&state.target, &state.sha256));
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|error| unreadable(&path, &error))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_STATE + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&path, &error))?;
+    Ok(DesiredState::parse(&state.target, &bytes)?.boxes)
 }
 
 fn read<T: Role + DeserializeOwned>(path: &Path) -> Result<Signed<T>, Fault> {

@@ -3,6 +3,7 @@ pub mod action;
 mod awake;
 pub mod engine;
 pub mod filter;
+pub mod hearing;
 pub mod listed;
 pub mod maintenance;
 pub mod orders;

@@ -5,11 +5,12 @@ use super::maintenance;
 use super::plan::{self, Candidate};
 use super::{New, NewWave, Status};
 use crate::database::{failed, now, record};
-use crate::limits::rollout::{MAX_NAME, MAX_SILENCE_HOURS, MAX_WAVES};
+use crate::limits::rollout::{MAX_NAME, MAX_NAMED, MAX_SILENCE_HOURS, MAX_WAVES};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::state::is_among;
 
 /// What may be ordered of a rollout that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +52,18 @@ pub fn unknown(name: &str) -> Fault {
     refused("rollout-unknown", format!("There is no rollout `{name}`."))
 }
 
-/// Makes a rollout of a state that the repository lists.
-pub fn make(c: &Connection, new: &New, state: &Descriptor, needs_approval: bool, who: &str) -> Result<(), Fault> {
+/// A state that is to be rolled out.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What names it.
+    pub descriptor: Descriptor,
+    /// The boxes that it is for, as it says; absent: all.
+    pub boxes: Option<Vec<String>>,
+}
+
+/// Makes a rollout of a state that the repository lists. Its groups take no box that the state is not for.
+pub fn make(c: &Connection, new: &New, state: &State, needs_approval: bool, who: &str) -> Result<(), Fault> {
+    let State { descriptor: state, boxes } = state;
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if new.name.is_empty() || new.name.len() > MAX_NAME || !new.name.bytes().all(is_plain) {
         let reason = format!("A rollout's name has 1 to {MAX_NAME} letters, digits, dots, dashes and underscores.");
@@ -79,15 +90,17 @@ pub fn make(c: &Connection, new: &New, state: &Descriptor, needs_approval: bool,
     }
     let status = if needs_approval { Status::WaitingForApproval } else { Status::Ready };
     let window = new.maintenance.as_ref().map(serde_json::to_string).transpose().map_err(failed)?;
+    let only = boxes.as_ref().map(serde_json::to_string).transpose().map_err(failed)?;
     c.execute(
-        "INSERT INTO rollout (name, state, sha256, length, status, created_by, created_at, silence_hours, maintenance, confirm)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO rollout (name, state, sha256, length, status, created_by, created_at, silence_hours, maintenance, confirm, boxes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
-            new.name, state.target, state.sha256, state.length as i64, status, who, now(), new.silence_hours, window, new.confirm
+            new.name, state.target, state.sha256, state.length as i64, status, who, now(), new.silence_hours, window, new.confirm, only
         ],
     )
     .map_err(failed)?;
     let rollout = c.last_insert_rowid();
+    let mut filters = Vec::new();
     for (position, NewWave { filter, success, error }) in new.waves.iter().enumerate() {
         let filter: Filter = filter.parse()?;
         if *success > 100 || *error > 100 {
@@ -98,7 +111,9 @@ pub fn make(c: &Connection, new: &New, state: &Descriptor, needs_approval: bool,
             params![rollout, position as i64, filter.to_string(), success, error],
         )
         .map_err(failed)?;
+        filters.push(filter);
     }
+    plan(c, &new.name, &filters, boxes.as_deref())?;
     record(c, who, "rollout new", &new.name)
 }
 
@@ -168,7 +183,10 @@ fn approve(c: &Connection, id: i64, who: &str) -> rusqlite::Result<()> {
 /// the next group go first.
 fn start(c: &Connection, id: i64, name: &str) -> Result<(), Fault> {
     let filters = filters(c, id).map_err(failed)?;
-    let waves = plan::waves(name, &filters, &fleet(c).map_err(failed)?);
+    let only: Option<String> =
+        c.query_row("SELECT boxes FROM rollout WHERE id = ?1", [id], |r| r.get(0)).map_err(failed)?;
+    let only: Option<Vec<String>> = only.map(|text| serde_json::from_str(&text)).transpose().map_err(failed)?;
+    let waves = plan(c, name, &filters, only.as_deref())?;
     let empty = waves.iter().zip(&filters).position(|(wave, filter)| wave.is_empty() && filter.has_conditions());
     if let Some(n) = empty {
         let reason = format!(
@@ -180,6 +198,27 @@ fn start(c: &Connection, id: i64, name: &str) -> Result<(), Fault> {
         return Err(refused("rollout-group-empty", reason));
     }
     schedule(c, id, waves).map_err(failed)
+}
+
+/// The waves over the fleet as it is now. A box that the state is not for would refuse it, and its own people wait for theirs.
+fn plan(c: &Connection, name: &str, filters: &[Filter], boxes: Option<&[String]>) -> Result<Vec<Vec<i64>>, Fault> {
+    let fleet = fleet(c).map_err(failed)?;
+    let waves = plan::waves(name, filters, &fleet);
+    let Some(boxes) = boxes else { return Ok(waves) };
+    let is_other = |it: &&Candidate| !is_among(boxes, &it.name) && waves.iter().any(|wave| wave.contains(&it.id));
+    let others: Vec<&str> = fleet.iter().filter(is_other).map(|it| it.name.as_str()).collect();
+    if others.is_empty() {
+        return Ok(waves);
+    }
+    let more = others.len().saturating_sub(MAX_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let reason = format!(
+        "The groups of `{name}` take boxes that the state is not for: {}{more}. It is for {}: leave the others out, such as by \
+         name=north-* or an attribute.",
+        others[..others.len().min(MAX_NAMED)].join(", "),
+        boxes.join(", ")
+    );
+    Err(refused("rollout-not-for-box", reason))
 }
 
 fn filters(c: &Connection, id: i64) -> rusqlite::Result<Vec<Filter>> {

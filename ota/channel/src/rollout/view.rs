@@ -1,5 +1,6 @@
 //! What people and scripts see of rollouts and of the fleet. These shapes are `--json` and the page's API alike.
 use super::filter::Attributes;
+use super::hearing::{self, Applied, Hearing};
 use super::{Status, action};
 use crate::database::failed;
 use crate::enrol::attributes;
@@ -78,6 +79,8 @@ pub struct Device {
     pub attributes: Attributes,
     /// The desired state that it runs, as it has last said: with the end of an action, or of itself.
     pub installed: Option<String>,
+    /// Version of the repository that it has heard, as it has last said.
+    pub heard: Option<u64>,
     /// When it was last heard.
     pub seen_at: Option<i64>,
     /// When its certificate expires, in milliseconds since 1970.
@@ -111,16 +114,21 @@ pub struct Overview {
     pub failures: Vec<Failure>,
     /// How many there are: more than are listed, perhaps.
     pub failed: i64,
+    /// How the boxes hear the region.
+    pub hearing: Hearing,
+    /// How far each suspension that is in force has come.
+    pub suspensions: Vec<Applied>,
     /// How the signed repository fares.
     pub repository: Upkeep,
     /// The channel's own authorities, and how boxes stand with each.
     pub authorities: Vec<Authority>,
 }
 
-/// The fleet in figures, beside `repository` and `authorities`; a box that was heard since `heard_since` is reachable.
+/// The fleet in figures, at a moment, beside `repository` and `authorities`; a box that was heard since `heard_since` is reachable.
 pub fn overview(
     c: &Connection,
     heard_since: i64,
+    at: i64,
     repository: Upkeep,
     authorities: Vec<Authority>,
 ) -> Result<Overview, Fault> {
@@ -135,7 +143,21 @@ pub fn overview(
         let failed = c
             .prepare_cached(&format!("SELECT count(*) FROM action a WHERE {HAS_FAILED}"))?
             .query_row([], |r| r.get(0))?;
-        Ok(Overview { devices, reachable, installed, others, rollouts, failures, failed, repository, authorities })
+        let hearing = hearing::hearing(c, enrolled, repository.version, at)?;
+        let suspensions = hearing::applied(c, enrolled, repository.suspensions.clone())?;
+        Ok(Overview {
+            devices,
+            reachable,
+            installed,
+            others,
+            rollouts,
+            failures,
+            failed,
+            hearing,
+            suspensions,
+            repository,
+            authorities,
+        })
     };
     read().map_err(|error: rusqlite::Error| failed(error))
 }
@@ -234,7 +256,7 @@ pub fn devices(c: &Connection, search: &str, page: u32) -> Result<(Vec<Device>, 
         let some = c
             .prepare_cached(&format!(
                 "SELECT id, name, attributes, reported, installed_state, seen_at, certificate_until, blocked,
-                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror, authority FROM device
+                     (SELECT max(at) FROM escrow WHERE escrow.device = device.id), mirror, authority, heard FROM device
                  WHERE {found} ORDER BY name LIMIT ?2 OFFSET ?3"
             ))?
             .query_map(params![like, MAX_DEVICES_SHOWN, page.saturating_mul(MAX_DEVICES_SHOWN)], |r| device(c, r))?
@@ -265,6 +287,7 @@ fn device(c: &Connection, r: &Row<'_>) -> rusqlite::Result<Device> {
         blocked: r.get(7)?,
         mirror: r.get(9)?,
         authority: r.get(10)?,
+        heard: r.get::<_, Option<i64>>(11)?.map(|version| version as u64),
         doing,
     })
 }
@@ -291,7 +314,7 @@ mod tests {
     }
 
     fn seen(c: &Connection) -> Overview {
-        overview(c, 0, Upkeep::default(), Vec::new()).unwrap()
+        overview(c, 0, 0, Upkeep::default(), Vec::new()).unwrap()
     }
 
     #[test]

@@ -341,7 +341,11 @@ impl Server {
     /// Makes a rollout of what the repository lists now.
     pub(crate) async fn make(&self, new: New, who: String) -> Result<(), Fault> {
         let (home, name) = (self.config.home.clone(), new.state.clone());
-        let state = tokio::task::spawn_blocking(move || listed::state(&home, &name));
+        let state = tokio::task::spawn_blocking(move || {
+            let state = listed::state(&home, &name)?;
+            let boxes = listed::boxes(&home, &state)?;
+            Ok::<_, Fault>(orders::State { descriptor: state, boxes })
+        });
         let state = state.await.map_err(crate::database::failed)??;
         let approval = self.config.approval;
         self.database.write(move |c| orders::make(c, &new, &state, approval, &who)).await

@@ -9,7 +9,7 @@ use crate::limits::device::ATTRIBUTES_AGE;
 use crate::repository::check_name;
 use crate::rollout::action::Status;
 use crate::rollout::filter::Attributes;
-use crate::rollout::maintenance;
+use crate::rollout::{hearing, maintenance};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -195,6 +195,7 @@ pub(super) async fn config_data(
         let text = serde_json::to_string(&all).map_err(failed)?;
         let row = "UPDATE device SET reported = ?2, reported_at = ?3 WHERE id = ?1";
         c.execute(row, params![device.id, text, now()]).map_err(failed)?;
+        hearing::keep(c, device.id, &all, now())?;
         runs.map_or(Ok(()), |said| keep_state(c, device.id, &said))
     };
     server.database.write(write).await?;

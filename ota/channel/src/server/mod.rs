@@ -80,7 +80,7 @@ impl Server {
         let (home, set) = (self.config.home.clone(), self.authorities.now());
         let look = move |c: &Connection| {
             let authorities = standing(c, &home, &set, now())?;
-            view::overview(c, since, repository, authorities)
+            view::overview(c, since, now(), repository, authorities)
         };
         self.database.survey(look).await
     }

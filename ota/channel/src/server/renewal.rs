@@ -6,7 +6,8 @@ use super::certificate::of_authority;
 use crate::database::now;
 use crate::limits::renewal::{LOCK_TIME, LOOK, PERIOD, RETRY};
 use crate::repository::rescue;
-use crate::repository::{Alarm, Home, Published, Upkeep, alarms, is_late, renew};
+use crate::repository::{Alarm, Home, Published, Upkeep, alarms, is_late, renew, suspensions};
+use crate::rollout::hearing;
 use std::sync::Arc;
 use std::time::Duration;
 use sund_ota::fault::Fault;
@@ -34,7 +35,13 @@ pub(super) async fn run(server: &Arc<Server>, mut stop: watch::Receiver<bool>) {
             match spawn_blocking(looks).await {
                 Ok((found, is_due)) => {
                     tried = if is_due { Some(Instant::now()) } else { tried };
+                    let version = found.version.filter(|version| upkeep.borrow().version != Some(*version));
                     tell(upkeep, found);
+                    if let Some(version) = version
+                        && let Err(fault) = server.database.write(move |c| hearing::note(c, version, now())).await
+                    {
+                        tracing::error!(code = %fault.code, "since when the repository is public is not kept: {fault}");
+                    }
                 }
                 Err(error) => tracing::error!("the repository was not looked at: {error}"),
             }
@@ -68,9 +75,13 @@ fn look<I: IntoIterator<Item = Alarm>>(
     };
     let offered = rescue::offered(home);
     let published = Published::read(home).ok().flatten();
-    let of_repository = published.map(|published| alarms(&published, offered.as_ref().ok().and_then(Option::as_ref)));
+    let published = published.as_ref();
+    let of_repository = published.map(|published| alarms(published, offered.as_ref().ok().and_then(Option::as_ref)));
     let alarms = of_repository.into_iter().flatten().chain(of_server()).collect();
-    (Upkeep { trouble: renewed.and(offered.map(drop)).err(), alarms }, is_due)
+    let version = published.map(|published| published.timestamp.signed.version.get());
+    let suspended = published.map_or(Ok(Vec::new()), |published| suspensions(home, published));
+    let trouble = renewed.and(offered.map(drop)).and(suspended.as_ref().map(drop).map_err(Clone::clone)).err();
+    (Upkeep { trouble, alarms, version, suspensions: suspended.unwrap_or_default() }, is_due)
 }
 
 /// Whether it is time to renew, so long after the last try. What is late although that went well is renewed at the next look: the clock was

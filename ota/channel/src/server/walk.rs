@@ -5,7 +5,7 @@ use super::peer::Device;
 use crate::database::{in_memory, now};
 use crate::enrol::{give_token, new_token};
 use crate::rollout::action::Status;
-use crate::rollout::orders::{Order, make, order};
+use crate::rollout::orders::{Order, State, make, order};
 use crate::rollout::{New, NewWave, engine};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -88,7 +88,8 @@ impl Walk {
                 confirm: false,
                 all_at_once: true,
             };
-            make(&c, &new, state, false, "a").unwrap();
+            let state = State { descriptor: state.clone(), boxes: None };
+            make(&c, &new, &state, false, "a").unwrap();
         }
         Self { c, states, devices, clock: now() }
     }

@@ -123,6 +123,8 @@ def a_viewer_sees_and_orders_nothing():
     assert js("return [...document.querySelectorAll('.box')].filter((e) => e.textContent.includes('Variant: debug')).length") == 1
     assert "Variant: debug" in text(".box"), "its own tile"
     until("the alarm", lambda: "not renewed" in text("#alarms"))
+    until("a box that does not hear the region", lambda: "1 box has not heard the region for 3 hours" in text("#alarms"))
+    assert "aalborg-01 since 1 Nov 2026" in text("#alarms") and "(store-unreachable)" in text("#alarms"), text("#alarms")
     assert text("#count") == "24" and text("#band-word") == "At rest"
     change("made", "the rollout", lambda: text(".rollout h3") == "spring")
     assert orders() == [], orders()

@@ -125,7 +125,7 @@ impl Hospital {
         let proposal = self.region.must(&["publish", "model", text(&packed), "--vendor", "sund"])["proposal"].take();
         let proposal = proposal.as_str().unwrap();
         let state = format!(
-            r#"{{"name":"north-{n}","configuration":{{"target":"{config}"}},
+            r#"{{"name":"north-{n}","boxes":["odense-*"],"configuration":{{"target":"{config}"}},
                 "models":[{{"target":"models/sund/bright-squares-{n}.0.0.sund"}}],
                 "routes":{{"all":{{"models":["bright-squares"],"mode":"clinical"}}}},"watch_seconds":2}}"#
         );

@@ -50,6 +50,26 @@ const ENDS = {
   server: ["The server's certificate", "no box is heard"],
 };
 
+/** How many boxes that do not hear the region are named. */
+const NAMED = 5;
+
+/** Which boxes a suspension or a withdrawal does not reach, and how far each suspension has come. */
+function hearing() {
+  const { behind, hours, boxes } = fleet.hearing;
+  const named = boxes.slice(0, NAMED).map(({ device, since, trouble }) => {
+    const when = new Date(since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+    return `${device} since ${when} (${trouble?.split(" ")[0] ?? "it finds nothing wrong: see to its mirror"})`;
+  });
+  const more = behind > named.length ? `, and ${(behind - named.length).toLocaleString("en")} more` : "";
+  const name = `${count(behind, "box has", "boxes have")} not heard the region for ${hours} hours; what it suspends or withdraws does not get there: `;
+  const unheard = behind > 0 ? [{ key: "unheard", tone: "bad", name, text: named.join(", ") + more }] : [];
+  return unheard.concat(fleet.suspensions.map(({ package: model, version, reason, boxes: all, off }) => {
+    const what = version ? `${model} ${version}` : model;
+    const name = `${what} is suspended, and off on ${off.toLocaleString("en")} of ${count(all, "box", "boxes")}: `;
+    return { key: `suspended ${what}`, tone: off < all ? "bad" : "warn", name, text: reason };
+  }));
+}
+
 /** What ails the signed repository and the server: why it is not renewed, and what ends. */
 function drawAlarms() {
   const { trouble, alarms } = fleet.repository;
@@ -59,6 +79,7 @@ function drawAlarms() {
     const end = days < 0 ? `ended on ${day}, and ${then}` : `ends on ${day}, in ${count(days, "day", "days")}`;
     return { key: role, tone: days < 0 ? "bad" : "warn", name: `${what} ${end}: `, text: advice };
   });
+  lines.unshift(...hearing());
   if (trouble) lines.unshift({ key: "trouble", tone: "bad", name: "The signed repository is not renewed: ", text: trouble.reason });
   keyed($("alarms"), lines, ({ key }) => key, () => {
     const [name, text] = [el("strong"), el("span")];

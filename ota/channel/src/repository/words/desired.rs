@@ -8,6 +8,10 @@ use sund_ota::state::{DesiredState, Mode, Model};
 use tough::TargetName;
 
 pub(super) fn tell(proposal: &Proposal, state: &DesiredState, tell: &mut impl FnMut(String)) {
+    match &state.boxes {
+        Some(boxes) if !boxes.iter().any(|it| it == "*") => tell(format!("for the boxes {}", boxes.join(", "))),
+        _ => tell("for EVERY box".to_owned()),
+    }
     match &state.os {
         Some(os) => tell(format!("operating system {} ({})", os.version, os.bundle.target)),
         None => tell("operating system: as it is".to_owned()),
