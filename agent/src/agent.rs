@@ -96,12 +96,14 @@ impl Agent {
         }
         let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
         let trials = Trials::new(&config.worker);
+        let kept = config.spool.directory.join("engines");
+        let kernels = config.worker.launcher.keeps_kernels().then(|| kept.clone());
         let site = Site {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
             device: config.device,
             variant: config.variant,
-            engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
+            engines: Engines { kept: Some(kept), kernels, ..config.worker.engines },
             bounds: config.worker.bounds,
             activation: config.worker.activation,
         };
