@@ -65,7 +65,7 @@ impl Agent {
     }
 
     async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>) -> Result<Self, Fault> {
-        let Served { mut config, state, since, record, lost, support } = served;
+        let Served { mut config, state, since, record, lost, support, records } = served;
         let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
@@ -154,7 +154,8 @@ impl Agent {
             services.spawn(endless(look_after(settings, Arc::clone(&pipeline), stop.subscribe())));
         }
         if let Some(collector) = config.forward {
-            let source = forward::Source { dir: config.audit.dir, keep: config.audit_keep, heads: audit.heads() };
+            let (dir, keep) = (config.audit.dir, config.audit_keep);
+            let source = forward::Source { dir, keep, heads: audit.heads(), records };
             services.spawn(endless(collect(collector, source, Arc::clone(&pipeline), stop.subscribe())));
         }
         if let Some(seat) = compiler {
