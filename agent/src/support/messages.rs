@@ -87,7 +87,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "this process is not held to its files",
     "what is left of an acceptance cohort cannot be removed",
     "what is to serve asks for a restart",
-    "what the log warns of is not kept for its collector",
     "what lies beside the audit log cannot be read; it is as if it were not there",
     "what served before cannot be taken up",
+    "what the log warns of is not kept for its collector",
 ];
