@@ -65,7 +65,7 @@ impl Agent {
     }
 
     async fn serve(served: Served, spool: Spool, audit: Arc<audit::Log>, mut start: Start) -> Result<Self, Fault> {
-        let Served { mut config, state, since, record, lost, support } = served;
+        let Served { mut config, state, since, record, lost, support, records } = served;
         let gate = Gate::from(config.policy());
         let (socket, node) = listen(config.node.listen, "node.listen").await?;
         let control = Control::bind(&config.spool.directory)?;
@@ -96,12 +96,14 @@ impl Agent {
         }
         let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
         let trials = Trials::new(&config.worker);
+        let kept = config.spool.directory.join("engines");
+        let kernels = config.worker.launcher.keeps_kernels().then(|| kept.clone());
         let site = Site {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
             device: config.device,
             variant: config.variant,
-            engines: Engines { kept: Some(config.spool.directory.join("engines")), ..config.worker.engines },
+            engines: Engines { kept: Some(kept), kernels, ..config.worker.engines },
             bounds: config.worker.bounds,
             activation: config.worker.activation,
             has_channel: channel.is_some(),
@@ -154,7 +156,8 @@ impl Agent {
             services.spawn(endless(look_after(settings, Arc::clone(&pipeline), stop.subscribe())));
         }
         if let Some(collector) = config.forward {
-            let source = forward::Source { dir: config.audit.dir, keep: config.audit_keep, heads: audit.heads() };
+            let (dir, keep) = (config.audit.dir, config.audit_keep);
+            let source = forward::Source { dir, keep, heads: audit.heads(), records };
             services.spawn(endless(collect(collector, source, Arc::clone(&pipeline), stop.subscribe())));
         }
         if let Some(seat) = compiler {

@@ -40,6 +40,7 @@ pub mod postprocess;
 pub mod preprocess;
 pub mod privacy;
 pub mod recall;
+pub mod records;
 mod refusals;
 pub mod release;
 pub mod results;

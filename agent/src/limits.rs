@@ -508,6 +508,16 @@ pub mod forward {
     pub const MAX_CURSOR: u64 = 4096;
 }
 
+/// What the log warned of, until it is collected.
+pub mod records {
+    /// All together, in bytes: against a collector that never comes back and peers that are refused without end, some 100000 records.
+    pub const MAX_KEPT: u64 = 64 * 1024 * 1024;
+    /// Length at which a file is closed; one connection takes one file.
+    pub const MAX_FILE: u64 = 256 * 1024;
+    /// Longest record, in bytes: a collector takes no messages of any length.
+    pub const MAX_RECORD: u64 = 16 * 1024;
+}
+
 /// What the system says of itself.
 pub mod system {
     /// An os-release in bytes, against a path that names something else.

@@ -71,8 +71,6 @@ impl Places {
         if let Launcher::Child { program } = &config.worker.launcher {
             places.start.insert(program.clone());
             places.start.extend(LOADERS.map(PathBuf::from));
-            // Kernels that a worker's engine compiled.
-            places.write.extend(std::env::var_os("CACHE_DIRECTORY").map(PathBuf::from));
         }
         places
     }

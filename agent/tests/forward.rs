@@ -1,15 +1,20 @@
-//! The audit log reaches a real rsyslog over TLS: whole and in order, also where that is killed again and again; and nobody else.
+//! The audit log reaches a real rsyslog over TLS: whole and in order, also where that is killed again and again; and nobody else. What the
+//! agent warns of goes with it.
 use crate::hospital::until;
 use crate::serve::Site;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use sund_agent::association::{Peer, echo};
+
+/// What a message is that is no audit event.
+const RECORD: &str = " sund - SUND-LOG-1 ";
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -63,10 +68,21 @@ impl Collector {
         Rsyslog(child)
     }
 
+    /// Lines of the audit log.
     fn lines(&self) -> Vec<String> {
+        self.collected(|line| !line.contains(RECORD))
+    }
+
+    /// Warnings and errors of the agent's own log.
+    fn records(&self) -> Vec<String> {
+        self.collected(|line| line.contains(RECORD))
+    }
+
+    fn collected(&self, is_one: impl Fn(&str) -> bool) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("collected")).unwrap_or_default();
         // The last line may be one that a kill cut short.
-        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+        whole.filter(|line| is_one(line)).map(str::to_owned).collect()
     }
 
     fn configuration(&self, more: &str) -> String {
@@ -246,4 +262,79 @@ async fn what_the_updater_refused_reaches_the_collector() {
     // A warning of facility 10, with the time at which it happened.
     assert!(line.starts_with("<84>1 2026-11-29T17:00:00.123Z "), "{line}");
     assert!(line.contains("csd-code=\"updater\"") && line.contains("EventOutcomeIndicator=\"4\""), "{line}");
+}
+
+/// Refused by an AE title that nobody has here: of each the log warns.
+async fn is_refused(site: &Site, times: usize) {
+    let peer = Peer { called_ae: "NOBODY".into(), ..tokio::task::block_in_place(|| peer(site)) };
+    for _ in 0..times {
+        assert!(echo(&peer).await.is_err());
+    }
+}
+
+fn refusals(records: &[String]) -> usize {
+    records.iter().filter(|record| record.contains("\"an association was rejected\"")).count()
+}
+
+/// A box whose agent dies, whose collector comes late, and whose administrator wants to read nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_log_warns_of_waits_for_the_collector_over_a_kill_and_whatever_the_filter_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "gtls", &authority());
+    let site = Site::new(&collector.configuration("[log]\nfilter = \"off\"\n"));
+    let daemon = tokio::task::block_in_place(|| site.serve());
+    is_refused(&site, 3).await;
+    daemon.signal(rustix::process::Signal::KILL);
+    drop(daemon);
+    assert_eq!(fs::read_to_string(site.folder("log")).unwrap(), "");
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    is_refused(&site, 2).await;
+    let _rsyslog = collector.starts();
+    until("they are collected", || (refusals(&collector.records()) == 5).then_some(())).await;
+    // Once a record is there it goes at once, also where nothing is audited.
+    let kept = || fs::read_dir(site.folder("audit").join("log")).unwrap().count();
+    until("nothing is kept any more", || (kept() == 0).then_some(())).await;
+    for record in collector.records() {
+        let (head, line) = record.split_once('\u{feff}').unwrap();
+        // Facility 3, a warning or an error.
+        assert!((head.starts_with("<28>1 20") || head.starts_with("<27>1 20")) && head.contains(RECORD), "{head}");
+        let json: Value = serde_json::from_str(line).unwrap();
+        assert!(json["level"] == "WARN" || json["level"] == "ERROR", "{line}");
+        assert_eq!(json["timestamp"], head.split(' ').nth(1).unwrap());
+    }
+    let away = |record: &String| record.contains("the audit log is not collected; it waits");
+    assert!(collector.records().iter().any(away), "what stood in the way of it is told too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn records_reach_a_collector_that_is_killed_again_and_again_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let collector = Collector::new(&folder.path().join("collector"), "ossl", &authority());
+    let site = Site::new(&collector.configuration(""));
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    for round in 1..=3 {
+        let rsyslog = collector.starts();
+        is_refused(&site, 10).await;
+        until("something comes", || (refusals(&collector.records()) > 10 * (round - 1)).then_some(())).await;
+        drop(rsyslog);
+        is_refused(&site, 10).await;
+    }
+    let _rsyslog = collector.starts();
+    let kept = || fs::read_dir(site.folder("audit").join("log")).unwrap().count();
+    until("nothing is kept any more", || (kept() == 0).then_some(())).await;
+    let mut seen = HashSet::new();
+    let is_new = |record: &String| refusals(std::slice::from_ref(record)) == 1 && seen.insert(record.clone());
+    let first: Vec<_> = collector.records().into_iter().filter(is_new).collect();
+    assert_eq!(first.len(), 60);
+    assert!(first.is_sorted_by_key(|record| record.split(' ').nth(1).unwrap().to_owned()), "{first:#?}");
+}
+
+/// Without a collector nothing fills the disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn where_nobody_collects_no_record_is_kept() {
+    let site = Site::new("");
+    let _daemon = tokio::task::block_in_place(|| site.serve());
+    is_refused(&site, 1).await;
+    assert!(fs::read_to_string(site.folder("log")).unwrap().contains("an association was rejected"));
+    assert!(!site.folder("audit").join("log").exists());
 }

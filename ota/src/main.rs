@@ -2,10 +2,9 @@
 #![forbid(unsafe_code)]
 use clap::Parser;
 use std::process::ExitCode;
-use sund_ota::audit::{self, Audit};
+use sund_ota::audit::Audit;
 use sund_ota::cli::{self, Cli};
 use sund_ota::exit::Exit;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 fn main() -> ExitCode {
@@ -20,8 +19,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("SUND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let journal = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).with_filter(filter);
     let audit = Audit::default();
-    let kept = audit.layer().with_filter(Targets::new().with_target(audit::TARGET, LevelFilter::TRACE));
-    tracing_subscriber::registry().with(journal).with(kept).init();
+    tracing_subscriber::registry().with(journal).with(audit.layer()).init();
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!(%panic, "the updater ends by a fault of its own");

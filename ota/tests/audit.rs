@@ -140,6 +140,25 @@ async fn what_the_updater_waits_for_is_one_event_for_as_long_as_it_lasts() {
     assert_eq!(waits.count(), 1);
 }
 
+/// What is no audit event goes the same way where it is a warning, and is no less quiet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_updater_warns_of_reaches_the_agent_whatever_the_journal_leaves_out_and_once_for_as_long_as_it_lasts()
+{
+    let mut appliance = Appliance::new().await;
+    appliance.environment.push(("SUND_LOG".to_owned(), "off".to_owned()));
+    appliance.channel.told().busy = Some(1);
+    let mut running = appliance.run();
+    let polls = || appliance.channel.told().polls;
+    until("it has polled again and again", || polls() >= 4).await;
+    until("all is taken", || kept(&appliance) == 0).await;
+    running.kill().expect("it is killed");
+    running.wait().expect("it ended");
+    let events = audited(&appliance.agent);
+    let warned: Vec<_> = events.iter().filter(|event| event.text == "the poll found nothing").collect();
+    assert!(is_whole(&events) && warned.len() == 1, "{events:?}");
+    assert!(warned[0].warns && !warned[0].details["trouble"].is_empty(), "{warned:?}");
+}
+
 /// A server that somebody else has, for weeks.
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_that_is_refused_is_one_event_for_as_long_as_it_is_the_same() {
@@ -191,10 +210,10 @@ async fn no_level_of_the_journal_keeps_an_event_out_of_the_trail() {
     assert!(audited(&appliance.agent).iter().any(|event| event.text == "an action was taken up"));
 }
 
-/// Each detail that the source gives an audit event. A new one is looked at here first: none may tell of a patient.
+/// Each detail that the source gives an audit event or a warning. A new one is looked at here first: none may tell of a patient.
 #[test]
 fn the_details_of_audit_events_are_these_and_name_no_patient() {
-    const DETAILS: [&str; 27] = [
+    const DETAILS: [&str; 30] = [
         "action",
         "because",
         "before",
@@ -202,6 +221,7 @@ fn the_details_of_audit_events_are_these_and_name_no_patient() {
         "code",
         "end",
         "error",
+        "fault",
         "halt",
         "id",
         "key",
@@ -211,6 +231,7 @@ fn the_details_of_audit_events_are_these_and_name_no_patient() {
         "lost",
         "name",
         "package",
+        "panic",
         "reason",
         "recipient",
         "region",
@@ -218,6 +239,7 @@ fn the_details_of_audit_events_are_these_and_name_no_patient() {
         "sha256",
         "state",
         "step",
+        "trouble",
         "until",
         "version",
         "what",
@@ -227,10 +249,12 @@ fn the_details_of_audit_events_are_these_and_name_no_patient() {
     let mut events = 0;
     for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = fs::read_to_string(source).expect("a source");
-        for said in text.split("target: \"audit\",").skip(1) {
-            let said = said.split(");\n").next().expect("an end");
-            found.extend(fields(said));
-            events += 1;
+        for begins in ["target: \"audit\",", "tracing::warn!(", "tracing::error!("] {
+            for said in text.split(begins).skip(1) {
+                let said = said.trim_start().trim_start_matches("target: \"audit\",");
+                found.extend(fields(said.split(");\n").next().expect("an end")));
+                events += 1;
+            }
         }
     }
     assert!(events > 40, "{events}");

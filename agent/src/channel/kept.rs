@@ -6,6 +6,7 @@ use crate::fault::{Blame, Fault};
 use crate::limits::channel::MAX_RECORD;
 use crate::model::Package;
 use crate::pipeline::StateId;
+use crate::records::Records;
 use crate::support::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -251,19 +252,29 @@ pub struct Served {
     pub(crate) lost: Option<(String, Fault)>,
     /// What support bundles are made of.
     pub(crate) support: Option<Source>,
+    /// What the process warns of, for who collects its audit log.
+    pub(crate) records: Option<Records>,
 }
 
 impl Served {
     /// The box's own configuration in the place of a state that cannot start: it would take the channel with it, by which it can be
     /// taken back.
     pub(crate) fn instead_of(state: String, fault: Fault, own: Config, record: Record) -> Self {
-        Self { config: own, state: None, since: SystemTime::now(), record, lost: Some((state, fault)), support: None }
+        let lost = Some((state, fault));
+        Self { config: own, state: None, since: SystemTime::now(), record, lost, support: None, records: None }
     }
 
     /// The same; its console gives support bundles.
     #[must_use]
     pub(crate) fn supported_by(mut self, source: Source) -> Self {
         self.support = Some(source);
+        self
+    }
+
+    /// The same; what its process warns of is collected with its audit log.
+    #[must_use]
+    pub(crate) fn warning(mut self, records: Option<Records>) -> Self {
+        self.records = records;
         self
     }
 }
@@ -273,7 +284,16 @@ impl From<Config> for Served {
     /// hold any more.
     fn from(own: Config) -> Self {
         let now = SystemTime::now();
-        let alone = |config, record, lost| Self { config, state: None, since: now, record, lost, support: None };
+        let serves = |config, state, since, record, lost| Self {
+            config,
+            state,
+            since,
+            record,
+            lost,
+            support: None,
+            records: None,
+        };
+        let alone = |config, record, lost| serves(config, None, now, record, lost);
         let Some(channel) = own.channel.clone() else { return alone(own, Record::default(), None) };
         let record = match Record::read(&channel.directory) {
             Ok(record) => record,
@@ -284,7 +304,7 @@ impl From<Config> for Served {
             return Self { since, ..alone(own, record, None) };
         };
         match record.state(&id).and_then(|kept| kept.compose(&channel)) {
-            Ok(config) => Self { config, state: Some(id), since: record.since, record, lost: None, support: None },
+            Ok(config) => serves(config, Some(id), record.since, record, None),
             Err(fault) => alone(own, record, Some((id.name, fault))),
         }
     }

@@ -2,24 +2,25 @@
 use super::fail;
 use crate::agent::Agent;
 use crate::channel::Served;
-use crate::config::{self, LogFormat, LogSettings};
+use crate::config::{self, Config, LogFormat, LogSettings};
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::manager::tell;
+use crate::records::Records;
 use crate::sandbox::{Held, Places, confine};
 use crate::support::{Source, Tail};
 use sd_notify::{NotifyState, watchdog_enabled};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Between two signs of life where systemd asks for none.
 const DEFAULT_PULSE: Duration = Duration::from_secs(30);
@@ -37,9 +38,15 @@ pub(super) fn run(path: &Path) -> Exit {
     // What was activated by the channel, where it holds; its log is as it says.
     let support = Source { own: path.to_owned(), log: Tail::default() };
     let served = Served::from(config).supported_by(support.clone());
-    if let Err(error) = log(&served.config.log, support.log.clone()) {
+    let records = kept(&served.config).transpose();
+    let warned = records.as_ref().ok().cloned().flatten();
+    if let Err(error) = log(&served.config.log, support.log.clone(), warned.clone()) {
         return fail(&Fault::new("log-unavailable", Blame::Sund, error.to_string()));
     }
+    if let Err(error) = records {
+        tracing::error!(code = "audit-disk", %error, "what the log warns of is not kept for its collector");
+    }
+    let served = served.warning(warned.clone());
     for doubt in &served.config.doubts {
         tracing::warn!(
             code = "configuration-invalid",
@@ -63,7 +70,7 @@ pub(super) fn run(path: &Path) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Fault::new("runtime", Blame::Box, format!("no threads can be had: {error}"))),
     };
-    let ended = match runtime.block_on(serve(served, support)) {
+    let ended = match runtime.block_on(serve(served, support, warned)) {
         Ok(()) => Exit::Ok,
         Err(fault) => fail(&fault),
     };
@@ -72,11 +79,11 @@ pub(super) fn run(path: &Path) -> Exit {
     ended
 }
 
-async fn serve(served: Served, support: Source) -> Result<(), Fault> {
-    let signals = |error: std::io::Error| Fault::new("signals", Blame::Box, format!("signals cannot be had: {error}"));
+async fn serve(served: Served, support: Source, records: Option<Records>) -> Result<(), Fault> {
+    let signals = |error: io::Error| Fault::new("signals", Blame::Box, format!("signals cannot be had: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-    let mut agent = start(served, support).await?;
+    let mut agent = start(served, support, records).await?;
     tracing::info!(node = %agent.node(), console = agent.console().map(tracing::field::display), "serving");
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
@@ -116,11 +123,14 @@ async fn serve(served: Served, support: Source) -> Result<(), Fault> {
 }
 
 /// Starts what is to serve; where that is a state that cannot start, the box's own configuration.
-async fn start(served: Served, support: Source) -> Result<Agent, Fault> {
+async fn start(served: Served, support: Source, records: Option<Records>) -> Result<Agent, Fault> {
     let (state, record) = (served.state.clone(), served.record.clone());
     match (Agent::start(served).await, state) {
         (Err(fault), Some(state)) => match config::check(&support.own) {
-            Ok(own) => Agent::start(Served::instead_of(state.name, fault, own, record).supported_by(support)).await,
+            Ok(own) => {
+                let served = Served::instead_of(state.name, fault, own, record);
+                Agent::start(served.supported_by(support).warning(records)).await
+            }
             Err(_) => Err(fault),
         },
         (started, _) => started,
@@ -133,21 +143,32 @@ fn names_nobody(line: &Metadata<'_>) -> bool {
     line.target().starts_with("sund") || *line.level() <= Level::WARN
 }
 
-/// To standard error, and the last lines to `tail`, as JSON whatever the settings say: a bundle is made of them.
-fn log(settings: &LogSettings, tail: Tail) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let filter = EnvFilter::try_new(&settings.filter)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    match settings.format {
-        LogFormat::Text => {
-            log.finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?;
-        }
-        LogFormat::Json => {
-            log.json().finish().with(filter_fn(names_nobody)).with(layer().json().with_writer(tail)).try_init()?;
-        }
-    }
+/// Where what is warned of waits for the collector of the audit log; nowhere where nobody collects that.
+fn kept(config: &Config) -> Option<io::Result<Records>> {
+    config.forward.as_ref().map(|_| Records::open(&config.audit.dir.join("log")))
+}
+
+/// To standard error; the last lines to `tail`, as JSON whatever the settings say: a bundle is made of them; and to `records` warnings and
+/// errors, whatever the filter of the settings leaves out.
+fn log(
+    settings: &LogSettings,
+    tail: Tail,
+    records: Option<Records>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let filter = || EnvFilter::try_new(&settings.filter);
+    let out = layer().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    let out = match settings.format {
+        LogFormat::Text => out.boxed(),
+        LogFormat::Json => out.json().boxed(),
+    };
+    let warns = |line: &Metadata<'_>| line.is_span() || *line.level() <= Level::WARN;
+    let records = records.map(|records| layer().json().with_writer(records).with_filter(filter_fn(warns)));
+    tracing_subscriber::registry()
+        .with(filter_fn(names_nobody))
+        .with(out.with_filter(filter()?))
+        .with(layer().json().with_writer(tail).with_filter(filter()?))
+        .with(records)
+        .try_init()?;
     Ok(())
 }
 

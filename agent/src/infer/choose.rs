@@ -38,6 +38,8 @@ pub struct Engines {
     pub tensorrt: Vec<TensorRtLibrary>,
     /// Where engines lie that were compiled on this box.
     pub kept: Option<PathBuf>,
+    /// Where workers keep the kernels of TensorRT-RTX from one start to the next; each of them believes what lies there.
+    pub kernels: Option<PathBuf>,
 }
 
 /// What serves a package.
@@ -285,7 +287,7 @@ impl Engines {
         let (library, gpu) = self.on_gpu(class, precision)?;
         let plans = plans(self, package, class, precision)?;
         let (library, gpu, precision) = (library.clone(), gpu.clone(), precision.to_owned());
-        Ok(EngineKind::TensorRt { library, precision, gpu, plans, kernels: self.kept.clone() })
+        Ok(EngineKind::TensorRt { library, precision, gpu, plans, kernels: self.kernels.clone() })
     }
 
     /// What runs compiled networks of a class here.
@@ -434,6 +436,7 @@ mod tests {
             gpu_trouble: None,
             tensorrt: vec![library(RTX, "1.7.1"), library("tensorrt", "11.4.0")],
             kept: None,
+            kernels: None,
         }
     }
 

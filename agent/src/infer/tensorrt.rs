@@ -27,8 +27,7 @@ use sund_kernels::tensorrt::{Kind, Library, Severity, TensorRtError, log_to};
 static OPENED: Mutex<Vec<(Kind, PathBuf, GpuEngine)>> = Mutex::new(Vec::new());
 
 /// Opens what runs these plans; `files` are those that were compiled on this box. `precision` is that of the plans, as packages
-/// name it. `kernels`: the folder in which TensorRT-RTX's kernels are kept, so that they are not compiled at each start; a unit
-/// has one of its own instead.
+/// name it. `kernels`: the folder in which TensorRT-RTX's kernels are kept, so that they are not compiled at each start.
 pub(super) fn open(
     library: &TensorRtLibrary,
     precision: &str,
@@ -42,7 +41,7 @@ pub(super) fn open(
     let engine = match known {
         Some((.., engine)) => engine.clone(),
         None => {
-            let (library, folder) = (path.clone(), of_the_unit().or(kernels.map(Path::to_owned)));
+            let (library, folder) = (path.clone(), kernels.map(Path::to_owned));
             let engine = start(move || device(kind, &library, folder.as_deref())).map_err(lost)?;
             opened.push((kind, path.clone(), engine.clone()));
             engine
@@ -56,11 +55,6 @@ pub(super) fn open(
             Box::new(KeptEngine::new(engine, names.zip(files).collect()).map_err(unheld)?)
         }
     })
-}
-
-/// The unit's cache directory (systemd.exec(5), CacheDirectory=): a unit sees nothing of the agent's.
-fn of_the_unit() -> Option<PathBuf> {
-    std::env::var_os("CACHE_DIRECTORY").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 fn unheld(error: std::io::Error) -> Fault {

@@ -90,4 +90,5 @@ pub(super) const MESSAGES: &[&str] = &[
     "what is to serve asks for a restart",
     "what lies beside the audit log cannot be read; it is as if it were not there",
     "what served before cannot be taken up",
+    "what the log warns of is not kept for its collector",
 ];

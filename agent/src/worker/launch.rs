@@ -89,6 +89,12 @@ impl Launcher {
         Ok(process)
     }
 
+    /// Whether workers keep the kernels that an engine has made for them. Units do not: what one that ran a vendor's code has left behind,
+    /// the next would run for another vendor's model.
+    pub fn keeps_kernels(&self) -> bool {
+        matches!(self, Launcher::Child { .. })
+    }
+
     fn connect(&self) -> Result<Process, Fault> {
         match self {
             Launcher::Child { program } => launch_child(program).map_err(|error| {

@@ -29,7 +29,7 @@ pub struct Event {
 }
 
 /// What a program says, before it has a number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
     pub warns: bool,
     pub text: String,

@@ -45,7 +45,7 @@ async fn poll_on(machine: &mut Machine) {
             }
             Ok(Next::Again | Next::Wait(None)) => said = None,
             Ok(Next::Wait(Some(fault))) | Err(fault) if said.as_ref() == Some(&fault.code) => {
-                tracing::warn!(%fault, "nothing more until the next poll");
+                tracing::info!(%fault, "nothing more until the next poll");
             }
             Ok(Next::Wait(Some(fault))) | Err(fault) => {
                 tracing::warn!(target: "audit", code = %fault.code, blame = ?fault.blame, reason = fault.reason, "nothing more until the next poll");

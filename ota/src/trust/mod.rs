@@ -390,7 +390,7 @@ pub(crate) fn audited<T>(what: &str, result: Result<T, Fault>) -> Result<T, Faul
         Err(fault) if REFUSED.is_refused_anew(what, fault) => {
             tracing::warn!(target: "audit", what, code = %fault.code, blame = ?fault.blame, reason = fault.reason, "refused");
         }
-        Err(fault) => tracing::warn!(what, %fault, "refused again"),
+        Err(fault) => tracing::info!(what, %fault, "refused again"),
     }
     result
 }

@@ -3,7 +3,8 @@
 //! Syslog acknowledges nothing. So each batch has a connection of its own, and counts as collected only when that ended in order:
 //! we close our side (close_notify, FIN), and the collector, which reads it last, closes its own. A collector that dies before
 //! leaves unread bytes, which the network tells as a reset; the batch is sent again. How far it has come is kept beside the log.
-//! Nothing waits for a collector: what is appended lies in the log, and is read from there.
+//! Nothing waits for a collector: what is appended lies in the log, and is read from there. What the process warned of in its own log
+//! ([`crate::records`]) goes the same way, a file of records for each connection.
 mod cursor;
 mod prune;
 mod syslog;
@@ -15,6 +16,7 @@ pub use prune::start;
 use crate::fault::{Blame, Fault};
 use crate::limits::forward::{FIRST_PAUSE, GATHER, LONGEST_PAUSE, MAX_BATCH, MAX_SAID, PRUNE, SEND_TIME};
 use crate::metrics;
+use crate::records::Records;
 use crate::status::ForwardStatus;
 use cursor::Cursor;
 use rustls_pki_types::ServerName;
@@ -22,7 +24,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tail::{Batch, Tail};
+use tail::Tail;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -66,6 +68,8 @@ pub struct Source {
     pub keep: Option<Duration>,
     /// Number of the last line of the log, as it grows.
     pub heads: watch::Receiver<Option<u64>>,
+    /// What the process warns of, where that is kept.
+    pub records: Option<Records>,
 }
 
 /// Forwards until `stop`; `tell` is told how it stands. A log that cannot be read is told too, and tried again: it ends no service.
@@ -95,6 +99,7 @@ pub async fn forward(
 /// Whatever it is stopped at: what is not known to be collected is sent again.
 async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatus)) -> Result<(), Fault> {
     let mut heads = source.heads.clone();
+    let mut news = source.records.as_ref().map(Records::news);
     let (mut tail, mut collected) = {
         let dir = source.dir.clone();
         blocking(move || {
@@ -113,24 +118,43 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
     loop {
         // Before the log is read: what comes after wakes.
         heads.borrow_and_update();
+        if let Some(news) = &mut news {
+            news.borrow_and_update();
+        }
         let batch;
         (tail, batch) = blocking(move || tail.next()).await?;
         let mut trouble = None;
         if let Some(batch) = &batch {
-            match send(collector, batch).await {
+            match send(collector, &syslog::frames(batch, collector.format)).await {
                 Ok(()) => {
                     let (cursor, dir) = (batch.last.clone(), source.dir.clone());
                     let kept = cursor.clone();
                     blocking(move || kept.write(&dir)).await?;
-                    (collected, pause) = (Some(cursor), FIRST_PAUSE);
-                    if said_of.take().is_some() {
-                        tracing::info!(collector = collector.address, "the audit log is collected again");
-                    }
+                    collected = Some(cursor);
                 }
                 Err(error) => {
                     tail.rewind(batch);
                     trouble = Some(said(collector, &error));
                 }
+            }
+        }
+        let mut is_busy = batch.is_some();
+        if let Some(records) = &source.records {
+            // Looked at in any case: that brings them to stable storage.
+            let (kept, sent) = (records.clone(), records.clone());
+            let oldest = blocking(move || kept.oldest()).await?;
+            if let Some(oldest) = oldest.filter(|_| trouble.is_none()) {
+                match send(collector, &syslog::records(&oldest.records)).await {
+                    Ok(()) => blocking(move || sent.collected(&oldest)).await?,
+                    Err(error) => trouble = Some(said(collector, &error)),
+                }
+                is_busy = true;
+            }
+        }
+        if is_busy && trouble.is_none() {
+            pause = FIRST_PAUSE;
+            if said_of.take().is_some() {
+                tracing::info!(collector = collector.address, "the audit log is collected again");
             }
         }
         if Instant::now() >= prunes {
@@ -142,10 +166,10 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
         }
         let head = *source.heads.borrow();
         let stands = status(collector, head, collected.as_ref(), trouble.clone());
-        let is_behind = stands.waiting >= MAX_BATCH as u64;
+        let is_behind = batch.is_some() && stands.waiting >= MAX_BATCH as u64;
         tell(stands);
-        match (trouble, batch) {
-            (Some(trouble), _) => {
+        match trouble {
+            Some(trouble) => {
                 if said_of.as_ref() != Some(&trouble.code) {
                     tracing::warn!(code = %trouble.code, reason = %trouble.reason, "the audit log is not collected; it waits");
                     said_of = Some(trouble.code);
@@ -153,25 +177,36 @@ async fn run(collector: &Collector, source: &Source, tell: &impl Fn(ForwardStatu
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
-            (None, Some(_)) if is_behind => {}
+            None if is_behind => {}
             // A busy node opens no connection for each event.
-            (None, Some(_)) => sleep(GATHER).await,
-            (None, None) => tokio::select! {
+            None if is_busy => sleep(GATHER).await,
+            None => tokio::select! {
                 changed = heads.changed() => if changed.is_err() { return Ok(()) },
+                () = any(&mut news) => {}
                 () = sleep_until(prunes) => {}
             },
         }
     }
 }
 
+/// Waits for a record, where they are kept.
+async fn any(news: &mut Option<watch::Receiver<()>>) {
+    match news {
+        // It does not fail: whoever writes them outlives who sends them.
+        Some(news) => {
+            let _ = news.changed().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 /// One connection for one batch; in order from its beginning to its end, or it counts for nothing.
-async fn send(collector: &Collector, batch: &Batch) -> io::Result<()> {
+async fn send(collector: &Collector, frames: &[u8]) -> io::Result<()> {
     let conversation = async {
-        let frames = syslog::frames(batch, collector.format);
         let socket = TcpStream::connect(&collector.address).await?;
         let connector = TlsConnector::from(Arc::clone(&collector.tls));
         let mut stream = connector.connect(collector.name.clone(), socket).await?;
-        stream.write_all(&frames).await?;
+        stream.write_all(frames).await?;
         // RFC 5425 4.4: close_notify from us; the collector has read all before it.
         stream.shutdown().await?;
         let mut rest = [0; 512];
@@ -221,7 +256,11 @@ fn status(
 /// Files are read and written apart from what serves.
 async fn blocking<T: Send + 'static>(run: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, Fault> {
     let unreadable = |error: &dyn std::fmt::Display| {
-        Fault::new("audit-disk", Blame::Box, format!("the audit log cannot be read for its collector: {error}"))
+        Fault::new(
+            "audit-disk",
+            Blame::Box,
+            format!("the audit log, or what is kept of the log, cannot be read for its collector: {error}"),
+        )
     };
     match tokio::task::spawn_blocking(run).await {
         Ok(done) => done.map_err(|error| unreadable(&error)),
