@@ -106,6 +106,11 @@ def foreign(folder):
     return image
 
 
+# Firmware gives what it finds by itself, such as a stick, the least number that its order does not have, and RAUC takes a slot that is bad out of
+# that order: an entry with a low number would be written over then, and the slot never be started again.
+ENTRIES = {"a": 0x5D0A, "b": 0x5D0B}
+
+
 def load_option(label, number, part, start, end):
     """UEFI 3.1.3, 10.3.5.1 and 10.3.5.4: an EFI_LOAD_OPTION for a file on a partition that is known by its UUID."""
     drive = struct.pack("<BBHIQQ16sBB", 4, 1, 42, number, start, end - start + 1, part.bytes_le, 2, 2)
@@ -121,8 +126,8 @@ def variables(version):
     inputs = [(STORE / f"disk-{version}.of").read_text(), EMPTY_VARIABLES, Path(__file__), *(to_keys / f"{name}.pem" for name in keys.PLATFORM)]
     def make(folder):
         found = {label: (number, part, start, end) for number, part, start, end, label in partitions(image)}
-        entries = [("Boot0001", load_option("sund-a", *found["esp-a"])), ("Boot0002", load_option("sund-b", *found["esp-b"])),
-                   ("BootOrder", struct.pack("<HH", 1, 2))]
+        entries = [(f"Boot{number:04X}", load_option(f"sund-{slot}", *found[f"esp-{slot}"])) for slot, number in ENTRIES.items()]
+        entries.append(("BootOrder", struct.pack("<HH", *ENTRIES.values())))
         told = {"version": 2, "variables": [{"name": name, "guid": EFI_GLOBAL, "attr": COMPLETE, "data": data.hex()} for name, data in entries]}
         (folder / "boot.json").write_text(json.dumps(told))
         owner = (to_keys / "owner").read_text().strip()
