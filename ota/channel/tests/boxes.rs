@@ -5,7 +5,7 @@ use sund_channel::rollout::orders::Order;
 
 /// Proposes a state of this text.
 fn propose(region: &Region, name: &str, rest: &str) -> crate::region::Ended {
-    let file = region.file(&format!("{name}.json"), &format!(r#"{{"name":"{name}"{rest}}}"#));
+    let file = region.file(&format!("{name}.json"), &format!(r#"{{"name":"{name}","watch_seconds":60{rest}}}"#));
     region.run(&["publish", "state", text(&file)])
 }
 

@@ -106,7 +106,7 @@ fn a_state_says_of_each_route_of_its_configuration_what_it_runs() {
     let (region, configuration) = with_two_routes();
     let publish = |routes: &str| {
         let state = format!(
-            r#"{{"name":"south-1","configuration":{{"target":"{configuration}"}},"models":[{{"target":"{MODEL}"}}],
+            r#"{{"name":"south-1","boxes":["*"],"configuration":{{"target":"{configuration}"}},"models":[{{"target":"{MODEL}"}}],
                 "routes":{{"neuro":{{"models":["positive-values"],"mode":"shadow"}}{routes}}},"watch_seconds":60}}"#
         );
         region.run(&["publish", "state", text(&region.file("s.json", &state))])
