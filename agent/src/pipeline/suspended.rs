@@ -22,8 +22,13 @@ pub enum By {
     Channel,
 }
 
+/// Where each model that is off stands, by whosever word: what an agent from before reads and writes.
+const OFF: &str = "suspended/";
+/// How an updater from before has said that it is the region's word, or its own.
+const OF_CHANNEL: [&str; 2] = ["suspended by the region: ", "no state that is still approved can take its place"];
+
 /// A model that is switched off.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Suspension {
     package: String,
     reason: String,
@@ -63,8 +68,7 @@ impl Side {
     fn keys(self) -> &'static str {
         match self {
             Self::Channel => "suspended-by-channel/",
-            // As it was when no one kept who had asked.
-            Self::Box => "suspended/",
+            Self::Box => "suspended-by-person/",
         }
     }
 
@@ -74,6 +78,19 @@ impl Side {
 }
 
 impl Suspension {
+    /// With whose word it is, which an agent from before has not kept.
+    fn known(self) -> Self {
+        let by = match self.by {
+            None if OF_CHANNEL.iter().any(|said| self.reason.starts_with(said)) => Some(By::Channel),
+            by => by,
+        };
+        Self { by, ..self }
+    }
+
+    fn side(&self) -> Side {
+        self.by.map_or(Side::Box, By::side)
+    }
+
     fn in_words(&self, has_channel: bool) -> String {
         let Self { package, reason, since, .. } = self;
         let since = humantime::format_rfc3339_seconds(*since);
@@ -111,12 +128,10 @@ pub(super) struct Suspended {
 impl Suspended {
     /// As the spool keeps them.
     pub(super) fn kept(spool: &Spool, has_channel: bool) -> Result<Self, SpoolError> {
-        let mut all = All::new();
-        for side in [Side::Channel, Side::Box] {
-            let kept: Vec<Suspension> = spool.scan(Table::Meta, side.keys())?;
-            all.insert(side, kept.into_iter().map(|one| (one.package.clone(), one)).collect());
-        }
-        Ok(Self { all: Mutex::new(all), has_channel })
+        let off = spool.scan(Table::Meta, OFF)?;
+        let sides = [Side::Channel, Side::Box].map(|side| Ok((side, spool.scan(Table::Meta, side.keys())?)));
+        let sides = sides.into_iter().collect::<Result<Vec<_>, SpoolError>>()?;
+        Ok(Self { all: Mutex::new(joined(off, sides)), has_channel })
     }
 
     /// Why a model does not run; `None` where it may.
@@ -143,9 +158,30 @@ impl Suspended {
         Ok(asked.iter().copied().filter(|side| of(*side).is_some()).collect())
     }
 
+    /// By what a model stays off where these sides take theirs back.
+    fn left(&self, package: &str, sides: &[Side]) -> Option<Suspension> {
+        let all = self.all();
+        all.iter().filter(|(side, _)| !sides.contains(side)).find_map(|(_, all)| all.get(package).cloned())
+    }
+
     fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is off, and by whose word. An agent from before may have run since, after a system that did not hold: what it has taken back is on, and
+/// what it was told is told.
+fn joined(off: Vec<Suspension>, sides: Vec<(Side, Vec<Suspension>)>) -> All {
+    let is_off = |one: &Suspension| off.iter().any(|it| it.package == one.package);
+    let of = |kept: Vec<Suspension>| kept.into_iter().filter(is_off).map(|one| (one.package.clone(), one)).collect();
+    let mut all: All = sides.into_iter().map(|(side, kept)| (side, of(kept))).collect();
+    for one in off {
+        if all.values().all(|side| side.get(&one.package) != Some(&one)) {
+            let one = one.known();
+            all.entry(one.side()).or_default().insert(one.package.clone(), one);
+        }
+    }
+    all
 }
 
 impl Pipeline {
@@ -170,6 +206,7 @@ impl Pipeline {
         }
         let mut batch = Batch::new();
         batch.put(Table::Meta, &by.side().key(package), &suspension, None)?;
+        batch.put(Table::Meta, &format!("{OFF}{package}"), &suspension, None)?;
         self.spool.write_blocking(batch)?;
         let reason = suspension.reason.clone();
         self.suspended.all().entry(by.side()).or_default().insert(package.to_owned(), suspension);
@@ -190,6 +227,11 @@ impl Pipeline {
         let mut batch = Batch::new();
         for side in &sides {
             batch.delete(Table::Meta, &side.key(package));
+        }
+        let left = self.suspended.left(package, &sides);
+        match left {
+            Some(left) => batch.put(Table::Meta, &format!("{OFF}{package}"), &left, None)?,
+            None => batch.delete(Table::Meta, &format!("{OFF}{package}")),
         }
         self.spool.write_blocking(batch)?;
         for side in sides {
@@ -239,9 +281,38 @@ mod tests {
         assert!(told.contains("`sund resume brain`") && told.contains("`sund-channel resume brain`"), "{told}");
     }
 
+    fn suspension(reason: &str, by: Option<By>) -> Suspension {
+        Suspension { package: "brain".to_owned(), reason: reason.to_owned(), since: SystemTime::UNIX_EPOCH, by }
+    }
+
+    fn sides(all: &All) -> Vec<Side> {
+        all.iter().filter(|(_, all)| all.contains_key("brain")).map(|(side, _)| *side).collect()
+    }
+
     #[test]
-    fn a_suspension_that_an_older_agent_has_kept_is_read() {
-        let kept = r#"{"package":"brain","reason":"drift","since":{"secs_since_epoch":1,"nanos_since_epoch":0}}"#;
-        assert_eq!(serde_json::from_str::<Suspension>(kept).unwrap().by, None);
+    fn a_suspension_that_an_older_agent_has_kept_is_read_as_whose_word_it_is() {
+        let kept = |reason: &str| {
+            let kept = serde_json::json!({
+                "package": "brain", "reason": reason, "since": { "secs_since_epoch": 1, "nanos_since_epoch": 0 },
+            });
+            serde_json::from_value::<Suspension>(kept).unwrap()
+        };
+        for reason in ["suspended by the region: drift", OF_CHANNEL[1]] {
+            let all = joined(vec![kept(reason)], Vec::new());
+            assert_eq!(sides(&all), [Side::Channel], "{reason}");
+            assert_eq!(all[&Side::Channel]["brain"].by, Some(By::Channel));
+        }
+        assert_eq!(sides(&joined(vec![kept("drift")], Vec::new())), [Side::Box]);
+    }
+
+    #[test]
+    fn what_an_older_agent_has_taken_back_or_was_told_meanwhile_counts() {
+        let (region, person) = (suspension("drift", Some(By::Channel)), suspension("odd", Some(By::Hand)));
+        let both = || vec![(Side::Channel, vec![region.clone()]), (Side::Box, vec![person.clone()])];
+        assert_eq!(sides(&joined(vec![person.clone()], both())), [Side::Channel, Side::Box]);
+        assert_eq!(sides(&joined(Vec::new(), both())), [], "it took them back");
+        let told = suspension("suspended by the region: drift", None);
+        let all = joined(vec![told], vec![(Side::Channel, Vec::new()), (Side::Box, vec![person])]);
+        assert_eq!(sides(&all), [Side::Channel, Side::Box], "the region has suspended it since");
     }
 }
