@@ -253,7 +253,7 @@ pub enum TrialStanding {
 pub struct Finding {
     /// Name of the package; absent: the configuration.
     pub package: Option<String>,
-    /// `configuration`, `opened`, `signature`, `engine`, `golden-cases`, `acceptance`.
+    /// `configuration`, `opened`, `signature`, `engine`, `golden-cases`, `acceptance`, `what-goes`.
     pub check: String,
     /// Whether it held.
     pub held: bool,

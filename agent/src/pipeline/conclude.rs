@@ -423,7 +423,7 @@ pub(super) fn result_key(job: u64, kind: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::infer::Engines;
     use crate::pipeline::{Activation, Recorder, Site};
@@ -433,7 +433,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    fn pipeline(folder: &std::path::Path) -> Arc<Pipeline> {
+    pub(in crate::pipeline) fn pipeline(folder: &std::path::Path) -> Arc<Pipeline> {
         let site = Site {
             ae_title: "SUND".into(),
             uid_key: UidKey::new(&[7; 32]),

@@ -164,6 +164,13 @@ impl Suspended {
         all.iter().filter(|(side, _)| !sides.contains(side)).find_map(|(_, all)| all.get(package).cloned())
     }
 
+    /// What other sides say of it.
+    fn beside(&self, package: &str, own: Side) -> Vec<(Side, Suspension)> {
+        let all = self.all();
+        let others = all.iter().filter(|(side, _)| **side != own);
+        others.filter_map(|(side, all)| Some((*side, all.get(package)?.clone()))).collect()
+    }
+
     fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,6 +202,11 @@ impl Pipeline {
             );
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
+        // Such a one would be taken for the region's, and the region's not be kept beside it.
+        if by.side() == Side::Box && OF_CHANNEL.iter().any(|said| reason.contains(said.trim())) {
+            let reason = "that reason is the region's own word: say it otherwise";
+            return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
+        }
         let (reason, since) = (reason.trim().to_owned(), SystemTime::now());
         let suspension = Suspension { package: package.to_owned(), reason, since, by: Some(by) };
         // A job that is being concluded ends first, or sees it.
@@ -207,6 +219,10 @@ impl Pipeline {
         let mut batch = Batch::new();
         batch.put(Table::Meta, &by.side().key(package), &suspension, None)?;
         batch.put(Table::Meta, &format!("{OFF}{package}"), &suspension, None)?;
+        // One that an agent from before has kept stands nowhere else.
+        for (side, one) in self.suspended.beside(package, by.side()) {
+            batch.put(Table::Meta, &side.key(package), &one, None)?;
+        }
         self.spool.write_blocking(batch)?;
         let reason = suspension.reason.clone();
         self.suspended.all().entry(by.side()).or_default().insert(package.to_owned(), suspension);
@@ -260,6 +276,7 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::conclude::tests::pipeline;
 
     #[test]
     fn a_suspension_says_how_whoever_made_it_takes_it_back() {
@@ -283,6 +300,34 @@ mod tests {
 
     fn suspension(reason: &str, by: Option<By>) -> Suspension {
         Suspension { package: "brain".to_owned(), reason: reason.to_owned(), since: SystemTime::UNIX_EPOCH, by }
+    }
+
+    /// An agent from before has kept one under one key; the other side's takes its place there.
+    #[test]
+    fn what_an_older_agent_has_kept_outlives_the_other_sides_word_and_a_restart() {
+        for (kept, by) in [("odd", By::Channel), ("suspended by the region: drift", By::Hand)] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut batch = Batch::new();
+            batch.put(Table::Meta, "suspended/brain", &suspension(kept, None), None).unwrap();
+            pipeline(folder.path()).spool.write_blocking(batch).unwrap();
+            pipeline(folder.path()).suspend("brain", "not now", by).unwrap();
+            let begun_anew = pipeline(folder.path());
+            assert_eq!(sides(&begun_anew.suspended.all()), [Side::Channel, Side::Box], "{kept}");
+            begun_anew.resume("brain", By::Channel).unwrap();
+            drop(begun_anew);
+            let begun_anew = pipeline(folder.path());
+            assert_eq!(sides(&begun_anew.suspended.all()), [Side::Box], "{kept}");
+            begun_anew.resume("brain", By::Hand).unwrap();
+            drop(begun_anew);
+            assert!(pipeline(folder.path()).suspended.fault("brain").is_none(), "{kept}");
+        }
+    }
+
+    #[test]
+    fn a_person_does_not_take_the_regions_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = pipeline(folder.path()).suspend("brain", "suspended by the region: x", By::Console);
+        assert_eq!(refused.unwrap_err().code, "suspension-unclear");
     }
 
     fn sides(all: &All) -> Vec<Side> {

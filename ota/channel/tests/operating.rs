@@ -72,7 +72,7 @@ async fn a_copy_of_the_database_has_all_that_a_running_server_has_said_was_done(
 /// systemd ignores a key that it does not know: a misspelt limit would be none.
 #[test]
 fn systemd_knows_every_key_of_the_centres_units_and_calls_them_safe() {
-    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../units");
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
     let folder = tempfile::tempdir().unwrap();
     let (verify, safe) = (&["verify", "--man=no"][..], &["security", "--offline=true", "--threshold=19"][..]);
     let all: [(&str, &[&[&str]]); 3] = [
