@@ -42,7 +42,8 @@ impl Emulator {
             .spawn()
             .unwrap_or_else(|error| panic!("swtpm: {error}: install it"));
         let begin = Instant::now();
-        while !socket.exists() {
+        // Its file is there a moment before it listens.
+        while std::os::unix::net::UnixStream::connect(socket).is_err() {
             assert!(begin.elapsed() < Duration::from_secs(20), "swtpm does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
