@@ -189,7 +189,7 @@ def the_updater():
     action, last, head = (text(f"#updater [data-key={key}]") for key in ["action", "last", "head"])
     assert "north-2026-11-2" in action and "from a stick" in action and "rollouts-stopped" in action, action
     assert "Taken back" in last and "watch-missed" in last, last
-    assert "north-2026-10-3" in head and "Channel away" in head, head
+    assert "north-2026-10-3" in head and "Region not heard" in head and "does not reach this box: the mirror does not answer" in head, head
     assert "All rollouts are stopped" in text("#updater [data-key=stopped]")
     rest = text("#updater [data-key=rest]")
     assert "nothing would be taken: the region offers version 8, and this box takes 9" in rest, rest

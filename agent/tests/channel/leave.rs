@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(10);
 
 impl Hospital {
+    /// The worker of what serves, once it does: before that, another one looks for a GPU, which no leaving ends.
+    async fn serving(&self, daemon: &Daemon) -> Vec<Pid> {
+        until("the model serves", || (self.status()["models"][0]["standing"] == "active").then_some(())).await;
+        one_worker(daemon).await
+    }
+
     fn leaves(&self, state: &str) -> Value {
         self.ask(&json!({ "leave": { "state": id(state) } }))
     }
@@ -52,7 +58,7 @@ async fn stops_the_trial(daemon: &Daemon, serving: &[Pid]) -> Vec<Pid> {
 async fn a_trial_that_is_left_in_the_middle_of_a_golden_case_ends_soon_and_what_serves_is_untouched() {
     let hospital = Hospital::new().await;
     let daemon = hospital.serve().await;
-    let serving = one_worker(&daemon).await;
+    let serving = hospital.serving(&daemon).await;
     assert_eq!(hospital.status()["trying"], Value::Null);
     hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
     assert_eq!(hospital.status()["trying"], id("north-1"));
@@ -81,7 +87,7 @@ async fn a_trial_that_is_left_in_the_middle_of_its_acceptance_cohort_ends_soon_a
     let finding = "outcome = \"finding\"";
     hospital.expects("0.9", MODEL, &[("0001", finding), ("0002", finding), ("0003", finding)]);
     let daemon = hospital.serve().await;
-    let serving = one_worker(&daemon).await;
+    let serving = hospital.serving(&daemon).await;
     hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
     let scratch = hospital.site.folder("channel/acceptance");
     until("the cohort is run", || scratch.exists().then_some(())).await;
@@ -112,7 +118,7 @@ async fn a_trial_that_has_ended_is_left_by_letting_go_what_it_has_proven_and_nev
 async fn an_agent_that_is_killed_while_it_leaves_a_trial_serves_on_and_tries_the_next_one() {
     let hospital = Hospital::new().await;
     let daemon = hospital.serve().await;
-    let serving = one_worker(&daemon).await;
+    let serving = hospital.serving(&daemon).await;
     hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
     stops_the_trial(&daemon, &serving).await;
     hospital.leaves("north-1");

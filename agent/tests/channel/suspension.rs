@@ -45,8 +45,12 @@ async fn a_suspended_model_answers_nothing_from_that_moment_on_until_it_is_resum
     assert_eq!(hospital.status()["models"][0]["standing"], "suspended");
     assert_eq!(hospital.activates(&hospital.offer("north-1", "5.0.0", "research")).await["state"]["name"], "north-1");
     assert_eq!(hospital.status()["models"][0]["standing"], "suspended");
+    // The channel takes back nobody's word but its own.
     let resumed = hospital.ask(&json!({ "resume": { "package": MODEL } }));
     assert_eq!(resumed, json!({ "suspended": { "package": MODEL, "off": false } }));
+    assert_eq!(hospital.status()["models"][0]["standing"], "suspended");
+    let resumed = hospital.site.sund(&["resume", MODEL]);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
     hospital.sends().await;
     hospital.archive.holds(4).await;
     assert_eq!(hospital.versions().last(), Some(&"5.0.0"));

@@ -44,7 +44,8 @@ function head() {
   const item = el("li", {}, el("div", { class: "row" }, el("div", {}, state, since), el("div", { class: "right" }, standing)), why);
   item.show = ({ status, seen }) => {
     const { unheard } = status.now;
-    const trouble = status.now.poll?.trouble ?? (unheard && `The region is not heard, and what it suspends or withdraws does not reach this box: ${unheard.reason}`);
+    const deaf = unheard && `The region is not heard, and what it suspends or withdraws does not reach this box: ${unheard.reason}`;
+    const trouble = deaf ?? status.now.poll?.trouble;
     say(state, status.state ?? "Its own configuration");
     say(since, status.since ? `good since ${day(status.since)}` : "nothing has come from the channel yet");
     if (seen.standing === "old") standing.set("Silent", "warn");
