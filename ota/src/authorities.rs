@@ -122,12 +122,17 @@ pub fn kept(directory: &Path, root: &[u8]) -> Option<Authorities> {
 /// Keeps what the region has signed, by a root that was trusted; whether it is another thing than before.
 pub fn keep(directory: &Path, root: &[u8], signed: &[u8]) -> Result<bool, Fault> {
     let signed = Authorities::parse(signed)?;
-    if kept(directory, root).is_some_and(|kept| kept == signed) {
+    if !is_news(directory, root, &signed) {
         return Ok(false);
     }
     // Texts always serialize.
     let bytes = serde_json::to_vec(&Kept { root: of_root(root), signed }).unwrap_or_default();
     durable::replace(&file(directory), &bytes, 0o644).map(|()| true)
+}
+
+/// Whether that is another thing than what is kept.
+pub fn is_news(directory: &Path, root: &[u8], signed: &Authorities) -> bool {
+    kept(directory, root).is_none_or(|kept| kept != *signed)
 }
 
 fn of_root(root: &[u8]) -> String {

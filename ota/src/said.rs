@@ -28,7 +28,7 @@ impl Said {
     }
 
     /// Whether it is news that something is refused for this: what is refused of it, its version, stands in the reason. Of what is the box's own
-    /// doing the code counts alone, since such a reason tells the time.
+    /// doing the code counts alone, since such a reason tells how much of a disk is free.
     pub(crate) fn is_refused_anew(&self, matter: &str, fault: &Fault) -> bool {
         let reason = if fault.blame == Blame::Box { "" } else { &fault.reason };
         self.is_news(matter, &format!("{} {reason}", fault.code))
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_news_for_another_reason_and_not_for_a_clock_that_goes_on() {
+    fn a_refusal_is_news_for_another_reason_and_not_for_a_disk_that_fills() {
         let said = Said::new();
         let forged = |version: u32| {
             Fault::new("signature-invalid", Blame::Channel, format!("timestamp {version} is signed by nobody"))
@@ -70,8 +70,8 @@ mod tests {
         assert!(said.is_refused_anew("repository", &forged(8)) && said.is_refused_anew("state/stop.json", &forged(8)));
         said.over("repository");
         assert!(said.is_refused_anew("repository", &forged(8)));
-        let clock = |now: u32| Fault::new("clock-set-back", Blame::Box, format!("the clock says {now}"));
-        assert!(said.is_refused_anew("repository", &clock(1)) && !said.is_refused_anew("repository", &clock(2)));
+        let full = |free: u32| Fault::new("disk-full", Blame::Box, format!("{free} bytes are free"));
+        assert!(said.is_refused_anew("repository", &full(1)) && !said.is_refused_anew("repository", &full(2)));
     }
 
     #[test]

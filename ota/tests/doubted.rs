@@ -6,6 +6,8 @@ use super::repository::Region;
 use super::switches::{stop_all, suspend};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use sund_ota::audit::Event;
 use sund_ota::documents::{STOP, SUSPENSIONS};
 
 /// Metadata held so long after what the clock says now.
@@ -251,4 +253,25 @@ async fn a_doubted_clock_is_one_event_of_the_audit_trail_for_as_long_as_it_lasts
     let lines = |code: &str| log.lines().filter(|line| line.contains("\"audit\"") && line.contains(code)).count();
     assert_eq!(lines("clock-set-back"), 1, "{log}");
     assert_eq!(lines("a suspension of the region was applied"), 1, "{log}");
+}
+
+/// What waits for the clock, too, reaches the agent's audit log with the first poll and not with each.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_waits_for_a_doubted_clock_is_one_event_of_the_audit_log_for_as_long_as_it_lasts() {
+    let mut appliance = Appliance::serving().await;
+    ran_ahead(&appliance);
+    let descriptor = appliance.state("north-2", b"model two", json!({}));
+    appliance.channel.deploy("2", &descriptor);
+    let events = || {
+        let audited = appliance.agent.serving().audited.clone();
+        let is_of_clock = |event: &Event| event.details.values().any(|value| value.contains("clock-set-back"));
+        audited.into_iter().filter(is_of_clock).map(|event| (event.text, event.details)).collect::<Vec<_>>()
+    };
+    let _running = Running(appliance.run());
+    until("it waits", || events().iter().any(|(text, _)| text == "the action waits")).await;
+    let polls = appliance.channel.told().polls;
+    until("it polls on", || appliance.channel.told().polls > polls + 3).await;
+    let events = events();
+    let each: BTreeSet<_> = events.iter().map(|(text, details)| (text, details.get("what"))).collect();
+    assert_eq!(events.len(), each.len(), "{events:#?}");
 }

@@ -2,6 +2,7 @@
 mod agent;
 mod appliance;
 mod audit;
+mod authorities;
 mod authority;
 mod away;
 mod boxes;

@@ -167,6 +167,45 @@ async fn who_suspends_before_the_region_and_resumes_after_it_switches_nothing_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_agent_has_kept_of_a_region_that_suspends_it_no_more_is_lifted_once_the_region_is_heard() {
+    let mut appliance = Appliance::serving().await;
+    // The updater has no record of it: that was lost, or it is of a region before this one.
+    let kept = "suspended by the region: drift at three sites";
+    appliance.agent.serving().suspend("brain", kept);
+    let files = std::mem::take(&mut appliance.channel.told().files);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 0);
+    assert_eq!(appliance.agent.serving().suspended, ["brain"], "a region that is not heard may suspend it still");
+    appliance.channel.serve(files);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+    assert!(appliance.agent.serving().suspended.is_empty());
+
+    // Also beside what the region suspends now, and not where that is the same.
+    suspend(&mut appliance, "liver", None);
+    appliance.agent.serving().suspend("brain", kept);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+    assert!(appliance.agent.serving().suspended.is_empty());
+    suspend(&mut appliance, "brain", None);
+    appliance.agent.serving().suspend("brain", kept);
+    assert_eq!(audited(&appliance, "a suspension of the region was").await, 0);
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+}
+
+/// Each poll finds it, and the agent keeps it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persons_word_that_reads_like_the_regions_stays_and_is_no_event_with_each_poll() {
+    let appliance = Appliance::serving().await;
+    let word = "suspended by the region: they said so on the telephone";
+    appliance.agent.serving().by_person.insert("brain".to_owned(), word.to_owned());
+    let running = Running(appliance.run());
+    let polls = appliance.channel.told().polls;
+    until("it polls on", || appliance.channel.told().polls > polls + 3).await;
+    drop(running);
+    assert_eq!(appliance.agent.serving().by_person.len(), 1);
+    let log = std::fs::read_to_string(appliance.log()).expect("a log");
+    assert_eq!(log.matches("a suspension of the region was lifted").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_a_person_resumes_is_off_again_while_the_region_suspends_it() {
     let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", None);

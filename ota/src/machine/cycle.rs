@@ -217,7 +217,7 @@ impl Machine {
                 self.drop_action("the channel has another action").await?;
                 Ok(Next::Again)
             }
-            Err(Halt::Withdrawn | Halt::Stick) => Ok(Next::Again),
+            Err(Halt::Withdrawn | Halt::Authorities | Halt::Stick) => Ok(Next::Again),
             Err(Halt::Rebooting) => {
                 self.tell_step("the box restarts").await;
                 Ok(Next::Wait(None))
@@ -243,7 +243,10 @@ impl Machine {
 fn trouble(tried: Result<(), Halt>) -> Result<(), Fault> {
     match tried {
         Err(Halt::Later(fault) | Halt::Refused(fault) | Halt::RollBack(fault)) => Err(fault),
-        Ok(()) | Err(Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Stick | Halt::Rebooting) => Ok(()),
+        Ok(())
+        | Err(
+            Halt::Superseded | Halt::Stopped(_) | Halt::Withdrawn | Halt::Authorities | Halt::Stick | Halt::Rebooting,
+        ) => Ok(()),
     }
 }
 

@@ -184,6 +184,11 @@ impl Machine {
             if let Some(halt) = Box::pin(self.heed_withdrawal(&look)).await {
                 return halt;
             }
+            if let Ok(trusted) = &look.trusted
+                && Box::pin(self.has_other_authorities(trusted)).await
+            {
+                return Halt::Authorities;
+            }
             let Ok(polled) = polled else { continue };
             self.tell_attributes(&polled).await;
             if !self.is_from_stick() {

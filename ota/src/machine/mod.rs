@@ -74,6 +74,8 @@ pub struct Machine {
     stick_fails: bool,
     /// No client could be made with the certificate that the box has now: not before the next poll.
     renewal_fails: bool,
+    /// Whom the region has signed as the channel could not be believed: not before the next poll.
+    learning_fails: bool,
     /// When a newer authority of the channel was last asked for a certificate.
     renewed_early: Option<Instant>,
     /// What was said of matters that last.
@@ -113,6 +115,8 @@ pub enum Halt {
     Superseded,
     /// The region has withdrawn what serves meanwhile: that is left first.
     Withdrawn,
+    /// The region has signed other authorities of the channel meanwhile: they are believed first.
+    Authorities,
     /// A person has brought another state on a stick: that is taken up first.
     Stick,
     /// The box restarts.
@@ -185,6 +189,7 @@ impl Machine {
             stays_since: None,
             stick_fails: false,
             renewal_fails: false,
+            learning_fails: false,
             renewed_early: None,
             said: Said::default(),
             os_trouble: None,

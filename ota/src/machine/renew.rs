@@ -2,11 +2,12 @@
 use super::Machine;
 use super::system::LOOK;
 use crate::authorities;
-use crate::documents::AUTHORITIES;
+use crate::documents::{AUTHORITIES, Authorities};
 use crate::fault::Fault;
 use crate::http::Http;
 use crate::identity::{self, Validity};
 use crate::limits::MAX_STATE;
+use crate::machine::record::Step;
 use crate::trust::Trusted;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -67,7 +68,7 @@ impl Machine {
     }
 
     /// Learns whom the region has signed as the channel, and believes them from the next request on. What can't be learned now stands as it
-    /// was learned last.
+    /// was learned last. The certificate is of the newest of them at once, since the work that follows may last.
     pub(super) async fn learn_authorities(&mut self, trusted: &Trusted) {
         let learned = match trusted.document(AUTHORITIES, MAX_STATE).await {
             Ok(Some(signed)) => {
@@ -76,16 +77,33 @@ impl Machine {
             Ok(None) => Ok(false),
             Err(fault) => Err(fault),
         };
-        if let Ok(true) = learned {
+        let is_news = matches!(learned, Ok(true));
+        if is_news {
             tracing::info!(target: "audit", "the region has signed other authorities of the channel");
             self.renewed_early = None;
         }
         let applied = learned.and_then(|is_news| {
             if is_news { identity::client(&self.config).and_then(|http| self.speak_by(http)) } else { Ok(()) }
         });
+        self.learning_fails = applied.is_err();
         if let Some(fault) = self.said.news(NOT_LEARNED, &applied) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "the channel's authorities were not learned");
         }
+        if is_news && applied.is_ok() {
+            self.renew().await;
+        }
+    }
+
+    /// Whether a watch, which may last for days, is interrupted to believe whom the region has signed meanwhile. Any other step ends soon.
+    pub(super) async fn has_other_authorities(&self, trusted: &Trusted) -> bool {
+        if self.learning_fails || !matches!(self.step(), Step::Active { .. }) {
+            return false;
+        }
+        let (Ok(Some(signed)), Ok(root)) = (trusted.document(AUTHORITIES, MAX_STATE).await, self.root()) else {
+            return false;
+        };
+        Authorities::parse(signed.get())
+            .is_ok_and(|signed| authorities::is_news(&self.config.directory, &root, &signed))
     }
 
     fn speak_by(&mut self, http: Http) -> Result<(), Fault> {

@@ -59,7 +59,7 @@ impl Machine {
         if let Some(doubted) = &doubted {
             Box::pin(self.learn_more(doubted)).await;
         }
-        let applied = Box::pin(self.apply_suspensions()).await;
+        let applied = Box::pin(self.apply_suspensions(unheard.is_none())).await;
         // On a slow line the poll is long ago by now.
         self.is_heard();
         Look { trusted, doubted, heeded: learned.and(applied) }
@@ -130,20 +130,24 @@ impl Machine {
         model.standing == "suspended" && model.reason.as_ref().is_some_and(|reason| reason.contains(told))
     }
 
-    /// Switches off what the region suspends of what the agent serves now, and lets serve what it suspends no longer.
-    pub(super) async fn apply_suspensions(&self) -> Result<(), Fault> {
+    /// Switches off what the region suspends of what the agent serves now, and lets serve what it suspends no longer: where the region is heard,
+    /// also what no record has, which was lost perhaps, or is an earlier region's.
+    async fn apply_suspensions(&self, is_heard: bool) -> Result<(), Fault> {
         let switches = self.switches().clone();
-        if switches.suspended.is_empty() && switches.applied.is_empty() {
+        let has_any = !switches.suspended.is_empty() || !switches.applied.is_empty();
+        if !has_any && !is_heard {
             return Ok(());
         }
         let mut heeded = Ok(());
         match self.agent.status().await {
             Ok(status) => {
                 for model in &status.models {
-                    heeded = heeded.and(self.apply_to(model, &switches).await);
+                    heeded = heeded.and(self.apply_to(model, &switches, is_heard).await);
                 }
             }
-            Err(error) => heeded = Err(error.into()),
+            Err(error) if has_any => heeded = Err(error.into()),
+            // Nothing is known that it would have to do.
+            Err(_) => {}
         }
         if let Some(fault) = self.said.news(NOT_APPLIED, &heeded) {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a suspension of the region was not applied");
@@ -153,7 +157,7 @@ impl Machine {
 
     /// As [`Machine::apply_suspensions`], after another state began to serve. What fails is tried again with the next poll.
     pub(super) async fn suspend_at_once(&self) {
-        let _ = Box::pin(self.apply_suspensions()).await;
+        let _ = Box::pin(self.apply_suspensions(false)).await;
     }
 
     /// Before another state begins to serve: what the region suspends of its models answers not even once. Where it is not known which
@@ -185,30 +189,39 @@ impl Machine {
         Ok(())
     }
 
-    async fn apply_to(&self, model: &ModelStatus, switches: &Switches) -> Result<(), Fault> {
+    async fn apply_to(&self, model: &ModelStatus, switches: &Switches, is_heard: bool) -> Result<(), Fault> {
         let ModelStatus { name, version, .. } = model;
+        let is_off = self.is_off_by_region(model);
+        if !is_off {
+            self.said.over(&lifted(name));
+        }
         match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
-            Some(_) if self.is_off_by_region(model) && !switches.applied.contains_key(name) => {
+            Some(_) if is_off && !switches.applied.contains_key(name) => {
                 self.switch(|switches| {
                     switches.applied.insert(name.clone(), BY_REGION.to_owned());
                 })?;
             }
             // The agent keeps a person's word beside the region's: it is lifted by nobody else, and lifts nothing of the region's.
-            Some(_) if self.is_off_by_region(model) || is_withheld(model) => {}
+            Some(_) if is_off || is_withheld(model) => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
-            None if switches.applied.contains_key(name) => {
-                // What a person has suspended meanwhile the channel does not take back.
-                if self.is_off_by_region(model) {
-                    self.agent.resume(name).await?;
+            // What a person has suspended meanwhile the channel does not take back.
+            None if is_off && (is_heard || switches.applied.contains_key(name)) => {
+                self.agent.resume(name).await?;
+                // The agent keeps a person's word that reads like the region's: it was lifted once.
+                if self.said.is_news(&lifted(name), "") {
                     tracing::info!(target: "audit", package = name, version, "a suspension of the region was lifted");
                 }
-                self.switch(|switches| {
-                    switches.applied.remove(name);
-                })?;
+                self.forget_applied(name)?;
             }
-            None => {}
+            None => self.forget_applied(name)?,
         }
         Ok(())
+    }
+
+    fn forget_applied(&self, package: &str) -> Result<(), Fault> {
+        self.switch(|switches| {
+            switches.applied.remove(package);
+        })
     }
 
     /// Switches a model off with the region's reason.
@@ -242,4 +255,8 @@ impl Machine {
         self.note_now();
         Ok(())
     }
+}
+
+fn lifted(package: &str) -> String {
+    format!("the suspension of {package} was lifted")
 }

@@ -62,7 +62,7 @@ impl Seen {
     pub(super) fn now(&self) -> Result<Timestamp, Fault> {
         let now = Timestamp::now();
         if let Some(latest) = self.latest.filter(|latest| now < *latest) {
-            let reason = format!("the clock says {now}, and it was {latest} already: set it right");
+            let reason = format!("the clock stands before {latest}, which it was already: set it right");
             return Err(Fault::new("clock-set-back", Blame::Box, reason));
         }
         check_build(now)?;
@@ -116,7 +116,7 @@ pub(super) fn damaged(why: &str) -> Fault {
 
 fn check_build(now: Timestamp) -> Result<(), Fault> {
     if EARLIEST.parse::<Timestamp>().is_ok_and(|earliest| now < earliest) {
-        let reason = format!("the clock says {now}, before this updater was made ({EARLIEST}): set it right");
+        let reason = format!("the clock stands before {EARLIEST}, when this updater was made: set it right");
         return Err(Fault::new("clock-before-build", Blame::Box, reason));
     }
     Ok(())
