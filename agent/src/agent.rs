@@ -19,7 +19,9 @@ use crate::pipeline::{
 use crate::release::Variant;
 use crate::spool::Spool;
 use crate::status::Status;
+use crate::worker::Launcher;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::net::TcpListener;
@@ -71,10 +73,7 @@ impl Agent {
         let control = Control::bind(&config.spool.directory)?;
         let bound = |settings| Channel::bind(&settings).map(|socket| (socket, settings));
         let channel = config.channel.take().map(bound).transpose()?;
-        let console_socket = match &config.console {
-            Some(console) => Some(listen(console.listen, "console.listen").await?),
-            None => None,
-        };
+        let console_socket = listen_where_named(config.console.as_ref().map(|it| it.listen), "console.listen").await?;
         // Before the first event: each that tells a refusal is counted.
         let metrics = config.console.as_ref().map(|_| metrics::install());
 
@@ -96,14 +95,12 @@ impl Agent {
         }
         let (seats, compiler) = (config.worker.seats(), config.worker.compiler());
         let trials = Trials::new(&config.worker);
-        let kept = config.spool.directory.join("engines");
-        let kernels = config.worker.launcher.keeps_kernels().then(|| kept.clone());
         let site = Site {
             ae_title: config.node.ae_title,
             uid_key: config.uid_key,
             device: config.device,
             variant: config.variant,
-            engines: Engines { kept: Some(kept), kernels, ..config.worker.engines },
+            engines: kept_in(&config.spool.directory, config.worker.engines, &config.worker.launcher),
             bounds: config.worker.bounds,
             activation: config.worker.activation,
             has_channel: channel.is_some(),
@@ -282,6 +279,23 @@ async fn collect(
 async fn endless(service: impl Future<Output = ()>) -> Result<(), Fault> {
     service.await;
     Ok(())
+}
+
+/// Where engines that were compiled on this box are kept, and kernels by workers that keep them.
+fn kept_in(spool: &Path, engines: Engines, launcher: &Launcher) -> Engines {
+    let kept = spool.join("engines");
+    let kernels = launcher.keeps_kernels().then(|| kept.clone());
+    Engines { kept: Some(kept), kernels, ..engines }
+}
+
+async fn listen_where_named(
+    address: Option<SocketAddr>,
+    key: &str,
+) -> Result<Option<(TcpListener, SocketAddr)>, Fault> {
+    match address {
+        Some(address) => listen(address, key).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn listen(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), Fault> {

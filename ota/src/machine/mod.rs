@@ -264,7 +264,7 @@ impl Machine {
     /// A record with what changes while a step works.
     fn as_it_stands(&self, mut record: Record) -> Record {
         record.switches = self.switches().clone();
-        record.told = self.told().clone();
+        record.told.clone_from(&self.told());
         if let Some(Action { step: Step::Active { watched, .. }, .. }) = &mut record.action {
             *watched += self.watched_since.load(Ordering::Relaxed);
         }
