@@ -27,15 +27,27 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with("approval = false", |_| String::new())
+    }
+
+    /// With these settings of the server, and who vouches for it beside the channel itself, PEM.
+    fn with(settings: &str, vouches: impl FnOnce(&Path) -> String) -> Self {
         let region = rescue::region();
         region.must(&["publish", "rescue", "1.2.0"]);
         region.publish("rescue-1", &TWO);
-        configure(&region.home(), "approval = false");
+        configure(&region.home(), settings);
+        let vouches = vouches(&region.home());
         let serving = Serving::as_configured(&region);
         let world = Self { region, serving };
-        fs::copy(world.region.home().join("ca/ca.pem"), world.path("channel-ca.pem")).unwrap();
+        let own = fs::read_to_string(world.ca().join("ca.pem")).unwrap();
+        fs::write(world.path("channel-ca.pem"), vouches + &own).unwrap();
         world.enrols("box-1", &[]);
         world
+    }
+
+    /// Where the channel's authorities lie.
+    fn ca(&self) -> PathBuf {
+        self.region.home().join("ca")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -254,6 +266,23 @@ fn a_mirror_follows_its_channel_to_another_authority() {
     let provisioned = fs::read(world.path("channel-ca.pem")).unwrap();
     let believed = Believed::from(&provisioned, kept(&copy, &world.root()).as_ref()).unwrap();
     assert_eq!(believed.told(), world.authority("ca-2").digest());
+}
+
+#[test]
+fn a_new_authority_locks_nobody_out_while_the_servers_own_certificate_cannot_be_read() {
+    let settings = "approval = false\ncertificate = 'server.pem'\nkey = 'server.key'";
+    let world = World::with(settings, |home| {
+        let pki = tempfile::tempdir().unwrap();
+        let pki = Authority::open(pki.path()).unwrap();
+        let (certificate, key) = pki.issue_server(&["localhost".to_owned()], now()).unwrap();
+        fs::write(home.join("server.pem"), certificate).unwrap();
+        fs::write(home.join("server.key"), key).unwrap();
+        pki.pem().to_owned()
+    });
+    fs::remove_file(world.region.home().join("server.key")).unwrap();
+    world.orders(&["ca", "new"]);
+    world.until_nobody_is_old(&["box-1"]);
+    assert!(!world.polls("box-1").contains("channel-away"));
 }
 
 #[test]
