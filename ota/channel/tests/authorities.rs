@@ -50,6 +50,31 @@ impl World {
         self.region.home().join("ca")
     }
 
+    /// Ends the server, does that, and lets another one serve; boxes are told where.
+    fn restarts(&mut self, meanwhile: impl FnOnce(&Path)) {
+        let before = self.serving.url("");
+        self.serving.stop();
+        meanwhile(&self.ca());
+        self.serving = Serving::as_configured(&self.region);
+        let config = fs::read_to_string(self.path("box-1.toml")).unwrap();
+        self.region.file("box-1.toml", &config.replace(&before, &self.serving.url("")));
+    }
+
+    /// What alarms of the authorities say.
+    fn alarms(&self) -> String {
+        let fleet = self.region.must(&["fleet"]);
+        let all = fleet["overview"]["repository"]["alarms"].as_array().unwrap().clone();
+        all.iter().filter(|it| it["role"] == "authority").map(|it| it["advice"].to_string()).collect()
+    }
+
+    fn until_alarmed(&self, of: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !self.alarms().contains(of) {
+            assert!(Instant::now() < end, "{of}: {:#}", self.region.must(&["fleet"])["overview"]["repository"]);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.region.path(name)
     }
@@ -283,6 +308,43 @@ fn a_new_authority_locks_nobody_out_while_the_servers_own_certificate_cannot_be_
     world.orders(&["ca", "new"]);
     world.until_nobody_is_old(&["box-1"]);
     assert!(!world.polls("box-1").contains("channel-away"));
+}
+
+#[test]
+fn an_authority_that_counts_for_nobody_and_cannot_be_read_holds_nothing_up_and_is_named() {
+    let mut world = World::new();
+    world.region.must(&["ca", "new"]);
+    world.restarts(|ca| {
+        fs::write(ca.join("ca-2.key"), "").unwrap();
+        fs::write(ca.join("ca-3.pem"), "").unwrap();
+    });
+    world.until_alarmed("ca-2.key");
+    assert!(world.alarms().contains("ca-3.pem"), "{}", world.alarms());
+    assert_eq!((&world.shown("ca")["counts"], &world.shown("ca-2")["counts"]), (&json!("issues"), &json!("waits")));
+    world.region.must(&["rollout", "status"]);
+    assert!(!world.polls("box-1").contains("channel-away"));
+}
+
+#[test]
+fn after_an_older_copy_of_the_authorities_was_brought_back_the_boxes_of_the_new_one_are_served() {
+    let mut world = World::new();
+    let older = ["ca.pem", "ca.key"].map(|name| (name, fs::read(world.ca().join(name)).unwrap()));
+    world.orders(&["ca", "new"]);
+    world.until_nobody_is_old(&["box-1"]);
+    world.restarts(|ca| {
+        fs::remove_dir_all(ca).unwrap();
+        fs::create_dir(ca).unwrap();
+        for (name, bytes) in &older {
+            fs::write(ca.join(name), bytes).unwrap();
+        }
+    });
+    let told = world.polls("box-1");
+    assert!(!told.contains("channel-away"), "{told}");
+    let (first, second) = (world.shown("ca"), world.shown("ca-2"));
+    assert_eq!((&first["counts"], &first["serves"], &first["held_by"]), (&json!("issues"), &json!(true), &json!(0)));
+    assert_eq!((&second["counts"], &second["held_by"]), (&json!("good"), &json!(1)));
+    world.until_alarmed("ca-2.key");
+    assert_eq!(world.region.run(&["ca", "drop", "ca"]).refusal(), "authority-alone", "nobody would issue");
 }
 
 #[test]
