@@ -9,7 +9,8 @@ use crate::repository::{Home, files, signed_authorities};
 use rustls::RootCertStore;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::SystemTime;
 use sund_ota::authorities::MAX_TOLD;
 use sund_ota::documents;
 use sund_ota::fault::{Blame, Fault};
@@ -98,12 +99,18 @@ impl Set {
 pub struct Authorities {
     home: PathBuf,
     current: RwLock<Arc<Set>>,
+    /// The timestamp at the last look. Whoever holds it looks.
+    looked: Mutex<Option<Stamp>>,
 }
+
+/// When a file was written, and its length.
+type Stamp = (SystemTime, u64);
 
 impl Authorities {
     /// Those of a channel's home.
     pub fn open(home: &Path) -> Result<Self, Fault> {
-        Ok(Self { home: home.to_owned(), current: RwLock::new(Arc::new(Set::of(home)?)) })
+        let looked = Mutex::new(published(home));
+        Ok(Self { home: home.to_owned(), current: RwLock::new(Arc::new(Set::of(home)?)), looked })
     }
 
     /// Those that count now.
@@ -113,7 +120,22 @@ impl Authorities {
 
     /// Looks whether the region has signed others, or a key came or went; whether it is so. What can't be read leaves those of before.
     pub fn look(&self) -> Result<bool, Fault> {
+        self.look_at(published(&self.home), self.turn())
+    }
+
+    /// The same, where something was published since the last look: ten thousand boxes may ask within one poll.
+    pub fn look_if_published(&self) -> Result<bool, Fault> {
+        let (turn, now) = (self.turn(), published(&self.home));
+        if now.is_some() && *turn == now { Ok(false) } else { self.look_at(now, turn) }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Stamp>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look_at(&self, published: Option<Stamp>, mut looked: MutexGuard<'_, Option<Stamp>>) -> Result<bool, Fault> {
         let found = Set::of(&self.home)?;
+        *looked = published;
         if found.is(&self.now()) {
             return Ok(false);
         }
@@ -170,6 +192,12 @@ pub fn pem(home: &Path) -> Result<Option<String>, Fault> {
         return Ok(None);
     }
     Set::of(home).map(|set| Some(set.all().iter().map(|it| it.pem()).collect()))
+}
+
+/// The timestamp, which every publication changes.
+fn published(home: &Path) -> Option<Stamp> {
+    let about = fs::metadata(Home::served(home).metadata().join("timestamp.json")).ok()?;
+    Some((about.modified().ok()?, about.len()))
 }
 
 /// What the region has signed, and where it can't be read now, what it had signed when it was read last.
@@ -235,6 +263,27 @@ mod tests {
             fs::remove_file(&key).unwrap_or_default();
             fs::remove_file(&certificate).unwrap_or_default();
         }
+    }
+
+    #[test]
+    fn a_renewal_looks_where_something_was_published_since_and_nowhere_else() {
+        let home = tempfile::tempdir().unwrap();
+        let timestamp = Home::served(home.path()).metadata().join("timestamp.json");
+        fs::create_dir_all(timestamp.parent().unwrap()).unwrap();
+        fs::write(&timestamp, "1").unwrap();
+        let authorities = Authorities::open(home.path()).unwrap();
+        let first = authorities.now().oldest().pem().to_owned();
+        keep(home.path(), &[first, Authority::make(home.path(), "ca-2").unwrap().pem().to_owned()]);
+        assert!(!authorities.look_if_published().unwrap(), "nothing was published");
+        fs::write(&timestamp, "10").unwrap();
+        assert!(authorities.look_if_published().unwrap());
+        assert_eq!(authorities.now().newest().name(), "ca-2");
+        fs::remove_file(home.path().join("ca/ca-2.key")).unwrap();
+        assert!(
+            !authorities.look_if_published().unwrap() && authorities.look().unwrap(),
+            "keys are looked at each minute"
+        );
+        assert_eq!(authorities.now().newest().name(), "ca");
     }
 
     /// What the region has signed, as a server that cannot read its repository has kept it.

@@ -99,6 +99,11 @@ impl Server {
         self.follow(self.authorities.look())
     }
 
+    /// The same, where something was published since the last look.
+    pub fn look_at_published_authorities(&self) -> Result<(), Fault> {
+        self.follow(self.authorities.look_if_published())
+    }
+
     /// Who is let in comes first, and whatever was found: the server's certificate may have to wait for a person, and no box waits with it.
     fn follow(&self, looked: Result<bool, Fault>) -> Result<(), Fault> {
         self.doors.renew()?;
