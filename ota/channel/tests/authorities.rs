@@ -27,15 +27,52 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with("approval = false", |_| String::new())
+    }
+
+    /// With these settings of the server, and who vouches for it beside the channel itself, PEM.
+    fn with(settings: &str, vouches: impl FnOnce(&Path) -> String) -> Self {
         let region = rescue::region();
         region.must(&["publish", "rescue", "1.2.0"]);
         region.publish("rescue-1", &TWO);
-        configure(&region.home(), "approval = false");
+        configure(&region.home(), settings);
+        let vouches = vouches(&region.home());
         let serving = Serving::as_configured(&region);
         let world = Self { region, serving };
-        fs::copy(world.region.home().join("ca/ca.pem"), world.path("channel-ca.pem")).unwrap();
+        let own = fs::read_to_string(world.ca().join("ca.pem")).unwrap();
+        fs::write(world.path("channel-ca.pem"), vouches + &own).unwrap();
         world.enrols("box-1", &[]);
         world
+    }
+
+    /// Where the channel's authorities lie.
+    fn ca(&self) -> PathBuf {
+        self.region.home().join("ca")
+    }
+
+    /// Ends the server, does that, and lets another one serve; boxes are told where.
+    fn restarts(&mut self, meanwhile: impl FnOnce(&Path)) {
+        let before = self.serving.url("");
+        self.serving.stop();
+        meanwhile(&self.ca());
+        self.serving = Serving::as_configured(&self.region);
+        let config = fs::read_to_string(self.path("box-1.toml")).unwrap();
+        self.region.file("box-1.toml", &config.replace(&before, &self.serving.url("")));
+    }
+
+    /// What alarms of the authorities say.
+    fn alarms(&self) -> String {
+        let fleet = self.region.must(&["fleet"]);
+        let all = fleet["overview"]["repository"]["alarms"].as_array().unwrap().clone();
+        all.iter().filter(|it| it["role"] == "authority").map(|it| it["advice"].to_string()).collect()
+    }
+
+    fn until_alarmed(&self, of: &str) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !self.alarms().contains(of) {
+            assert!(Instant::now() < end, "{of}: {:#}", self.region.must(&["fleet"])["overview"]["repository"]);
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -254,6 +291,60 @@ fn a_mirror_follows_its_channel_to_another_authority() {
     let provisioned = fs::read(world.path("channel-ca.pem")).unwrap();
     let believed = Believed::from(&provisioned, kept(&copy, &world.root()).as_ref()).unwrap();
     assert_eq!(believed.told(), world.authority("ca-2").digest());
+}
+
+#[test]
+fn a_new_authority_locks_nobody_out_while_the_servers_own_certificate_cannot_be_read() {
+    let settings = "approval = false\ncertificate = 'server.pem'\nkey = 'server.key'";
+    let world = World::with(settings, |home| {
+        let pki = tempfile::tempdir().unwrap();
+        let pki = Authority::open(pki.path()).unwrap();
+        let (certificate, key) = pki.issue_server(&["localhost".to_owned()], now()).unwrap();
+        fs::write(home.join("server.pem"), certificate).unwrap();
+        fs::write(home.join("server.key"), key).unwrap();
+        pki.pem().to_owned()
+    });
+    fs::remove_file(world.region.home().join("server.key")).unwrap();
+    world.orders(&["ca", "new"]);
+    world.until_nobody_is_old(&["box-1"]);
+    assert!(!world.polls("box-1").contains("channel-away"));
+}
+
+#[test]
+fn an_authority_that_counts_for_nobody_and_cannot_be_read_holds_nothing_up_and_is_named() {
+    let mut world = World::new();
+    world.region.must(&["ca", "new"]);
+    world.restarts(|ca| {
+        fs::write(ca.join("ca-2.key"), "").unwrap();
+        fs::write(ca.join("ca-3.pem"), "").unwrap();
+    });
+    world.until_alarmed("ca-2.key");
+    assert!(world.alarms().contains("ca-3.pem"), "{}", world.alarms());
+    assert_eq!((&world.shown("ca")["counts"], &world.shown("ca-2")["counts"]), (&json!("issues"), &json!("waits")));
+    world.region.must(&["rollout", "status"]);
+    assert!(!world.polls("box-1").contains("channel-away"));
+}
+
+#[test]
+fn after_an_older_copy_of_the_authorities_was_brought_back_the_boxes_of_the_new_one_are_served() {
+    let mut world = World::new();
+    let older = ["ca.pem", "ca.key"].map(|name| (name, fs::read(world.ca().join(name)).unwrap()));
+    world.orders(&["ca", "new"]);
+    world.until_nobody_is_old(&["box-1"]);
+    world.restarts(|ca| {
+        fs::remove_dir_all(ca).unwrap();
+        fs::create_dir(ca).unwrap();
+        for (name, bytes) in &older {
+            fs::write(ca.join(name), bytes).unwrap();
+        }
+    });
+    let told = world.polls("box-1");
+    assert!(!told.contains("channel-away"), "{told}");
+    let (first, second) = (world.shown("ca"), world.shown("ca-2"));
+    assert_eq!((&first["counts"], &first["serves"], &first["held_by"]), (&json!("issues"), &json!(true), &json!(0)));
+    assert_eq!((&second["counts"], &second["held_by"]), (&json!("good"), &json!(1)));
+    world.until_alarmed("ca-2.key");
+    assert_eq!(world.region.run(&["ca", "drop", "ca"]).refusal(), "authority-alone", "nobody would issue");
 }
 
 #[test]

@@ -33,6 +33,12 @@ impl Serving {
         Self { child, log }
     }
 
+    /// Ends it before the value goes.
+    pub fn stop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Where it serves, as its log says.
     pub fn url(&self, path: &str) -> String {
         let log = fs::read_to_string(&self.log).unwrap();

@@ -69,6 +69,31 @@ fn a_release_that_hundreds_of_states_name_is_withdrawn() {
 }
 
 #[test]
+fn what_goes_is_enclosed_as_far_as_there_is_room_and_it_can_be_read_for_those_who_sign_with_an_earlier_program() {
+    let region = Region::with_state();
+    let model = model(&region);
+    let of = |n| json!({ "format": 1, "name": format!("site-{n}"), "models": [model], "watch_seconds": 60 });
+    propose(&region, (0..3).map(of)).unwrap();
+    region.publish("state-3", &TWO);
+    let listed = region.must(&["status"])["targets"].clone();
+    let of_state = |target: &str| listed[target]["sha256"].as_str().unwrap().to_owned();
+    let lost = of_state("state/site-1.json");
+    for entry in fs::read_dir(region.home().join("repository/targets/state")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with(&lost) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    region.must(&["withdraw", MODEL, "--reason", "misses small bleeds"]);
+    let proposal = region.home().join("proposals/models.sund-3");
+    for (state, is_there) in [("north-1", true), ("site-0", true), ("site-1", false), ("site-2", true)] {
+        let payload = proposal.join("payloads").join(of_state(&format!("state/{state}.json")));
+        assert_eq!(payload.exists(), is_there, "{state}");
+    }
+    region.publish("models.sund-3", &TWO);
+}
+
+#[test]
 fn a_proposal_that_cannot_be_read_keeps_no_other_one_from_being_seen() {
     let region = Region::with_state();
     region.must(&["suspend", "brain", "--unlisted", "--reason", "a test"]);

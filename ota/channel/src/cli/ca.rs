@@ -87,9 +87,10 @@ fn drop(directory: &Path, name: &str, is_forced: bool, with: Option<&str>) -> Re
         let reason = format!("no authority `{name}` counts: `sund-channel ca show` lists what there is");
         return Err(Fault::new("authority-unknown", Blame::Configuration, reason));
     };
-    let Some(stays) = set.all().iter().find(|it| it.name() != name) else {
-        let reason =
-            format!("{name} is the only authority that counts: make another one first (`sund-channel ca new`)");
+    let Some(stays) = set.issuing().find(|it| it.name() != name) else {
+        let reason = format!(
+            "no other authority counts and has its key here than {name}: make another one first (`sund-channel ca new`)"
+        );
         return Err(Fault::new("authority-alone", Blame::Configuration, reason));
     };
     let asked = Request::Lost { name: name.to_owned(), sha256: stays.digest().to_owned() };

@@ -27,14 +27,14 @@ pub const FIRST: &str = "ca";
 /// What devices and people read as its name, with that of a later one behind it.
 const COMMON_NAME: &str = "Sund channel devices";
 
-/// An authority, with its key.
+/// An authority, and its key where that can be read: without it, it is believed and issues nothing.
 pub struct Authority {
     name: String,
     digest: String,
     /// Its name in certificates (DER).
     subject: Vec<u8>,
     validity: Validity,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Result<Issuer<'static, KeyPair>, Fault>,
     pem: String,
     certificate: CertificateDer<'static>,
 }
@@ -62,21 +62,37 @@ impl Authority {
         Self::read(home, name)
     }
 
-    /// Reads the one of this name.
+    /// Reads the one of this name, with its key.
     pub fn read(home: &Path, name: &str) -> Result<Self, Fault> {
-        let (certificate, key) = files(home, name);
-        let read = |path: &PathBuf| fs::read_to_string(path).map_err(|error| unusable(path, &error.to_string()));
-        let pem = read(&certificate)?;
-        let pair = KeyPair::from_pem(&read(&key)?).map_err(|error| unusable(&key, &error.to_string()))?;
-        let der = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|error| unusable(&certificate, &error.to_string()))?;
-        let issuer =
-            Issuer::from_ca_cert_der(&der, pair).map_err(|error| unusable(&certificate, &error.to_string()))?;
-        let (_, parsed) =
-            X509Certificate::from_der(&der).map_err(|error| unusable(&certificate, &error.to_string()))?;
+        let it = Self::without_key(home, name)?;
+        it.issuer()?;
+        Ok(it)
+    }
+
+    /// The same, also where its key can't be read.
+    pub fn without_key(home: &Path, name: &str) -> Result<Self, Fault> {
+        let (path, _) = files(home, name);
+        let read = || Self::of(home, &fs::read_to_string(&path).map_err(|error| error.to_string())?, Some(name));
+        read().map_err(|why| unusable(&path, &why))
+    }
+
+    /// The one of a certificate, PEM, which needs not lie in the home; of this name, or of the one that it says itself.
+    pub fn of(home: &Path, pem: &str, name: Option<&str>) -> Result<Self, String> {
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string())?;
+        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| error.to_string())?;
         let (subject, validity) = (parsed.subject().as_raw().to_vec(), parsed.validity());
         let validity = Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() };
-        Ok(Self { name: name.to_owned(), digest: digest(&der), subject, validity, issuer, pem, certificate: der })
+        let digest = digest(&certificate);
+        let name = name.or_else(|| said(&parsed)).unwrap_or(&digest).to_owned();
+        let (_, key) = files(home, &name);
+        let public = &parsed.public_key().subject_public_key.data;
+        let issuer = issuer(&certificate, public, &key).map_err(|why| unusable(&key, &why));
+        Ok(Self { name, digest, subject, validity, issuer, pem: pem.to_owned(), certificate })
+    }
+
+    /// Whether it can issue; why not.
+    pub fn issues(&self) -> Result<(), &Fault> {
+        self.issuer.as_ref().map(|_| ())
     }
 
     /// The name of its files.
@@ -151,6 +167,10 @@ impl Authority {
         Ok((certificate.pem(), pair.serialize_pem()))
     }
 
+    fn issuer(&self) -> Result<&Issuer<'static, KeyPair>, Fault> {
+        self.issuer.as_ref().map_err(Clone::clone)
+    }
+
     fn sign(
         &self,
         mut params: CertificateParams,
@@ -162,7 +182,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         lifetime(&mut params, (at / 1000).unsigned_abs(), days).map_err(|why| failed(&why))?;
-        params.signed_by(key, &self.issuer).map_err(|error| failed(&error.to_string()))
+        params.signed_by(key, self.issuer()?).map_err(|error| failed(&error.to_string()))
     }
 }
 
@@ -204,6 +224,24 @@ pub fn folder(home: &Path) -> PathBuf {
 pub fn files(home: &Path, name: &str) -> (PathBuf, PathBuf) {
     let folder = folder(home);
     (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")))
+}
+
+/// The name that a certificate of ours says, in that of its subject.
+fn said<'a>(certificate: &X509Certificate<'a>) -> Option<&'a str> {
+    let common = certificate.subject.iter_common_name().next()?.as_str().ok()?;
+    match common.strip_prefix(COMMON_NAME)? {
+        "" => Some(FIRST),
+        later => later.strip_prefix(", ").filter(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')),
+    }
+}
+
+fn issuer(certificate: &CertificateDer<'_>, public: &[u8], key: &Path) -> Result<Issuer<'static, KeyPair>, String> {
+    let text = fs::read_to_string(key).map_err(|error| error.to_string())?;
+    let pair = KeyPair::from_pem(&text).map_err(|error| error.to_string())?;
+    if pair.public_key_raw() != public {
+        return Err("it is not the key of the certificate".to_owned());
+    }
+    Issuer::from_ca_cert_der(certificate, pair).map_err(|error| error.to_string())
 }
 
 fn make(home: &Path, name: &str) -> Result<(), String> {

@@ -59,13 +59,13 @@ const HOLDS: &str = "key IS NOT NULL AND certificate_until > ?1 AND coalesce(aut
 /// It has not said that it believes the authority of the digest ?3.
 const IS_STRANGE: &str = "instr(coalesce(believes, ''), ?3) = 0";
 
-/// Every authority of the home.
+/// Every authority that counts or lies in the home, by its name.
 pub fn standing(c: &Connection, home: &Path, set: &Set, at: i64) -> Result<Vec<Authority>, Fault> {
     let dropped = dropped(home);
     let described = |it: &super::authority::Authority| {
         let counts = match () {
-            () if it.name() == set.newest().name() => Counts::Issues,
-            () if set.counts(it.name()) => Counts::Good,
+            () if it.digest() == set.newest().digest() => Counts::Issues,
+            () if set.has(it.digest()) => Counts::Good,
             () if dropped.iter().any(|digest| digest == it.digest()) => Counts::Dropped,
             () => Counts::Waits,
         };
@@ -75,12 +75,15 @@ pub fn standing(c: &Connection, home: &Path, set: &Set, at: i64) -> Result<Vec<A
             sha256: it.digest().to_owned(),
             until: it.until(),
             counts,
-            serves: it.name() == set.oldest().name(),
+            serves: it.digest() == set.oldest().digest(),
             held_by,
             unknown_to,
         })
     };
-    all(home)?.iter().map(|it| described(it)).collect()
+    let others = all(home).into_iter().flatten().filter(|it| !set.has(it.digest()));
+    let mut all: Vec<_> = set.all().iter().cloned().chain(others).collect();
+    all.sort_by(|a, b| a.name().cmp(b.name()));
+    all.iter().map(|it| described(it)).collect()
 }
 
 /// Whom it would cut off to drop the authority `name`, where the server is known by the one of `digest` then.

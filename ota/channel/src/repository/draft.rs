@@ -5,7 +5,7 @@ use super::files;
 use super::formerly;
 use super::history::History;
 use super::home::{Home, Lock};
-use super::limits::MAX_ENCLOSED;
+use super::limits::{MAX_ENCLOSED, MAX_ENTRIES};
 use super::proposal::{Cover, Proposal};
 use super::published::Published;
 use super::roles::{ROOT, STATE, TARGETS, is_models, is_state, of_target, plain_name};
@@ -252,7 +252,29 @@ impl Draft {
                 vacant.insert(files::read(&path, MAX_ENCLOSED)?);
             }
         }
+        self.enclose_for_earlier(&before);
         Ok(before)
+    }
+
+    /// Encloses what goes and nobody is told of any more, where it can be read and there is room: programs from before that was so sign nothing
+    /// without it.
+    fn enclose_for_earlier(&mut self, before: &BTreeMap<String, Document>) {
+        let gone = self.documents.iter().flat_map(|(role, document)| {
+            let proposed = targets_in(Some(document));
+            let known = targets_in(before.get(role)).into_iter().flatten();
+            known.filter(move |(name, _)| is_told(name.raw()) && !proposed.is_some_and(|all| all.contains_key(*name)))
+        });
+        let gone = gone.map(|(name, listed)| (store::sha256_of(listed), store::path(&self.home, name.raw(), listed)));
+        for (sha256, path) in gone.collect::<BTreeMap<_, _>>() {
+            if self.enclosed.len() >= MAX_ENTRIES {
+                return;
+            }
+            if let Entry::Vacant(vacant) = self.enclosed.entry(sha256)
+                && let Ok(bytes) = files::read(&path, MAX_ENCLOSED)
+            {
+                vacant.insert(bytes);
+            }
+        }
     }
 
     /// The desired states that are proposed and not published.
@@ -266,7 +288,7 @@ impl Draft {
     }
 
     /// Where the small payloads lie by which people are told what changes, by their SHA-256. Of what goes, only what was held back or
-    /// vouched for by it: a release that many states name goes with all of them, and none of those is read.
+    /// vouched for by it: a release that many states name goes with all of them, and none of those has to be read.
     fn needed(&self, before: &BTreeMap<String, Document>, states: &[DesiredState]) -> BTreeMap<String, PathBuf> {
         let mut needed = BTreeMap::new();
         let mut need = |name: &str, listed: &Target| {

@@ -18,7 +18,7 @@ pub const SNAPSHOT_DAYS: i64 = 14;
 /// A role that is past half of its life, or something else that ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// The role; `rescue` is the recovery bundle, and `server` the server's own certificate.
+    /// The role; `rescue` is the recovery bundle, `server` the server's own certificate, and `authority` the channel's own that issues.
     pub role: String,
     /// When it ends: boxes take no update by a role then, and go on with what they run.
     pub expires: String,

@@ -99,10 +99,15 @@ impl Own {
     }
 }
 
-/// What is to be told of an authority that issues and ends one day: boxes take months to follow to another one.
-pub(super) fn of_authority(issues: &Authority, seconds: i64) -> Option<Alarm> {
-    let advice = "make another authority (`sund-channel ca new`, CEREMONY.md)".to_owned();
-    issues.validity().is_due(seconds).then(|| alarm("authority", issues.validity(), seconds, advice))
+/// What is to be told of an authority that issues and ends one day, since boxes take months to follow to another one; and of what can't be
+/// read of others.
+pub(super) fn of_authority(issues: &Authority, unusable: &[Fault], seconds: i64) -> Option<Alarm> {
+    let bring = |fault: &Fault| format!("{} Bring it back, or let the server's user read it", fault.reason);
+    let mut advice: Vec<String> = unusable.iter().map(bring).collect();
+    if issues.validity().is_due(seconds) {
+        advice.push("make another authority (`sund-channel ca new`, CEREMONY.md)".to_owned());
+    }
+    (!advice.is_empty()).then(|| alarm("authority", issues.validity(), seconds, advice.join("; ")))
 }
 
 fn alarm(role: &str, validity: Validity, seconds: i64, advice: String) -> Alarm {
@@ -171,8 +176,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let authority = Authority::open(home.path()).unwrap();
         let seconds = now() / 1000;
-        assert_eq!(of_authority(&authority, seconds), None);
-        let alarm = of_authority(&authority, seconds + 2500 * DAY).unwrap();
+        assert_eq!(of_authority(&authority, &[], seconds), None);
+        let alarm = of_authority(&authority, &[], seconds + 2500 * DAY).unwrap();
         assert!(alarm.role == "authority" && (1149..=1150).contains(&alarm.days_left), "{alarm:?}");
     }
 

@@ -3,7 +3,7 @@ use super::certificate::{Own, refuse};
 use super::exhausted::Exhausted;
 use super::peer::{Certificate, Peer};
 use super::seats::Seats;
-use crate::enrol::authorities::Authorities;
+use crate::enrol::authorities::{Authorities, Set};
 use crate::limits::http::{
     CONNECTION_LIFE, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS,
 };
@@ -26,31 +26,36 @@ use tokio_rustls::TlsAcceptor;
 pub(super) struct Doors {
     own: Arc<Own>,
     authorities: Arc<Authorities>,
-    now: RwLock<TlsAcceptor>,
+    now: RwLock<(Arc<Set>, TlsAcceptor)>,
 }
 
 impl Doors {
     pub fn new(own: Arc<Own>, authorities: Arc<Authorities>) -> Result<Self, Fault> {
-        let now = RwLock::new(tls(&own, &authorities)?);
+        let set = authorities.now();
+        let now = RwLock::new((Arc::clone(&set), tls(&own, &set)?));
         Ok(Self { own, authorities, now })
     }
 
-    /// The authorities are other ones.
+    /// Opens to those who count now, where they are others than these doors were made for.
     pub fn renew(&self) -> Result<(), Fault> {
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = tls(&self.own, &self.authorities)?;
+        let set = self.authorities.now();
+        if !Arc::ptr_eq(&set, &self.now.read().unwrap_or_else(PoisonError::into_inner).0) {
+            let acceptor = tls(&self.own, &set)?;
+            *self.now.write().unwrap_or_else(PoisonError::into_inner) = (set, acceptor);
+        }
         Ok(())
     }
 
     fn now(&self) -> TlsAcceptor {
-        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.now.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 }
 
 /// TLS with the server's own certificate, whichever that is at the time; asks for a client certificate of the channel's authorities, and serves
 /// callers without one too: browsers, boxes that enrol, boxes with a target token.
-fn tls(own: &Arc<Own>, authorities: &Authorities) -> Result<TlsAcceptor, Fault> {
+fn tls(own: &Arc<Own>, authorities: &Set) -> Result<TlsAcceptor, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let roots = authorities.now().roots().map_err(|error| refuse(&error))?;
+    let roots = authorities.roots().map_err(|error| refuse(&error))?;
     let devices = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .allow_unauthenticated()
         .build()

@@ -76,7 +76,7 @@ pub(super) async fn again(
 /// Who issues to a box: the newest authority that it believes. What the region has signed a moment ago counts already.
 async fn issuer(server: &Arc<Server>, headers: &HeaderMap) -> Arc<Authority> {
     let looking = Arc::clone(server);
-    let looked = tokio::task::spawn_blocking(move || looking.look_at_authorities()).await;
+    let looked = tokio::task::spawn_blocking(move || looking.look_at_published_authorities()).await;
     if let Err(fault) = looked.unwrap_or_else(|error| Err(crate::database::failed(error))) {
         tracing::error!(code = %fault.code, "{fault}");
     }

@@ -96,9 +96,19 @@ impl Server {
     /// Looks whether the region has signed other authorities, which count at once then: for who connects from now on, for who is connected,
     /// and for the server's own certificate.
     pub fn look_at_authorities(&self) -> Result<(), Fault> {
-        if self.authorities.look()? {
-            self.own.replace(now() / 1000)?;
-            self.doors.renew()?;
+        self.follow(self.authorities.look())
+    }
+
+    /// The same, where something was published since the last look.
+    pub fn look_at_published_authorities(&self) -> Result<(), Fault> {
+        self.follow(self.authorities.look_if_published())
+    }
+
+    /// Who is let in comes first, and whatever was found: the server's certificate may have to wait for a person, and no box waits with it.
+    fn follow(&self, looked: Result<bool, Fault>) -> Result<(), Fault> {
+        self.doors.renew()?;
+        if looked? && let Err(fault) = self.own.replace(now() / 1000) {
+            tracing::error!(code = %fault.code, "{fault}");
         }
         Ok(())
     }

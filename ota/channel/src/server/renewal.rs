@@ -4,6 +4,7 @@
 use super::Server;
 use super::certificate::of_authority;
 use crate::database::now;
+use crate::enrol::authorities::unusable;
 use crate::limits::renewal::{LOCK_TIME, LOOK, PERIOD, RETRY};
 use crate::repository::rescue;
 use crate::repository::{Alarm, Home, Published, Upkeep, alarms, is_late, renew, suspensions};
@@ -28,8 +29,8 @@ pub(super) async fn run(server: &Arc<Server>, mut stop: watch::Receiver<bool>) {
                 if let Err(fault) = looking.look_at_authorities() {
                     tracing::error!(code = %fault.code, "{fault}");
                 }
-                let issues = looking.authorities.now();
-                let of_authority = || of_authority(issues.newest(), now() / 1000);
+                let set = looking.authorities.now();
+                let of_authority = || of_authority(set.newest(), &unusable(&looking.config.home, &set), now() / 1000);
                 look(&home, before, since, || looking.own.look().into_iter().chain(of_authority()))
             };
             match spawn_blocking(looks).await {
