@@ -61,7 +61,7 @@ async fn a_suspension_that_a_mirror_does_not_pass_on_is_known_by_the_version_tha
     appliance.channel.serve(mirrored);
     assert_eq!(appliance.once().await, Some(0));
     assert!(appliance.agent.serving().suspended.is_empty(), "it has not come here");
-    assert_eq!((&told(&appliance)[REPOSITORY] == &heard, heard == version(&appliance)), (true, false));
+    assert_eq!((told(&appliance)[REPOSITORY] == heard, heard == version(&appliance)), (true, false));
     appliance.publish();
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(told(&appliance)[REPOSITORY], version(&appliance));
