@@ -161,6 +161,9 @@ class Region:
         """Whether a box has said that it serves this state."""
         return any(box["name"] == name and box["installed"] == f"state/{state}.json" for box in self.command("fleet", name)["devices"])
 
+    def has_enrolled(self, name):
+        return any(box["name"] == name and box["certificate_until"] for box in self.command("fleet", name)["devices"])
+
     def recovery_key(self, name):
         """What opens the disk of a box, as the holder of the region's private key has it; nothing while none is kept."""
         if not self.command("escrow", "list", "--name", name)["kept"]:
