@@ -3,7 +3,7 @@
 use super::appliance::Appliance;
 use super::conversation::{Running, until};
 use super::repository::Region;
-use super::switches::{stop_all, suspend};
+use super::switches::{stop_all, suspend, with_a_past};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -38,15 +38,6 @@ fn suspended(appliance: &Appliance) -> Vec<String> {
 
 fn serves(appliance: &Appliance) -> Option<String> {
     appliance.agent.serving().state.clone()
-}
-
-/// A box that serves `north-2` and has `north-1` to go back to.
-async fn with_a_past() -> Appliance {
-    let mut appliance = Appliance::serving().await;
-    let descriptor = appliance.state("north-2", b"model two", json!({}));
-    appliance.channel.deploy("2", &descriptor);
-    assert_eq!(appliance.once().await, Some(0));
-    appliance
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -261,7 +261,7 @@ async fn a_document_that_cannot_be_read_changes_nothing_and_is_told() {
 }
 
 /// A box that serves `north-2` and has `north-1` to go back to.
-async fn with_a_past() -> Appliance {
+pub async fn with_a_past() -> Appliance {
     let mut appliance = Appliance::serving().await;
     let descriptor = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &descriptor);
