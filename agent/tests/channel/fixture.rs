@@ -183,11 +183,12 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// The processes that a daemon has started.
-pub fn children(daemon: &Daemon) -> Vec<Pid> {
-    let pid = daemon.pid().as_raw_nonzero();
+pub fn children_of(daemon: Pid) -> Vec<Pid> {
+    let pid = daemon.as_raw_nonzero();
     let list = fs::read_dir(format!("/proc/{pid}/task"))
-        .unwrap()
-        .filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
+        .into_iter()
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("children")).ok());
     let numbers: Vec<i32> =
         list.flat_map(|text| text.split_whitespace().map(|n| n.parse().unwrap()).collect::<Vec<_>>()).collect();
     numbers.into_iter().filter_map(Pid::from_raw).collect()
@@ -195,7 +196,7 @@ pub fn children(daemon: &Daemon) -> Vec<Pid> {
 
 /// The worker of a daemon, once that of golden cases has gone.
 pub async fn one_worker(daemon: &Daemon) -> Vec<Pid> {
-    until("one worker is there", || Some(children(daemon)).filter(|workers| workers.len() == 1)).await
+    until("one worker is there", || Some(children_of(daemon.pid())).filter(|workers| workers.len() == 1)).await
 }
 
 pub fn signals(processes: &[Pid], signal: Signal) {

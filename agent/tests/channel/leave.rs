@@ -1,10 +1,13 @@
 //! A trial that nobody wants any more ends soon, wherever it is, and what serves is untouched. The worker of the trial is stopped, so that it
 //! would not end by itself.
-use super::fixture::{Hospital, MODEL, children, id, one_worker, signals};
+use super::fixture::{Hospital, MODEL, children_of, id, one_worker};
 use crate::hospital::until;
 use crate::serve::Daemon;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What a trial may go on for once it is to be left.
@@ -46,12 +49,47 @@ impl Hospital {
     }
 }
 
-/// The worker of a trial that has just begun, stopped.
-async fn stops_the_trial(daemon: &Daemon, serving: &[Pid]) -> Vec<Pid> {
-    let others = || children(daemon).into_iter().filter(|worker| !serving.contains(worker)).collect::<Vec<_>>();
-    let workers = until("the trial has a worker", || Some(others()).filter(|workers| !workers.is_empty())).await;
-    signals(&workers, Signal::STOP);
-    workers
+/// Stops each worker that comes beside those that serve, for as long as this is kept: the trial's, and one that looks for a GPU meanwhile, which
+/// a box without one has again and again, and which goes on afterwards.
+struct Halt {
+    over: Arc<AtomicBool>,
+    stops: Option<JoinHandle<Vec<Pid>>>,
+}
+
+impl Halt {
+    async fn new(daemon: &Daemon, serving: &[Pid]) -> Self {
+        let (daemon, serving) = (daemon.pid(), serving.to_vec());
+        let [over, any] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let stops = std::thread::spawn({
+            let (over, any) = (Arc::clone(&over), Arc::clone(&any));
+            move || {
+                let mut stopped = serving.clone();
+                while !over.load(Ordering::Relaxed) {
+                    for worker in children_of(daemon) {
+                        // Fails only where it has ended meanwhile.
+                        if !stopped.contains(&worker) && kill_process(worker, Signal::STOP).is_ok() {
+                            stopped.push(worker);
+                            any.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                stopped.split_off(serving.len())
+            }
+        });
+        until("a worker is stopped", || any.load(Ordering::Relaxed).then_some(())).await;
+        Self { over, stops: Some(stops) }
+    }
+}
+
+impl Drop for Halt {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for worker in self.stops.take().and_then(|stops| stops.join().ok()).unwrap_or_default() {
+            // The trial's has ended with it.
+            let _ = kill_process(worker, Signal::CONT);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -62,12 +100,13 @@ async fn a_trial_that_is_left_in_the_middle_of_a_golden_case_ends_soon_and_what_
     assert_eq!(hospital.status()["trying"], Value::Null);
     hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
     assert_eq!(hospital.status()["trying"], id("north-1"));
-    stops_the_trial(&daemon, &serving).await;
+    let halt = Halt::new(&daemon, &serving).await;
     let other = hospital.leaves("north-2");
     assert_eq!(other["refused"]["code"], "state-not-tried", "another state's trial is not this one");
     assert_eq!(hospital.status()["trying"], id("north-1"));
 
     hospital.is_left("north-1").await;
+    drop(halt);
     assert_eq!(hospital.status()["trying"], Value::Null);
     let audit = hospital.site.audit();
     assert!(audit.contains("trial-left"), "{audit}");
@@ -91,8 +130,9 @@ async fn a_trial_that_is_left_in_the_middle_of_its_acceptance_cohort_ends_soon_a
     hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
     let scratch = hospital.site.folder("channel/acceptance");
     until("the cohort is run", || scratch.exists().then_some(())).await;
-    stops_the_trial(&daemon, &serving).await;
+    let halt = Halt::new(&daemon, &serving).await;
     hospital.is_left("north-1").await;
+    drop(halt);
     assert!(!scratch.exists());
     hospital.serves_on(&daemon, &serving).await;
 }
@@ -120,10 +160,11 @@ async fn an_agent_that_is_killed_while_it_leaves_a_trial_serves_on_and_tries_the
     let daemon = hospital.serve().await;
     let serving = hospital.serving(&daemon).await;
     hospital.ask(&hospital.offer("north-1", "5.0.0", "research"));
-    stops_the_trial(&daemon, &serving).await;
+    let halt = Halt::new(&daemon, &serving).await;
     hospital.leaves("north-1");
     daemon.signal(Signal::KILL);
     drop(daemon);
+    drop(halt);
     let _daemon = hospital.serve().await;
     assert_eq!(hospital.leaves("north-1")["refused"]["code"], "state-not-tried");
     assert_eq!(hospital.status()["models"][0]["version"], "4.0.0");
