@@ -46,6 +46,7 @@ async fn the_cap_of_the_line_counts_for_all_that_rauc_streams_together() {
     };
     let lengths = tokio::join!(part("bytes=0-29999"), part("bytes=30000-59999"));
     assert_eq!(lengths, (30_000, 30_000));
+    assert_eq!(relay.fetched(), 60_000);
     assert!(begin.elapsed() >= Duration::from_millis(1400), "60 KB at 40 KB/s in {:?}", begin.elapsed());
 }
 

@@ -128,6 +128,9 @@ async fn install_unbounded(config: &Config, image: &Served) -> Result<(), Fault>
     };
     let result = signal.args().map_err(|error| away(&error))?.result;
     if result == 0 {
+        if let Some(relay) = &relay {
+            tracing::info!(bytes = relay.fetched(), "RAUC has fetched what neither slot had");
+        }
         return Ok(());
     }
     let refusal = refused(&installer.last_error().await.unwrap_or_default());

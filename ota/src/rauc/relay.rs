@@ -11,6 +11,7 @@ use reqwest::header::RANGE;
 use reqwest::{Method, StatusCode};
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -60,9 +61,14 @@ impl Relay {
         let path = format!("/{}/bundle.raucb", hex(&secret));
         let url = format!("http://127.0.0.1:{port}{path}").parse().map_err(|error| failed(format!("{error}")))?;
         let pace = Pace { cap, free: Mutex::new(Instant::now()) };
-        let told = Arc::new(Told { http, source, path, pace, trouble: Mutex::default() });
+        let told = Arc::new(Told { http, source, path, pace, fetched: AtomicU64::new(0), trouble: Mutex::default() });
         let task = tokio::spawn(serve(listener, Arc::clone(&told)));
         Ok(Self { url, told, task })
+    }
+
+    /// Bytes that the store has served for RAUC until now.
+    pub fn fetched(&self) -> u64 {
+        self.told.fetched.load(Ordering::Relaxed)
     }
 
     /// What went wrong last between this box and the store, if anything did.
@@ -111,6 +117,7 @@ struct Told {
     source: Url,
     path: String,
     pace: Pace,
+    fetched: AtomicU64,
     trouble: Mutex<Option<String>>,
 }
 
@@ -146,6 +153,7 @@ impl Told {
             let mut body = response.bytes_stream();
             while let Some(piece) = body.next().await {
                 let Ok(bytes) = piece.map_err(|error| self.failed(crate::http::reason(&error))) else { break };
+                self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 self.pace.hold_back(bytes.len() as u64).await;
                 timeout(PIECE_TIME, stream.write_all(&bytes)).await??;
             }
