@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import ip_interface
+from itertools import product
 
 from .place import Place, until
 from .store import REPOSITORY, Failed, run
@@ -86,15 +87,6 @@ PersistLeases=no
 GRABS = {"clinical": r"SendOption=121:string:\x00\x0a\x1e\x00\x01\x01\x00\x0a\x1e\x00\x01\x01\x80\x0a\x1e\x00\x01" + "\n"}
 # All of the other network's peers lie in a network of this prefix.
 SHORT = 8
-# How the box has its addresses: which networks have theirs of the site, and which one's prefix is short.
-HOWS = {
-    "by DHCP": (set(), None),
-    "of the site": (set(ADDRESSES), None),
-    "by DHCP, clinical's with a short prefix": (set(), "clinical"),
-    "by DHCP, management's with a short prefix": (set(), "management"),
-    "of the site, clinical's with a short prefix": (set(ADDRESSES), "clinical"),
-    "of the site on management, by DHCP with a short prefix on clinical": ({"management"}, "clinical"),
-}
 
 
 def firewall(tree):
@@ -110,12 +102,13 @@ def firewall(tree):
 def ways(tree):
     """With addresses by DHCP and by the site, both networks with a router: who is on a network or behind its router reaches the box at the ports
     that it is for and at no other, has its answers by the network that it asked on, and is reached by whom the network is for alone; also where
-    clinical's DHCP hands out ways to everywhere, and where all peers of one network lie within the prefix of the other."""
-    for how in HOWS:
+    clinical's DHCP hands out ways to everywhere. All peers of one network lie within the prefix of the other: of each in turn."""
+    for origin, short in product(("by DHCP", "of the site"), ADDRESSES):
+        how = f"{origin}, {short}'s prefix short"
         with ExitStack() as stack:
             place = stack.enter_context(Place(tree))
             places = {name: stack.enter_context(Place(tree)) for name in ADDRESSES}
-            settled(tree, place, places, how)
+            settled(tree, place, places, origin, short)
             together(lambda name: comes_in(places[name], name, how), ADDRESSES)
             together(lambda case: goes_out(place, *case, how), [(name, user) for name in ADDRESSES for user in USERS])
 
@@ -152,11 +145,10 @@ def ports(place, program, *arguments):
     return {int(port) for port in run(*place.enter, sys.executable, "-c", program, *arguments).split()}
 
 
-def settled(tree, place, places, how):
+def settled(tree, place, places, origin, short):
     """A box with its two networks, when it has its addresses; on each network another place is the router, and who is behind it."""
     place.must(*command(tree, "nftables.service"))
     place.must("/usr/lib/systemd/systemd-sysctl", "--prefix=/net/ipv4", "--prefix=/net/ipv6")
-    of_the_site, short = HOWS[how]
     for name, there in places.items():
         run("nsenter", "--target", place.first, "--net", "ip", "link", "add", name, "type", "veth", "peer", "name", "router", "netns", there.first)
         box, router, beyond = ADDRESSES[name]
@@ -169,7 +161,7 @@ def settled(tree, place, places, how):
         names = "".join(f"Router={peer}\n" for other, (_, _, peer) in ADDRESSES.items() if name == short != other)
         there.put("run/systemd/network/10-router.network",
                   ROUTER.format(router=router, prefix=prefix, beyond=beyond, offset=offset, more=GRABS.get(name, "") + names))
-        if name in of_the_site:
+        if origin == "of the site":
             text = (STATIC / f"{name}.conf").read_text()
             place.put(f"run/systemd/network/50-{name}.network.d/10-site.conf", text.replace("/24", f"/{prefix}"))
         networkd(there)
@@ -179,7 +171,7 @@ def settled(tree, place, places, how):
     def has_its_ways():
         ways = run(*place.enter, "ip", "route", "show", "table", "all", "default")
         return all(f" dev {name} {table}" in ways for name, table in (("clinical", "table 100"), ("management", "proto")))
-    until(f"the box has its ways by addresses {how}", has_its_ways)
+    until(f"the box has its ways by addresses {origin}, {short}'s prefix short", has_its_ways)
 
 
 def networkd(place):
