@@ -125,7 +125,7 @@ def ports():
 def kernel():
     """What firewall, networks and units do the kernel has to be built with."""
     asked = {"RoutingPolicyRule": ("IP_MULTIPLE_TABLES", "IPV6_MULTIPLE_TABLES"), "ct mark": ("NF_CONNTRACK_MARK",), "FirewallMark=": ("NF_CONNTRACK_MARK",),
-             "DeviceAllow=": ("BPF_SYSCALL", "CGROUP_BPF"), "PrivateDevices=yes": ("BPF_SYSCALL", "CGROUP_BPF"),
+             "table arp": ("NF_TABLES_ARP",), "DeviceAllow=": ("BPF_SYSCALL", "CGROUP_BPF"), "PrivateDevices=yes": ("BPF_SYSCALL", "CGROUP_BPF"),
              "TTYPath=/dev/tty1": ("VT", "FB_EFI", "FRAMEBUFFER_CONSOLE"), "SystemCallFilter=": ("SECCOMP_FILTER",)}
     files = [ROOT / "etc/nftables.conf", *ROOT.rglob("*.network"), *ours()]
     text = "".join(file.read_text() for file in files)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from ipaddress import ip_interface
+from itertools import product
 
 from .place import Place, until
 from .store import REPOSITORY, Failed, run
@@ -14,7 +16,7 @@ from .surface import command
 # and what does not has no answer in two seconds.
 COMES_IN = {"clinical": {2762, 11112}, "management": {8443}}
 PORTS = {22, 53, 80, 104, 123, 443, 853, 2762, 4460, 6514, 8080, 8443, 11112, 65535}
-# What the agent asks of a collector or of the EST server is behind management; its other peers are behind clinical, or on it.
+# What the agent asks of a collector or of the EST server is on management or behind it; its other peers are on clinical or behind that.
 GOES_OUT = {"clinical": {"sund": PORTS - {443, 6514}}, "management": {"sund": {443, 6514}, "root": PORTS, "_chrony": {4460}, "systemd-resolve": {53, 853}}}
 USERS = ("root", "sund", "_chrony", "systemd-resolve", "nobody")
 # A SYN for every port (RFC 9293, 3.1); the ports that answer it, with SYN or RST.
@@ -67,13 +69,13 @@ STATIC = REPOSITORY / "ota/tests/goldens/network"
 ROUTER = """[Match]
 Name=router
 [Network]
-Address={router}/24
+Address={router}/{prefix}
 DHCPServer=yes
 LinkLocalAddressing=no
 [Address]
 Address={beyond}/32
 [DHCPServer]
-PoolOffset=5
+PoolOffset={offset}
 PoolSize=1
 EmitDNS=no
 EmitNTP=no
@@ -83,6 +85,8 @@ PersistLeases=no
 {more}"""
 # RFC 3442: whoever answers on the clinical network hands out the way to everywhere, and the same in two halves, which come before all others.
 GRABS = {"clinical": r"SendOption=121:string:\x00\x0a\x1e\x00\x01\x01\x00\x0a\x1e\x00\x01\x01\x80\x0a\x1e\x00\x01" + "\n"}
+# All of the other network's peers lie in a network of this prefix.
+SHORT = 8
 
 
 def firewall(tree):
@@ -90,7 +94,7 @@ def firewall(tree):
     with Place(tree) as place:
         place.must(*command(tree, "nftables.service"))
         rules = place.must("nft", "list", "ruleset")
-        wanted = [("prerouting", "accept"), *((hook, "drop") for hook in ("input", "forward", "output"))]
+        wanted = [("input", "accept"), ("prerouting", "accept"), *((hook, "drop") for hook in ("input", "forward", "output"))]
         if re.findall(r"hook (\w+) .*policy (\w+);", rules) != wanted:
             raise Failed(f"the firewall lets through what it does not name: {rules}")
 
@@ -98,12 +102,13 @@ def firewall(tree):
 def ways(tree):
     """With addresses by DHCP and by the site, both networks with a router: who is on a network or behind its router reaches the box at the ports
     that it is for and at no other, has its answers by the network that it asked on, and is reached by whom the network is for alone; also where
-    clinical's DHCP hands out ways to everywhere."""
-    for how in ("by DHCP", "of the site"):
+    clinical's DHCP hands out ways to everywhere. All peers of one network lie within the prefix of the other: of each in turn."""
+    for origin, short in product(("by DHCP", "of the site"), ADDRESSES):
+        how = f"{origin}, {short}'s prefix short"
         with ExitStack() as stack:
             place = stack.enter_context(Place(tree))
             places = {name: stack.enter_context(Place(tree)) for name in ADDRESSES}
-            settled(tree, place, places, how)
+            settled(tree, place, places, origin, short)
             together(lambda name: comes_in(places[name], name, how), ADDRESSES)
             together(lambda case: goes_out(place, *case, how), [(name, user) for name in ADDRESSES for user in USERS])
 
@@ -130,9 +135,9 @@ def goes_out(place, name, user, how):
     """Whom a user of the box reaches on this network, and behind its router."""
     _, router, beyond = ADDRESSES[name]
     allowed = GOES_OUT[name].get(user, set())
-    for target, wanted in ((beyond, allowed), (router, PORTS if allowed and name == "clinical" else allowed)):
+    for target in (beyond, router):
         found = ports(place, CONNECTS, place.users[user].split(":")[0], target, *map(str, sorted(PORTS)))
-        if found != wanted:
+        if found != allowed:
             raise Failed(f"addresses {how}: {user} reaches {target} by {name} at {sorted(found)}")
 
 
@@ -140,26 +145,33 @@ def ports(place, program, *arguments):
     return {int(port) for port in run(*place.enter, sys.executable, "-c", program, *arguments).split()}
 
 
-def settled(tree, place, places, how):
+def settled(tree, place, places, origin, short):
     """A box with its two networks, when it has its addresses; on each network another place is the router, and who is behind it."""
     place.must(*command(tree, "nftables.service"))
     place.must("/usr/lib/systemd/systemd-sysctl", "--prefix=/net/ipv4", "--prefix=/net/ipv6")
     for name, there in places.items():
         run("nsenter", "--target", place.first, "--net", "ip", "link", "add", name, "type", "veth", "peer", "name", "router", "netns", there.first)
-        _, router, beyond = ADDRESSES[name]
+        box, router, beyond = ADDRESSES[name]
         # A router asks for its neighbours by its own address.
         run(*there.enter, "sh", "-c", "echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce")
-        there.put("run/systemd/network/10-router.network", ROUTER.format(router=router, beyond=beyond, more=GRABS.get(name, "")))
-        if how == "of the site":
-            place.put(f"run/systemd/network/50-{name}.network.d/10-site.conf", (STATIC / f"{name}.conf").read_text())
+        prefix = SHORT if name == short else 24
+        address = ip_interface(f"{box}/{prefix}")
+        offset = int(address) - int(address.network.network_address)
+        # Whom a short prefix has on the network needs no router: one of the other network's peers is named, to which a box makes itself a way.
+        names = "".join(f"Router={peer}\n" for other, (_, _, peer) in ADDRESSES.items() if name == short != other)
+        there.put("run/systemd/network/10-router.network",
+                  ROUTER.format(router=router, prefix=prefix, beyond=beyond, offset=offset, more=GRABS.get(name, "") + names))
+        if origin == "of the site":
+            text = (STATIC / f"{name}.conf").read_text()
+            place.put(f"run/systemd/network/50-{name}.network.d/10-site.conf", text.replace("/24", f"/{prefix}"))
         networkd(there)
     networkd(place)
     for port in LISTENS.values():
         place.beside("sund", SERVES, str(port))
     def has_its_ways():
         ways = run(*place.enter, "ip", "route", "show", "table", "all", "default")
-        return all(f"via {ADDRESSES[name][1]} dev {name} {table}" in ways for name, table in (("clinical", "table 100"), ("management", "proto")))
-    until(f"the box has its ways by addresses {how}", has_its_ways)
+        return all(f" dev {name} {table}" in ways for name, table in (("clinical", "table 100"), ("management", "proto")))
+    until(f"the box has its ways by addresses {origin}, {short}'s prefix short", has_its_ways)
 
 
 def networkd(place):

@@ -4,8 +4,8 @@ use super::document::{Addresses, Document};
 use serde_json::json;
 use std::fmt::Write as _;
 
-/// The table with the ways of the clinical network, by the name that networkd has for it: the main one is the management network's, and
-/// two ways to everywhere in one table would be a matter of chance.
+/// The table with the ways of the clinical network, by the name that networkd has for it: the main one is the management network's, whose
+/// ways nothing on the clinical network may take.
 const CLINICAL: &str = "clinical";
 
 /// A file: its name, its mode, its content.
@@ -76,13 +76,18 @@ fn updater(document: &Document) -> Result<String, String> {
     toml::to_string(&configuration).map_err(|error| error.to_string())
 }
 
-/// A drop-in of systemd-networkd; the way elsewhere is in this table, or in the main one.
+/// A drop-in of systemd-networkd; the ways are in this table, or in the main one.
 fn addresses(addresses: Option<&Addresses>, table: Option<&str>) -> Vec<u8> {
     let Some(addresses) = addresses else { return b"# Addresses come by DHCP.\n".to_vec() };
-    let mut text = format!("[Network]\nDHCP=no\nAddress={}\n", addresses.address);
+    let mut text = "[Network]\nDHCP=no\n".to_owned();
     // Into memory: nothing can fail.
     for server in &addresses.dns {
         let _ = writeln!(text, "DNS={server}");
+    }
+    let _ = writeln!(text, "[Address]\nAddress={}", addresses.address);
+    if let Some(table) = table {
+        // The kernel has the way to who is on the network itself in the main one.
+        let _ = writeln!(text, "AddPrefixRoute=no\n[Route]\nDestination={}\nTable={table}", addresses.address);
     }
     if let Some(gateway) = addresses.gateway {
         let _ = writeln!(text, "[Route]\nGateway={gateway}");
