@@ -2,6 +2,7 @@
 use super::appliance::Appliance;
 use super::conversation::{Running, until};
 use serde_json::{Value, json};
+use sund_ota::agent::{Holder, NOT_APPROVED};
 use sund_ota::ddi::{Execution, Finished};
 use sund_ota::documents::{STOP, SUSPENSIONS};
 
@@ -168,41 +169,59 @@ async fn who_suspends_before_the_region_and_resumes_after_it_switches_nothing_on
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_agent_has_kept_of_a_region_that_suspends_it_no_more_is_lifted_once_the_region_is_heard() {
-    let mut appliance = Appliance::serving().await;
-    // The updater has no record of it: that was lost, or it is of a region before this one.
-    let kept = "suspended by the region: drift at three sites";
-    appliance.agent.serving().suspend("brain", kept);
-    let files = std::mem::take(&mut appliance.channel.told().files);
-    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 0);
-    assert_eq!(appliance.agent.serving().suspended, ["brain"], "a region that is not heard may suspend it still");
-    appliance.channel.serve(files);
-    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
-    assert!(appliance.agent.serving().suspended.is_empty());
+    // An agent from before does not say whose word it is, and that is known by its reason.
+    for is_older in [false, true] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().says_no_holders = is_older;
+        let by = (!is_older).then_some(Holder::Region);
+        // The updater has no record of it: that was lost, or it is of a region before this one.
+        let kept = "suspended by the region: drift at three sites";
+        appliance.agent.serving().suspend("brain", kept, by);
+        let files = std::mem::take(&mut appliance.channel.told().files);
+        assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 0);
+        assert_eq!(appliance.agent.serving().suspended, ["brain"], "a region that is not heard may suspend it still");
+        appliance.channel.serve(files);
+        assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+        assert!(appliance.agent.serving().suspended.is_empty());
 
-    // Also beside what the region suspends now, and not where that is the same.
-    suspend(&mut appliance, "liver", None);
-    appliance.agent.serving().suspend("brain", kept);
-    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
-    assert!(appliance.agent.serving().suspended.is_empty());
-    suspend(&mut appliance, "brain", None);
-    appliance.agent.serving().suspend("brain", kept);
-    assert_eq!(audited(&appliance, "a suspension of the region was").await, 0);
-    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+        // Also beside what the region suspends now, and not where that is the same.
+        suspend(&mut appliance, "liver", None);
+        appliance.agent.serving().suspend("brain", kept, by);
+        assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+        assert!(appliance.agent.serving().suspended.is_empty());
+        suspend(&mut appliance, "brain", None);
+        appliance.agent.serving().suspend("brain", kept, by);
+        assert_eq!(audited(&appliance, "a suspension of the region was").await, 0);
+        assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    }
 }
 
-/// Each poll finds it, and the agent keeps it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_persons_word_that_reads_like_the_regions_stays_and_is_no_event_with_each_poll() {
-    let appliance = Appliance::serving().await;
-    let word = "suspended by the region: they said so on the telephone";
-    appliance.agent.serving().by_person.insert("brain".to_owned(), word.to_owned());
-    let running = Running(appliance.run());
-    let polls = appliance.channel.told().polls;
-    until("it polls on", || appliance.channel.told().polls > polls + 3).await;
-    drop(running);
-    assert_eq!(appliance.agent.serving().by_person.len(), 1);
-    let log = std::fs::read_to_string(appliance.log()).expect("a log");
-    assert_eq!(log.matches("a suspension of the region was lifted").count(), 1, "{log}");
+async fn whatever_a_person_says_is_no_word_of_the_regions_or_the_updaters() {
+    for word in ["suspended by the region: they said so on the telephone", NOT_APPROVED] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().by_person.insert("brain".to_owned(), word.to_owned());
+        assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "there is none to lift");
+        // The region's own stands beside it, and outlives it.
+        suspend(&mut appliance, "brain", None);
+        assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1, "{word}");
+        assert_eq!(appliance.agent.serving().by_person.remove("brain").as_deref(), Some(word));
+        assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "{word}");
+        assert_eq!(appliance.agent.serving().suspended, ["brain"], "{word}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_from_before_is_told_what_the_region_suspends_and_lifts_as_it_takes_it() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().says_no_holders = true;
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1);
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "it is applied once");
+    unlist(&mut appliance, SUSPENSIONS);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+    assert!(appliance.agent.serving().suspended.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use super::appliance::Appliance;
 use super::conversation::{Running, until};
 use super::transitions::{Side, die_at_each};
 use serde_json::{Value, json};
+use sund_ota::agent::{Holder, NOT_APPROVED};
 use sund_ota::documents::{STOP, SUSPENSIONS};
 
 fn withdraw(appliance: &mut Appliance, path: &str) {
@@ -64,20 +65,23 @@ async fn a_boxs_first_state_that_is_left_half_watched_does_not_serve_on_while_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_is_left_where_it_was_withdrawn_also_after_the_record_was_lost() {
-    let mut appliance = Appliance::serving().await;
-    lose_record(&appliance);
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!(serves(&appliance).as_deref(), Some("north-1"), "it is listed");
-    withdraw(&mut appliance, "state/north-1.json");
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
-    // What was switched off is known by its reason.
-    lose_record(&appliance);
-    appliance.agent.serving().own_models = vec!["brain".to_owned()];
-    appliance.agent.serving().suspended.clear();
-    let reason = appliance.agent.serving().reasons["own-model"].clone();
-    appliance.agent.serving().suspend("brain", &reason);
-    goes_on(&mut appliance, "2", "north-2").await;
+    // An agent from before does not say whose word it is, and that is known by its reason.
+    for is_older in [false, true] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().says_no_holders = is_older;
+        lose_record(&appliance);
+        assert_eq!(appliance.once().await, Some(0));
+        assert_eq!(serves(&appliance).as_deref(), Some("north-1"), "it is listed");
+        withdraw(&mut appliance, "state/north-1.json");
+        assert_eq!(appliance.once().await, Some(0));
+        assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+        lose_record(&appliance);
+        appliance.agent.serving().own_models = vec!["brain".to_owned()];
+        appliance.agent.serving().suspended.clear();
+        let by = (!is_older).then_some(Holder::Updater);
+        appliance.agent.serving().suspend("brain", NOT_APPROVED, by);
+        goes_on(&mut appliance, "2", "north-2").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
