@@ -1,9 +1,10 @@
 //! A box that can't tell how old the region's word is: its clock ran ahead and was put right, or the metadata has expired. What switches off
 //! reaches it all the same; nothing is switched on by it, and nothing begun.
 use super::appliance::Appliance;
+use super::away::serves;
 use super::conversation::{Running, until};
 use super::repository::Region;
-use super::switches::{stop_all, suspend, with_a_past};
+use super::switches::{stop_all, suspend, suspended, with_a_past, withdraw};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -25,19 +26,6 @@ fn ran_ahead(appliance: &Appliance) {
 /// The true time has passed.
 fn is_right(appliance: &Appliance) {
     was(appliance, SignedDuration::from_secs(-1));
-}
-
-fn withdraw(appliance: &mut Appliance, path: &str) {
-    appliance.region.withdraw(path);
-    appliance.publish();
-}
-
-fn suspended(appliance: &Appliance) -> Vec<String> {
-    appliance.agent.serving().suspended.clone()
-}
-
-fn serves(appliance: &Appliance) -> Option<String> {
-    appliance.agent.serving().state.clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
