@@ -34,6 +34,7 @@ mod lock;
 mod manager;
 pub mod metrics;
 pub mod model;
+mod numbered;
 pub mod outcome;
 pub mod pipeline;
 pub mod postprocess;

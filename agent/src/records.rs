@@ -5,6 +5,7 @@
 //! bounded length. The collector gets the oldest file as a whole, which is removed then, so that there is no place to be
 //! remembered; nothing is removed before. What comes while all together reach their bound is counted, and that it was lost is a record itself.
 use crate::limits::records::{MAX_FILE, MAX_KEPT, MAX_RECORD};
+use crate::numbered;
 use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,6 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::watch;
 use tracing_subscriber::fmt::MakeWriter;
+
+/// Their files are `log-NUMBER.jsonl`.
+const PREFIX: &str = "log";
 
 /// The records of a process; all clones are one.
 #[derive(Clone, Debug)]
@@ -194,7 +198,7 @@ impl Files {
             None => {
                 let number = self.next;
                 self.next += 1;
-                let path = self.folder.join(format!("log-{number:020}.jsonl"));
+                let path = self.folder.join(numbered::name(PREFIX, number));
                 let file = File::options().append(true).create_new(true).mode(0o600).open(path)?;
                 Open { number, file: Arc::new(file), bytes: 0 }
             }
@@ -225,23 +229,12 @@ fn own(message: &str, lost: Option<u64>) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Files with their numbers, the oldest first.
+/// Files with their numbers, the oldest first; none where the folder is gone.
 fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("log-")?.strip_suffix(".jsonl")?.parse().ok());
-        if let Some(number) = number {
-            files.push((number, entry.path()));
-        }
+    match numbered::files(folder, PREFIX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        files => files,
     }
-    files.sort_unstable();
-    Ok(files)
 }
 
 #[cfg(test)]

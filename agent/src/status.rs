@@ -1,5 +1,6 @@
 //! What `sund status --json`, the console and the tests see of a running agent. Frozen: a change is a new version.
 use crate::outcome::Outcome;
+use crate::pipeline::Holder;
 use crate::privacy::Private;
 use crate::release::Variant;
 use crate::spool::Lack;
@@ -150,6 +151,9 @@ pub struct ModelStatus {
     pub engines: Vec<EngineStatus>,
     /// `active`, `checking`, `off`, `suspended`.
     pub state: String,
+    /// By whose word it is suspended: `region`, `updater` (no state that is approved holds it), `person`; absent where it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<Holder>,
     /// Intended use, from the manifest.
     pub intended_use: String,
     /// Jobs that ended, by outcome.

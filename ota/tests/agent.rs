@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use sund_ota::agent::{
-    AgentFault, AgentStatus, Answer, Finding, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
+    AgentFault, AgentStatus, Answer, Finding, Holder, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
 };
 use sund_ota::audit::Event;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -58,8 +58,9 @@ pub struct Serving {
     /// Nothing can be suspended.
     pub refuses_suspensions: bool,
     pub suspended: Vec<String>,
-    /// Why each of them is.
+    /// Why each of them is, and by whose word.
     pub reasons: BTreeMap<String, String>,
+    pub holders: BTreeMap<String, Holder>,
     /// Models that a person has switched off, and why: kept beside the channel's word.
     pub by_person: BTreeMap<String, String>,
     /// Version of every model.
@@ -98,6 +99,8 @@ pub struct Serving {
     pub says_no_classes: bool,
     /// It is of a version that cannot be handed the vendors' keys.
     pub takes_no_vendors: bool,
+    /// It is of a version that neither says nor is told by whose word a model is off.
+    pub says_no_holders: bool,
     /// It is of a version that takes no audit events of the updater.
     pub takes_no_audit: bool,
     /// So many times it takes them, and is gone before it answers.
@@ -239,9 +242,13 @@ impl Agent {
             Request::Suspend { package, .. } if package.len() > LONGEST_NAME => {
                 refused("channel-request", "no package has so long a name")
             }
-            Request::Suspend { package, reason } => {
+            Request::Suspend { by: Some(_), .. } if serving.says_no_holders => {
+                refused("control-request", "not a request: unknown field `by`")
+            }
+            Request::Suspend { package, reason, by } => {
+                assert_eq!(by.is_none(), serving.says_no_holders, "the updater says whose word it is");
                 serving.changes.push(format!("suspend {package}"));
-                serving.suspend(&package, &reason);
+                serving.suspend(&package, &reason, by);
                 Answer::Suspended { package, off: true }
             }
             Request::Hold { seconds } => {
@@ -271,7 +278,8 @@ impl Agent {
 
 impl Serving {
     /// Switches a model off for the channel.
-    pub fn suspend(&mut self, package: &str, reason: &str) {
+    pub fn suspend(&mut self, package: &str, reason: &str, by: Option<Holder>) {
+        self.holders.extend(by.map(|by| (package.to_owned(), by)));
         self.suspended.retain(|suspended| suspended != package);
         self.suspended.push(package.to_owned());
         self.reasons.insert(package.to_owned(), reason.to_owned());
@@ -387,9 +395,19 @@ impl Serving {
         self.kept.drain(..self.kept.len().saturating_sub(4));
     }
 
+    fn is_off_by_channel(&self, name: &str) -> bool {
+        self.suspended.iter().any(|suspended| suspended == name)
+    }
+
+    /// By whose word a model is off, the channel's first.
+    fn held_off_by(&self, name: &str) -> Vec<Holder> {
+        let by_channel = self.holders.get(name).filter(|_| self.is_off_by_channel(name)).copied();
+        by_channel.into_iter().chain(self.by_person.get(name).map(|_| Holder::Person)).collect()
+    }
+
     /// In the words of whoever has switched a model off, the channel's first.
     fn why_off(&self, name: &str) -> Option<String> {
-        let by_channel = self.reasons.get(name).filter(|_| self.suspended.iter().any(|suspended| suspended == name));
+        let by_channel = self.reasons.get(name).filter(|_| self.is_off_by_channel(name));
         let said = by_channel.into_iter().chain(self.by_person.get(name));
         let said: Vec<String> = said.map(|why| format!("{name} is suspended since then: {why}")).collect();
         (!said.is_empty()).then(|| said.join(". "))
@@ -403,6 +421,7 @@ impl Serving {
         let model = |name: String| ModelStatus {
             standing: if self.why_off(&name).is_some() { "suspended" } else { "active" }.to_owned(),
             reason: self.why_off(&name),
+            by: if self.says_no_holders { Vec::new() } else { self.held_off_by(&name) },
             engine_class: (!self.says_no_classes)
                 .then(|| if self.on_cpu.contains(&name) { "cpu".to_owned() } else { self.engine_class.clone() }),
             name,

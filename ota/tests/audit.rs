@@ -16,7 +16,8 @@ fn audited(agent: &Agent) -> Vec<Event> {
     agent.serving().audited.clone()
 }
 
-fn codes(agent: &Agent) -> Vec<String> {
+/// The codes of what was refused, as the agent's audit log has them.
+pub fn codes(agent: &Agent) -> Vec<String> {
     audited(agent).iter().filter_map(|event| event.details.get("code").cloned()).collect()
 }
 

@@ -3,6 +3,7 @@ use super::appliance::Appliance;
 use super::conversation::{Running, until};
 use super::transitions::{Side, die_at_each};
 use serde_json::json;
+use sund_ota::audit::Event;
 use sund_ota::ddi::Finished;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::machine::record::{Action, Step};
@@ -240,6 +241,9 @@ async fn a_payload_that_was_altered_meanwhile_is_not_believed() {
     }
     assert_eq!(appliance.once().await, Some(75));
     assert_eq!(step(&appliance), "active");
+    let told = appliance.agent.serving().audited.clone();
+    let is_told = |event: &Event| event.details.values().any(|text| text.contains("[target-not-kept]"));
+    assert!(told.iter().any(is_told), "{told:?}");
     // With the channel they come again, and the watch ends.
     appliance.channel.told().is_away = false;
     assert_eq!(appliance.once().await, Some(0));

@@ -17,8 +17,13 @@ fn bundle_of(region: &mut Region, expires: Timestamp) -> Vec<(String, Vec<u8>)> 
     let state = region.state();
     let pin = Pin { target: state.target, sha256: state.sha256, length: state.length };
     let terms = serde_json::to_vec(&Terms { format: 1, state: pin, expires }).unwrap();
+    bundle_under(region, &terms)
+}
+
+/// The same for terms of whatever text.
+fn bundle_under(region: &mut Region, terms: &[u8]) -> Vec<(String, Vec<u8>)> {
     let signers = region.targets.signers.clone();
-    let terms = region.role("state").list(TERMS, &terms);
+    let terms = region.role("state").list(TERMS, terms);
     region.role("state").version += 1;
     region.targets.version += 1;
     region.publish();
@@ -238,8 +243,8 @@ async fn tar_reads_a_bundle() {
     assert_eq!(listed, files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>());
 }
 
-#[test]
-fn terms_are_read_strictly() {
+#[tokio::test]
+async fn terms_are_read_strictly() {
     let terms = json!({
         "format": 1, "expires": "2027-01-31T00:00:00Z",
         "state": {"target": "state/north-1.json", "sha256": "a".repeat(64), "length": 1},
@@ -250,4 +255,8 @@ fn terms_are_read_strictly() {
         altered[key] = value;
         assert_eq!(code(Terms::parse(TERMS, altered.to_string().as_bytes())), "bundle-terms-invalid", "{key}");
     }
+    let mut region = Region::new();
+    let device = region.device();
+    let stick = write(device.path(), &bundle_under(&mut region, b"for ever"));
+    assert_eq!(code(open(&device, &stick).await), "bundle-terms-invalid");
 }

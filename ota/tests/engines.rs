@@ -66,7 +66,7 @@ async fn what_served_is_kept_with_the_system_and_a_suspended_model_is_not_held_a
     assert_eq!(system.appliance.once().await, Some(0));
     {
         let mut serving = system.appliance.agent.serving();
-        serving.suspend("brain", "a person looks into it");
+        serving.by_person.insert("brain".to_owned(), "a person looks into it".to_owned());
         serving.on_cpu = vec!["brain".to_owned()];
     }
     assert_eq!(system.appliance.once().await, Some(0));

@@ -1,5 +1,6 @@
 //! A bundle on a stick that is put into a box, as its unit takes it: nobody types, and nobody but the screen is told.
 use super::appliance::Appliance;
+use super::audit::codes;
 use super::conversation::{Running, until};
 use super::stick::{FAR, write};
 use serde_json::json;
@@ -117,6 +118,19 @@ async fn a_stick_that_stays_in_the_box_over_restarts_is_taken_once_and_again_whe
     assert_eq!(world.put_in().await.0, Some(0));
     world.appliance.once().await;
     assert_ne!(world.last(), ids.first().cloned(), "it was put in once more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stick_that_is_put_in_while_another_bundle_is_copied_is_not_taken_and_the_audit_log_says_so() {
+    let world = World::new().await;
+    std::fs::create_dir_all(world.path("updater/inbox")).expect("an inbox");
+    let other = std::fs::File::create(world.path("updater/inbox/lock")).expect("its lock");
+    other.lock().expect("another one copies");
+    let (code, log) = world.put_in().await;
+    assert!(code == Some(1) && log.contains("[inbox-taken]"), "{log}");
+    assert_eq!(codes(&world.appliance.agent), ["inbox-taken"]);
+    drop(other);
+    assert_eq!(world.put_in().await.0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,17 +2,23 @@
 use super::appliance::Appliance;
 use super::conversation::{Running, until};
 use serde_json::{Value, json};
+use sund_ota::agent::{Holder, NOT_APPROVED};
 use sund_ota::ddi::{Execution, Finished};
 use sund_ota::documents::{STOP, SUSPENSIONS};
 
-fn list(appliance: &mut Appliance, path: &str, document: &Value) {
+pub fn list(appliance: &mut Appliance, path: &str, document: &Value) {
     appliance.region.approve("state", path, document.to_string().as_bytes());
     appliance.publish();
 }
 
-fn unlist(appliance: &mut Appliance, path: &str) {
+pub fn withdraw(appliance: &mut Appliance, path: &str) {
     appliance.region.withdraw(path);
     appliance.publish();
+}
+
+/// The models that the channel has switched off.
+pub fn suspended(appliance: &Appliance) -> Vec<String> {
+    appliance.agent.serving().suspended.clone()
 }
 
 pub fn stop_all(appliance: &mut Appliance) {
@@ -54,7 +60,7 @@ async fn while_all_rollouts_are_stopped_an_action_waits_and_the_channel_is_told_
     let status: Value = serde_json::from_slice(&status).expect("JSON");
     assert_eq!(status["stopped"], "since 2026-11-29T17:00:00Z: wrong patients in the north");
 
-    unlist(&mut appliance, STOP);
+    withdraw(&mut appliance, STOP);
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(appliance.agent.serving().activations, ["north-1"]);
     assert_eq!(appliance.record().switches.stopped, None);
@@ -104,7 +110,7 @@ async fn a_suspension_reaches_whichever_state_a_box_runs_and_is_lifted_with_the_
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-2"));
     assert_eq!(appliance.agent.serving().suspended, ["brain"]);
 
-    unlist(&mut appliance, SUSPENSIONS);
+    withdraw(&mut appliance, SUSPENSIONS);
     assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
     assert!(appliance.agent.serving().suspended.is_empty());
     assert!(appliance.record().switches.applied.is_empty());
@@ -147,7 +153,7 @@ async fn what_a_person_suspended_the_channel_does_not_take_back() {
         suspend(&mut appliance, "brain", None);
         assert_eq!(appliance.once().await, Some(0));
         appliance.agent.serving().by_person.extend([why.clone()]);
-        unlist(&mut appliance, SUSPENSIONS);
+        withdraw(&mut appliance, SUSPENSIONS);
         assert_eq!(appliance.once().await, Some(0));
         assert!(appliance.agent.serving().suspended.is_empty(), "the region's word is lifted");
         assert!(appliance.record().switches.applied.is_empty());
@@ -168,41 +174,59 @@ async fn who_suspends_before_the_region_and_resumes_after_it_switches_nothing_on
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_agent_has_kept_of_a_region_that_suspends_it_no_more_is_lifted_once_the_region_is_heard() {
-    let mut appliance = Appliance::serving().await;
-    // The updater has no record of it: that was lost, or it is of a region before this one.
-    let kept = "suspended by the region: drift at three sites";
-    appliance.agent.serving().suspend("brain", kept);
-    let files = std::mem::take(&mut appliance.channel.told().files);
-    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 0);
-    assert_eq!(appliance.agent.serving().suspended, ["brain"], "a region that is not heard may suspend it still");
-    appliance.channel.serve(files);
-    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
-    assert!(appliance.agent.serving().suspended.is_empty());
+    // An agent from before does not say whose word it is, and that is known by its reason.
+    for is_older in [false, true] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().says_no_holders = is_older;
+        let by = (!is_older).then_some(Holder::Region);
+        // The updater has no record of it: that was lost, or it is of a region before this one.
+        let kept = "suspended by the region: drift at three sites";
+        appliance.agent.serving().suspend("brain", kept, by);
+        let files = std::mem::take(&mut appliance.channel.told().files);
+        assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 0);
+        assert_eq!(appliance.agent.serving().suspended, ["brain"], "a region that is not heard may suspend it still");
+        appliance.channel.serve(files);
+        assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+        assert!(appliance.agent.serving().suspended.is_empty());
 
-    // Also beside what the region suspends now, and not where that is the same.
-    suspend(&mut appliance, "liver", None);
-    appliance.agent.serving().suspend("brain", kept);
-    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
-    assert!(appliance.agent.serving().suspended.is_empty());
-    suspend(&mut appliance, "brain", None);
-    appliance.agent.serving().suspend("brain", kept);
-    assert_eq!(audited(&appliance, "a suspension of the region was").await, 0);
-    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+        // Also beside what the region suspends now, and not where that is the same.
+        suspend(&mut appliance, "liver", None);
+        appliance.agent.serving().suspend("brain", kept, by);
+        assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+        assert!(appliance.agent.serving().suspended.is_empty());
+        suspend(&mut appliance, "brain", None);
+        appliance.agent.serving().suspend("brain", kept, by);
+        assert_eq!(audited(&appliance, "a suspension of the region was").await, 0);
+        assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    }
 }
 
-/// Each poll finds it, and the agent keeps it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_persons_word_that_reads_like_the_regions_stays_and_is_no_event_with_each_poll() {
-    let appliance = Appliance::serving().await;
-    let word = "suspended by the region: they said so on the telephone";
-    appliance.agent.serving().by_person.insert("brain".to_owned(), word.to_owned());
-    let running = Running(appliance.run());
-    let polls = appliance.channel.told().polls;
-    until("it polls on", || appliance.channel.told().polls > polls + 3).await;
-    drop(running);
-    assert_eq!(appliance.agent.serving().by_person.len(), 1);
-    let log = std::fs::read_to_string(appliance.log()).expect("a log");
-    assert_eq!(log.matches("a suspension of the region was lifted").count(), 1, "{log}");
+async fn whatever_a_person_says_is_no_word_of_the_regions_or_the_updaters() {
+    for word in ["suspended by the region: they said so on the telephone", NOT_APPROVED] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().by_person.insert("brain".to_owned(), word.to_owned());
+        assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "there is none to lift");
+        // The region's own stands beside it, and outlives it.
+        suspend(&mut appliance, "brain", None);
+        assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1, "{word}");
+        assert_eq!(appliance.agent.serving().by_person.remove("brain").as_deref(), Some(word));
+        assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "{word}");
+        assert_eq!(appliance.agent.serving().suspended, ["brain"], "{word}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_from_before_is_told_what_the_region_suspends_and_lifts_as_it_takes_it() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().says_no_holders = true;
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1);
+    assert_eq!(appliance.agent.serving().suspended, ["brain"]);
+    assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "it is applied once");
+    withdraw(&mut appliance, SUSPENSIONS);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+    assert!(appliance.agent.serving().suspended.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,7 +262,7 @@ async fn a_frozen_server_takes_no_switch_back() {
     // What it shows has expired, and says no longer what it said; nor does a server that shows nothing.
     appliance.region.expires = "2020-01-01T00:00:00Z".to_owned();
     appliance.region.withdraw(SUSPENSIONS);
-    unlist(&mut appliance, STOP);
+    withdraw(&mut appliance, STOP);
     assert_eq!(appliance.once().await, Some(0));
     appliance.channel.told().files.clear();
     // Also where a person resumes it meanwhile.
@@ -277,11 +301,11 @@ async fn a_withdrawn_state_is_left_while_an_action_waits_for_the_region() {
     appliance.channel.deploy("3", &descriptor);
     assert_eq!(appliance.once().await, Some(75));
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-2"));
-    unlist(&mut appliance, "state/north-2.json");
+    withdraw(&mut appliance, "state/north-2.json");
     assert_eq!(appliance.once().await, Some(75));
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-1"));
 
-    unlist(&mut appliance, STOP);
+    withdraw(&mut appliance, STOP);
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("north-3"));
 }
@@ -295,7 +319,7 @@ async fn a_withdrawn_state_is_left_while_another_one_is_on_trial() {
     appliance.channel.deploy("3", &descriptor);
     let _running = Running(appliance.run());
     until("the trial begins", || appliance.agent.serving().trials > 0).await;
-    unlist(&mut appliance, "state/north-2.json");
+    withdraw(&mut appliance, "state/north-2.json");
     until("it is left", || appliance.agent.serving().state.as_deref() == Some("north-1")).await;
     appliance.agent.serving().trial_polls = 1;
     appliance.agent.end_trial();
@@ -310,7 +334,7 @@ async fn a_state_that_is_withdrawn_while_it_is_watched_is_taken_back() {
     appliance.channel.deploy("2", &descriptor);
     let _running = Running(appliance.run());
     until("it serves", || appliance.agent.serving().state.as_deref() == Some("north-2")).await;
-    unlist(&mut appliance, "state/north-2.json");
+    withdraw(&mut appliance, "state/north-2.json");
     until("it is taken back", || appliance.channel.action("2", |action| !action.is_open)).await;
     appliance.channel.action("2", |action| {
         let words = action.last_words();
@@ -356,7 +380,7 @@ async fn a_suspended_model_of_an_earlier_state_is_off_before_the_box_goes_back_t
 async fn a_withdrawn_state_that_cannot_be_left_does_not_hold_up_the_one_that_replaces_it() {
     let mut appliance = with_a_past().await;
     let descriptor = appliance.state("north-3", b"model three", json!({}));
-    unlist(&mut appliance, "state/north-2.json");
+    withdraw(&mut appliance, "state/north-2.json");
     {
         let mut serving = appliance.agent.serving();
         // Longer than the time between two polls.

@@ -1,4 +1,5 @@
 //! A new operating system: written, started, looked at, committed or given up.
+use super::audit::codes;
 use super::conversation::{Running, until};
 use super::kill::finish;
 use super::rauc::{MANIFEST, System};
@@ -390,6 +391,8 @@ async fn a_bundle_that_is_served_at_another_length_than_was_signed_is_not_stream
         system.appliance.channel.action("1", |action| {
             assert!(action.last_words().contains("os-length-differs"), "{}", action.last_words());
         });
+        let told = codes(&system.appliance.agent);
+        assert!(told.iter().any(|code| code == "os-length-differs"), "{told:?}");
         assert!(system.slots().installs.is_empty());
         assert_eq!(system.slots().boots, 1);
     }

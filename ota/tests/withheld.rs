@@ -1,31 +1,16 @@
 //! What serves and is not approved any more: a box's very first state, one that the record has lost, one that the agent does not leave. Its
 //! models are off at once, and on again with the next state that is approved.
 use super::appliance::Appliance;
+use super::away::serves;
 use super::conversation::{Running, until};
+use super::switches::{list, stop_all, suspend, suspended, withdraw};
 use super::transitions::{Side, die_at_each};
 use serde_json::{Value, json};
+use sund_ota::agent::{Holder, NOT_APPROVED};
 use sund_ota::documents::{STOP, SUSPENSIONS};
-
-fn withdraw(appliance: &mut Appliance, path: &str) {
-    appliance.region.withdraw(path);
-    appliance.publish();
-}
-
-fn list(appliance: &mut Appliance, path: &str, document: &Value) {
-    appliance.region.approve("state", path, document.to_string().as_bytes());
-    appliance.publish();
-}
 
 fn suspension(package: &str) -> Value {
     json!({"package": package, "reason": "drift at three sites", "since": "2026-11-29T17:00:00Z"})
-}
-
-fn suspended(appliance: &Appliance) -> Vec<String> {
-    appliance.agent.serving().suspended.clone()
-}
-
-fn serves(appliance: &Appliance) -> Option<String> {
-    appliance.agent.serving().state.clone()
 }
 
 /// Another state is deployed, and its models are on.
@@ -50,8 +35,7 @@ async fn a_boxs_first_state_that_is_left_half_watched_does_not_serve_on_while_th
     appliance.channel.deploy("1", &first);
     let updater = Running(appliance.run());
     until("it serves", || serves(&appliance).as_deref() == Some("north-1")).await;
-    let stop = json!({"format": 1, "reason": "wrong patients", "since": "2026-11-29T17:00:00Z"});
-    list(&mut appliance, STOP, &stop);
+    stop_all(&mut appliance);
     let second = appliance.state("north-2", b"model two", json!({}));
     appliance.channel.deploy("2", &second);
     until("it is left", || serves(&appliance).is_none()).await;
@@ -64,26 +48,29 @@ async fn a_boxs_first_state_that_is_left_half_watched_does_not_serve_on_while_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_serves_is_left_where_it_was_withdrawn_also_after_the_record_was_lost() {
-    let mut appliance = Appliance::serving().await;
-    lose_record(&appliance);
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!(serves(&appliance).as_deref(), Some("north-1"), "it is listed");
-    withdraw(&mut appliance, "state/north-1.json");
-    assert_eq!(appliance.once().await, Some(0));
-    assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
-    // What was switched off is known by its reason.
-    lose_record(&appliance);
-    appliance.agent.serving().own_models = vec!["brain".to_owned()];
-    appliance.agent.serving().suspended.clear();
-    let reason = appliance.agent.serving().reasons["own-model"].clone();
-    appliance.agent.serving().suspend("brain", &reason);
-    goes_on(&mut appliance, "2", "north-2").await;
+    // An agent from before does not say whose word it is, and that is known by its reason.
+    for is_older in [false, true] {
+        let mut appliance = Appliance::serving().await;
+        appliance.agent.serving().says_no_holders = is_older;
+        lose_record(&appliance);
+        assert_eq!(appliance.once().await, Some(0));
+        assert_eq!(serves(&appliance).as_deref(), Some("north-1"), "it is listed");
+        withdraw(&mut appliance, "state/north-1.json");
+        assert_eq!(appliance.once().await, Some(0));
+        assert_eq!((serves(&appliance), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+        lose_record(&appliance);
+        appliance.agent.serving().own_models = vec!["brain".to_owned()];
+        appliance.agent.serving().suspended.clear();
+        let by = (!is_older).then_some(Holder::Updater);
+        appliance.agent.serving().suspend("brain", NOT_APPROVED, by);
+        goes_on(&mut appliance, "2", "north-2").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_region_suspended_serves_again_when_it_lifts_that_also_after_the_record_was_lost() {
     let mut appliance = Appliance::serving().await;
-    list(&mut appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension("brain")]}));
+    suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
     lose_record(&appliance);
     assert_eq!(appliance.once().await, Some(0));
@@ -178,8 +165,7 @@ async fn a_state_that_does_not_hold_switches_nothing_on_that_a_withdrawal_had_sw
         let _updater = Running(appliance.run());
         until("it serves", || serves(&appliance).as_deref() == Some("north-2")).await;
         if is_left {
-            let stop = json!({"format": 1, "reason": "wrong patients", "since": "2026-11-29T17:00:00Z"});
-            list(&mut appliance, STOP, &stop);
+            stop_all(&mut appliance);
             let third = appliance.state("north-3", b"model three", json!({}));
             appliance.channel.deploy("3", &third);
         } else {
@@ -227,7 +213,7 @@ async fn listed_again() -> Appliance {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_region_suspends_stays_off_where_a_withdrawn_state_is_listed_again() {
     let mut appliance = listed_again().await;
-    list(&mut appliance, SUSPENSIONS, &json!({"format": 1, "suspensions": [suspension("brain")]}));
+    suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!((suspended(&appliance), appliance.record().suspended), (vec!["brain".to_owned()], Vec::new()));
     assert!(appliance.agent.serving().reasons["brain"].contains("drift at three sites"));

@@ -1,6 +1,7 @@
 //! One line of the log and the links between lines and files.
 use super::seal::Sealed;
 use crate::hex::hex;
+use crate::numbered;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,9 @@ const GENESIS_TEXT: &str = "sund audit log, format 1";
 
 /// The only format there is.
 pub(super) const FORMAT: u32 = 1;
+
+/// The files of a log are `audit-NUMBER.jsonl`.
+const PREFIX: &str = "audit";
 
 /// A line, parsed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -55,22 +59,12 @@ pub(super) fn hash(bytes: &[u8]) -> String {
 
 /// Name of the file that begins with line `seq`.
 pub(super) fn file_name(seq: u64) -> String {
-    format!("audit-{seq:020}.jsonl")
+    numbered::name(PREFIX, seq)
 }
 
 /// The files of a log in order, with the numbers of their first lines.
 pub fn files(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let seq = name.to_str().and_then(|n| n.strip_prefix("audit-")?.strip_suffix(".jsonl")?.parse().ok());
-        if let Some(seq) = seq {
-            files.push((seq, entry.path()));
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
+    numbered::files(dir, PREFIX)
 }
 
 #[cfg(test)]

@@ -121,8 +121,8 @@ impl Desk {
             Request::Checked => ("check", self.checked().map(Answer::Check)),
             Request::Activate { state } => ("activate", self.activate(&state)),
             Request::Revert { state } => ("revert", self.revert(state)),
-            Request::Suspend { package, reason } => {
-                let done = self.pipeline.suspend(&package, &reason, By::Channel);
+            Request::Suspend { package, reason, by } => {
+                let done = By::of_channel(by, &reason).and_then(|by| self.pipeline.suspend(&package, &reason, by));
                 ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
             }
             Request::Hold { seconds } => {

@@ -2,7 +2,7 @@
 //! agent/tests/goldens/channel, which the updater's own tests hold as well.
 use crate::config::{RoutePlan, VendorKeys};
 use crate::fault::Fault;
-use crate::pipeline::StateId;
+use crate::pipeline::{Holder, StateId};
 use crate::status::{utc, utc_or_none};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,6 +49,9 @@ pub enum Request {
         package: String,
         /// Why, for the audit log and for people.
         reason: String,
+        /// By whose word: the region's or the updater's own; absent: the updater is older and does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Holder>,
     },
     /// Take a suspension back.
     Resume {
@@ -209,6 +212,9 @@ pub struct ModelStatus {
     pub standing: String,
     /// Why it is off or waits.
     pub reason: Option<String>,
+    /// By whose word it is suspended; empty where it is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<Holder>,
     /// The engine that serves it, in words.
     pub engine: Option<String>,
     /// `gpu` or `cpu`, once an engine of that class serves it; an older agent does not say.

@@ -1,6 +1,6 @@
 //! How models do since the set that serves came into service: what the updater watches.
-use super::Pipeline;
 use super::standing::Standing;
+use super::{Holder, Pipeline};
 use crate::job::{Job, JobState};
 use crate::outcome::Outcome;
 use std::collections::BTreeSet;
@@ -19,6 +19,8 @@ pub(crate) struct ModelFigures {
     pub(crate) standing: &'static str,
     /// Why it is off or waits.
     pub(crate) reason: Option<String>,
+    /// By whose word it is suspended.
+    pub(crate) by: Vec<Holder>,
     /// The engine that serves it.
     pub(crate) engine: Option<String>,
     /// `gpu` or `cpu`, once an engine of that class serves it.
@@ -69,9 +71,9 @@ impl Pipeline {
                 Some(Standing::Off(fault)) => ("off", Some(fault.to_string()), None),
                 None => ("checking", None, None),
             };
-            let (standing, reason) = match self.suspended.fault(name) {
-                Some(fault) => ("suspended", Some(fault.to_string())),
-                None => (standing, reason),
+            let (standing, reason, by) = match self.suspended.off(name) {
+                Some((fault, by)) => ("suspended", Some(fault.to_string()), by),
+                None => (standing, reason, Vec::new()),
             };
             let of_it: Vec<&Job> =
                 jobs.iter().map(Arc::as_ref).filter(|job| job.package.digest == package.digest).collect();
@@ -99,6 +101,7 @@ impl Pipeline {
                 digest: package.digest.clone(),
                 standing,
                 reason,
+                by,
                 engine: engine.map(|engine| engine.to_string()),
                 engine_class: self.engine_class(&package.digest),
                 answered: took.len() as u64,

@@ -1,18 +1,20 @@
 //! Models that are switched off by a person or by the region, whatever the configuration says, until they are resumed. Kept in the
 //! spool, so that it holds over a restart and works without the channel.
+mod before;
+
 use super::Pipeline;
 use crate::audit;
 use crate::fault::{Blame, Fault};
 use crate::limits::suspended::{MAX_NAME, MAX_REASON, MAX_SUSPENDED};
 use crate::spool::{Batch, Spool, SpoolError, Table};
+use before::Kept;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Who switches models off, and on again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// `sund suspend`.
     Hand,
@@ -20,31 +22,64 @@ pub enum By {
     Console,
     /// The updater, for the region.
     Channel,
+    /// The updater, of its own: no state that is still approved can take the model's place.
+    Updater,
+}
+
+/// By whose word a model is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holder {
+    /// The region's, which the updater has brought.
+    Region,
+    /// The updater's own.
+    Updater,
+    /// A person's, on this box.
+    Person,
 }
 
 /// Where each model that is off stands, by whosever word: what an agent from before reads and writes.
 const OFF: &str = "suspended/";
-/// How an updater from before has said that it is the region's word, or its own.
-const OF_CHANNEL: [&str; 2] = ["suspended by the region: ", "no state that is still approved can take its place"];
 
 /// A model that is switched off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 struct Suspension {
     package: String,
     reason: String,
     since: SystemTime,
     /// By whom; an agent from before has not kept it.
-    #[serde(default)]
     by: Option<By>,
 }
 
 impl By {
+    /// Whose order to switch a model off came by the channel. An updater from before does not say it.
+    pub(crate) fn of_channel(said: Option<Holder>, reason: &str) -> Result<Self, Fault> {
+        match said {
+            Some(Holder::Region) => Ok(Self::Channel),
+            Some(Holder::Updater) => Ok(Self::Updater),
+            Some(Holder::Person) => {
+                let reason = "no person suspends a model through the channel: `sund suspend` and the console do";
+                Err(Fault::new("suspension-unclear", Blame::Peer, reason))
+            }
+            None => Ok(before::by(reason).unwrap_or(Self::Channel)),
+        }
+    }
+
+    fn holder(self) -> Holder {
+        match self {
+            Self::Hand | Self::Console => Holder::Person,
+            Self::Channel => Holder::Region,
+            Self::Updater => Holder::Updater,
+        }
+    }
+
     /// As the audit trail has it.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Hand => "a person on this box",
             Self::Console => "a person at the console",
-            Self::Channel => "the channel",
+            Self::Channel | Self::Updater => "the channel",
         }
     }
 }
@@ -59,7 +94,7 @@ enum Side {
 
 impl By {
     fn side(self) -> Side {
-        if self == Self::Channel { Side::Channel } else { Side::Box }
+        if self.holder() == Holder::Person { Side::Box } else { Side::Channel }
     }
 }
 
@@ -78,17 +113,13 @@ impl Side {
 }
 
 impl Suspension {
-    /// With whose word it is, which an agent from before has not kept.
-    fn known(self) -> Self {
-        let by = match self.by {
-            None if OF_CHANNEL.iter().any(|said| self.reason.starts_with(said)) => Some(By::Channel),
-            by => by,
-        };
-        Self { by, ..self }
-    }
-
     fn side(&self) -> Side {
         self.by.map_or(Side::Box, By::side)
+    }
+
+    /// By whose word. Of whom an agent from before has kept nothing was a person.
+    fn holder(&self) -> Holder {
+        self.by.map_or(Holder::Person, By::holder)
     }
 
     fn in_words(&self, has_channel: bool) -> String {
@@ -101,7 +132,7 @@ impl Suspension {
     fn way_back(&self, has_channel: bool) -> String {
         let package = &self.package;
         match self.by {
-            Some(By::Channel) if has_channel => format!(
+            Some(By::Channel | By::Updater) if has_channel => format!(
                 "The channel takes it back, once the region lifts it (`sund-channel resume {package}`) or has approved a state in its \
                  place; no person on this box does"
             ),
@@ -136,17 +167,23 @@ impl Suspended {
 
     /// Why a model does not run; `None` where it may.
     pub(super) fn fault(&self, package: &str) -> Option<Fault> {
+        self.off(package).map(|(fault, _)| fault)
+    }
+
+    /// Why a model does not run, and by whose word, the channel's first.
+    pub(super) fn off(&self, package: &str) -> Option<(Fault, Vec<Holder>)> {
         let all = self.all();
-        let said = all.values().filter_map(|side| side.get(package)).map(|one| one.in_words(self.has_channel));
-        let said = said.collect::<Vec<_>>().join(". ");
-        (!said.is_empty()).then(|| Fault::new("model-suspended", Blame::Configuration, said))
+        let off: Vec<&Suspension> = all.values().filter_map(|side| side.get(package)).collect();
+        let said = off.iter().map(|one| one.in_words(self.has_channel)).collect::<Vec<_>>().join(". ");
+        let fault = || Fault::new("model-suspended", Blame::Configuration, said);
+        (!off.is_empty()).then(|| (fault(), off.iter().map(|one| one.holder()).collect()))
     }
 
     /// Whose suspensions of a model are taken back where `by` asks. On a box that has left its channel nobody else is left to do that.
     fn taken_back(&self, package: &str, by: By) -> Result<Vec<Side>, Fault> {
         let all = self.all();
         let of = |side: Side| all.get(&side).and_then(|all| all.get(package));
-        if let (true, Some(suspension)) = (self.has_channel && by != By::Channel, of(Side::Channel)) {
+        if let (true, Some(suspension)) = (self.has_channel && by.side() == Side::Box, of(Side::Channel)) {
             let reason = format!(
                 "{package} is off by the region's word: {}. No person on this box takes that back: ask the region to lift it \
                  (`sund-channel resume {package}`) or to approve a state in its place",
@@ -154,7 +191,7 @@ impl Suspended {
             );
             return Err(Fault::new("suspended-by-region", Blame::Peer, reason));
         }
-        let asked: &[Side] = if by == By::Channel { &[Side::Channel] } else { &[Side::Channel, Side::Box] };
+        let asked: &[Side] = if by.side() == Side::Channel { &[Side::Channel] } else { &[Side::Channel, Side::Box] };
         Ok(asked.iter().copied().filter(|side| of(*side).is_some()).collect())
     }
 
@@ -184,7 +221,6 @@ fn joined(off: Vec<Suspension>, sides: Vec<(Side, Vec<Suspension>)>) -> All {
     let mut all: All = sides.into_iter().map(|(side, kept)| (side, of(kept))).collect();
     for one in off {
         if all.values().all(|side| side.get(&one.package) != Some(&one)) {
-            let one = one.known();
             all.entry(one.side()).or_default().insert(one.package.clone(), one);
         }
     }
@@ -200,11 +236,6 @@ impl Pipeline {
             let reason = format!(
                 "a suspension names a package, in at most {MAX_NAME} bytes, and a reason, in at most {MAX_REASON} characters"
             );
-            return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
-        }
-        // Such a one would be taken for the region's, and the region's not be kept beside it.
-        if by.side() == Side::Box && OF_CHANNEL.iter().any(|said| reason.contains(said.trim())) {
-            let reason = "that reason is the region's own word: say it otherwise";
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
         let (reason, since) = (reason.trim().to_owned(), SystemTime::now());
@@ -324,10 +355,47 @@ mod tests {
     }
 
     #[test]
-    fn a_person_does_not_take_the_regions_words() {
-        let folder = tempfile::tempdir().unwrap();
-        let refused = pipeline(folder.path()).suspend("brain", "suspended by the region: x", By::Console);
-        assert_eq!(refused.unwrap_err().code, "suspension-unclear");
+    fn who_holds_a_model_off_is_told_whatever_the_reasons_say_also_after_a_restart() {
+        let (region, updater) =
+            ("suspended by the region: they said so", "no state that is still approved can take its place");
+        for (channel, holder) in [(By::Channel, Holder::Region), (By::Updater, Holder::Updater)] {
+            for (by_person, by_channel) in [(region, "odd"), (updater, "odd"), ("odd", region), ("odd", updater)] {
+                let folder = tempfile::tempdir().unwrap();
+                let holders = |pipeline: &Pipeline| pipeline.suspended.off("brain").map(|(_, holders)| holders);
+                let begun = pipeline(folder.path());
+                assert_eq!(holders(&begun), None);
+                begun.suspend("brain", by_person, By::Console).unwrap();
+                assert_eq!(holders(&begun), Some(vec![Holder::Person]), "{by_person}");
+                begun.suspend("brain", by_channel, channel).unwrap();
+                drop(begun);
+                let begun = pipeline(folder.path());
+                assert_eq!(holders(&begun), Some(vec![holder, Holder::Person]), "{by_person}; {by_channel}");
+                begun.resume("brain", By::Channel).unwrap();
+                assert_eq!(holders(&begun), Some(vec![Holder::Person]), "{by_person}; {by_channel}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_an_order_that_comes_by_the_channel_an_older_updaters_reason_alone_says_whose_word_it_is() {
+        let of = |said, reason| By::of_channel(said, reason).map_err(|fault| fault.code.into_owned());
+        assert_eq!(of(None, "suspended by the region: drift"), Ok(By::Channel));
+        assert_eq!(of(None, "no state that is still approved can take its place"), Ok(By::Updater));
+        assert_eq!(of(None, "drift"), Ok(By::Channel), "it is the channel's all the same");
+        assert_eq!(of(Some(Holder::Region), "no state that is still approved can take its place"), Ok(By::Channel));
+        assert_eq!(of(Some(Holder::Updater), "suspended by the region: drift"), Ok(By::Updater));
+        assert_eq!(of(Some(Holder::Person), "drift"), Err("suspension-unclear".to_owned()));
+    }
+
+    /// It knows no updater's own word, and no model of its would be off, nor any other thing of the spool be read.
+    #[test]
+    fn an_older_agent_reads_what_is_kept_of_each() {
+        let kept = |by| serde_json::to_value(suspension("drift", Some(by))).unwrap()["by"].clone();
+        for (by, older) in
+            [(By::Hand, "hand"), (By::Console, "console"), (By::Channel, "channel"), (By::Updater, "channel")]
+        {
+            assert_eq!(kept(by), older);
+        }
     }
 
     fn sides(all: &All) -> Vec<Side> {
@@ -336,18 +404,32 @@ mod tests {
 
     #[test]
     fn a_suspension_that_an_older_agent_has_kept_is_read_as_whose_word_it_is() {
-        let kept = |reason: &str| {
-            let kept = serde_json::json!({
-                "package": "brain", "reason": reason, "since": { "secs_since_epoch": 1, "nanos_since_epoch": 0 },
-            });
-            serde_json::from_value::<Suspension>(kept).unwrap()
-        };
-        for reason in ["suspended by the region: drift", OF_CHANNEL[1]] {
-            let all = joined(vec![kept(reason)], Vec::new());
-            assert_eq!(sides(&all), [Side::Channel], "{reason}");
-            assert_eq!(all[&Side::Channel]["brain"].by, Some(By::Channel));
+        let (region, updater) =
+            ("suspended by the region: drift", "no state that is still approved can take its place");
+        for (reason, by, read) in [
+            (region, None, Some(By::Channel)),
+            (region, Some("channel"), Some(By::Channel)),
+            (updater, None, Some(By::Updater)),
+            (updater, Some("channel"), Some(By::Updater)),
+            ("drift", Some("channel"), Some(By::Channel)),
+            ("drift", None, None),
+            (region, Some("hand"), Some(By::Hand)),
+        ] {
+            let kept = kept_before(reason, by);
+            assert_eq!(kept.by, read, "{reason}, {by:?}");
+            let side = read.map_or(Side::Box, By::side);
+            assert_eq!(sides(&joined(vec![kept], Vec::new())), [side], "{reason}, {by:?}");
         }
-        assert_eq!(sides(&joined(vec![kept("drift")], Vec::new())), [Side::Box]);
+    }
+
+    fn kept_before(reason: &str, by: Option<&str>) -> Suspension {
+        let mut kept = serde_json::json!({
+            "package": "brain", "reason": reason, "since": { "secs_since_epoch": 1, "nanos_since_epoch": 0 },
+        });
+        if let Some(by) = by {
+            kept["by"] = by.into();
+        }
+        serde_json::from_value(kept).unwrap()
     }
 
     #[test]
@@ -356,7 +438,7 @@ mod tests {
         let both = || vec![(Side::Channel, vec![region.clone()]), (Side::Box, vec![person.clone()])];
         assert_eq!(sides(&joined(vec![person.clone()], both())), [Side::Channel, Side::Box]);
         assert_eq!(sides(&joined(Vec::new(), both())), [], "it took them back");
-        let told = suspension("suspended by the region: drift", None);
+        let told = kept_before("suspended by the region: drift", None);
         let all = joined(vec![told], vec![(Side::Channel, Vec::new()), (Side::Box, vec![person])]);
         assert_eq!(sides(&all), [Side::Channel, Side::Box], "the region has suspended it since");
     }

@@ -160,8 +160,9 @@ impl Pipeline {
                 None => ("off", None, String::new()),
             };
             let engines = self.engine_status(package, state, engine.as_ref());
-            if let Some(fault) = self.suspended.fault(&manifest.name) {
-                (state, explanation) = ("suspended", fault.to_string());
+            let mut by = Vec::new();
+            if let Some((fault, holders)) = self.suspended.off(&manifest.name) {
+                (state, explanation, by) = ("suspended", fault.to_string(), holders);
             }
             ModelStatus {
                 name: manifest.name.clone(),
@@ -176,6 +177,7 @@ impl Pipeline {
                 }
                 .to_owned(),
                 state: state.to_owned(),
+                by,
                 engine: engine.map(|engine| engine.to_string()),
                 explanation,
                 engines,

@@ -38,6 +38,7 @@ async fn a_suspended_model_answers_nothing_from_that_moment_on_until_it_is_resum
     let status = hospital.status();
     let model = &status["models"][0];
     assert_eq!((&model["standing"], &model["failed"]), (&"suspended".into(), &0.into()));
+    assert_eq!(model["by"], json!(["person"]));
 
     // It holds over a restart, and over a state that brings another version.
     drop(daemon);
@@ -78,27 +79,42 @@ async fn what_the_region_has_switched_off_no_person_switches_on_also_after_a_res
         let (done, said) = says(&["resume", MODEL]);
         !done && said.contains("suspended-by-region") && said.contains("ask the region") && standing() == "suspended"
     };
-    let by_region = json!({ "suspend": { "package": MODEL, "reason": "suspended by the region: drift" } });
+    let by = || {
+        let (by, told) =
+            (hospital.status()["models"][0]["by"].take(), hospital.site.status()["models"][0]["by"].take());
+        assert_eq!(by, told, "the updater is told what `sund status` tells");
+        by
+    };
+    let by_region = json!({ "suspend": { "package": MODEL, "reason": "drift", "by": "region" } });
     let lifted = json!({ "resume": { "package": MODEL } });
     hospital.ask(&by_region);
     assert!(is_refused(), "{:?}", says(&["resume", MODEL]));
     drop(daemon);
     let daemon = tokio::task::block_in_place(|| hospital.site.serve());
     assert!(is_refused());
+    assert_eq!(by(), json!(["region"]));
     let told = hospital.site.status()["models"][0]["explanation"].to_string();
     assert!(told.contains("sund-channel resume") && !told.contains("`sund resume"), "{told}");
 
     // A person's own word beside it takes nothing back, and stays when the region lifts its own.
     assert!(says(&["suspend", MODEL, "--reason", "Dr. Holm does not trust it"]).0);
     assert!(is_refused());
+    assert_eq!(by(), json!(["region", "person"]));
     let reason = hospital.status()["models"][0]["reason"].to_string();
     assert!(reason.contains("drift") && reason.contains("Dr. Holm"), "{reason}");
     hospital.ask(&lifted);
     assert_eq!(standing(), "suspended");
     assert!(says(&["resume", MODEL]).0 && standing() == "active");
 
-    // A person's word that was there before the region's.
-    assert!(says(&["suspend", MODEL, "--reason", "it errs"]).0);
+    // A person's word that was there before the region's, whatever it says, and the updater's own.
+    assert!(says(&["suspend", MODEL, "--reason", "suspended by the region: they said so on the telephone"]).0);
+    assert_eq!(by(), json!(["person"]));
+    assert!(says(&["resume", MODEL]).0 && standing() == "active");
+    assert_eq!(by(), json!(null));
+    assert!(says(&["suspend", MODEL, "--reason", "suspended by the region: they said so on the telephone"]).0);
+    hospital.ask(&json!({ "suspend": { "package": MODEL, "reason": "nothing is approved", "by": "updater" } }));
+    assert_eq!(by(), json!(["updater", "person"]));
+    assert!(is_refused());
     hospital.ask(&by_region);
     assert!(is_refused());
     let audit = hospital.site.audit();

@@ -206,6 +206,7 @@ fn models() -> Vec<ModelStatus> {
                     reason: explanation.into(),
                 }],
                 state: state.into(),
+                by: Vec::new(),
                 intended_use: used.into(),
                 outcomes: Vec::new(),
             }

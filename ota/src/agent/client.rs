@@ -1,5 +1,5 @@
 //! Asking the agent: one connection for each question, every answer bounded in length and time.
-use super::{AgentFault, AgentStatus, Answer, Offer, Request, StateId, Trial};
+use super::{AgentFault, AgentStatus, Answer, Holder, Offer, Request, StateId, Trial};
 use crate::audit::Batch;
 use crate::fault::{Blame, Fault};
 use std::io::ErrorKind;
@@ -100,8 +100,16 @@ impl Agent {
     }
 
     /// Switches a model off.
-    pub async fn suspend(&self, package: &str, reason: &str) -> Result<(), AgentError> {
-        self.ask_suspended(&Request::Suspend { package: package.to_owned(), reason: reason.to_owned() }).await
+    pub async fn suspend(&self, package: &str, reason: &str, by: Holder) -> Result<(), AgentError> {
+        let order =
+            |by: Option<Holder>| Request::Suspend { package: package.to_owned(), reason: reason.to_owned(), by };
+        match self.ask_suspended(&order(Some(by))).await {
+            // An agent from before knows no `by`.
+            Err(AgentError::Refused(fault)) if fault.code == "control-request" => {
+                self.ask_suspended(&order(None)).await
+            }
+            suspended => suspended,
+        }
     }
 
     /// Takes a suspension back.

@@ -2,6 +2,7 @@
 //! request and one answer for each connection. The shapes are frozen by the golden files in ota/tests/goldens/agent, which the
 //! agent's own tests hold as well.
 pub mod client;
+mod holder;
 
 use crate::audit::Event;
 use crate::descriptor::Descriptor;
@@ -13,6 +14,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+pub use holder::{BY_REGION, Holder, NOT_APPROVED};
 
 /// A state. A name can be published again with other bytes, so that its hash counts as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +81,9 @@ pub enum Request {
         package: String,
         /// Why, for the audit log and for people.
         reason: String,
+        /// By whose word: the region's or the updater's own; absent, for an agent from before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Holder>,
     },
     /// Take a suspension back.
     Resume {
@@ -230,6 +236,9 @@ pub struct ModelStatus {
     pub standing: String,
     /// Why it is off or waits.
     pub reason: Option<String>,
+    /// By whose word it is suspended; empty where it is not, or an older agent does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<Holder>,
     /// The engine that serves it, in words.
     pub engine: Option<String>,
     /// `gpu` or `cpu`, once an engine of that class serves it; an older agent does not say.

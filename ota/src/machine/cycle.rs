@@ -15,6 +15,7 @@ const MAX_VERSION: usize = 64;
 const NOT_TAKEN_UP: &str = "a bundle is not taken up";
 const NOT_LEFT: &str = "a withdrawn state is not left";
 const NOT_PUT_BACK: &str = "what held is not put back";
+const WAITS: &str = "the action in hand waits";
 
 /// What a cycle came to.
 #[derive(Debug)]
@@ -200,12 +201,19 @@ impl Machine {
                 Err(halt) => Err(halt),
             };
         }
+        if !matches!(result, Err(Halt::Later(_) | Halt::RollBack(_))) {
+            self.said.over(WAITS);
+        }
         match result {
             Ok(outcome) => self.end(outcome).await,
             Err(Halt::Refused(fault)) => self.end(Outcome::failed(End::Refused, fault, Vec::new())).await,
             // One that is being taken back and misses once more: its reason is the first.
             Err(Halt::Later(fault) | Halt::RollBack(fault)) => {
-                tracing::warn!(action = self.action_id(), %fault, "the action waits");
+                if self.said.is_refused_anew(WAITS, &fault) {
+                    tracing::warn!(action = self.action_id(), %fault, "the action waits");
+                } else {
+                    tracing::info!(action = self.action_id(), %fault, "the action waits still");
+                }
                 self.tell_wait(&fault).await;
                 Ok(Next::Wait(Some(fault)))
             }

@@ -4,9 +4,8 @@
 //! What can't be learned now (the server is away, frozen, or withholds a document) stands as it was learned last. Where it is the age alone
 //! of what is shown that can't be told, more can be switched off by it, and nothing on.
 use super::listen::later;
-use super::withheld::is_withheld;
 use super::{Halt, Machine};
-use crate::agent::ModelStatus;
+use crate::agent::{BY_REGION, Holder, ModelStatus};
 use crate::fault::{Blame, Fault};
 use crate::machine::record::{Suspended, Switches};
 use crate::recovery;
@@ -14,8 +13,6 @@ use crate::state::Model;
 use crate::trust::{Doubted, Trusted};
 use std::sync::{MutexGuard, PoisonError};
 
-/// Before the region's reason, so that people see whose doing it is.
-const BY_REGION: &str = "suspended by the region: ";
 /// What is said once for as long as it lasts.
 const NOT_READ: &str = "a switch is not read";
 const NOT_APPLIED: &str = "a suspension is not applied";
@@ -122,14 +119,6 @@ impl Machine {
         self.switches().stopped.is_some()
     }
 
-    /// Whether a model is off by the region's word. Who has switched it off is known by the reason, also where the record of it was lost:
-    /// another one is a person's.
-    pub(super) fn is_off_by_region(&self, model: &ModelStatus) -> bool {
-        let switches = self.switches();
-        let told = switches.applied.get(&model.name).map_or(BY_REGION, String::as_str);
-        model.standing == "suspended" && model.reason.as_ref().is_some_and(|reason| reason.contains(told))
-    }
-
     /// Switches off what the region suspends of what the agent serves now, and lets serve what it suspends no longer: where the region is heard,
     /// also what no record has, which was lost perhaps, or is an earlier region's.
     async fn apply_suspensions(&self, is_heard: bool) -> Result<(), Fault> {
@@ -173,7 +162,7 @@ impl Machine {
         let status = self.agent.status().await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
             // Beside a person's word as well, which may be taken back at any time; the updater's own ends when another state serves.
-            if status.models.iter().any(|model| model.name == *package && self.is_off_by_region(model)) {
+            if status.models.iter().any(|model| model.name == *package && model.is_off_by_region()) {
                 continue;
             }
             match self.switch_off(package, reason).await {
@@ -191,10 +180,7 @@ impl Machine {
 
     async fn apply_to(&self, model: &ModelStatus, switches: &Switches, is_heard: bool) -> Result<(), Fault> {
         let ModelStatus { name, version, .. } = model;
-        let is_off = self.is_off_by_region(model);
-        if !is_off {
-            self.said.over(&lifted(name));
-        }
+        let is_off = model.is_off_by_region();
         match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
             Some(_) if is_off && !switches.applied.contains_key(name) => {
                 self.switch(|switches| {
@@ -202,15 +188,12 @@ impl Machine {
                 })?;
             }
             // The agent keeps a person's word beside the region's: it is lifted by nobody else, and lifts nothing of the region's.
-            Some(_) if is_off || is_withheld(model) => {}
+            Some(_) if is_off || model.is_withheld() => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
             // What a person has suspended meanwhile the channel does not take back.
             None if is_off && (is_heard || switches.applied.contains_key(name)) => {
                 self.agent.resume(name).await?;
-                // The agent keeps a person's word that reads like the region's: it was lifted once.
-                if self.said.is_news(&lifted(name), "") {
-                    tracing::info!(target: "audit", package = name, version, "a suspension of the region was lifted");
-                }
+                tracing::info!(target: "audit", package = name, version, "a suspension of the region was lifted");
                 self.forget_applied(name)?;
             }
             None => self.forget_applied(name)?,
@@ -232,7 +215,7 @@ impl Machine {
         self.switch(|switches| {
             switches.applied.insert(package.to_owned(), reason.to_owned());
         })?;
-        self.agent.suspend(package, reason).await?;
+        self.agent.suspend(package, reason, Holder::Region).await?;
         tracing::warn!(target: "audit", package, reason, "a suspension of the region was applied");
         Ok(())
     }
@@ -255,8 +238,4 @@ impl Machine {
         self.note_now();
         Ok(())
     }
-}
-
-fn lifted(package: &str) -> String {
-    format!("the suspension of {package} was lifted")
 }

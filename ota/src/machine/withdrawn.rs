@@ -1,9 +1,8 @@
 //! What serves is still listed, or is left: asked with each poll, also where the record was lost and the agent alone knows what serves.
 use super::switches::Look;
 use super::verify::is_not_approved;
-use super::withheld::is_withheld;
 use super::{ACTIVE, Halt, Machine, files};
-use crate::agent::StateId;
+use crate::agent::{ModelStatus, StateId};
 use crate::descriptor::Descriptor;
 use crate::fault::Fault;
 use crate::machine::record::{Good, Record, state_name};
@@ -99,8 +98,8 @@ impl Machine {
         let is_half_watched = !self.record.unproven.is_empty();
         let Some(status) = self.agent.status().await.ok().filter(|_| !is_half_watched) else { return Ok(()) };
         let Some(serves) = status.state else {
-            // A withdrawal has switched them off: by the reason that is known, too.
-            return if status.models.iter().any(is_withheld) { self.has_had_states() } else { Ok(()) };
+            // A withdrawal has switched them off: the agent knows that, too.
+            return if status.models.iter().any(ModelStatus::is_withheld) { self.has_had_states() } else { Ok(()) };
         };
         self.has_had_states()?;
         let Ok(listed) = trusted.named(&format!("state/{}.json", serves.name)) else { return Ok(()) };
@@ -166,7 +165,7 @@ impl Machine {
     /// or the region has listed it again. What the region suspends of it stays off. An agent that is away is asked again with the next poll.
     async fn release_approved(&mut self, approved: &Descriptor) {
         let Ok(status) = self.agent.status().await else { return };
-        let has_withheld = !self.record.suspended.is_empty() || status.models.iter().any(is_withheld);
+        let has_withheld = !self.record.suspended.is_empty() || status.models.iter().any(ModelStatus::is_withheld);
         let serves_it = status.state.is_some_and(|serves| serves.may_be(&StateId::from(approved)));
         if !has_withheld || !serves_it {
             return;

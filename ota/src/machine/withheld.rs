@@ -2,17 +2,9 @@
 //! that is, and what a person or the region has switched off is not touched by that.
 use super::listen::later;
 use super::{Halt, Machine};
-use crate::agent::ModelStatus;
+use crate::agent::{Holder, ModelStatus, NOT_APPROVED};
 use crate::machine::record::Record;
 use std::collections::BTreeSet;
-
-/// What such a suspension says: by that it is known again, also where the record of it was lost.
-const REASON: &str = "no state that is still approved can take its place";
-
-/// Whether a model is off by the updater's own word.
-pub(super) fn is_withheld(model: &ModelStatus) -> bool {
-    model.standing == "suspended" && model.reason.as_ref().is_some_and(|why| why.contains(REASON))
-}
 
 impl Machine {
     /// Switches models off. Their names are kept before that: wherever it is killed, the next state has them serve again. One that can't be
@@ -27,8 +19,9 @@ impl Machine {
             self.keep(Record { suspended, ..self.record.clone() }).map_err(Halt::Later)?;
         }
         let mut withheld = Ok(());
-        for model in models.iter().filter(|model| !is_withheld(model)) {
-            withheld = withheld.and(self.agent.suspend(&model.name, REASON).await.map_err(later));
+        for model in models.iter().filter(|model| !model.is_withheld()) {
+            withheld =
+                withheld.and(self.agent.suspend(&model.name, NOT_APPROVED, Holder::Updater).await.map_err(later));
         }
         withheld
     }
@@ -38,10 +31,10 @@ impl Machine {
         let models = self.agent.status().await.map_err(later)?.models;
         let is_own = |name: &String| {
             let model = models.iter().find(|model| model.name == *name);
-            model.is_none_or(|model| model.reason.is_none() || is_withheld(model))
+            model.is_none_or(|model| model.reason.is_none() || model.is_withheld())
         };
         let known = self.record.suspended.iter().filter(|name| is_own(name)).cloned();
-        let found = models.iter().filter(|model| is_withheld(model)).map(|model| model.name.clone());
+        let found = models.iter().filter(|model| model.is_withheld()).map(|model| model.name.clone());
         for package in known.chain(found).collect::<BTreeSet<String>>() {
             self.agent.resume(&package).await.map_err(later)?;
         }
