@@ -209,7 +209,7 @@ async fn what_it_knows_is_written_for_others_on_the_box_where_there_is_a_place_f
     until("it polls", || seen().now.poll != written.now.poll).await;
     assert_eq!((seen().stopped, seen().suspended_by_region), (None, BTreeMap::new()));
     super::switches::stop_all(&mut appliance);
-    super::switches::suspend(&mut appliance, "brain", None);
+    suspend(&mut appliance, "brain", None);
     let is_told = |status: &Status| status.stopped.as_ref().is_some_and(|why| why.contains("wrong patients"));
     until("the stop is told", || is_told(&seen())).await;
     until("the suspension is told", || seen().suspended_by_region.keys().eq(["brain"])).await;
