@@ -110,6 +110,7 @@ impl Agent {
             state,
             since,
             packages: config.packages,
+            accepted: config.accepted,
             routes: config.routes,
             destinations: config.destinations,
             floors: config.floors,
@@ -333,8 +334,8 @@ fn served_before(record: &Record, channel: &config::Channel) -> Option<ServingSe
         tracing::warn!(code = %fault.code, reason = %fault.reason, "what served before cannot be taken up");
     });
     let (state, config) = before.ok()?;
-    let Config { packages, routes, destinations, floors, .. } = config;
-    Some(ServingSet { state, since: SystemTime::now(), packages, routes, destinations, floors })
+    let Config { packages, accepted, routes, destinations, floors, .. } = config;
+    Some(ServingSet { state, since: SystemTime::now(), packages, accepted, routes, destinations, floors })
 }
 
 /// That what was activated cannot serve is said before the box's own configuration does.

@@ -27,6 +27,17 @@ pub struct Now {
     pub waits: Option<Fault>,
     /// Why the region was not heard at the last look, where it was not: what it suspends or withdraws meanwhile does not reach the box.
     pub unheard: Option<Fault>,
+    /// What else is the matter, and is tried again with each poll; a few.
+    pub troubles: Vec<Trouble>,
+}
+
+/// Something that is not as it should be, for as long as it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// In words: `a withdrawn state is not left`.
+    pub what: String,
+    /// Why.
+    pub fault: Fault,
 }
 
 /// A poll. Times are seconds since 1970.
@@ -192,6 +203,9 @@ impl Status {
         if let Some(fault) = &self.now.unheard {
             line("region", &format!("IS NOT HEARD: what it suspends or withdraws does not reach this box: {fault}"));
         }
+        for Trouble { what, fault } in &self.now.troubles {
+            line("TROUBLE", &format!("{what}: {fault}"));
+        }
         if let Some(os) = &self.os {
             line("system", os);
         }
@@ -224,7 +238,8 @@ impl Status {
             line("", &format!("{cnt} of {of} KB"));
         }
         if let Some(poll) = &self.now.poll {
-            line("last poll", &format!("{}, next {}", time(poll.at), time(poll.next)));
+            let every = poll.interval_seconds;
+            line("last poll", &format!("{}, next {}, every {every} s", time(poll.at), time(poll.next)));
             poll.trouble.iter().for_each(|trouble| line("", trouble));
         }
         text

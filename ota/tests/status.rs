@@ -1,6 +1,7 @@
 //! What people and scripts see of the updater.
 use super::appliance::Appliance;
 use super::conversation::{Running, until};
+use super::switches::suspend;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,7 @@ use sund_ota::fault::{Blame, Fault};
 use sund_ota::machine::record::{End, Origin};
 use sund_ota::recovery::RecoveryStatus;
 use sund_ota::release::Variant;
-use sund_ota::status::{ActionStatus, Now, Poll, Status};
+use sund_ota::status::{ActionStatus, Now, Poll, Status, Trouble};
 use sund_ota::trust::Heard;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,6 +79,28 @@ async fn the_status_says_all_that_the_updater_knows() {
 
     let words = String::from_utf8_lossy(&appliance.updater(&["status"]).await.stdout).into_owned();
     assert!(words.contains("north-1, good since") && words.contains("action 2 (north-2): refused"), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_that_is_not_applied_is_told_by_the_status_until_it_is() {
+    let mut appliance = Appliance::serving().await;
+    suspend(&mut appliance, "brain", None);
+    let socket = appliance.directory.path().join("agent.sock");
+    std::fs::rename(&socket, socket.with_extension("aside")).expect("its socket");
+    appliance.once().await;
+    let troubles = async || -> Value {
+        let status: Value =
+            serde_json::from_slice(&appliance.updater(&["status", "--json"]).await.stdout).expect("JSON");
+        status["now"]["troubles"].clone()
+    };
+    let told = troubles().await;
+    let is_told = |one: &Value| one["what"] == "a suspension is not applied" && one["fault"]["code"] == "agent-away";
+    assert!(told.as_array().is_some_and(|all| all.iter().any(is_told)), "{told}");
+    let words = String::from_utf8_lossy(&appliance.updater(&["status"]).await.stdout).into_owned();
+    assert!(words.contains("TROUBLE      a suspension is not applied: "), "{words}");
+    std::fs::rename(socket.with_extension("aside"), &socket).expect("its socket");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((troubles().await, &appliance.agent.serving().suspended), (json!([]), &vec!["brain".to_owned()]));
 }
 
 /// What the agent's console reads; the same file lies among its own goldens.
@@ -147,6 +170,10 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
             progress: Some(Progress { cnt: 512, of: Some(2048) }),
             waits: Some(fault("rollouts-stopped", "the region has stopped all rollouts")),
             unheard: Some(fault("store-unreachable", "the mirror does not answer")),
+            troubles: vec![Trouble {
+                what: "a withdrawn state is not left".to_owned(),
+                fault: Fault::new("agent-away", Blame::Agent, "the agent does not answer"),
+            }],
         },
     };
     let found = format!("{:#}\n", serde_json::to_value(&status).expect("JSON"));
@@ -182,7 +209,7 @@ async fn what_it_knows_is_written_for_others_on_the_box_where_there_is_a_place_f
     until("it polls", || seen().now.poll != written.now.poll).await;
     assert_eq!((seen().stopped, seen().suspended_by_region), (None, BTreeMap::new()));
     super::switches::stop_all(&mut appliance);
-    super::switches::suspend(&mut appliance, "brain", None);
+    suspend(&mut appliance, "brain", None);
     let is_told = |status: &Status| status.stopped.as_ref().is_some_and(|why| why.contains("wrong patients"));
     until("the stop is told", || is_told(&seen())).await;
     until("the suspension is told", || seen().suspended_by_region.keys().eq(["brain"])).await;

@@ -244,10 +244,20 @@ async fn that_a_withdrawn_state_cannot_be_left_is_said_once() {
     withdraw(&mut appliance, "state/north-1.json");
     let times = |text: &str| appliance.agent.serving().audited.iter().filter(|event| event.text.contains(text)).count();
     until("it is not left", || times("could not be left") > 0).await;
+    let troubles = || -> Value {
+        let now = std::fs::read(appliance.directory.path().join("updater/now.json")).expect("now.json");
+        serde_json::from_slice::<Value>(&now).expect("JSON")["troubles"].take()
+    };
+    until("the status says so", || troubles()[0]["what"] == "a withdrawn state is not left").await;
+    let told = String::from_utf8_lossy(&appliance.updater(&["status"]).await.stdout).into_owned();
+    assert!(told.contains("TROUBLE      a withdrawn state is not left: "), "{told}");
     let polls = appliance.channel.told().polls;
     until("it is tried again", || appliance.channel.told().polls > polls + 3).await;
     drop(updater);
     for text in ["no longer lists the state", "models are switched off", "a withdrawn state could not be left"] {
         assert_eq!(times(text), 1, "{text}");
     }
+    appliance.agent.serving().refuses_reverts = false;
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(troubles(), json!([]), "it is over");
 }

@@ -10,6 +10,7 @@ use crate::config::Channel;
 use crate::counted::counted;
 use crate::dataset::part10;
 use crate::fault::{Blame, Fault};
+use crate::infer::AcceptedEngines;
 use crate::limits::cohort::MAX_TIME;
 use crate::model::Package;
 use crate::outcome::Outcome;
@@ -49,7 +50,8 @@ pub(super) fn sweep(channel: &Channel) {
     }
 }
 
-/// Runs packages over the cohort of a folder; `tell` is told how each agrees. The first that agrees too little is the fault.
+/// Runs packages over the cohort of a folder; `tell` is told how each agrees. The first that agrees too little is the fault. The engines
+/// that it was run on, of the models that a study asks about.
 pub(super) fn accept(
     folder: &Path,
     packages: &[Package],
@@ -57,14 +59,14 @@ pub(super) fn accept(
     beside: &Beside<'_>,
     seat: Seat,
     tell: &mut dyn FnMut(Finding),
-) -> Result<(), Fault> {
+) -> Result<AcceptedEngines, Fault> {
     let begun = Instant::now();
     let said = agreements(folder, packages, proven, beside, seat);
     if let Err(fault) = &said {
         tell(finding(None, "acceptance", false, fault.to_string(), begun.elapsed()));
     }
     let (least, agreements) = said?;
-    let mut missed = Vec::new();
+    let (mut missed, mut accepted) = (Vec::new(), AcceptedEngines::new());
     for package in packages {
         let name = package.manifest.name.as_str();
         let agreement = agreements.get(name).copied().unwrap_or_default();
@@ -74,9 +76,12 @@ pub(super) fn accept(
         if !held {
             missed.push(format!("`{name}`: {text}"));
         }
+        if let Some(proven) = proven.iter().find(|proven| agreement.asked > 0 && proven.is_of(package)) {
+            accepted.insert(package.digest.clone(), proven.accepted()?);
+        }
     }
     if missed.is_empty() {
-        return Ok(());
+        return Ok(accepted);
     }
     let reason = format!("the site's acceptance cohort is answered otherwise: {}", missed.join("; "));
     Err(Fault::new("acceptance-missed", Blame::Package, reason))

@@ -298,8 +298,8 @@ impl Desk {
             self.restart.send_replace(true);
         } else {
             let policy = config.policy();
-            let Config { packages, routes, destinations, floors, .. } = config;
-            let set = ServingSet { state: id.clone(), since, packages, routes, destinations, floors };
+            let Config { packages, accepted, routes, destinations, floors, .. } = config;
+            let set = ServingSet { state: id.clone(), since, packages, accepted, routes, destinations, floors };
             // What is called is routed; what is no longer routed is not called.
             if reverted {
                 self.pipeline.take_back(set);

@@ -3,6 +3,7 @@
 //! configuration serves, and everybody is told.
 use crate::config::{self, Channel, Config, Deployment, Pinned, RoutePlan, VendorKeys, check_deployed, sha256};
 use crate::fault::{Blame, Fault};
+use crate::infer::AcceptedEngines;
 use crate::limits::channel::MAX_RECORD;
 use crate::model::Package;
 use crate::pipeline::StateId;
@@ -66,6 +67,9 @@ pub(super) struct Kept {
     /// The vendors' keys that the region pinned when it was tried; absent: none, and the configuration's own count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) vendors: Option<VendorKeys>,
+    /// The engines that the site's acceptance cohort was run on. An agent that did not keep that has kept none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) accepted: AcceptedEngines,
     /// Whether the updater has said that it stays. An agent that did not keep that has kept what can be gone back to.
     #[serde(default = "yes")]
     pub(super) stays: bool,
@@ -227,7 +231,10 @@ impl Kept {
             return Err(altered(path));
         }
         let deployment = Deployment { packages, is_pinned: pinned.is_some(), routes: self.routes.clone() };
-        check_deployed(&text, self.configuration.is_none(), channel, &deployment).map_err(invalid)
+        let config = check_deployed(&text, self.configuration.is_none(), channel, &deployment).map_err(invalid)?;
+        // A site that has no cohort any more asks for none.
+        let accepted = channel.acceptance.as_ref().map(|_| self.accepted.clone()).unwrap_or_default();
+        Ok(Config { accepted, ..config })
     }
 }
 
@@ -331,6 +338,7 @@ mod tests {
             packages: Vec::new(),
             routes: BTreeMap::new(),
             vendors: None,
+            accepted: AcceptedEngines::new(),
             stays: false,
         }
     }

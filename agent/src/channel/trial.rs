@@ -113,7 +113,7 @@ pub(super) fn run(
         Err(fault) => fault.to_string(),
     };
     tell(finding(None, "configuration", checked.is_ok(), text, begun.elapsed()));
-    let (config, configuration) = checked?;
+    let (mut config, configuration) = checked?;
     if let Some(gone) = gone(&pipeline.serving_set(), &config) {
         tell(finding(None, "what-goes", true, gone, Duration::ZERO));
     }
@@ -136,7 +136,7 @@ pub(super) fn run(
     }
     beside.goes_on()?;
     if let Some(folder) = &channel.acceptance {
-        cohort::accept(folder, &config.packages, &proven, beside, seat, tell)?;
+        config.accepted = cohort::accept(folder, &config.packages, &proven, beside, seat, tell)?;
     }
     let kept = Kept {
         name: offer.state.name.clone(),
@@ -150,6 +150,7 @@ pub(super) fn run(
             .collect(),
         routes: offer.routes.clone(),
         vendors: offer.vendors.clone(),
+        accepted: config.accepted.clone(),
         stays: false,
     };
     Ok(Held { kept, config, proven })

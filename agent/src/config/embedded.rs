@@ -4,7 +4,7 @@ use super::service::{Console, DEFAULT_BOUNDS, LogSettings, STUDIES_PER_GPU, Work
 use super::value::LogFormat;
 use super::{Config, storage};
 use crate::fault::{Blame, Fault};
-use crate::infer::Engines;
+use crate::infer::{AcceptedEngines, Engines};
 use crate::limits::association::MAX_ASSOCIATIONS;
 use crate::model::Floors;
 use crate::pipeline::Activation;
@@ -69,6 +69,7 @@ impl Config {
             certificate: None,
             uid_key: UidKey::new(&random()?),
             packages: Vec::new(),
+            accepted: AcceptedEngines::new(),
             floors: Floors::default(),
             destinations: Vec::new(),
             routes: Vec::new(),

@@ -36,6 +36,7 @@ use crate::deliver::Destination;
 use crate::exit::Exit;
 use crate::fault::{Blame, Fault};
 use crate::hex::hex;
+use crate::infer::AcceptedEngines;
 use crate::limits::config::MAX_FILE;
 use crate::model::{Floors, Package};
 use crate::release::{RELEASE, Release, Variant};
@@ -82,6 +83,8 @@ pub struct Config {
     pub certificate: Option<crate::certificate::Settings>,
     /// Model packages, opened and checked.
     pub packages: Vec<Package>,
+    /// Engines that the site's acceptance cohort was run on; none but of a state that the channel has brought.
+    pub accepted: AcceptedEngines,
     /// What golden cases must ask for.
     pub floors: Floors,
     /// Where results go.
@@ -302,6 +305,7 @@ fn config(root: &Section<'_, '_>, origin: &Origin<'_>, today: Day) -> Option<Con
         forward,
         certificate,
         packages,
+        accepted: AcceptedEngines::new(),
         floors,
         destinations,
         routes,

@@ -57,6 +57,8 @@ pub struct UpdaterStatus {
     pub id: String,
     /// The channel server.
     pub server: String,
+    /// The tenant there.
+    pub tenant: String,
     /// Until when the box's certificate is good.
     pub certificate_until: Option<i64>,
     /// How the recovery key of the disk stands with the region; absent: no key of the region is configured.
@@ -175,6 +177,18 @@ pub struct UpdaterNow {
     pub waits: Option<UpdaterFault>,
     /// Why the region was not heard at the last look, where it was not.
     pub unheard: Option<UpdaterFault>,
+    /// What else is the matter, and is tried again with each poll.
+    pub troubles: Vec<UpdaterTrouble>,
+}
+
+/// Something that is not as it should be, for as long as it lasts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdaterTrouble {
+    /// In words.
+    pub what: String,
+    /// Why.
+    pub fault: UpdaterFault,
 }
 
 /// A poll.

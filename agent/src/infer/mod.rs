@@ -1,4 +1,5 @@
 //! Engines: what runs a network. tract is always there; ONNX Runtime and TensorRT where they are installed.
+mod accepted;
 mod choose;
 mod gpu;
 mod lacking;
@@ -8,6 +9,7 @@ mod plans;
 mod tensorrt;
 mod tract;
 
+pub use accepted::{Accepted, AcceptedEngines};
 pub use choose::{Candidate, Choice, EngineKind, Engines, ONNXRUNTIME_VARIABLE, kept_name};
 pub use gpu::{Found, Gpu, TensorRtLibrary};
 pub use lacking::Lacking;

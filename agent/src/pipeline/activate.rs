@@ -9,9 +9,9 @@ use super::standing::{Standing, Waiting};
 use super::tried::Proven;
 use crate::audit;
 use crate::fault::{Blame, Fault};
-use crate::infer::{Choice, Engines, Found};
+use crate::infer::{Choice, EngineKind, Engines, Found};
 use crate::inference::EngineUsed;
-use crate::model::{Floors, Package};
+use crate::model::Package;
 use crate::worker::{Bounds, Company, Seat, look_for_gpu};
 use std::time::{Duration, Instant};
 
@@ -54,24 +54,30 @@ impl Pipeline {
         for package in &set.packages {
             let known = proven.iter().position(|proven| proven.digest == package.digest);
             match known.map(|n| proven.swap_remove(n)) {
-                Some(Proven { choice, used, .. }) => self.switch_on(package, choice, used),
-                None => self.take_up_model(package, &set.floors),
+                Some(Proven { choice, used, .. }) => {
+                    self.models.accept(&package.digest, set.accepted.get(&package.digest));
+                    self.switch_on(package, choice, used);
+                }
+                None => self.take_up_model(package, set),
             }
         }
     }
 
     /// The same of one of which nothing was proven just now.
-    pub(super) fn take_up_model(&self, package: &Package, floors: &Floors) {
-        if let Err(fault) = floors.admit(&package.manifest) {
+    pub(super) fn take_up_model(&self, package: &Package, set: &ServingSet) {
+        self.models.accept(&package.digest, set.accepted.get(&package.digest));
+        if let Err(fault) = set.floors.admit(&package.manifest) {
             self.switch_off(package, fault);
             return;
         }
-        if matches!(self.models.standing(&package.digest), Some(Standing::Active(..) | Standing::Checking(_))) {
+        if let Some(Standing::Active(choice, _) | Standing::Checking(choice)) = self.models.standing(&package.digest)
+            && self.is_accepted(package, &choice.engine)
+        {
             // It serves already, in the set before.
             return;
         }
-        let choice = match self.engines().choose(package) {
-            Ok(choice) => choice,
+        let choice = match self.choices(package) {
+            Ok(mut choices) => choices.swap_remove(0),
             Err(fault) => {
                 self.switch_off(package, fault);
                 return;
@@ -91,6 +97,22 @@ impl Pipeline {
     /// The engines of this machine, as far as they are known.
     pub(crate) fn engines(&self) -> &Engines {
         self.found.get().unwrap_or(&self.site.engines)
+    }
+
+    /// The engines that may serve a package, the preferred one first; at least one. One that the site's acceptance cohort was run on
+    /// comes before all others.
+    pub(super) fn choices(&self, package: &Package) -> Result<Vec<Choice>, Fault> {
+        let choices = self.engines().choices(package)?;
+        match self.models.accepted(&package.digest) {
+            Some(accepted) => accepted.among(choices),
+            None => Ok(choices),
+        }
+    }
+
+    /// Whether an engine may take a package over by itself: the one that the site's acceptance cohort was run on, or any where it was run
+    /// on none.
+    pub(super) fn is_accepted(&self, package: &Package, engine: &EngineKind) -> bool {
+        self.models.accepted(&package.digest).is_none_or(|accepted| accepted.is(engine))
     }
 
     /// Has a worker look for a GPU, once, where a library is named that would use it. A fault where there is no worker.
@@ -164,7 +186,7 @@ impl Pipeline {
                 self.recorder.changed();
             }
         };
-        match self.search(package, seat, &mut told) {
+        match self.search(package, seat, Self::choices, &mut told) {
             Ok(Proven { choice, used, .. }) => self.switch_on(package, choice, used),
             Err(Unproven::NoWorker(fault)) => self.wait_for_worker(package, tries, fault),
             Err(Unproven::Missed(fault)) => self.switch_off(package, fault),
@@ -172,16 +194,17 @@ impl Pipeline {
         }
     }
 
-    /// The first allowed engine on which the golden cases of a package hold; `told` is told of each.
+    /// The first of the engines that `may` serve a package on which its golden cases hold; `told` is told of each.
     pub(super) fn search(
         &self,
         package: &Package,
         seat: &Seat,
+        may: impl Fn(&Self, &Package) -> Result<Vec<Choice>, Fault>,
         told: &mut dyn FnMut(Step<'_>),
     ) -> Result<Proven, Unproven> {
         self.look_for_gpu(seat).map_err(Unproven::NoWorker)?;
         let mut misses: Vec<Fault> = Vec::new();
-        for mut choice in self.engines().choices(package).map_err(Unproven::Missed)? {
+        for mut choice in may(self, package).map_err(Unproven::Missed)? {
             if let Some(miss) = misses.last() {
                 choice.explanation.clone_from(&miss.reason);
             }
@@ -226,16 +249,18 @@ impl Pipeline {
             // The next start chooses it first, and goes on with it.
             Err(fault) if fault.code == "worker-not-started" || *self.draining.borrow() => {}
             Err(fault) => {
-                let is_replaced = matches!(
-                    self.models.standing(&package.digest),
-                    Some(Standing::Active(active, _)) if active.engine.files().is_err()
-                );
-                if is_replaced {
-                    // It was made anew in the place of the one that serves: all are checked again.
-                    self.models.set(&package.digest, Standing::Checking(choice.clone()));
-                }
+                self.check_if_replaced(package);
                 drop(self.missed(package, choice, fault));
             }
+        }
+    }
+
+    /// Has all engines of a package checked again where one was made anew in the place of the one that serves.
+    pub(super) fn check_if_replaced(&self, package: &Package) {
+        if let Some(Standing::Active(active, _)) = self.models.standing(&package.digest)
+            && active.engine.files().is_err()
+        {
+            self.models.set(&package.digest, Standing::Checking(active));
         }
     }
 

@@ -87,7 +87,7 @@ impl Pipeline {
             // What both have serves already, by the floors of what serves.
             let is_shared = |one: &Package| serves.packages.iter().any(|served| served.digest == one.digest);
             for package in before.packages.iter().filter(|package| !is_shared(package)) {
-                self.take_up_model(package, &before.floors);
+                self.take_up_model(package, &before);
             }
             for (study, _) in others {
                 self.begun.take_up(study, &before);

@@ -218,15 +218,21 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Runs the golden cases on an engine that was made; where they hold it serves from now on.
+    /// Runs the golden cases on an engine that was made; where they hold it serves from now on. Where the site's acceptance cohort was run
+    /// on another one, it is kept, and waits for the next trial.
     fn take_into_service(&self, package: &Package, lacking: &Lacking, seat: &Seat) {
         let is_made = |engine: &EngineKind| {
             engine.class_and_precision() == (lacking.library.class.as_str(), lacking.precision.as_str())
         };
         let _one_at_a_time = self.models.one_at_a_time();
         let choices = self.engines().choices(package).unwrap_or_default();
-        if let Some(choice) = choices.into_iter().find(|choice| is_made(&choice.engine)) {
+        let Some(choice) = choices.into_iter().find(|choice| is_made(&choice.engine)) else { return };
+        if self.is_accepted(package, &choice.engine) {
             self.prefer(package, choice, seat);
+            return;
         }
+        let (model, engine) = (&package.manifest.name, lacking.name());
+        tracing::warn!(model, engine, "an engine waits for the next trial");
+        self.check_if_replaced(package);
     }
 }

@@ -6,6 +6,7 @@ use super::tried::Proven;
 use crate::config::sha256;
 use crate::deliver::Destination;
 use crate::fault::{Blame, Fault};
+use crate::infer::AcceptedEngines;
 use crate::job::{Job, JobState};
 use crate::model::{Floors, Package};
 use crate::route::{Route, judge};
@@ -49,6 +50,8 @@ pub struct ServingSet {
     pub since: SystemTime,
     /// Model packages, opened and checked.
     pub packages: Vec<Package>,
+    /// Engines that the site's acceptance cohort was run on: no other that is made here takes the place of one.
+    pub accepted: AcceptedEngines,
     /// Routes, in the order of the configuration.
     pub routes: Vec<Route>,
     /// Where results go.
@@ -61,7 +64,8 @@ impl ServingSet {
     /// Packages and routes of the box's own configuration, without a destination.
     pub fn own(packages: Vec<Package>, routes: Vec<Route>) -> Self {
         let (since, floors) = (SystemTime::now(), Floors::default());
-        Self { state: None, since, packages, routes, destinations: Vec::new(), floors }
+        let accepted = AcceptedEngines::new();
+        Self { state: None, since, packages, accepted, routes, destinations: Vec::new(), floors }
     }
 
     /// What the spool calls it: a hash of its state's name and of its packages, so that a set is known again after a restart.

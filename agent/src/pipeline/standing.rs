@@ -1,6 +1,6 @@
 //! Where each model stands: what is known of it, and what of its golden cases goes on now.
 use crate::fault::Fault;
-use crate::infer::{Choice, EngineKind};
+use crate::infer::{Accepted, Choice, EngineKind};
 use crate::inference::EngineUsed;
 use std::collections::BTreeMap;
 use std::net::Shutdown;
@@ -58,6 +58,8 @@ pub(super) struct Models {
     standings: Mutex<BTreeMap<String, Standing>>,
     /// Engines that a package did not hold on, and why, by its digest.
     misses: Mutex<BTreeMap<String, Vec<(EngineKind, String)>>>,
+    /// The engine of each that the site's acceptance cohort was run on.
+    accepted: Mutex<BTreeMap<String, Accepted>>,
     /// Held while golden cases run: one at a time, whoever runs jobs.
     pub(super) one_at_a_time: Mutex<()>,
     /// Connections to the workers that run golden cases now, each with a number of its own.
@@ -91,6 +93,20 @@ impl Models {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).insert(digest.to_owned(), standing);
     }
 
+    /// The engine that the site's acceptance cohort was run on, where one was.
+    pub(super) fn accepted(&self, digest: &str) -> Option<Accepted> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Says which one it is by the set that serves from now on.
+    pub(super) fn accept(&self, digest: &str, engine: Option<&Accepted>) {
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        match engine {
+            Some(engine) => drop(accepted.insert(digest.to_owned(), engine.clone())),
+            None => drop(accepted.remove(digest)),
+        }
+    }
+
     /// Forgets the engines that a package did not hold on: it may have been the box, and a next trial tries again.
     pub(super) fn forget_misses(&self, digest: &str) {
         self.misses.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
@@ -100,6 +116,7 @@ impl Models {
     pub(super) fn forget_but(&self, is_kept: impl Fn(&str) -> bool) {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| is_kept(digest));
         self.misses.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| is_kept(digest));
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).retain(|digest, _| is_kept(digest));
     }
 
     /// Ends the golden cases that run: their workers are lost. A drain need not wait for them.

@@ -4,7 +4,7 @@ use super::activate::{Step, Unproven};
 use super::cases::Checked;
 use super::standing::Standing;
 use crate::fault::{Blame, Fault};
-use crate::infer::Choice;
+use crate::infer::{Accepted, Choice, EngineKind};
 use crate::inference::EngineUsed;
 use crate::model::{Floors, Package};
 use crate::worker::Seat;
@@ -17,6 +17,18 @@ pub(crate) struct Proven {
     pub(super) digest: String,
     pub(super) choice: Choice,
     pub(super) used: EngineUsed,
+}
+
+impl Proven {
+    /// Whether it is this package that was proven.
+    pub(crate) fn is_of(&self, package: &Package) -> bool {
+        self.digest == package.digest
+    }
+
+    /// The engine, once the site's acceptance cohort has held on it.
+    pub(crate) fn accepted(&self) -> Result<Accepted, Fault> {
+        Accepted::of(&self.choice.engine)
+    }
 }
 
 impl fmt::Display for Proven {
@@ -42,7 +54,9 @@ impl Pipeline {
         if let Err(fault) = floors.admit(&package.manifest) {
             return Tried { proven: Err(fault), told };
         }
-        if let Some(Standing::Active(choice, used)) = self.models.standing(&digest) {
+        if let Some(Standing::Active(choice, used)) = self.models.standing(&digest)
+            && self.is_preferred(package, &choice.engine)
+        {
             told.push((format!("serves already, on {}", choice.engine), Duration::ZERO));
             return Tried { proven: Ok(Proven { digest, choice, used }), told };
         }
@@ -53,7 +67,8 @@ impl Pipeline {
             }
             Step::Ends(choice, Err(fault), took) => told.push((format!("{}: {fault}", choice.engine), took)),
         };
-        let proven = self.search(package, seat, &mut tell).map_err(|why| match why {
+        let any = |this: &Self, package: &Package| this.engines().choices(package);
+        let proven = self.search(package, seat, any, &mut tell).map_err(|why| match why {
             Unproven::NoWorker(fault) | Unproven::Missed(fault) => fault,
             Unproven::Drains => {
                 Fault::new("agent-draining", Blame::Box, "the agent ends; the state is to be tried again")
@@ -63,5 +78,13 @@ impl Pipeline {
             self.models.forget_misses(&digest);
         }
         Tried { proven, told }
+    }
+
+    /// Whether no engine that is here comes before this one but those that golden cases have spoken against. One that was made after the
+    /// site's acceptance cohort had been run does, and is what is tried.
+    fn is_preferred(&self, package: &Package, engine: &EngineKind) -> bool {
+        let choices = self.engines().choices(package).unwrap_or_default();
+        let first = choices.iter().find(|choice| self.models.miss(&package.digest, &choice.engine).is_none());
+        first.is_none_or(|first| first.engine == *engine)
     }
 }

@@ -160,6 +160,13 @@ impl Pipeline {
                 None => ("off", None, String::new()),
             };
             let engines = self.engine_status(package, state, engine.as_ref());
+            if let Some(accepted) = self.models.accepted(&package.digest).filter(|_| state == "active") {
+                let waits = engines.iter().filter(|engine| engine.reason == accepted.to_string());
+                let waits: Vec<String> = waits.map(|engine| format!("{} {}", engine.name, engine.reason)).collect();
+                if !waits.is_empty() {
+                    explanation = waits.join("; ");
+                }
+            }
             let mut by = Vec::new();
             if let Some((fault, holders)) = self.suspended.off(&manifest.name) {
                 (state, explanation, by) = ("suspended", fault.to_string(), holders);
@@ -193,18 +200,32 @@ impl Pipeline {
         let lacking = self.lacking_of(package);
         let why_lacking =
             |name: &str| lacking.iter().find(|one| one.name() == name).and_then(|one| self.compiling.told(one));
+        let accepted = self.models.accepted(&package.digest);
+        let mut is_behind = false;
         let status = |candidate: Candidate| {
             let Candidate { name, engine } = candidate;
             let is_chosen = engine.as_ref().is_ok_and(|engine| Some(engine) == chosen);
+            is_behind |= is_chosen;
+            let why_not = |engine: &EngineKind| {
+                if let Some(reason) = self.models.miss(&package.digest, engine) {
+                    return reason;
+                }
+                // It would have been chosen, or was made here since.
+                if let Some(accepted) = &accepted
+                    && (engine.kept() > 0 || (chosen.is_some() && !is_behind))
+                {
+                    return accepted.to_string();
+                }
+                match chosen {
+                    Some(chosen) => format!("would serve if {chosen} did not"),
+                    None => "is not tried while the model is off".to_owned(),
+                }
+            };
             let reason = match &engine {
                 Err(reason) => why_lacking(&name).unwrap_or_else(|| reason.clone()),
                 Ok(_) if is_chosen && state == "active" => "serves: its golden cases hold on it".to_owned(),
                 Ok(_) if is_chosen => "its golden cases are to run on it".to_owned(),
-                Ok(engine) => match (self.models.miss(&package.digest, engine), chosen) {
-                    (Some(reason), _) => reason,
-                    (None, Some(chosen)) => format!("would serve if {chosen} did not"),
-                    (None, None) => "is not tried while the model is off".to_owned(),
-                },
+                Ok(engine) => why_not(engine),
             };
             EngineStatus { name, serves: is_chosen && state == "active", reason }
         };

@@ -36,6 +36,7 @@ pub(super) const MESSAGES: &[&str] = &[
     "an audit event could not be written",
     "an engine cannot be compiled",
     "an engine is compiled",
+    "an engine waits for the next trial",
     "another certificate serves from now on",
     "another set serves",
     "compiled kernels cannot be kept",

@@ -189,10 +189,15 @@ def the_updater():
     action, last, head = (text(f"#updater [data-key={key}]") for key in ["action", "last", "head"])
     assert "north-2026-11-2" in action and "from a stick" in action and "rollouts-stopped" in action, action
     assert "Taken back" in last and "watch-missed" in last, last
+    assert "Findings" in action and "golden-cases held: 2 of 2 cases" in action, action
+    assert "A withdrawn state is not left: the agent does not answer" in head and "agent-away" in head, head
+    assert "The last poll found nothing: the server is away" in head, head
     assert "north-2026-10-3" in head and "Region not heard" in head and "does not reach this box: the mirror does not answer" in head, head
     assert "All rollouts are stopped" in text("#updater [data-key=stopped]")
     rest = text("#updater [data-key=rest]")
     assert "nothing would be taken: the region offers version 8, and this box takes 9" in rest, rest
+    for shown in ["Last poll", "Polls every5 min", "Channel serverhttps://channel.region.example/", "TenantDEFAULT", "sealed to 9b2c3d4e5f607182"]:
+        assert shown in rest, (shown, rest)
     assert "bone-age is off" in rest and "drift at three sites" in rest and "timestamp until" in rest, rest
     js("document.querySelector('#updates').scrollIntoView()")
     shoot("updater-light-1280", whole=False)
@@ -201,8 +206,23 @@ def the_updater():
     scheme("light")
     change("idle", "an updater at rest", lambda: "In touch" in text("#updater") and js("return !document.querySelector('#updater [data-key=action]')"))
     assert "Held" in text("#updater [data-key=last]")
+    assert "no key for escrow" not in text("#updater [data-key=rest]")
     assert "version 9 is offered, not below the counter (9)" in text("#updater [data-key=rest]")
     shoot("updater-idle-light-1280", whole=False)
+    change("trouble", "a system that is not left", lambda: "In trouble" in text("#updater [data-key=head]"))
+    head = text("#updater [data-key=head]")
+    assert "In touch" not in head and "os-stays" in head and head.count("has none before it") == 1, head
+    assert "no key for escrow" in text("#updater [data-key=rest]")
+    size(375, 740)
+    js("document.querySelector('#updates').scrollIntoView()")
+    no_sideways_scroll()
+    assert not contrast(), contrast()
+    shoot("updater-trouble-light-375", whole=False)
+    size(*DESK)
+    js("document.querySelector('#updates').scrollIntoView()")
+    shoot("updater-trouble-light-1280", whole=False)
+    change("odd", "an updater that does something else", lambda: "At work" in text("#updater [data-key=head]"))
+    assert "looks at a system that was not found good on this box" in text("#updater [data-key=head]")
     change("damaged", "a damaged status", lambda: "Unreadable" in text("#updater") and "is no status" in text("#updater"))
     shoot("updater-damaged-light-1280", whole=False)
 

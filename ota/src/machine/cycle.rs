@@ -72,6 +72,7 @@ impl Machine {
             return Ok(Next::Wait(None));
         }
         self.os_trouble = met.and(trouble(system)).err();
+        self.note_troubles();
         let next = match polled {
             _ if self.is_from_stick() => Box::pin(self.work_on_stick()).await,
             Ok(polled) => {

@@ -4,7 +4,7 @@ use crate::ddi::client::{ActionLink, DdiError, Polled, feedback};
 use crate::ddi::{Execution, Finished, Progress, WAITS};
 use crate::fault::Fault;
 use crate::machine::record::{Record, persist};
-use crate::status::{Now, Poll, Status};
+use crate::status::{Now, Poll, Status, Trouble};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// First wait after a poll that nobody answered; it doubles up to the longest interval.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
+
+/// What `os-unexpected`, `os-stays`, `os-leaves` and `os-fell-back` are about.
+const NOT_THE_SYSTEM: &str = "the operating system is not the one that it should be";
 
 /// When to poll, and what the box does now.
 pub(super) struct Pace {
@@ -303,9 +306,25 @@ impl Machine {
         self.note_now();
     }
 
+    /// Writes what is the matter, where that is news.
+    pub(super) fn note_troubles(&self) {
+        let troubles = self.troubles();
+        if self.pace.with(|state| state.now.troubles != troubles) {
+            self.note_now();
+        }
+    }
+
+    /// What each poll tries again.
+    fn troubles(&self) -> Vec<Trouble> {
+        let system = self.os_trouble.clone().map(|fault| Trouble { what: NOT_THE_SYSTEM.to_owned(), fault });
+        system.into_iter().chain(self.said.troubles()).collect()
+    }
+
     /// Writes what the box does now: for `status`, and for others on this box.
     pub(super) fn note_now(&self) {
+        let troubles = self.troubles();
         let now = self.pace.with(|state| {
+            state.now.troubles = troubles;
             state.now.progress.clone_from(&state.progress);
             state.now.clone()
         });

@@ -36,27 +36,72 @@ function silent() {
   return item;
 }
 
+/** What is the matter, each as a sentence and its code: what a person has to look into first comes first. */
+function troubles({ now: { unheard, troubles, poll } }) {
+  const deaf = unheard && [`The region is not heard, and what it suspends or withdraws does not reach this box: ${unheard.reason}`, unheard.code, "bad"];
+  const others = troubles.map(({ what, fault }) => [`${what.charAt(0).toUpperCase()}${what.slice(1)}: ${fault.reason}`, fault.code, "bad"]);
+  const away = poll?.trouble && [`The last poll found nothing: ${poll.trouble}`, "", "warn"];
+  return [deaf, ...others, away].filter(Boolean);
+}
+
+/** What the updater does, where that is not said elsewhere on the page. */
+function doing({ action, now: { doing, unheard, troubles, waits } }) {
+  const said = [action?.step, "idle", ""].includes(doing) || [unheard, waits, ...troubles.map(({ fault }) => fault)].some((fault) => fault && doing.includes(fault.reason));
+  return said ? "" : doing;
+}
+
+/** How the updater stands, in a word and in a tone. It is green where nothing is the matter. */
+function standing(status, seen) {
+  const { unheard, troubles, poll } = status.now;
+  if (seen.standing === "old") return ["Silent", "warn"];
+  if (unheard) return ["Region not heard", "bad"];
+  if (troubles.length) return ["In trouble", "bad"];
+  if (poll?.trouble) return ["Channel away", "warn"];
+  if (status.escrow?.fault || lines(status).some(([name, , tone]) => name !== "Variant" && tone === "bad")) return ["Look below", "warn"];
+  return status.action || doing(status) ? ["At work", "busy"] : ["In touch", "good"];
+}
+
 function head() {
   const state = el("strong");
   const since = el("span", { class: "muted" });
-  const standing = chip();
-  const why = el("p", { class: "why", "data-tone": "warn" });
-  const item = el("li", {}, el("div", { class: "row" }, el("div", {}, state, since), el("div", { class: "right" }, standing)), why);
+  const chipped = chip();
+  const does = el("p", { class: "engine" });
+  const old = el("p", { class: "why", "data-tone": "warn" });
+  const whys = el("ul", { class: "whys" });
+  const item = el("li", {}, el("div", { class: "row" }, el("div", {}, state, since), el("div", { class: "right" }, chipped)), does, old, whys);
   item.show = ({ status, seen }) => {
-    const { unheard } = status.now;
-    const deaf = unheard && `The region is not heard, and what it suspends or withdraws does not reach this box: ${unheard.reason}`;
-    const trouble = deaf ?? status.now.poll?.trouble;
     say(state, status.state ?? "Its own configuration");
     say(since, status.since ? `good since ${day(status.since)}` : "nothing has come from the channel yet");
-    if (seen.standing === "old") standing.set("Silent", "warn");
-    else if (unheard) standing.set("Region not heard", "bad");
-    else if (trouble) standing.set("Channel away", "warn");
-    else standing.set("In touch", "good");
-    const old = `The updater has said nothing for ${took((now() - seen.since) * 1000)}; what is shown may be old.`;
-    say(why, seen.standing === "old" ? old : (trouble ?? ""));
-    why.hidden = seen.standing !== "old" && !trouble;
+    chipped.set(...standing(status, seen));
+    does.hidden = !doing(status);
+    say(does, doing(status));
+    old.hidden = seen.standing !== "old";
+    if (!old.hidden) say(old, `The updater has said nothing for ${took((now() - seen.since) * 1000)}; what is shown may be old.`);
+    keyed(whys, troubles(status), ([text]) => text, () => {
+      const why = el("li", { class: "why" });
+      why.update = ([text, code, tone]) => {
+        mark(why, "data-tone", tone);
+        why.replaceChildren(`${text} `, ...(code ? [el("code", {}, code)] : []));
+      };
+      return why;
+    });
   };
   return item;
+}
+
+/** Figures and findings of an action, one below the other. */
+function findings() {
+  const lines = el("ul", { class: "small" });
+  const details = el("details", {}, el("summary", {}, "Findings"), lines);
+  details.set = (found) => {
+    details.hidden = found.length === 0;
+    keyed(lines, found.map((text, n) => ({ text, n })), ({ n }) => n, () => {
+      const line = el("li");
+      line.update = ({ text }) => say(line, text);
+      return line;
+    });
+  };
+  return details;
 }
 
 function stopped() {
@@ -77,24 +122,26 @@ function action() {
   const state = chip();
   const since = ago();
   const steps = el("ol", { class: "steps", role: "img" }, ...STEPS.map(() => el("li")));
-  const doing = el("p", { class: "engine" });
+  const step = el("p", { class: "engine" });
   const why = el("p", { class: "why" });
-  const item = el("li", {}, el("div", { class: "row" }, el("div", {}, title, from), el("div", { class: "right" }, state, since)), steps, doing, why);
+  const found = findings();
+  const item = el("li", {}, el("div", { class: "row" }, el("div", {}, title, from), el("div", { class: "right" }, state, since)), steps, step, why, found);
   item.show = ({ status }) => {
-    const { step, fault } = status.action;
+    const { step: at, fault, details } = status.action;
     const { progress, waits } = status.now;
-    const back = step === "rolling-back";
+    const back = at === "rolling-back";
     const [name, what] = named(status.action);
     say(title, name);
     say(from, what);
     since.set(iso(status.action.since));
     state.set(back ? "Back" : waits ? "Waits" : "Goes on", back ? "bad" : waits ? "warn" : "busy");
-    const at = back || step === "ended" ? STEPS.length : STEPS.indexOf(step === "rebooting" ? "verified" : step);
-    [...steps.children].forEach((part, n) => mark(part, "data-state", n < at ? "done" : n === at ? "now" : "ahead"));
+    const n = back || at === "ended" ? STEPS.length : STEPS.indexOf(at === "rebooting" ? "verified" : at);
+    [...steps.children].forEach((part, m) => mark(part, "data-state", m < n ? "done" : m === n ? "now" : "ahead"));
     mark(steps, "data-tone", back ? "bad" : waits ? "warn" : "sea");
-    mark(steps, "aria-label", `Step ${Math.min(at + 1, STEPS.length)} of ${STEPS.length}`);
+    mark(steps, "aria-label", `Step ${Math.min(n + 1, STEPS.length)} of ${STEPS.length}`);
     const came = progress?.of ? `: ${Math.floor((100 * progress.cnt) / progress.of)} % of ${count(progress.of, "kB", "kB")}` : "";
-    say(doing, `${WORDS.get(step) ?? step}${step === "candidate" ? came : ""}`);
+    say(step, `${WORDS.get(at) ?? at}${came}`);
+    found.set(details);
     const reason = fault ?? waits;
     mark(why, "data-tone", back ? "bad" : "warn");
     why.hidden = !reason;
@@ -109,14 +156,13 @@ function last() {
   const state = chip();
   const ended = ago();
   const why = el("p", { class: "why" });
-  const lines = el("ul", { class: "small" });
-  const details = el("details", {}, el("summary", {}, "Findings"), lines);
-  const item = el("li", {}, el("div", { class: "row" }, el("div", {}, title, from), el("div", { class: "right" }, state, ended)), why, details);
+  const found = findings();
+  const item = el("li", {}, el("div", { class: "row" }, el("div", {}, title, from), el("div", { class: "right" }, state, ended)), why, found);
   item.show = ({ status }) => {
-    const { end, fault, details: found } = status.last;
+    const { end, fault, details } = status.last;
     const [name, what] = named(status.last);
     say(title, name);
-    say(from, `the last one, ${what}`);
+    say(from, `the last one, ${what}, taken up ${day(status.last.since)}`);
     const [word, tone] = ENDS.get(end) ?? [end ?? "Ended", "plain"];
     state.set(word, tone);
     ended.hidden = !status.last.ended;
@@ -124,52 +170,61 @@ function last() {
     mark(why, "data-tone", tone);
     why.hidden = !fault;
     if (fault) why.replaceChildren(`${fault.reason} `, el("code", {}, fault.code));
-    details.hidden = found.length === 0;
-    keyed(lines, found.map((text, n) => ({ text, n })), ({ n }) => n, () => {
-      const line = el("li");
-      line.update = ({ text }) => say(line, text);
-      return line;
-    });
+    found.set(details);
   };
   return item;
 }
 
 /** Whether the region has the recovery key of the disk, in words and in a tone. */
-function kept({ standing, since, fault }) {
-  if (fault) return [fault.reason, "warn"];
-  if (standing === "kept") return [`kept by the region since ${day(since)}`, "plain"];
+function kept(escrow) {
+  if (!escrow) return ["no key for escrow: the configuration names no key of the region to seal it to", "plain"];
+  const { standing, since, recipient, fault } = escrow;
+  if (fault) return [`${fault.reason} [${fault.code}]`, "warn"];
+  const sealed = recipient ? `, sealed to ${recipient.slice(0, 16)}…` : "";
+  if (standing === "kept") return [`kept by the region since ${day(since)}${sealed}`, "plain"];
   return standing === "waits" ? ["waits to be kept by the region", "plain"] : ["none was made here yet", "plain"];
 }
 
 /** Whether the box could be rescued, were neither slot to start, in words and in a tone. */
 function rescue({ least, offered, fault }) {
-  if (fault) return [`nothing would be taken: ${fault.reason}`, "bad"];
+  if (fault) return [`nothing would be taken: ${fault.reason} [${fault.code}]`, "bad"];
   if (offered === null) return [`version ${least ?? 0} and later; what the region offers is not known yet`, "plain"];
   return [`version ${offered} is offered, not below the counter (${least ?? 0})`, "plain"];
+}
+
+/** All else that the updater knows: names, values and tones. */
+function lines(status) {
+  const { poll, unheard } = status.now;
+  const until = (seconds) => [seconds <= now() ? `ended ${day(seconds)}` : day(seconds), seconds <= now() ? "bad" : seconds < now() + SOON ? "warn" : "plain"];
+  const span = (seconds) => took(seconds * 1000);
+  const { heard } = status;
+  const heardAt = heard && `version ${heard.version}${heard.at === null ? "" : `, ${day(heard.at)}`}`;
+  const all = [
+    ["Last poll", poll ? `${span(now() - poll.at)} ago` : "none yet", poll?.trouble ? "warn" : "plain"],
+    poll && ["Next poll", poll.next > now() ? `in ${span(poll.next - now())}` : "due", "plain"],
+    poll && ["Polls every", span(poll.interval_seconds), "plain"],
+    ["Region heard", heardAt ?? "never", unheard ? "bad" : "plain"],
+    status.os && ["System", status.os, "plain"],
+    status.variant && ["Variant", status.variant.name, "bad"],
+    status.kept.length && ["Can go back to", status.kept.join(", "), "plain"],
+    ...Object.entries(status.suspended_by_region).map(([name, why]) => [`${name} is off`, why, "bad"]),
+    status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],
+    ["Disk recovery key", ...kept(status.escrow)],
+    status.recovery && ["Rescue", ...rescue(status.recovery)],
+    status.certificate_until && ["Certificate until", ...until(status.certificate_until)],
+    ...Object.entries(status.metadata_until).map(([role, seconds]) => [`${role} until`, ...until(seconds)]),
+    ["Channel server", status.server, "plain"],
+    ["Tenant", status.tenant, "plain"],
+    ["Updater", `${status.version}, as ${status.id}`, "plain"],
+  ];
+  return all.filter(Boolean);
 }
 
 function rest() {
   const list = el("dl", { class: "ends" });
   const item = el("li", {}, list);
   item.show = ({ status }) => {
-    const { poll } = status.now;
-    const until = (seconds) => [seconds <= now() ? `ended ${day(seconds)}` : day(seconds), seconds <= now() ? "bad" : seconds < now() + SOON ? "warn" : "plain"];
-    const next = poll && (poll.next > now() ? `in ${took((poll.next - now()) * 1000)}` : "due");
-    const lines = [
-      next && ["Next poll", next, "plain"],
-      status.heard && ["Region heard", `version ${status.heard.version}${status.heard.at === null ? "" : `, ${day(status.heard.at)}`}`, status.now.unheard ? "bad" : "plain"],
-      status.os && ["System", status.os, "plain"],
-      status.variant && ["Variant", status.variant.name, "bad"],
-      status.kept.length && ["Can go back to", status.kept.join(", "), "plain"],
-      ...Object.entries(status.suspended_by_region).map(([name, why]) => [`${name} is off`, why, "bad"]),
-      status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],
-      status.escrow && ["Disk recovery key", ...kept(status.escrow)],
-      status.recovery && ["Rescue", ...rescue(status.recovery)],
-      status.certificate_until && ["Certificate until", ...until(status.certificate_until)],
-      ...Object.entries(status.metadata_until).map(([role, seconds]) => [`${role} until`, ...until(seconds)]),
-      ["Updater", `${status.version}, as ${status.id}`, "plain"],
-    ];
-    keyed(list, lines.filter(Boolean), ([name]) => name, () => {
+    keyed(list, lines(status), ([name]) => name, () => {
       const [name, value] = [el("dt"), el("dd")];
       const line = el("div", {}, name, value);
       line.update = ([key, text, tone]) => {
