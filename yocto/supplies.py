@@ -154,12 +154,23 @@ def numbers():
 
 
 def one_clock():
-    """Of every file, and of the rescue: the day of the release. What openembedded-core has where nothing is said is a day of 2018."""
+    """Of every file, and of the rescue: the day of the release. What openembedded-core has where nothing is said is a day of 2018, and one of 2011
+    for what mkfs.erofs writes."""
     asked = ('REPRODUCIBLE_TIMESTAMP_ROOTFS = "${SUND_EPOCH}"', 'SUND_EPOCH[vardepvalue] = "${SUND_EPOCH}"')
     distro = (LAYER / "conf/distro/sund.conf").read_text().splitlines()
     rescue = (LAYER / "recipes-core/sund-base/sund-initrd_0.1.0.bb").read_text()
     if any(line not in distro for line in asked) or "date -u -d @${SUND_EPOCH}" not in rescue:
         sys.exit("root or rescue are not of the day of the release, SUND_EPOCH")
+    written = (LAYER / "classes-recipe/sund_slot.bbclass").read_text()
+    if "-T${SUND_EPOCH}" not in re.search(r'^EXTRA_IMAGECMD:erofs-lz4hc = "(.*)"', written, re.M)[1].split():
+        sys.exit("mkfs.erofs writes files that are not of the day of the release, SUND_EPOCH")
+    # systemd sets a clock that is behind this file's time to it, and what is in it counts nothing.
+    floor = ROOT / "usr/lib/clock-epoch"
+    if not floor.is_file() or floor.stat().st_size:
+        sys.exit("image/root has no empty usr/lib/clock-epoch, behind which a box's clock does not go back")
+    base = (LAYER / "recipes-core/sund-base/sund-base_0.1.0.bb").read_text()
+    if "cp -r --no-preserve=ownership ${S}/image/root/. ${D}" not in base:
+        sys.exit("sund-base installs image/root in another way than this looks for")
 
 
 def initramfs(packages):
