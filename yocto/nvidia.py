@@ -1,13 +1,26 @@
-"""What NVIDIA alone hands out: the recipes install what the agent opens, under the names by which it opens it."""
+"""What NVIDIA alone hands out: nothing of it is unpacked but what the integrator has stated, and the recipes install what the agent opens, under
+the names by which it opens it."""
+import hashlib
+import os
+import pathlib
 import re
+import subprocess
 import sys
+import tempfile
+import textwrap
+import types
 
 from supplies import LAYER, REPOSITORY, wrong
 
 RECIPES = LAYER / "recipes-nvidia/nvidia"
+ARCHIVES = LAYER / "classes-recipe/nvidia_archive.bbclass"
+# Stands for the licence that the integrator has accepted.
+LICENCE = "0" * 32
 
 
 def check():
+    with tempfile.TemporaryDirectory() as folder:
+        archives(pathlib.Path(folder))
     tensorrt()
     management()
 
@@ -37,3 +50,54 @@ def management():
     if not name or "/$library.so.1" not in driver:
         sys.exit("the agent or nvidia-driver names NVIDIA's libraries in another way than this looks for")
     wrong("libraries of the driver that the agent opens and nvidia-driver does not install", {name[1], "libcuda"} - set(linked[1].split()))
+
+
+class Ended(Exception):
+    """The build ends, with a reason."""
+
+
+def archives(folder):
+    """What bitbake runs in the place of an unpacking is run here. Its own modules are not there: this has of them what it asks for."""
+    library, driver = folder / "downloads/library.tar.gz", folder / "downloads/driver.run"
+    (folder / "downloads").mkdir()
+    (folder / "library-1").mkdir()
+    (folder / "library-1/LICENSE").write_text("what the integrator has accepted")
+    subprocess.run(["tar", "czf", library, "-C", folder, "library-1"], check=True)
+    driver.write_text('test "$1 $2" = "--extract-only --target" && mkdir "$3" && touch "$3/LICENSE"\n')
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (library, driver)}
+    both = " ".join(sums)
+    for what, said, words in (
+            ("an archive of which nothing is stated", {"NVIDIA_SHA256": ""}, "test-recipe is not stated: download library.tar.gz"),
+            ("an archive whose licence nobody has accepted", {"NVIDIA_LICENSE_MD5": ""}, "set NVIDIA_SHA256:pn-test-recipe and NVIDIA_LICENSE_MD5:pn-test-recipe"),
+            ("an archive more than is stated", {"NVIDIA_ARCHIVES": both}, "download library.tar.gz and driver.run"),
+            ("an archive that is not there", {"NVIDIA_ARCHIVES": "other.tar.gz"}, "other.tar.gz is not there"),
+            ("another archive than is stated", {"NVIDIA_SHA256": sums["driver.run"]}, f"{sums['library.tar.gz']}, and {sums['driver.run']} is stated"),
+            ("two archives that are stated in the other order", {"NVIDIA_ARCHIVES": both, "NVIDIA_SHA256": " ".join(reversed(sums.values()))}, "is stated")):
+        told = unpacked(folder, sums, **said)
+        if words not in told or (folder / "unpacked/LICENSE").exists():
+            sys.exit(f"{what} does not end the build with {words}: {told}")
+    for name in sums:
+        told = unpacked(folder, sums, NVIDIA_ARCHIVES=name, NVIDIA_SHA256=sums[name])
+        if told or not (folder / "unpacked/LICENSE").exists():
+            sys.exit(f"{name} is as it is stated, and is not unpacked: {told}")
+
+
+def unpacked(folder, sums, **said):
+    """What the build ends with, or nothing."""
+    target = folder / "unpacked"
+    subprocess.run(["rm", "-rf", target], check=True)
+    values = {"PN": "test-recipe", "S": str(target), "NVIDIA_DOWNLOADS": str(folder / "downloads"), "NVIDIA_ARCHIVES": "library.tar.gz",
+              "NVIDIA_SHA256": sums["library.tar.gz"], "NVIDIA_LICENSE_MD5": LICENCE, **said}
+
+    def fatal(reason):
+        raise Ended(reason)
+
+    utils = types.SimpleNamespace(mkdirhier=lambda path: os.makedirs(path, exist_ok=True),
+                                  sha256_file=lambda path: hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(),
+                                  remove=lambda path, recurse: subprocess.run(["rm", "-rf", path], check=True))
+    body = re.search(r"^python do_unpack:append\(\) \{\n(.*?)^\}", ARCHIVES.read_text(), re.M | re.S)[1]
+    try:
+        exec(textwrap.dedent(body), {"os": os, "d": types.SimpleNamespace(getVar=values.__getitem__), "bb": types.SimpleNamespace(fatal=fatal, utils=utils)})
+    except Ended as ended:
+        return str(ended)
+    return ""
