@@ -23,6 +23,7 @@ def check():
         archives(pathlib.Path(folder))
     tensorrt()
     management()
+    nodes()
 
 
 def tensorrt():
@@ -50,6 +51,29 @@ def management():
     if not name or "/$library.so.1" not in driver:
         sys.exit("the agent or nvidia-driver names NVIDIA's libraries in another way than this looks for")
     wrong("libraries of the driver that the agent opens and nvidia-driver does not install", {name[1], "libcuda"} - set(linked[1].split()))
+
+
+def nodes():
+    """The GPUs' device nodes are a group's in which workers are and nobody else; its number is the driver's word for it."""
+    modules = next((LAYER / "recipes-kernel/nvidia").glob("*.bb")).read_text()
+    options = dict(re.findall(r"NVreg_(DeviceFile\w+)=(\w+)", re.search(r'^module_conf_nvidia = "(.*)"', modules, re.M)[1]))
+    number = re.search(r"^sund-gpu::(\d+):", (LAYER / "files/sund-group").read_text(), re.M)
+    if not number or options != {"DeviceFileUID": "0", "DeviceFileGID": number[1], "DeviceFileMode": "0660"}:
+        sys.exit(f"the driver makes its nodes otherwise than for root and sund-gpu: {options}")
+    driver = next(RECIPES.glob("nvidia-driver_*.bb")).read_text()
+    members = {file.name for folder in (LAYER, REPOSITORY / "image/root", REPOSITORY / "agent/units", REPOSITORY / "ota/units") for file in folder.rglob("*")
+               if file.is_file() and file.suffix in (".conf", ".service") and re.search(r"^(?:Supplementary)?Groups?=.*\bsund-gpu\b", file.read_text(), re.M)}
+    wrong("units that are let at the GPUs", members - {"worker-nvidia.conf"})
+    installed = ("${UNPACKDIR}/worker-nvidia.conf ${D}${systemd_system_unitdir}/sund-worker@.service.d/10-nvidia.conf",
+                 "-t ${D}${datadir}/sund ${UNPACKDIR}/nvidia-nodes.conf", 'GROUPADD_PARAM:${PN} = "--system sund-gpu"')
+    wrong("nvidia-driver has not", {line for line in installed if line not in driver})
+    wrong("workers are not let at the GPUs", {"worker-nvidia.conf"} - members)
+    # nvidia-modprobe hears the driver's word for the nodes of the driver alone.
+    told = (RECIPES / "files/nvidia-nodes.conf").read_text()
+    made = re.findall(r"^ExecStart=(.*)", (RECIPES / "files/nvidia-nodes.service").read_text(), re.M)
+    wrong("nodes of nvidia-uvm that are left to everybody", {node for node in ("uvm", "uvm-tools") if f"z /dev/nvidia-{node} 0660 root sund-gpu -\n" not in told})
+    if made[-1] != "/usr/bin/systemd-tmpfiles --create /usr/share/sund/nvidia-nodes.conf":
+        sys.exit("nvidia-nodes.service does not end with what nvidia-nodes.conf says")
 
 
 class Ended(Exception):

@@ -80,12 +80,13 @@ def units(packages):
 def users(packages):
     made = brings(packages, "users")
     for recipe in LAYER.rglob("*.bb*"):
-        made |= {line.split()[-1] for line in re.findall(r'^USERADD_PARAM\S* = "(\S.*)"', recipe.read_text(), re.M)}
+        made |= {line.split()[-1] for line in re.findall(r'^(?:USER|GROUP)ADD_PARAM\S* = "(\S.*)"', recipe.read_text(), re.M)}
     asked = set(re.findall(r'skuid "([^"]+)"', (ROOT / "etc/nftables.conf").read_text()))
     for file in ours():
         text = file.read_text()
         if "DynamicUser=yes" not in text:
             asked |= set(re.findall(r"^(?:Socket)?(?:User|Group)=(\S+)", text, re.M))
+            asked |= {name for line in re.findall(r"^SupplementaryGroups=(.*)", text, re.M) for name in line.split()}
     for file in ROOT.rglob("tmpfiles.d/*.conf"):
         asked |= {name for line in file.read_text().splitlines() if line[:1] not in ("", "#") for name in line.split()[3:5] if name != "-"}
     for file in [*ROOT.rglob("sysusers.d/*.conf"), REPOSITORY / "agent/units/sund.sysusers"]:
