@@ -35,4 +35,5 @@ pub mod status;
 pub mod stick;
 pub mod tpm;
 pub mod trust;
+pub mod units;
 pub mod window;

@@ -53,6 +53,7 @@ mod threats;
 mod torn;
 mod tpm;
 mod transitions;
+mod units;
 mod vendors;
 mod watch;
 mod web;
