@@ -16,6 +16,7 @@ pub mod durable;
 pub mod escrow;
 pub mod exit;
 pub mod fault;
+pub mod firmware;
 pub mod guard;
 pub mod hex;
 pub mod http;

@@ -16,6 +16,7 @@ mod doubted;
 mod engines;
 mod enrolment;
 mod escrow;
+mod firmware;
 mod going_back;
 mod goldens;
 mod goosebit;

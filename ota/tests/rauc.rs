@@ -347,7 +347,8 @@ impl System {
     pub fn configure(&self, more: &str) {
         let path = self.appliance.directory.path().display();
         self.appliance.configure(&format!(
-            "[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\nhealth_seconds = 2\n{more}"
+            "[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\n\
+             secure_boot = \"{path}/firmware/SecureBoot\"\nhealth_seconds = 2\n{more}"
         ));
     }
 

@@ -148,6 +148,11 @@ function rescue({ least, offered, fault }) {
   return [`version ${offered} is offered, not below the counter (${least ?? 0})`, "plain"];
 }
 
+/** Whether the firmware starts what is signed alone, in words and in a tone. */
+function signed(secureBoot) {
+  return secureBoot === "off" ? ["off: this box starts any system, and its disk may open to it", "bad"] : [secureBoot, "plain"];
+}
+
 function rest() {
   const list = el("dl", { class: "ends" });
   const item = el("li", {}, list);
@@ -165,6 +170,7 @@ function rest() {
       status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],
       status.escrow && ["Disk recovery key", ...kept(status.escrow)],
       status.recovery && ["Rescue", ...rescue(status.recovery)],
+      status.secure_boot && ["Secure Boot", ...signed(status.secure_boot)],
       status.certificate_until && ["Certificate until", ...until(status.certificate_until)],
       ...Object.entries(status.metadata_until).map(([role, seconds]) => [`${role} until`, ...until(seconds)]),
       ["Updater", `${status.version}, as ${status.id}`, "plain"],
