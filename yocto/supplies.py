@@ -80,12 +80,13 @@ def units(packages):
 def users(packages):
     made = brings(packages, "users")
     for recipe in LAYER.rglob("*.bb*"):
-        made |= {line.split()[-1] for line in re.findall(r'^USERADD_PARAM\S* = "(\S.*)"', recipe.read_text(), re.M)}
+        made |= {line.split()[-1] for line in re.findall(r'^(?:USER|GROUP)ADD_PARAM\S* = "(\S.*)"', recipe.read_text(), re.M)}
     asked = set(re.findall(r'skuid "([^"]+)"', (ROOT / "etc/nftables.conf").read_text()))
     for file in ours():
         text = file.read_text()
         if "DynamicUser=yes" not in text:
             asked |= set(re.findall(r"^(?:Socket)?(?:User|Group)=(\S+)", text, re.M))
+            asked |= {name for line in re.findall(r"^SupplementaryGroups=(.*)", text, re.M) for name in line.split()}
     for file in ROOT.rglob("tmpfiles.d/*.conf"):
         asked |= {name for line in file.read_text().splitlines() if line[:1] not in ("", "#") for name in line.split()[3:5] if name != "-"}
     for file in [*ROOT.rglob("sysusers.d/*.conf"), REPOSITORY / "agent/units/sund.sysusers"]:
@@ -154,12 +155,23 @@ def numbers():
 
 
 def one_clock():
-    """Of every file, and of the rescue: the day of the release. What openembedded-core has where nothing is said is a day of 2018."""
+    """Of every file, and of the rescue: the day of the release. What openembedded-core has where nothing is said is a day of 2018, and one of 2011
+    for what mkfs.erofs writes."""
     asked = ('REPRODUCIBLE_TIMESTAMP_ROOTFS = "${SUND_EPOCH}"', 'SUND_EPOCH[vardepvalue] = "${SUND_EPOCH}"')
     distro = (LAYER / "conf/distro/sund.conf").read_text().splitlines()
     rescue = (LAYER / "recipes-core/sund-base/sund-initrd_0.1.0.bb").read_text()
     if any(line not in distro for line in asked) or "date -u -d @${SUND_EPOCH}" not in rescue:
         sys.exit("root or rescue are not of the day of the release, SUND_EPOCH")
+    written = (LAYER / "classes-recipe/sund_slot.bbclass").read_text()
+    if "-T${SUND_EPOCH}" not in re.search(r'^EXTRA_IMAGECMD:erofs-lz4hc = "(.*)"', written, re.M)[1].split():
+        sys.exit("mkfs.erofs writes files that are not of the day of the release, SUND_EPOCH")
+    # systemd sets a clock that is behind this file's time to it, and what is in it counts nothing.
+    floor = ROOT / "usr/lib/clock-epoch"
+    if not floor.is_file() or floor.stat().st_size:
+        sys.exit("image/root has no empty usr/lib/clock-epoch, behind which a box's clock does not go back")
+    base = (LAYER / "recipes-core/sund-base/sund-base_0.1.0.bb").read_text()
+    if "cp -r --no-preserve=ownership ${S}/image/root/. ${D}" not in base:
+        sys.exit("sund-base installs image/root in another way than this looks for")
 
 
 def initramfs(packages):

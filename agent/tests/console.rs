@@ -39,6 +39,7 @@ fn idle() -> String {
     status["last"]["end"] = "active".into();
     status["last"]["fault"] = serde_json::Value::Null;
     status["now"]["poll"]["trouble"] = serde_json::Value::Null;
+    status["secure_boot"] = "on".into();
     status["recovery"] = serde_json::json!({ "least": 9, "offered": 9, "fault": null });
     status["now"]["unheard"] = serde_json::Value::Null;
     status["now"]["troubles"] = serde_json::json!([]);

@@ -127,7 +127,6 @@ def install(tree):
     (tree / "etc/hostname").write_text("sund\n")
     (tree / "etc/machine-id").write_text("")
     (tree / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
-    (tree / "usr/lib/clock-epoch").touch()
     for name in ("etc/sund", "var", "efi"):
         (tree / name).mkdir(exist_ok=True)
     for path in tree.rglob("*"):

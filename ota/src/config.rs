@@ -1,7 +1,7 @@
 //! `updater.toml`: as typed, then the checked one that the program uses. All of it is checked before the first request.
 use crate::bundle::inbox::Inbox;
 use crate::window::Window;
-use crate::{escrow, tpm};
+use crate::{escrow, firmware, tpm};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -125,6 +125,8 @@ pub struct Os {
     pub release: PathBuf,
     /// Where the kernel says which boot this is.
     pub boot_id: PathBuf,
+    /// Where it shows the firmware's variable `SecureBoot`.
+    pub secure_boot: PathBuf,
     /// How long RAUC may take.
     pub install: Duration,
     /// How long the new system may take to be healthy.
@@ -235,6 +237,8 @@ struct RawOs {
     release: PathBuf,
     #[serde(default = "boot_id")]
     boot_id: PathBuf,
+    #[serde(default = "secure_boot")]
+    secure_boot: PathBuf,
     #[serde(default = "install_seconds")]
     install_seconds: u64,
     #[serde(default = "health_seconds")]
@@ -290,6 +294,9 @@ fn release() -> PathBuf {
 }
 fn boot_id() -> PathBuf {
     "/proc/sys/kernel/random/boot_id".into()
+}
+fn secure_boot() -> PathBuf {
+    firmware::SECURE_BOOT.into()
 }
 fn install_seconds() -> u64 {
     7200
@@ -433,6 +440,7 @@ fn os(raw: RawOs, zone: &TimeZone) -> Result<Os, String> {
     Ok(Os {
         release: raw.release,
         boot_id: raw.boot_id,
+        secure_boot: raw.secure_boot,
         install: Duration::from_secs(raw.install_seconds),
         health: Duration::from_secs(raw.health_seconds),
         window: raw.window.map(|raw| window(&raw, zone)).transpose()?,

@@ -3,6 +3,7 @@ use crate::config::{Config, Credentials};
 use crate::ddi::Progress;
 use crate::escrow::EscrowStatus;
 use crate::fault::Fault;
+use crate::firmware::SecureBoot;
 use crate::identity;
 use crate::machine::record::{Action, Origin, Record, Step, state_name};
 use crate::rauc;
@@ -74,6 +75,9 @@ pub struct Status {
     /// Whether the box could be rescued, were neither slot to start; absent: its starts know of no counter for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryStatus>,
+    /// Whether Secure Boot was on when the box started; absent: its firmware does not say.
+    #[serde(default)]
+    pub secure_boot: Option<SecureBoot>,
     /// Until when the metadata that the box has seen is good, by role, in seconds since 1970.
     pub metadata_until: BTreeMap<String, i64>,
     /// The newest word of the region that reached the box; absent: none has.
@@ -154,6 +158,7 @@ impl Status {
             certificate_until: certificate.map(|validity| validity.until),
             escrow: EscrowStatus::read(config),
             recovery: RecoveryStatus::read(&config.directory),
+            secure_boot: SecureBoot::of(config),
             metadata_until: seen.until,
             heard: seen.heard,
             os,
@@ -192,6 +197,9 @@ impl Status {
         }
         if let Some(recovery) = &self.recovery {
             line("rescue", &recovery.in_words());
+        }
+        if let Some(secure_boot) = self.secure_boot {
+            line("secure boot", secure_boot.in_words());
         }
         for (role, until) in &self.metadata_until {
             line("metadata", &format!("{role} is good until {}", time(*until)));

@@ -1,4 +1,5 @@
 //! A box becomes its region's by a signed file, once, and at any instant it is nobody's or all of it.
+use super::firmware::{OFF, ON};
 use super::repository::Region;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -105,14 +106,44 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 
 fn updater(site: &Path, arguments: &[&str]) -> Output {
     let (keys, own) = (site.with_extension("pem"), site.with_extension("updater"));
+    let secure_boot = site.with_extension("secure-boot");
+    if !secure_boot.exists() {
+        std::fs::write(&secure_boot, ON).expect("a variable");
+    }
     let output = Command::new(env!("CARGO_BIN_EXE_sund-updater"))
         .args(["provision", "--site", &site.display().to_string(), "--keys", &keys.display().to_string()])
-        .args(["--directory", &own.display().to_string()])
+        .args(["--directory", &own.display().to_string(), "--secure-boot", &secure_boot.display().to_string()])
         .args(arguments)
         .output()
         .expect("sund-updater starts");
     eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     output
+}
+
+#[test]
+fn a_box_without_secure_boot_becomes_nobodys_and_one_that_is_its_regions_takes_a_newer_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let site = directory.path().join("site");
+    let (stick, secure_boot) = (site.with_extension("json"), site.with_extension("secure-boot"));
+    for path in [&site, &site.with_extension("updater")] {
+        std::fs::create_dir(path).expect("a directory");
+    }
+    let region = Signer::new();
+    std::fs::write(site.with_extension("pem"), region.pem()).expect("keys");
+    let mut said = document();
+    std::fs::write(&stick, region.sign(&said).to_string()).expect("a stick");
+    std::fs::write(&secure_boot, OFF).expect("a variable");
+    let refused = updater(&site, &[&stick.display().to_string()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("[secure-boot-off]"));
+    assert!(files(&site).is_empty());
+
+    std::fs::write(&secure_boot, ON).expect("a variable");
+    assert_eq!(updater(&site, &[&stick.display().to_string()]).status.code(), Some(0));
+    std::fs::write(&secure_boot, OFF).expect("a variable");
+    said["created"] = json!("2026-02-01T00:00:00Z");
+    std::fs::write(&stick, region.sign(&said).to_string()).expect("a stick");
+    assert_eq!(updater(&site, &[&stick.display().to_string()]).status.code(), Some(0));
 }
 
 #[test]

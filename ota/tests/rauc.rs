@@ -1,4 +1,4 @@
-//! RAUC and logind, played by a stand-in on a private bus, with real D-Bus messages: two slots, a boot loader that starts the one that is
+//! RAUC, logind and systemd, played by a stand-in on a private bus, with real D-Bus messages: two slots, a boot loader that starts the one that is
 //! active, and power that can be cut at any point.
 use super::appliance::Appliance;
 use super::web::plain_client;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use sund_ota::descriptor::Descriptor;
 use tokio::sync::Notify;
 use zbus::object_server::SignalEmitter;
-use zbus::{OwnedVariant, Variant};
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 pub const MANIFEST: &str = "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d";
 /// What a slot holds that is half written.
@@ -63,6 +63,8 @@ pub struct Slots {
     pub marked_too_early: bool,
     pub stops_at: Option<Stop>,
     pub has_stopped: bool,
+    /// Units that are not active, and what they are, in that order of looks: the last one stays.
+    pub units: HashMap<String, Vec<&'static str>>,
 }
 
 impl Slots {
@@ -261,12 +263,31 @@ impl Login {
     }
 }
 
+/// As systemd lists a unit.
+type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
+struct Units(Shared);
+
+#[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
+impl Units {
+    fn list_units_by_names(&self, names: Vec<String>) -> Vec<Listed> {
+        let mut slots = slots(&self.0);
+        let listed = |name: String| {
+            let standings = slots.units.get_mut(&name);
+            let standing = standings.map_or("active", |left| if left.len() > 1 { left.remove(0) } else { left[0] });
+            let (none, path) = (String::new, || OwnedObjectPath::try_from("/").expect("a path"));
+            (name, none(), "loaded".to_owned(), standing.to_owned(), none(), none(), path(), 0, none(), path())
+        };
+        names.into_iter().map(listed).collect()
+    }
+}
+
 /// An appliance with two slots. The bus ends with it.
 pub struct System {
     pub appliance: Appliance,
     shared: Shared,
     bus: Child,
-    _service: zbus::Connection,
+    service: zbus::Connection,
 }
 
 impl Drop for System {
@@ -303,19 +324,22 @@ impl System {
             marked_too_early: false,
             stops_at: None,
             has_stopped: false,
+            units: HashMap::new(),
         };
         slots.write();
         let shared: Shared = Arc::new((Mutex::new(slots), Notify::new()));
         let service = zbus::connection::Builder::address(address.as_str())
             .name("de.pengutronix.rauc")
             .name("org.freedesktop.login1")
+            .name("org.freedesktop.systemd1")
             .serve_at("/", Rauc(Arc::clone(&shared)))
             .serve_at("/org/freedesktop/login1", Login(Arc::clone(&shared)))
+            .serve_at("/org/freedesktop/systemd1", Units(Arc::clone(&shared)))
             .build()
             .await
             .expect("the services are on the bus");
         appliance.environment.push(("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), address));
-        let system = Self { appliance, shared, bus, _service: service };
+        let system = Self { appliance, shared, bus, service };
         system.configure(more);
         system
     }
@@ -323,12 +347,18 @@ impl System {
     pub fn configure(&self, more: &str) {
         let path = self.appliance.directory.path().display();
         self.appliance.configure(&format!(
-            "[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\nhealth_seconds = 2\n{more}"
+            "[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\n\
+             secure_boot = \"{path}/firmware/SecureBoot\"\nhealth_seconds = 2\n{more}"
         ));
     }
 
     pub fn slots(&self) -> MutexGuard<'_, Slots> {
         slots(&self.shared)
+    }
+
+    /// Nobody is systemd on the bus any more.
+    pub async fn without_systemd(&self) {
+        self.service.release_name("org.freedesktop.systemd1").await.expect("the name was its own");
     }
 
     /// The power fails and comes back. Who ran was killed before.

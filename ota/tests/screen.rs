@@ -14,6 +14,7 @@ fn enrolled() -> Picture {
         stage: Stage::Enrolled,
         host: "sund-odense-1".to_owned(),
         variant: None,
+        starts_anything: false,
         networks: vec![
             ("clinical".to_owned(), vec!["10.10.0.5".to_owned()]),
             ("management".to_owned(), vec!["10.20.0.5".to_owned(), "2001:db8::5".to_owned()]),
@@ -58,6 +59,7 @@ fn what_the_screen_shows_is_frozen() {
             .to_owned(),
     );
     golden("stick.txt", &Picture { stick, ..enrolled() });
+    golden("unsecured.txt", &Picture { starts_anything: true, ..enrolled() });
     let variant = Some("DEBUG VARIANT: NOT FOR PATIENTS".to_owned());
     let long = "a very long reason ".repeat(40) + &"x".repeat(200);
     golden("debug.txt", &Picture { variant, channel: long.clone(), stage: Stage::Unusable(long), ..enrolled() });

@@ -9,6 +9,7 @@ use sund_ota::config::Config;
 use sund_ota::ddi::Progress;
 use sund_ota::escrow::{EscrowStatus, Standing};
 use sund_ota::fault::{Blame, Fault};
+use sund_ota::firmware::SecureBoot;
 use sund_ota::machine::record::{End, Origin};
 use sund_ota::recovery::RecoveryStatus;
 use sund_ota::release::Variant;
@@ -147,6 +148,7 @@ fn the_status_file_is_frozen_with_all_that_it_can_say() {
                 "the region offers version 8, and this box takes 9 and later: `sund-channel publish rescue OS --version 9`",
             )),
         }),
+        secure_boot: Some(SecureBoot::Off),
         metadata_until: map(&[("root", 1_826_500_000), ("snapshot", 1_796_200_000), ("timestamp", 1_795_600_000)]),
         heard: Some(Heard { version: 41, at: Some(1_795_000_400) }),
         os: Some("2026.11".to_owned()),

@@ -65,6 +65,8 @@ pub struct UpdaterStatus {
     pub escrow: Option<UpdaterEscrow>,
     /// Whether the box could be rescued, were neither slot to start; absent: its starts know of no counter for that.
     pub recovery: Option<UpdaterRecovery>,
+    /// `on` or `off`: whether Secure Boot was on when the box started; absent: its firmware does not say.
+    pub secure_boot: Option<String>,
     /// Until when the metadata that it has seen is good, by role.
     pub metadata_until: BTreeMap<String, i64>,
     /// The newest word of the region that reached the box; absent: none has.

@@ -152,6 +152,23 @@ async fn what_a_box_says_of_itself_does_not_move_it_to_another_ring() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_box_without_secure_boot_is_seen_in_the_fleet() {
+    let channel = Channel::start(PLAIN).await;
+    for (name, secure_boot) in [("odense-1", "on"), ("odense-2", "off")] {
+        let device = channel.device(name, &[]).await;
+        let told = json!({ "mode": "replace", "data": { "secure_boot": secure_boot } });
+        let url = format!("{}/configData", device.root);
+        assert_eq!(device.request(Method::PUT, &url).json(&told).send().await.unwrap().status(), StatusCode::OK);
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sund-channel"));
+    command.arg("--home").arg(channel.home.path()).arg("fleet");
+    let listed = tokio::task::block_in_place(|| command.output().unwrap()).stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(listed.contains("odense-1  no state\nodense-2  no state, SECURE BOOT OFF\n"), "{listed}");
+    channel.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_box_of_the_debug_variant_is_seen_and_can_be_left_out_of_a_rollout() {
     let channel = Channel::start(PLAIN).await;
     let debug = channel.device("odense-1", &[]).await;

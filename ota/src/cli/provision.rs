@@ -5,8 +5,8 @@ use crate::config;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::provision::envelope::Keys;
-use crate::provision::{Applied, Provision, finish};
-use crate::{rauc, stick};
+use crate::provision::{Applied, Provision, Provisioned, finish};
+use crate::{firmware, rauc, stick};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// Where the box's screen finds what became of the stick.
     #[arg(long, default_value = crate::stick::SAID)]
     said: PathBuf,
+    /// Where the firmware says whether Secure Boot is on: a box that starts anything does not become anybody's.
+    #[arg(long, default_value = firmware::SECURE_BOOT)]
+    secure_boot: PathBuf,
     /// Restarts the box where it has become another one.
     #[arg(long)]
     restart: bool,
@@ -60,6 +63,9 @@ fn provisioned(arguments: &Arguments) -> Result<Applied, Fault> {
     }
     let keys = Keys::read(&arguments.keys)?;
     let provision = Provision::read(path, &keys, jiff::Timestamp::now())?;
+    if Provisioned::read(&arguments.site)?.is_none() {
+        firmware::refuse_unsecured(&arguments.secure_boot)?;
+    }
     let applied = provision.apply(&arguments.site)?;
     let (name, region) = (&provision.document().name, &provision.document().region);
     let told = match applied {

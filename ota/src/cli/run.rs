@@ -2,6 +2,7 @@
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::firmware::{self, SecureBoot};
 use crate::machine::Machine;
 use crate::machine::cycle::Next;
 use sd_notify::NotifyState;
@@ -12,6 +13,7 @@ pub(super) const MAX_AT_ONCE: u32 = 8;
 
 /// Polls until it is told to end. Wherever it is stopped, the next start goes on from there.
 pub(super) async fn run(config: Config) -> Exit {
+    say_unsecured(&config);
     let mut machine = match Machine::load(config) {
         Ok(machine) => machine,
         Err(fault) => return failed(&fault),
@@ -30,6 +32,14 @@ pub(super) async fn run(config: Config) -> Exit {
         () = poll_on(&mut machine) => Exit::Done,
         _ = terminated.recv() => stopped(),
         _ = interrupted.recv() => stopped(),
+    }
+}
+
+/// Once for each start, for as long as it lasts.
+fn say_unsecured(config: &Config) {
+    if SecureBoot::of(config) == Some(SecureBoot::Off) {
+        let Fault { code, reason, .. } = firmware::off();
+        tracing::warn!(target: "audit", %code, reason, "the box was started without Secure Boot");
     }
 }
 

@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// What the system says of itself.
     #[arg(long, default_value = "/etc/os-release")]
     release: PathBuf,
+    /// Where the firmware says whether Secure Boot is on.
+    #[arg(long, default_value = crate::firmware::SECURE_BOOT)]
+    secure_boot: PathBuf,
     /// What became of the region's stick.
     #[arg(long, default_value = crate::stick::SAID)]
     stick: PathBuf,
@@ -36,8 +39,8 @@ pub(super) struct Arguments {
 
 #[expect(clippy::print_stdout, reason = "stdout is for data, and this is the data")]
 pub(super) async fn screen(config: PathBuf, arguments: Arguments, audit: &Audit) -> Exit {
-    let Arguments { agent_config, release, stick, once } = arguments;
-    let sources = Sources { config, agent_config, release, stick };
+    let Arguments { agent_config, release, secure_boot, stick, once } = arguments;
+    let sources = Sources { config, agent_config, release, secure_boot, stick };
     if once {
         let (config, stage) = Looks::default().look(&sources);
         print!("{}", draw(&gather(&sources, config.as_ref(), stage).await));

@@ -11,6 +11,7 @@ use crate::machine::record::{OsTrial, Slot, Step, System};
 use crate::rauc::{self, Running};
 use crate::state::Os;
 use crate::trust::{self, Image};
+use crate::units;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -180,17 +181,18 @@ impl Machine {
         Some(closed)
     }
 
-    /// The new system is healthy: the agent answers, its node too, and no lesser engines than before.
+    /// The new system is healthy: the agent answers, its node too, no lesser engines than before, and the units that a box cannot be without run.
     async fn check_health(&self, config: &OsConfig, trial: &OsTrial) -> Result<(), Halt> {
         let healthy = self.guard_to_the_end(self.healthy_within(config.health, &trial.engines)).await?;
         healthy.map_err(|missed| {
-            let reason = format!("{} is not healthy within {} s: {missed}", trial.version, config.health.as_secs());
-            Halt::RollBack(Fault::new("os-unhealthy", Blame::Region, reason))
+            let within = config.health.as_secs();
+            let reason = format!("{} is not healthy within {within} s: {}", trial.version, missed.reason);
+            Halt::RollBack(Fault { reason, ..missed })
         })
     }
 
-    /// Looks at the running system until it is healthy; what it lacks, where its time is over before.
-    pub(super) async fn healthy_within(&self, time: Duration, before: &Engines) -> Result<(), String> {
+    /// Looks at the running system until it is healthy; what it lacks, where its time is over before. What starts still is waited for.
+    pub(super) async fn healthy_within(&self, time: Duration, before: &Engines) -> Result<(), Fault> {
         let until = Instant::now() + time;
         while let Some(missed) = self.unhealthy(before).await {
             if Instant::now() >= until {
@@ -202,11 +204,15 @@ impl Machine {
     }
 
     /// What the running system lacks, if anything.
-    async fn unhealthy(&self, before: &Engines) -> Option<String> {
-        match self.agent.status().await {
+    async fn unhealthy(&self, before: &Engines) -> Option<Fault> {
+        let missed = match self.agent.status().await {
             Ok(status) if !status.node_answers => Some("the DICOM node does not answer".to_owned()),
             Ok(status) => before.fallen(&status),
             Err(error) => Some(error.to_string()),
+        };
+        match missed {
+            Some(missed) => Some(Fault::new("os-unhealthy", Blame::Region, missed)),
+            None => units::missing().await,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::config::TIME_ZONE;
 use crate::ddi::client::Polled;
 use crate::ddi::{ConfigData, NO_STATE, REPOSITORY, REPOSITORY_TROUBLE, SINCE, STATE};
 use crate::fault::{Blame, Fault};
+use crate::firmware::SecureBoot;
 use crate::hex::hex;
 use crate::rauc;
 use crate::recovery::RecoveryStatus;
@@ -102,6 +103,9 @@ impl Machine {
         if let Some(Ok(running)) = self.config.os.as_ref().map(rauc::running) {
             data.insert("os".to_owned(), running.version);
             data.extend(running.variant.map(|variant| ("variant".to_owned(), variant.id)));
+        }
+        if let Some(secure_boot) = SecureBoot::of(&self.config) {
+            data.insert("secure_boot".to_owned(), secure_boot.word().to_owned());
         }
         if let Some(trouble) = &self.os_trouble {
             data.insert("os.trouble".to_owned(), trouble.to_string());

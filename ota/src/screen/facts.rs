@@ -4,6 +4,7 @@ use crate::agent::client::Agent;
 use crate::config::{Config, Credentials};
 use crate::ddi::Progress;
 use crate::fault::Fault;
+use crate::firmware::SecureBoot;
 use crate::hex::hex;
 use crate::identity::Standing;
 use crate::machine::record::Origin;
@@ -38,6 +39,8 @@ pub struct Sources {
     pub agent_config: PathBuf,
     /// os-release.
     pub release: PathBuf,
+    /// The firmware's variable `SecureBoot`.
+    pub secure_boot: PathBuf,
     /// What became of the region's stick.
     pub stick: PathBuf,
 }
@@ -105,6 +108,7 @@ pub async fn gather(sources: &Sources, config: Option<&Config>, stage: Stage) ->
         stage,
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         variant: release.variant().map(|variant| variant.name),
+        starts_anything: SecureBoot::read(&sources.secure_boot) == Some(SecureBoot::Off),
         networks: networks(),
         node: dicom(&node),
         agent: "not asked".to_owned(),

@@ -11,6 +11,8 @@ const LEFT: usize = 41;
 const NAME: usize = 11;
 /// Lines above the first fact.
 const HEAD: usize = 2;
+/// What is said of a box that starts anything, in the lines that a fact has.
+const UNSECURED: &str = "SECURE BOOT IS OFF: the box starts any system, and its disk may open to it";
 /// Lines that one fact takes at most.
 const MAX_LINES: usize = 3;
 
@@ -23,6 +25,8 @@ pub struct Picture {
     pub host: String,
     /// What is unusual about its system and has to be seen, e.g. that it is a debug variant.
     pub variant: Option<String>,
+    /// Secure Boot was off when it started.
+    pub starts_anything: bool,
     /// Its networks and their addresses.
     pub networks: Vec<(String, Vec<String>)>,
     /// Names and versions of what runs.
@@ -100,6 +104,10 @@ fn facts(picture: &Picture) -> Vec<String> {
             lines.push(format!("{:NAME$}{line}", if n == 0 { name.as_str() } else { "" }));
         }
     };
+    // Before all that may be many lines.
+    if picture.starts_anything {
+        fact("start", UNSECURED);
+    }
     for (name, addresses) in &picture.networks {
         fact(name, &addresses.join(" "));
     }

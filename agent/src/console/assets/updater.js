@@ -192,6 +192,11 @@ function rescue({ least, offered, fault }) {
   return [`version ${offered} is offered, not below the counter (${least ?? 0})`, "plain"];
 }
 
+/** Whether the firmware starts what is signed alone, in words and in a tone. */
+function signed(secureBoot) {
+  return secureBoot === "off" ? ["off: this box starts any system, and its disk may open to it", "bad"] : [secureBoot, "plain"];
+}
+
 /** All else that the updater knows: names, values and tones. */
 function lines(status) {
   const { poll, unheard } = status.now;
@@ -211,6 +216,7 @@ function lines(status) {
     status.suspended.length && ["Off, nothing approved", status.suspended.join(", "), "bad"],
     ["Disk recovery key", ...kept(status.escrow)],
     status.recovery && ["Rescue", ...rescue(status.recovery)],
+    status.secure_boot && ["Secure Boot", ...signed(status.secure_boot)],
     status.certificate_until && ["Certificate until", ...until(status.certificate_until)],
     ...Object.entries(status.metadata_until).map(([role, seconds]) => [`${role} until`, ...until(seconds)]),
     ["Channel server", status.server, "plain"],

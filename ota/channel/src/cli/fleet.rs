@@ -58,10 +58,12 @@ pub(super) fn run(home: &Path, json: bool, arguments: Arguments) -> Result<(), F
         let doing = device.doing.as_ref().map(|(rollout, status)| format!(", {rollout}: {}", status.word()));
         let installed = if device.mirror { "mirror" } else { device.installed.as_deref().unwrap_or(NO_STATE) };
         let variant = device.attributes.get("variant").map(|variant| format!(", variant {variant}"));
+        let is_off = device.attributes.get("secure_boot").is_some_and(|secure_boot| secure_boot == "off");
+        let unsecured = if is_off { ", SECURE BOOT OFF" } else { "" };
         let old = device.authority.as_deref().filter(|authority| Some(*authority) != issues);
         let old = old.map(|authority| format!(", of the old authority {authority}")).unwrap_or_default();
         let (doing, variant) = (doing.unwrap_or_default(), variant.unwrap_or_default());
-        print(&format!("{}  {installed}{variant}{old}{doing}", device.name))?;
+        print(&format!("{}  {installed}{variant}{unsecured}{old}{doing}", device.name))?;
     }
     if (devices.len() as i64) < matching {
         print(&format!("{} of {matching} are shown; --page shows more", devices.len()))?;

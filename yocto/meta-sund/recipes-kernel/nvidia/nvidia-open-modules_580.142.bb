@@ -56,7 +56,8 @@ sund_modules_are_signed() {
 # CUDA needs these two; the box draws on no screen.
 KERNEL_MODULE_AUTOLOAD += "nvidia nvidia-uvm"
 KERNEL_MODULE_PROBECONF += "nvidia"
-module_conf_nvidia = "options nvidia NVreg_OpenRmEnableUnsupportedGpus=0"
+# Without these every account could use the GPUs; 606 is the group sund-gpu.
+module_conf_nvidia = "options nvidia NVreg_OpenRmEnableUnsupportedGpus=0 NVreg_DeviceFileUID=0 NVreg_DeviceFileGID=606 NVreg_DeviceFileMode=0660"
 
 RDEPENDS:${PN} = "nvidia-driver"
 CVE_PRODUCT = "nvidia:gpu_display_driver"

@@ -9,10 +9,10 @@ NVIDIA_ARCHIVES ?= "TensorRT-RTX-${PV}-Linux-x86_64-cuda-13.tar.gz"
 
 COMPATIBLE_MACHINE = "^sund-x86-64$"
 
-# Where `engines.tensorrt_rtx` of the configuration looks for it.
+# Where `[worker] tensorrt_rtx` of the configuration looks for it. A box compiles what a package brings no plan of: the parser lies beside it.
 do_install() {
     install -d ${D}${libdir}/sund
-    install -m 0755 ${S}/lib/libtensorrt_rtx.so.1 ${D}${libdir}/sund
+    install -m 0755 ${S}/lib/libtensorrt_rtx.so.1 ${S}/lib/libtensorrt_onnxparser_rtx.so.1 ${D}${libdir}/sund
 }
 
 FILES:${PN} += "${libdir}/sund"

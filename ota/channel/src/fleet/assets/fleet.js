@@ -120,18 +120,21 @@ function drawBoxes() {
   keyed($("boxes"), boxes.devices, (box) => box.name, () => {
     const name = el("strong");
     const variant = chip();
+    const unsecured = chip();
     const state = el("span");
     const about = el("span", { class: "muted" });
     const seen = ago();
     const never = el("span", { class: "muted" }, "never heard");
     const disk = el("span", { class: "muted" });
     const doing = chip();
-    const tile = el("li", { class: "box" }, name, variant, state, about, seen, never, disk, doing);
+    const tile = el("li", { class: "box" }, name, variant, unsecured, state, about, seen, never, disk, doing);
     seen.classList.add("muted");
     tile.update = (box) => {
       say(name, box.name);
       variant.hidden = !box.attributes.variant;
       if (box.attributes.variant) variant.set(`Variant: ${box.attributes.variant}`, "bad");
+      unsecured.hidden = box.attributes.secure_boot !== "off";
+      if (!unsecured.hidden) unsecured.set("Secure Boot off", "bad");
       say(state, box.mirror ? "Mirror" : plain(box.installed));
       mark(tile, "data-part", part(box.installed));
       mark(tile, "data-away", !(box.seen_at >= boxes.heardSince));
