@@ -26,7 +26,14 @@ pub struct Set(Vec<Arc<Authority>>);
 impl Set {
     /// Those of a channel's home. The first one is made where the region has signed nothing and there is none.
     pub fn of(home: &Path) -> Result<Self, Fault> {
-        let Some(signed) = signed(home)? else { return Ok(Self(vec![Arc::new(Authority::open(home)?)])) };
+        match signed(home)? {
+            Some(signed) => Self::listed(home, &signed),
+            None => Ok(Self(vec![Arc::new(Authority::open(home)?)])),
+        }
+    }
+
+    /// Those that a document of the region lists, as they would count in a channel's home.
+    pub fn listed(home: &Path, signed: &documents::Authorities) -> Result<Self, Fault> {
         let there: Vec<Arc<Authority>> = all(home).into_iter().flatten().collect();
         let counting = |pem: &String| {
             let listed = Authority::of(home, pem, None).map(Arc::new)?;

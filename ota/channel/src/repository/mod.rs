@@ -42,7 +42,7 @@ pub mod token;
 mod words;
 
 pub use approve::{Approval, approve};
-pub use authorities::{add_authority, drafted_authorities, drop_authority, signed_authorities};
+pub use authorities::{add_authority, drafted_authorities, drop_authority, proposed_authorities, signed_authorities};
 pub use ceremony::{Delegation, First, OnlineKeys, add_key, delegate, first, remove_key, rotate, threshold};
 pub use discard::discard;
 pub use document::{Document, in_days};
