@@ -1,5 +1,5 @@
 //! How the boxes stand with the channel's authorities: which can be dropped, and whom that would cut off.
-use super::authorities::{Set, all, dropped};
+use super::authorities::{Set, all, dropped, waiting};
 use super::authority::FIRST;
 use crate::database::{failed, words};
 use crate::limits::people::MAX_DEVICES_SHOWN;
@@ -39,6 +39,8 @@ pub struct Authority {
     pub held_by: i64,
     /// Boxes and mirrors that have not said that they believe it.
     pub unknown_to: i64,
+    /// The proposal that waits for signatures and drops it.
+    pub leaves_with: Option<String>,
 }
 
 /// Whom it would cut off to drop an authority.
@@ -78,7 +80,7 @@ const IS_STRANGE: &str = "instr(coalesce(believes, ''), ?3) = 0";
 
 /// Every authority that counts or lies in the home, by its name.
 pub fn standing(c: &Connection, home: &Path, set: &Set, at: i64) -> Result<Vec<Authority>, Fault> {
-    let dropped = dropped(home);
+    let (dropped, waiting) = (dropped(home), if set.all().len() > 1 { waiting(home) } else { Vec::new() });
     let described = |it: &super::authority::Authority| {
         let counts = match () {
             () if it.digest() == set.newest().digest() => Counts::Issues,
@@ -86,6 +88,7 @@ pub fn standing(c: &Connection, home: &Path, set: &Set, at: i64) -> Result<Vec<A
             () if dropped.iter().any(|digest| digest == it.digest()) => Counts::Dropped,
             () => Counts::Waits,
         };
+        let drops = |(_, after): &&(String, Set)| set.has(it.digest()) && !after.has(it.digest());
         let (held_by, unknown_to) = counted(c, &[it.name()], it.digest(), at)?;
         Ok(Authority {
             name: it.name().to_owned(),
@@ -95,6 +98,7 @@ pub fn standing(c: &Connection, home: &Path, set: &Set, at: i64) -> Result<Vec<A
             serves: it.digest() == set.oldest().digest(),
             held_by,
             unknown_to,
+            leaves_with: waiting.iter().find(drops).map(|(id, _)| id.clone()),
         })
     };
     let others = all(home).into_iter().flatten().filter(|it| !set.has(it.digest()));
