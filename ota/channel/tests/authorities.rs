@@ -50,14 +50,16 @@ impl World {
         self.region.home().join("ca")
     }
 
-    /// Ends the server, does that, and lets another one serve; boxes are told where.
-    fn restarts(&mut self, meanwhile: impl FnOnce(&Path)) {
+    /// Ends the server, does that, and lets another one serve; these boxes are told where.
+    fn restarts(&mut self, boxes: &[&str], meanwhile: impl FnOnce(&Path)) {
         let before = self.serving.url("");
         self.serving.stop();
         meanwhile(&self.ca());
         self.serving = Serving::as_configured(&self.region);
-        let config = fs::read_to_string(self.path("box-1.toml")).unwrap();
-        self.region.file("box-1.toml", &config.replace(&before, &self.serving.url("")));
+        for name in boxes.iter().map(|name| format!("{name}.toml")) {
+            let config = fs::read_to_string(self.path(&name)).unwrap();
+            self.region.file(&name, &config.replace(&before, &self.serving.url("")));
+        }
     }
 
     /// What alarms of the authorities say.
@@ -314,7 +316,7 @@ fn a_new_authority_locks_nobody_out_while_the_servers_own_certificate_cannot_be_
 fn an_authority_that_counts_for_nobody_and_cannot_be_read_holds_nothing_up_and_is_named() {
     let mut world = World::new();
     world.region.must(&["ca", "new"]);
-    world.restarts(|ca| {
+    world.restarts(&["box-1"], |ca| {
         fs::write(ca.join("ca-2.key"), "").unwrap();
         fs::write(ca.join("ca-3.pem"), "").unwrap();
     });
@@ -331,7 +333,7 @@ fn after_an_older_copy_of_the_authorities_was_brought_back_the_boxes_of_the_new_
     let older = ["ca.pem", "ca.key"].map(|name| (name, fs::read(world.ca().join(name)).unwrap()));
     world.orders(&["ca", "new"]);
     world.until_nobody_is_old(&["box-1"]);
-    world.restarts(|ca| {
+    world.restarts(&["box-1"], |ca| {
         fs::remove_dir_all(ca).unwrap();
         fs::create_dir(ca).unwrap();
         for (name, bytes) in &older {
@@ -351,9 +353,39 @@ fn after_an_older_copy_of_the_authorities_was_brought_back_the_boxes_of_the_new_
 fn a_stolen_authority_is_dropped_at_once_and_who_is_lost_by_it_is_named() {
     let world = World::new();
     world.orders(&["ca", "new"]);
-    let dropped = world.orders(&["ca", "drop", "ca", "--force"]);
-    assert_eq!(dropped["lost"], json!({ "held_by": 1, "unknown_to": 1, "names": ["box-1"] }));
+    let dropped = world.region.must(&["ca", "drop", "ca", "--force"]);
+    let lost = json!({ "boxes": 1, "held_by": 1, "unknown_to": 1, "names": ["box-1"] });
+    assert_eq!(dropped["lost"], lost);
     assert!(dropped["words"].to_string().contains("NO BOX BELIEVES IT"), "{dropped:#}");
+    let id = dropped["proposal"].as_str().unwrap();
+    world.region.sign(id, &ROOT[..2]);
+    assert_eq!(world.region.run(&["approve", id]).refusal(), "authority-in-use", "whoever approves says so too");
+    let approved = world.region.must(&["approve", id, "--cut-off", "1"]);
+    assert_eq!((&approved["is_published"], &approved["lost"]), (&json!(true), &lost));
     assert_eq!(world.shown("ca-2")["serves"], true);
     assert!(world.polls("box-1").contains("channel-away"), "it waits for a stick");
+}
+
+#[test]
+fn a_box_that_enrols_by_the_old_authority_while_its_end_waits_for_signatures_is_not_cut_off_by_approving_it() {
+    let mut world = World::new();
+    world.orders(&["ca", "new"]);
+    world.until_nobody_is_old(&["box-1"]);
+    let dropped = world.region.must(&["ca", "drop", "ca"])["proposal"].clone();
+    let approve = ["approve", dropped.as_str().unwrap()];
+    world.region.sign(approve[1], &ROOT[..2]);
+    // Its stick was written before there was another one.
+    world.enrols("box-2", &[]);
+    let refused = world.region.run(&approve);
+    assert_eq!(refused.refusal(), "authority-in-use");
+    assert!(refused.json["error"]["reason"].as_str().unwrap().contains("1 in all (box-2)"), "{:#}", refused.json);
+    assert_eq!(world.shown("ca")["counts"], "good", "nothing was published");
+    // It is counted where no server runs, too.
+    world.serving.stop();
+    assert_eq!(world.region.run(&approve).refusal(), "authority-in-use");
+    world.restarts(&["box-1", "box-2"], |_| ());
+    world.until_nobody_is_old(&["box-1", "box-2"]);
+    let approved = world.region.must(&approve);
+    assert_eq!((&approved["is_published"], &approved["lost"]["boxes"]), (&json!(true), &json!(0)));
+    assert!(!world.polls("box-2").contains("channel-away"));
 }

@@ -3,7 +3,7 @@ use crate::fixture::{Channel, PLAIN};
 use crate::region::Region;
 use std::fs;
 use std::path::Path;
-use sund_channel::hawkbit::Release;
+use sund_channel::hawkbit::{Release, Repository};
 use sund_channel::rollout::orders::Order;
 use sund_ota::descriptor::{Descriptor, FILE_NAME};
 use sund_ota::limits::MAX_DESCRIPTOR;
@@ -27,9 +27,9 @@ async fn what_the_server_hands_out_is_the_golden_descriptor() {
 #[test]
 fn hawkbit_gets_the_bytes_that_the_server_would_hand_out() {
     let region = Region::with_state();
-    let repository = region.home().join("repository");
-    let root = repository.join("metadata/1.root.json");
-    let release = crate::region::block_on(Release::read(&repository, &root, "north-1")).unwrap();
+    let directory = region.home().join("repository");
+    let root = directory.join("metadata/1.root.json");
+    let release = crate::region::block_on(Release::read(&Repository { directory, root }, "north-1")).unwrap();
     let bytes = release.descriptor().unwrap();
     assert!(bytes.len() <= MAX_DESCRIPTOR as usize);
     let read: Descriptor = serde_json::from_slice(&bytes).unwrap();

@@ -12,7 +12,7 @@ async fn code(channel: &Channel, name: &str) -> String {
     channel.secret(Request::Enrol { name: name.to_owned(), attributes, hours: 1 }).await
 }
 
-fn request(key: &KeyPair, asks_for: &str) -> String {
+pub fn request(key: &KeyPair, asks_for: &str) -> String {
     let mut params = CertificateParams::new(vec![asks_for.to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, asks_for);
     params.serialize_request(key).unwrap().pem().unwrap()

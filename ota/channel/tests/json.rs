@@ -218,12 +218,14 @@ fn served(region: &Region, ask: &mut Ask) {
     assert_eq!(refused.refusal(), "authority-held", "{:#}", refused.json);
     let dropped = ask("ca drop --force", &["ca", "drop", "ca", "--force"]);
     assert_eq!(dropped["lost"]["names"], json!(["b"]));
-    region.must(&["discard", dropped["proposal"].as_str().unwrap()]);
     let (root, ca) = (region.home().join("repository/metadata/1.root.json"), region.home().join("ca/ca.pem"));
     let (copy, from) = (region.path("copy"), serving.url("/repository/"));
     ask("mirror", &["mirror", text(&copy), "--from", &from, "--root", text(&root), "--ca", text(&ca)]);
     ask("backup", &["backup", text(&region.path("channel.db"))]);
     ask("fleet", &["fleet"]);
+    let dropped = dropped["proposal"].as_str().unwrap();
+    region.sign(dropped, &ROOT[..2]);
+    ask("approve --cut-off", &["approve", dropped, "--cut-off", "1"]);
 }
 
 /// What a stick brings a box on its first day and on its last. The server has made its authority, which goes with it.

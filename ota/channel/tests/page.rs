@@ -1,14 +1,22 @@
 //! The fleet page in a real browser, over a server whose boxes really report.
+use crate::enrol::request;
 use crate::fixture::{Channel, Device, new};
 use crate::people::{PASSWORD, settings};
+use crate::region::{ROOT, Region, TWO};
+use rcgen::KeyPair;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use sund_channel::enrol::authority::Authority;
+use sund_channel::rollout::filter::Attributes;
 use sund_channel::rollout::orders::Order;
 use sund_channel::rollout::{New, NewWave};
 use sund_channel::server::control::Request;
+use sund_ota::authorities::HEADER;
+use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 const SITES: [&str; 4] = ["odense", "vejle", "aalborg", "esbjerg"];
@@ -30,18 +38,65 @@ fn waves(name: &str, state: &str) -> New {
     New { waves: vec![wave("ring=canary"), wave("25%"), wave("100%")], all_at_once: false, ..new(name, state, &[]) }
 }
 
+/// A home whose region has suspended a model, has signed a second authority, and is asked to drop the first. Its timestamp cannot be renewed.
+fn home() -> TempDir {
+    let region = Region::with_state();
+    let config =
+        region.metadata("2.config.json")["signed"]["targets"].as_object().unwrap().keys().next().unwrap().clone();
+    region.propose_state("north-2", &config, &[]);
+    let reason = "drift at three sites";
+    let suspended = region.must(&["suspend", "positive-values", "--reason", reason, "--with", "state-3"]);
+    region.publish(suspended["proposal"].as_str().unwrap(), &TWO);
+    let second = region.must(&["ca", "new"]);
+    region.publish(second["proposal"].as_str().unwrap(), &ROOT[..2]);
+    region.must(&["ca", "drop", "ca", "--force"]);
+    let home = region.into_home();
+    for key in fs::read_dir(home.path().join("keys")).unwrap().map(|entry| entry.unwrap().path()) {
+        if key.file_name().unwrap().to_string_lossy().starts_with("timestamp") {
+            fs::remove_file(key).unwrap();
+        }
+    }
+    home
+}
+
+/// Gives boxes certificates as well, of the newest authority that is among those that they know.
+async fn certify(channel: &Channel, devices: &[Device], knows: &str) {
+    for device in devices {
+        let name = device.name.clone();
+        let code = channel.secret(Request::Enrol { name, attributes: Attributes::new(), hours: 1 }).await;
+        let key = KeyPair::generate().unwrap();
+        let asked = json!({ "code": code, "csr_pem": request(&key, &device.name) });
+        let asked = device.client.post(channel.url("/enrol")).header(HEADER, knows).json(&asked);
+        let answer: Value = asked.send().await.unwrap().json().await.unwrap();
+        let identity = format!("{}{}", answer["certificate_pem"].as_str().unwrap(), key.serialize_pem());
+        let polled = channel.client(Some(&identity)).get(&device.root).header(HEADER, knows).send().await.unwrap();
+        assert!(polled.status().is_success(), "{answer}");
+    }
+}
+
+/// A box says of itself what it is told to.
+async fn tells(device: &Device, data: Value) {
+    let told = device.request(Method::PUT, &format!("{}/configData", device.root));
+    let told = told.json(&json!({ "mode": "replace", "data": data })).send().await.unwrap();
+    assert!(told.status().is_success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_can_use_the_page_in_a_browser() {
-    let channel = Channel::start(&settings()).await;
+    let channel = Channel::start_on(block_in_place(home), &settings()).await;
     let devices = fleet(&channel).await;
+    let [first, second] =
+        ["ca", "ca-2"].map(|name| Authority::read(channel.home.path(), name).unwrap().digest().to_owned());
+    certify(&channel, &devices[..3], &first).await;
+    certify(&channel, &devices[3..12], &format!("{first},{second}")).await;
     // The first on the page: `aalborg-01`.
     let offer = json!({ "format": 1, "recipient": "a".repeat(64), "sealed": "AAAA" });
     let kept = devices[2].request(Method::POST, &channel.url("/escrow")).json(&offer).send().await.unwrap();
     assert!(kept.status().is_success());
-    let told = json!({ "mode": "replace", "data": { "variant": "debug", "repository": "1", "repository.trouble": "store-unreachable since 2026-11-01T12:00:00Z" } });
-    let url = format!("{}/configData", devices[2].root);
-    let told = devices[2].request(Method::PUT, &url).json(&told).send().await.unwrap();
-    assert!(told.status().is_success());
+    let told = json!({ "variant": "debug", "repository": "1", "repository.trouble": "store-unreachable since 2026-11-01T12:00:00Z",
+        "model.positive-values": "1.0.0 active" });
+    tells(&devices[2], told).await;
+    tells(&devices[6], json!({ "model.positive-values": "1.0.0 suspended" })).await;
     let python = std::env::var("SUND_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let shots = tempfile::tempdir().unwrap();
     let shots = std::env::var("SUND_TEST_SCREENSHOTS").unwrap_or_else(|_| shots.path().to_string_lossy().into_owned());

@@ -3,7 +3,8 @@ use super::root::With;
 use super::{Answer as Told, proposed, request, unexpected};
 use crate::enrol::authorities::{Set, free_name};
 use crate::enrol::authority::{Authority, files};
-use crate::enrol::standing::{self, Counts, Lost};
+use crate::enrol::dropping::cut_off;
+use crate::enrol::standing::{self, Counts};
 use crate::repository::{Draft, Home, add_authority, drafted_authorities, drop_authority};
 use crate::server::control::{Answer, Request};
 use clap::Subcommand;
@@ -57,9 +58,10 @@ fn line(it: &standing::Authority) -> String {
         Counts::Dropped => "DROPPED",
     };
     let serves = if it.serves { ", the server is known by it" } else { "" };
+    let leaves = it.leaves_with.iter().map(|id| format!("; {id} waits for signatures to drop it")).collect::<String>();
     let until = Timestamp::from_millisecond(it.until).map(|until| until.to_string()).unwrap_or_default();
     format!(
-        "{}  {counts}{serves}; {} hold a certificate of it, {} have not said that they know it; until {until}, sha256 {}",
+        "{}  {counts}{serves}; {} hold a certificate of it, {} have not said that they know it{leaves}; until {until}, sha256 {}",
         it.name, it.held_by, it.unknown_to, it.sha256
     )
 }
@@ -93,18 +95,11 @@ fn drop(directory: &Path, name: &str, is_forced: bool, with: Option<&str>) -> Re
         );
         return Err(Fault::new("authority-alone", Blame::Configuration, reason));
     };
-    let asked = Request::Lost { name: name.to_owned(), sha256: stays.digest().to_owned() };
-    let lost = match request(directory, &asked) {
-        Ok(Answer::Lost(lost)) => Some(lost),
-        Ok(_) => return Err(unexpected()),
-        // A stolen authority is dropped whoever can be asked.
-        Err(_) if is_forced => None,
-        Err(fault) => return Err(fault),
-    };
-    if let Some(lost) = lost.as_ref().filter(|lost| !is_forced && !lost.names.is_empty()) {
+    let lost = cut_off(directory, &[name], stays.digest())?;
+    if lost.boxes > 0 && !is_forced {
         let reason = format!(
-            "{}: wait until they were heard, shut out what is gone (`enrol block`), or see --force",
-            held(name, lost)
+            "that would cut off {}: wait until they were heard, shut out what is gone (`enrol block`), or see --force",
+            lost.told()
         );
         return Err(Fault::new("authority-held", Blame::Box, reason));
     }
@@ -112,22 +107,9 @@ fn drop(directory: &Path, name: &str, is_forced: bool, with: Option<&str>) -> Re
     let known = drafted_authorities(&draft, set.oldest().pem())?;
     let proposal = drop_authority(draft, known, name, going.digest())?;
     let mut told = proposed(&proposal, json!({ "authority": name, "lost": lost }))?;
-    match &lost {
-        Some(lost) if lost.names.is_empty() => {}
-        Some(lost) => told.lines.push(format!("CUT OFF, until a stick comes to each: {}", held(name, lost))),
-        None => told.lines.push(
-            "CUT OFF, until a stick comes to each: boxes that nobody could count, since no server runs".to_owned(),
-        ),
+    if lost.boxes > 0 {
+        told.lines.push(format!("CUT OFF, until a stick comes to each: {}", lost.told()));
+        told.lines.push(format!("`approve` counts again, and goes on with `--cut-off {}`", lost.boxes));
     }
     Ok(told)
-}
-
-/// Who would be cut off, and how many.
-fn held(name: &str, lost: &Lost) -> String {
-    format!(
-        "{} boxes hold a certificate of {name}, {} have not said that they know the authority that stays ({})",
-        lost.held_by,
-        lost.unknown_to,
-        lost.names.join(", ")
-    )
 }

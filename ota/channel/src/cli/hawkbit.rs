@@ -1,8 +1,8 @@
 //! `sund-channel hawkbit ...`: publishing and rollouts through an Eclipse hawkBit.
 use super::Answer;
 use crate::hawkbit::{
-    ANSWER, Command, FleetBox, Group, Login, Management, Plan, Release, RolloutStatus, StateName, command, fleet, plan,
-    push, status,
+    ANSWER, Command, FleetBox, Group, Login, Management, Plan, Release, Repository, RolloutStatus, StateName, command,
+    fleet, plan, push, start, status,
 };
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -38,6 +38,24 @@ struct Server {
     ca: Option<PathBuf>,
 }
 
+/// Where a state is read as a box reads it.
+#[derive(Debug, Args)]
+struct Signed {
+    /// The signed repository, with `metadata/` and `targets/` in it; that of the channel's home otherwise.
+    #[arg(long)]
+    repository: Option<PathBuf>,
+    /// Root metadata that is trusted; the repository's first one otherwise.
+    #[arg(long)]
+    root: Option<PathBuf>,
+}
+
+impl Signed {
+    fn of(self, home: &Path) -> Repository {
+        let directory = self.repository.unwrap_or_else(|| home.join("repository"));
+        Repository { root: self.root.unwrap_or_else(|| directory.join("metadata/1.root.json")), directory }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Publishes a signed state's descriptor; the same one twice makes one.
@@ -45,12 +63,8 @@ enum Verb {
         /// Name of the state.
         #[arg(long)]
         state: String,
-        /// The signed repository, with `metadata/` and `targets/` in it; that of the channel's home otherwise.
-        #[arg(long)]
-        repository: Option<PathBuf>,
-        /// Root metadata that is trusted; the repository's first one otherwise.
-        #[arg(long)]
-        root: Option<PathBuf>,
+        #[command(flatten)]
+        signed: Signed,
     },
     /// Makes, starts, stops and shows rollouts.
     #[command(subcommand)]
@@ -65,16 +79,15 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum RolloutVerb {
-    /// Makes a rollout; it starts when it is told to.
+    /// Makes a rollout; it starts when it is told to. Refused where it takes boxes that the state is not for.
     New {
         /// Name of the rollout.
         name: String,
         /// State that was pushed.
         #[arg(long)]
         state: String,
-        /// Its version (SHA-256), where several of that name were pushed.
-        #[arg(long)]
-        version: Option<String>,
+        #[command(flatten)]
+        signed: Signed,
         /// Which boxes, in hawkBit's query language, e.g. `attribute.site==north`.
         #[arg(long)]
         filter: String,
@@ -91,8 +104,13 @@ enum RolloutVerb {
         #[arg(long)]
         confirm: bool,
     },
-    /// Starts it.
-    Start(RolloutName),
+    /// Starts it. Refused where its groups have boxes that the state is not for.
+    Start {
+        /// Name of the rollout.
+        name: String,
+        #[command(flatten)]
+        signed: Signed,
+    },
     /// Lets no further group start.
     Pause(RolloutName),
     /// Goes on after a pause.
@@ -116,10 +134,8 @@ struct RolloutName {
 /// Publishes and rolls out.
 pub(super) async fn run(home: &Path, hawkbit: HawkbitCommand) -> Result<Answer, Fault> {
     match hawkbit.verb {
-        Verb::Push { state, repository, root } => {
-            let repository = repository.unwrap_or_else(|| home.join("repository"));
-            let root = root.unwrap_or_else(|| repository.join("metadata/1.root.json"));
-            let release = Release::read(&repository, &root, &state).await?;
+        Verb::Push { state, signed } => {
+            let release = Release::read(&signed.of(home), &state).await?;
             let published = push(&management(hawkbit.server).await?, &release).await?;
             let made = if published.made { "pushed" } else { "was there already" };
             let people = format!(
@@ -131,11 +147,12 @@ pub(super) async fn run(home: &Path, hawkbit: HawkbitCommand) -> Result<Answer, 
         Verb::Rollout(verb) => {
             let management = management(hawkbit.server).await?;
             let stands = match verb {
-                RolloutVerb::New { name, state, version, filter, groups, success, error, confirm } => {
-                    let new = Plan { name, state, version, filter, groups, success, error, confirm };
-                    plan(&management, &new).await?
+                RolloutVerb::New { name, state, signed, filter, groups, success, error, confirm } => {
+                    let release = Release::read(&signed.of(home), &state).await?;
+                    let new = Plan { name, filter, groups, success, error, confirm };
+                    plan(&management, &release, &new).await?
                 }
-                RolloutVerb::Start(RolloutName { name }) => command(&management, &name, Command::Start).await?,
+                RolloutVerb::Start { name, signed } => start(&management, &signed.of(home), &name).await?,
                 RolloutVerb::Pause(RolloutName { name }) => command(&management, &name, Command::Pause).await?,
                 RolloutVerb::Resume(RolloutName { name }) => command(&management, &name, Command::Resume).await?,
                 RolloutVerb::Stop(RolloutName { name }) => command(&management, &name, Command::Stop).await?,

@@ -184,7 +184,7 @@ fn answer(directory: PathBuf, json: bool, command: Command) -> Result<Answer, Fa
         Command::Proposals => proposals::list(&home()?),
         Command::Show(named) => proposals::show(&directory, &named),
         Command::Sign(sign) => proposals::sign(&directory, &sign),
-        Command::Approve(approve) => proposals::approve(&home()?, &approve),
+        Command::Approve(approve) => proposals::approve(&directory, &approve),
         Command::Discard(named) => proposals::discard(&home()?, &named),
         Command::Renew => standing::renew(&home()?),
         Command::Refresh(refresh) => standing::refresh(&home()?, &refresh),

@@ -1,10 +1,13 @@
 //! Proposals: show, sign, approve, discard.
 use super::{Answer, Exit, rescue};
+use crate::enrol::dropping;
+use crate::enrol::standing::Lost;
 use crate::repository::files;
 use crate::repository::keys::{KeyPlace, PublicKey, Signer, fingerprint, key_id};
 use crate::repository::rescue::{Offer, Payload};
-use crate::repository::{self, Home, Kept, Proposal, SignatureFile, Standing, describe, plain};
+use crate::repository::{self, Approval, Home, Kept, Proposal, SignatureFile, Standing, describe, plain};
 use clap::Args;
+use serde::Serialize;
 use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -54,6 +57,18 @@ pub(super) struct Approve {
     proposal: String,
     /// Signature files from other machines.
     signatures: Vec<PathBuf>,
+    /// Goes on where the proposal drops an authority of the channel and cuts off so many boxes and mirrors by it, or fewer.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    cut_off: u64,
+}
+
+/// How a proposal stands, and whom it has cut off where it dropped an authority of the channel.
+#[derive(Serialize)]
+struct Approved {
+    #[serde(flatten)]
+    approval: Approval,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<Lost>,
 }
 
 pub(super) fn list(home: &Home) -> Result<Answer, Fault> {
@@ -155,18 +170,27 @@ pub(super) fn sign(directory: &Path, it: &Sign) -> Result<Answer, Fault> {
     Ok(signed(&proposal, &file, &path, told))
 }
 
-pub(super) fn approve(home: &Home, it: &Approve) -> Result<Answer, Fault> {
-    let is_rescue = Offer::is_at(&home.proposals().join(&it.proposal));
-    let approve = if is_rescue { repository::rescue::approve } else { repository::approve };
-    let approval = approve(home, &it.proposal, &it.signatures)?;
+pub(super) fn approve(directory: &Path, it: &Approve) -> Result<Answer, Fault> {
+    let (home, id) = (Home::open(directory)?, &it.proposal);
+    let mut lost = None;
+    let approval = if Offer::is_at(&home.proposals().join(id)) {
+        repository::rescue::approve(&home, id, &it.signatures)?
+    } else {
+        repository::approve(&home, id, &it.signatures, |proposal| {
+            lost = dropping::check(directory, proposal, it.cut_off)?;
+            Ok(())
+        })?
+    };
     let mut lines: Vec<String> = approval.standing.iter().map(counted).collect();
     let (ending, exit) = if approval.is_published {
         ("is published", Exit::Ok)
     } else {
         ("waits: nothing is published yet", Exit::Waiting)
     };
-    lines.push(format!("{} {ending}", it.proposal));
-    Ok(Answer::new(lines, approval).exits(exit))
+    lines.push(format!("{id} {ending}"));
+    let cut_off = lost.iter().filter(|lost| lost.boxes > 0);
+    lines.extend(cut_off.map(|lost| format!("CUT OFF, until a stick comes to each: {}", lost.told())));
+    Ok(Answer::new(lines, Approved { approval, lost }).exits(exit))
 }
 
 pub(super) fn discard(home: &Home, named: &Named) -> Result<Answer, Fault> {

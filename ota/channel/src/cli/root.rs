@@ -105,7 +105,7 @@ pub(super) fn run(directory: &Path, command: RootCommand) -> Result<Answer, Faul
         }
         // Also where there is no channel: on an approver's own machine.
         RootCommand::Sign(sign) => return proposals::sign(directory, &sign),
-        RootCommand::Publish(approve) => return proposals::approve(&home()?, &approve),
+        RootCommand::Publish(approve) => return proposals::approve(directory, &approve),
     };
     proposed(&proposal, json!({}))
 }

@@ -144,6 +144,12 @@ fn connect(path: &Path, writes: bool) -> Result<Connection, Fault> {
     open().map_err(|error| unusable(path, &error.to_string()))
 }
 
+/// Reads from the database of a home, whether or not a server runs on it; nothing where none has ever run.
+pub fn read<T>(home: &Path, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<Option<T>, Fault> {
+    let path = home.join(FILE_NAME);
+    if path.is_file() { work(&connect(&path, false)?).map(Some) } else { Ok(None) }
+}
+
 /// Copies the database of a home to a file, whole and with all that is committed, whether or not a server runs on it.
 pub fn copy(home: &Path, to: &Path) -> Result<(), Fault> {
     let part = to.with_added_extension("part");

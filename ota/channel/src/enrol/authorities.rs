@@ -5,7 +5,7 @@
 //! that know it.
 use super::authority::{Authority, FIRST, folder};
 use crate::limits::enrol::MAX_AUTHORITY_FILES;
-use crate::repository::{Home, files, signed_authorities};
+use crate::repository::{self, Home, Proposal, ROOT, TARGETS, files, proposed_authorities, signed_authorities};
 use rustls::RootCertStore;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,14 @@ pub struct Set(Vec<Arc<Authority>>);
 impl Set {
     /// Those of a channel's home. The first one is made where the region has signed nothing and there is none.
     pub fn of(home: &Path) -> Result<Self, Fault> {
-        let Some(signed) = signed(home)? else { return Ok(Self(vec![Arc::new(Authority::open(home)?)])) };
+        match signed(home)? {
+            Some(signed) => Self::listed(home, &signed),
+            None => Ok(Self(vec![Arc::new(Authority::open(home)?)])),
+        }
+    }
+
+    /// Those that a document of the region lists, as they would count in a channel's home.
+    pub fn listed(home: &Path, signed: &documents::Authorities) -> Result<Self, Fault> {
         let there: Vec<Arc<Authority>> = all(home).into_iter().flatten().collect();
         let counting = |pem: &String| {
             let listed = Authority::of(home, pem, None).map(Arc::new)?;
@@ -184,6 +191,23 @@ pub fn free_name(home: &Path, ever: usize) -> String {
 pub fn dropped(home: &Path) -> Vec<String> {
     let kept = files::read_if_there(&folder(home).join(KEPT), MAX_STATE).ok().flatten();
     kept.and_then(|bytes| documents::Authorities::parse(&bytes).ok()).unwrap_or_default().dropped
+}
+
+/// Those that would count by each proposal that waits and says so, by its name. One that can't be read is told where proposals are.
+pub fn waiting(home: &Path) -> Vec<(String, Set)> {
+    let drafted = |id: String| {
+        let proposal = Proposal::open(&Home::served(home), &id).ok()?;
+        let listed = proposed_authorities(&proposal).ok()??;
+        Some((id, Set::listed(home, &listed).ok()?))
+    };
+    // What says nothing of `targets` has another name, and need not be read.
+    let is_of_account = |id: &String| [ROOT, TARGETS].iter().any(|role| id.starts_with(role));
+    repository::waiting(&Home::served(home))
+        .unwrap_or_default()
+        .into_iter()
+        .filter(is_of_account)
+        .filter_map(drafted)
+        .collect()
 }
 
 /// The certificates of those that count, PEM; nothing where the home has none yet.

@@ -1,6 +1,7 @@
 //! Enrolment: a one-time code makes a box known and gives it a client certificate; the certificate renews itself.
 pub mod authorities;
 pub mod authority;
+pub mod dropping;
 mod lock;
 pub mod mirror;
 pub mod standing;

@@ -7,7 +7,8 @@ const INDEX: &str = include_str!("assets/index.html");
 const LOGIN: &str = include_str!("assets/login.html");
 
 /// Name, media type, content.
-const FILES: [(&str, &str, &[u8]); 8] = [
+const FILES: [(&str, &str, &[u8]); 9] = [
+    ("authorities.js", "text/javascript; charset=utf-8", include_bytes!("assets/authorities.js")),
     ("fleet.css", "text/css; charset=utf-8", include_bytes!("assets/fleet.css")),
     ("fleet.js", "text/javascript; charset=utf-8", include_bytes!("assets/fleet.js")),
     ("rollout.js", "text/javascript; charset=utf-8", include_bytes!("assets/rollout.js")),

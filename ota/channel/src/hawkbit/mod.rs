@@ -4,6 +4,7 @@
 //! hold them back or send a box to another state that is still listed, and no more. So nothing is signed here either.
 mod fleet;
 mod management;
+mod meant;
 mod publish;
 mod release;
 mod rollout;
@@ -11,8 +12,8 @@ mod rollout;
 pub use fleet::{FleetBox, MAX_REASONS, StateName, fleet};
 pub use management::{Login, Management};
 pub use publish::{Published, push};
-pub use release::Release;
-pub use rollout::{Command, Group, GroupStatus, Plan, RolloutStatus, command, plan, status};
+pub use release::{Release, Repository};
+pub use rollout::{Command, Group, GroupStatus, Plan, RolloutStatus, command, plan, start, status};
 
 use std::time::Duration;
 use sund_ota::fault::{Blame, Fault};

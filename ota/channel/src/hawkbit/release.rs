@@ -1,7 +1,7 @@
 //! A desired state that the region has signed, ready to be handed to a server: its descriptor.
 use super::checked;
 use aws_lc_rs::digest::{SHA256, digest};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
 use sund_ota::hex::hex;
@@ -15,12 +15,23 @@ use url::Url;
 pub struct Release {
     name: String,
     descriptor: Descriptor,
+    boxes: Option<Vec<String>>,
+}
+
+/// A signed repository, and the root that is trusted.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// Its directory, with `metadata/` and `targets/`.
+    pub directory: PathBuf,
+    /// Root metadata that is trusted.
+    pub root: PathBuf,
 }
 
 impl Release {
-    /// Reads the state NAME from a repository's directory (`metadata/`, `targets/`), with a root that is trusted. What a box
-    /// would refuse (expired, too few signatures, another role's path, unreadable) is refused here, before anybody sees it.
-    pub async fn read(repository: &Path, root: &Path, name: &str) -> Result<Self, Fault> {
+    /// Reads the state NAME from a repository. What a box would refuse (expired, too few signatures, another role's path, unreadable) is
+    /// refused here, before anybody sees it.
+    pub async fn read(from: &Repository, name: &str) -> Result<Self, Fault> {
+        let Repository { directory: repository, root } = from;
         let name = checked("state", name)?;
         let target = format!("state/{name}.json");
         let refused = |why: &dyn std::fmt::Display| {
@@ -49,8 +60,8 @@ impl Release {
         if bytes.len() as u64 != length || hex(digest(&SHA256, &bytes).as_ref()) != sha256 {
             return Err(refused(&format!("{} is not what was signed", path.display())));
         }
-        DesiredState::parse(&target, &bytes)?;
-        Ok(Self { name: name.to_owned(), descriptor: Descriptor { format: 1, target, sha256, length } })
+        let DesiredState { boxes, .. } = DesiredState::parse(&target, &bytes)?;
+        Ok(Self { name: name.to_owned(), descriptor: Descriptor { format: 1, target, sha256, length }, boxes })
     }
 
     /// Name of the state.
@@ -61,6 +72,11 @@ impl Release {
     /// The state's SHA-256: a state that was signed again under the same name is another version.
     pub fn version(&self) -> &str {
         &self.descriptor.sha256
+    }
+
+    /// The boxes that it is for, as it says; absent: all.
+    pub fn boxes(&self) -> Option<&[String]> {
+        self.boxes.as_deref()
     }
 
     /// The descriptor's bytes: the same release has the same ones.

@@ -1,6 +1,7 @@
 //! Rollouts of hawkBit: groups one after another, each let go by the share of the one before it that succeeded.
+use super::meant::{check_filter, check_group};
 use super::publish::Set;
-use super::{GROUPS, Management, TYPE_KEY, checked};
+use super::{GROUPS, Management, Release, Repository, TYPE_KEY, checked};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,10 +15,6 @@ use tokio::time::{Instant, sleep};
 pub struct Plan {
     /// Name of the rollout.
     pub name: String,
-    /// Name of the state that was pushed.
-    pub state: String,
-    /// Its version (SHA-256), where several of that name were pushed.
-    pub version: Option<String>,
     /// Which boxes, in hawkBit's query language.
     pub filter: String,
     /// Groups in their order.
@@ -42,8 +39,6 @@ pub struct Group {
 /// What is asked of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Starts it, as soon as hawkBit has filled its groups.
-    Start,
     /// No further group starts; what a box has begun goes on.
     Pause,
     /// Goes on.
@@ -90,6 +85,9 @@ struct Entry {
     id: u64,
     name: String,
     status: String,
+    /// Of a rollout; a group has none.
+    #[serde(default)]
+    distribution_set_id: u64,
     total_targets: u64,
     #[serde(default)]
     total_targets_per_status: BTreeMap<String, u64>,
@@ -110,8 +108,8 @@ impl FromStr for Group {
     }
 }
 
-/// Makes a rollout; it does not start by itself.
-pub async fn plan(hawkbit: &Management, plan: &Plan) -> Result<RolloutStatus, Fault> {
+/// Makes a rollout of a state that was pushed; it does not start by itself. Its filter takes no box that the state is not for.
+pub async fn plan(hawkbit: &Management, release: &Release, plan: &Plan) -> Result<RolloutStatus, Fault> {
     checked("rollout", &plan.name)?;
     let unfit = |reason: &str| Err(Fault::new("rollout-invalid", Blame::Configuration, reason));
     if plan.groups.last().is_none_or(|group| group.percent < 100.0) {
@@ -120,7 +118,8 @@ pub async fn plan(hawkbit: &Management, plan: &Plan) -> Result<RolloutStatus, Fa
     if !(1..=100).contains(&plan.success) || !(1..=100).contains(&plan.error) {
         return unfit("thresholds are from 1 to 100 per cent");
     }
-    let set = pushed(hawkbit, &plan.state, plan.version.as_deref()).await?;
+    let set = pushed(hawkbit, release).await?;
+    check_filter(hawkbit, release, &plan.name, &plan.filter).await?;
     let threshold = |percent: u8| json!({ "condition": "THRESHOLD", "expression": percent.to_string() });
     let groups = plan.groups.iter().map(|group| {
         json!({ "name": group.name, "targetPercentage": group.percent, "confirmationRequired": plan.confirm,
@@ -144,10 +143,43 @@ pub async fn status(hawkbit: &Management, name: &str) -> Result<RolloutStatus, F
     of(hawkbit, entry).await
 }
 
-/// Asks something of a rollout, and says how it stands then.
+/// Starts a rollout, as soon as hawkBit has filled its groups; none of them has a box that the state is not for.
+pub async fn start(hawkbit: &Management, repository: &Repository, name: &str) -> Result<RolloutStatus, Fault> {
+    let entry = filled(hawkbit, find(hawkbit, name).await?).await?;
+    if entry.status == "waiting_for_approval" {
+        let reason = format!("`{name}` awaits approval: `hawkbit rollout approve {name}`, by somebody who may");
+        return Err(Fault::new("rollout-awaits-approval", Blame::Configuration, reason));
+    }
+    let release = rolled_out(hawkbit, repository, &entry).await?;
+    for group in groups(hawkbit, &entry).await? {
+        check_group(hawkbit, &release, name, (entry.id, group.id)).await?;
+    }
+    hawkbit.act(&format!("rollouts/{}/start", entry.id)).await?;
+    status(hawkbit, name).await
+}
+
+/// The state of a rollout as the repository lists it now: another version no box would take.
+async fn rolled_out(hawkbit: &Management, repository: &Repository, rollout: &Entry) -> Result<Release, Fault> {
+    let refused = |reason: String| Fault::new("target-not-approved", Blame::Region, reason);
+    let set: Option<Set> = hawkbit.get(&format!("distributionsets/{}", rollout.distribution_set_id)).await?;
+    let set = set.ok_or_else(|| refused(format!("the state of `{}` is gone from hawkBit", rollout.name)))?;
+    let release = Release::read(repository, &set.name).await?;
+    if release.version() != set.version {
+        let reason = format!(
+            "`{}` is of {} in the version {}, and {} is listed now: push that one, and make the rollout anew",
+            rollout.name,
+            set.name,
+            set.version,
+            release.version()
+        );
+        return Err(refused(reason));
+    }
+    Ok(release)
+}
+
+/// Asks something else of a rollout, and says how it stands then.
 pub async fn command(hawkbit: &Management, name: &str, command: Command) -> Result<RolloutStatus, Fault> {
     let verb = match command {
-        Command::Start => "start",
         Command::Pause => "pause",
         Command::Resume => "resume",
         Command::Stop => "stop",
@@ -155,12 +187,8 @@ pub async fn command(hawkbit: &Management, name: &str, command: Command) -> Resu
         Command::Deny => "deny",
     };
     let mut entry = find(hawkbit, name).await?;
-    if matches!(command, Command::Start | Command::Approve | Command::Deny) {
+    if matches!(command, Command::Approve | Command::Deny) {
         entry = filled(hawkbit, entry).await?;
-    }
-    if command == Command::Start && entry.status == "waiting_for_approval" {
-        let reason = format!("`{name}` awaits approval: `hawkbit rollout approve {name}`, by somebody who may");
-        return Err(Fault::new("rollout-awaits-approval", Blame::Configuration, reason));
     }
     hawkbit.act(&format!("rollouts/{}/{verb}", entry.id)).await?;
     status(hawkbit, name).await
@@ -190,10 +218,7 @@ async fn find(hawkbit: &Management, name: &str) -> Result<Entry, Fault> {
 }
 
 async fn of(hawkbit: &Management, rollout: Entry) -> Result<RolloutStatus, Fault> {
-    // Without `representation=full` the groups come without their counts.
-    let groups: Vec<Entry> =
-        hawkbit.list(&format!("rollouts/{}/deploygroups?representation=full", rollout.id), None).await?;
-    let groups = groups.into_iter().map(|group| GroupStatus {
+    let groups = groups(hawkbit, &rollout).await?.into_iter().map(|group| GroupStatus {
         name: group.name,
         status: group.status,
         boxes: group.total_targets,
@@ -211,22 +236,23 @@ async fn of(hawkbit: &Management, rollout: Entry) -> Result<RolloutStatus, Fault
     })
 }
 
+async fn groups(hawkbit: &Management, rollout: &Entry) -> Result<Vec<Entry>, Fault> {
+    // Without `representation=full` the groups come without their counts.
+    hawkbit.list(&format!("rollouts/{}/deploygroups?representation=full", rollout.id), None).await
+}
+
 fn some(counts: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     counts.into_iter().filter(|(_, boxes)| *boxes > 0).collect()
 }
 
-async fn pushed(hawkbit: &Management, state: &str, version: Option<&str>) -> Result<Set, Fault> {
-    let query = format!("name=={};type=={TYPE_KEY}", checked("state", state)?);
+async fn pushed(hawkbit: &Management, release: &Release) -> Result<Set, Fault> {
+    let (state, version) = (release.name(), release.version());
+    let query = format!("name=={state};version=={version};type=={TYPE_KEY}");
     let sets: Vec<Set> = hawkbit.list("distributionsets", Some(&query)).await?;
-    let fits = |set: &Set| set.valid && set.name == state && version.is_none_or(|version| set.version == version);
-    let mut sets = sets.into_iter().filter(fits);
-    let refused = |reason: String| Err(Fault::new("state-not-pushed", Blame::Configuration, reason));
-    match (sets.next(), sets.next()) {
-        (Some(set), None) => Ok(set),
-        (None, _) => refused(format!("hawkBit has no state `{state}`: `hawkbit push --state {state}` first")),
-        (Some(one), Some(other)) => refused(format!(
-            "`{state}` was pushed in several versions, {} and {} among them: say which by --version",
-            one.version, other.version
-        )),
-    }
+    sets.into_iter().find(|set| set.valid && set.name == state && set.version == version).ok_or_else(|| {
+        let reason = format!(
+            "hawkBit has no state `{state}` in the version that the repository lists: `hawkbit push --state {state}` first"
+        );
+        Fault::new("state-not-pushed", Blame::Configuration, reason)
+    })
 }

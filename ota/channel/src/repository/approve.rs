@@ -18,8 +18,14 @@ pub struct Approval {
     pub is_published: bool,
 }
 
-/// Takes in signature files and publishes what is complete. Done again after a power cut, it ends what was begun.
-pub fn approve(home: &Home, id: &str, signatures: &[PathBuf]) -> Result<Approval, Fault> {
+/// Takes in signature files and publishes what is complete, and what `last` lets pass at that moment. Done again after a power cut, it ends
+/// what was begun.
+pub fn approve(
+    home: &Home,
+    id: &str,
+    signatures: &[PathBuf],
+    last: impl FnOnce(&Proposal) -> Result<(), Fault>,
+) -> Result<Approval, Fault> {
     let _lock = home.lock()?;
     let mut proposal = Proposal::open(home, id)?;
     for path in signatures {
@@ -33,6 +39,7 @@ pub fn approve(home: &Home, id: &str, signatures: &[PathBuf]) -> Result<Approval
     let standing = proposal.standing()?;
     let is_published = standing.iter().all(Standing::holds);
     if is_published {
+        last(&proposal)?;
         commit(home, &proposal)?;
     }
     Ok(Approval { proposal: id.to_owned(), standing, is_published })

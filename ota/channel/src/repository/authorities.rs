@@ -1,11 +1,13 @@
 //! Who is the channel to the boxes: proposed here, signed by the root's persons, and believed by each box from its next poll on.
+use super::document::Document;
 use super::draft::Draft;
 use super::home::Home;
 use super::proposal::Proposal;
 use super::published::Published;
+use super::roles::TARGETS;
 use super::store;
 use sund_ota::documents::{AUTHORITIES, Authorities, digest};
-use sund_ota::fault::Fault;
+use sund_ota::fault::{Blame, Fault};
 
 /// What the region has signed of the channel's authorities; nothing where it has signed none yet.
 pub fn signed_authorities(home: &Home) -> Result<Option<Vec<u8>>, Fault> {
@@ -17,6 +19,17 @@ pub fn signed_authorities(home: &Home) -> Result<Option<Vec<u8>>, Fault> {
 pub fn drafted_authorities(draft: &Draft, first: &str) -> Result<Authorities, Fault> {
     let document = draft.read(AUTHORITIES)?.map(|bytes| Authorities::parse(&bytes)).transpose()?;
     Ok(document.unwrap_or_else(|| Authorities { format: 1, authorities: vec![first.to_owned()], dropped: Vec::new() }))
+}
+
+/// What a proposal would have the region sign of them; nothing where it says nothing of them.
+pub fn proposed_authorities(proposal: &Proposal) -> Result<Option<Authorities>, Fault> {
+    let Some(Document::Targets(targets)) = proposal.documents.get(TARGETS) else { return Ok(None) };
+    let Some((_, listed)) = targets.targets.iter().find(|(name, _)| name.raw() == AUTHORITIES) else { return Ok(None) };
+    let bytes = proposal.enclosed(listed).ok_or_else(|| {
+        let reason = format!("{AUTHORITIES} is not enclosed as it is listed: propose it again");
+        Fault::new("proposal-invalid", Blame::Region, reason)
+    })?;
+    Authorities::parse(bytes).map(Some)
 }
 
 /// Proposes one more authority, which issues from then on.

@@ -42,7 +42,7 @@ pub mod token;
 mod words;
 
 pub use approve::{Approval, approve};
-pub use authorities::{add_authority, drafted_authorities, drop_authority, signed_authorities};
+pub use authorities::{add_authority, drafted_authorities, drop_authority, proposed_authorities, signed_authorities};
 pub use ceremony::{Delegation, First, OnlineKeys, add_key, delegate, first, remove_key, rotate, threshold};
 pub use discard::discard;
 pub use document::{Document, in_days};
@@ -53,7 +53,7 @@ pub use proposal::{Proposal, Seat, SignatureFile, Standing};
 pub use published::Published;
 pub use release::{Operating, configuration, model, operating_system, state};
 pub use renew::{Alarm, Renewal, Upkeep, alarms, is_late, renew};
-pub(crate) use roles::check_name;
+pub(crate) use roles::{ROOT, TARGETS, check_name};
 pub use sign::{enclose, messages, signature_file};
 pub use status::{RoleStatus, Status, status, suspensions, waiting};
 pub use switches::{Suspended, Withdrawn, go_on, resume, stop_all, suspend, withdraw};

@@ -6,6 +6,7 @@ pub mod filter;
 pub mod hearing;
 pub mod listed;
 pub mod maintenance;
+pub mod meant;
 pub mod orders;
 pub mod plan;
 pub mod rules;

@@ -3,14 +3,13 @@
 use super::filter::{Attributes, Filter};
 use super::maintenance;
 use super::plan::{self, Candidate};
-use super::{New, NewWave, Status};
+use super::{New, NewWave, Status, meant};
 use crate::database::{failed, now, record};
-use crate::limits::rollout::{MAX_NAME, MAX_NAMED, MAX_SILENCE_HOURS, MAX_WAVES};
+use crate::limits::rollout::{MAX_NAME, MAX_SILENCE_HOURS, MAX_WAVES};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use sund_ota::descriptor::Descriptor;
 use sund_ota::fault::{Blame, Fault};
-use sund_ota::state::is_among;
 
 /// What may be ordered of a rollout that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,20 +204,9 @@ fn plan(c: &Connection, name: &str, filters: &[Filter], boxes: Option<&[String]>
     let fleet = fleet(c).map_err(failed)?;
     let waves = plan::waves(name, filters, &fleet);
     let Some(boxes) = boxes else { return Ok(waves) };
-    let is_other = |it: &&Candidate| !is_among(boxes, &it.name) && waves.iter().any(|wave| wave.contains(&it.id));
-    let others: Vec<&str> = fleet.iter().filter(is_other).map(|it| it.name.as_str()).collect();
-    if others.is_empty() {
-        return Ok(waves);
-    }
-    let more = others.len().saturating_sub(MAX_NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let reason = format!(
-        "The groups of `{name}` take boxes that the state is not for: {}{more}. It is for {}: leave the others out, such as by \
-         name=north-* or an attribute.",
-        others[..others.len().min(MAX_NAMED)].join(", "),
-        boxes.join(", ")
-    );
-    Err(refused("rollout-not-for-box", reason))
+    let taken = fleet.iter().filter(|it| waves.iter().any(|wave| wave.contains(&it.id)));
+    meant::check(name, boxes, taken.map(|it| it.name.as_str()), "name=north-*")?;
+    Ok(waves)
 }
 
 fn filters(c: &Connection, id: i64) -> rusqlite::Result<Vec<Filter>> {

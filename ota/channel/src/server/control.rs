@@ -7,7 +7,7 @@
 use super::Server;
 use super::exhausted::Exhausted;
 use crate::database::now;
-use crate::enrol::standing::{self, Authority, Lost};
+use crate::enrol::standing::Authority;
 use crate::limits::control::{MAX_ANSWER, MAX_CONNECTIONS, MAX_REQUEST, PATIENCE};
 use crate::rollout::filter::Attributes;
 use crate::rollout::orders::{self, Order};
@@ -107,13 +107,6 @@ pub enum Request {
     },
     /// The channel's authorities, and how boxes stand with each.
     Authorities,
-    /// Whom it would cut off to drop one.
-    Lost {
-        /// Its name.
-        name: String,
-        /// SHA-256 of the certificate of the one by which the server would be known then.
-        sha256: String,
-    },
     /// The fleet in figures.
     Overview,
     /// A page of the boxes that match a search.
@@ -141,8 +134,6 @@ pub enum Answer {
     Rollouts(Vec<Rollout>),
     /// The channel's authorities.
     Authorities(Vec<Authority>),
-    /// Whom it would cut off.
-    Lost(Lost),
     /// The fleet in figures.
     Overview(Box<Overview>),
     /// Boxes, and how many match.
@@ -326,9 +317,6 @@ async fn answer(server: &Arc<Server>, request: Request, who: String) -> Result<A
             }
         }
         Request::Authorities => Answer::Authorities(server.standing().await?),
-        Request::Lost { name, sha256 } => {
-            Answer::Lost(database.survey(move |c| standing::lost(c, &name, &sha256, now())).await?)
-        }
         Request::Overview => Answer::Overview(Box::new(server.overview().await?)),
         Request::Devices { search, page } => {
             let (devices, all) = database.survey(move |c| view::devices(c, &search, page)).await?;

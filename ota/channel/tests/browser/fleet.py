@@ -125,6 +125,8 @@ def a_viewer_sees_and_orders_nothing():
     until("the alarm", lambda: "not renewed" in text("#alarms"))
     until("a box that does not hear the region", lambda: "1 box has not heard the region for 3 hours" in text("#alarms"))
     assert "aalborg-01 since 1 Nov 2026" in text("#alarms") and "(store-unreachable)" in text("#alarms"), text("#alarms")
+    assert "positive-values is suspended, and off on 1 of 2 boxes" in text("#alarms"), text("#alarms")
+    assert not css("#authorities").is_displayed(), "the authorities are operators' business"
     assert text("#count") == "24" and text("#band-word") == "At rest"
     change("made", "the rollout", lambda: text(".rollout h3") == "spring")
     assert orders() == [], orders()
@@ -178,6 +180,16 @@ def an_operator_follows_it_live():
     looks("paused")
 
 
+def an_operator_sees_by_whose_certificates_the_boxes_are_known():
+    until("the boxes of both", lambda: js("return [...document.querySelectorAll('#held span')].map((e) => e.style.flexGrow)") == ["3", "9"])
+    assert css("#held").get_attribute("aria-label") == "ca: 3 boxes and mirrors, ca-2: 9 boxes and mirrors"
+    first, second = js("return [...document.querySelectorAll('#authority-list li')].map((e) => e.innerText)")
+    assert "Counts still" in first and "the server is known by it" in first and "targets-4 waits for signatures to drop it" in first, first
+    assert "Issues" in second and "9 boxes and mirrors have a certificate of it" in second and "15 boxes and mirrors have not said yet to know it" in second, second
+    assert "drop it" not in second
+    looks("authorities")
+
+
 def going_on_is_a_choice():
     css("[data-key=resume]").click()
     assert "You accept 1 failure" in text("#sure-text")
@@ -206,7 +218,7 @@ try:
     size(*DESK)
     scheme("light")
     seen = []
-    for step in [a_viewer_sees_and_orders_nothing, an_approver_agrees_by_keyboard, an_operator_follows_it_live, going_on_is_a_choice]:
+    for step in [a_viewer_sees_and_orders_nothing, an_approver_agrees_by_keyboard, an_operator_follows_it_live, an_operator_sees_by_whose_certificates_the_boxes_are_known, going_on_is_a_choice]:
         step()
         seen += requests()
         print(f"ok {step.__name__}", flush=True)

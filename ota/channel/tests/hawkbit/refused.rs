@@ -1,17 +1,22 @@
 //! What no box would take is not handed to hawkBit.
 use super::region::Region;
 use jiff::{SignedDuration, Timestamp};
-use sund_channel::hawkbit::Release;
+use std::path::Path;
+use sund_channel::hawkbit::{Release, Repository};
 
-async fn code(region: &Region, root: &std::path::Path, name: &str) -> String {
-    Release::read(region.path(), root, name).await.map_err(|fault| fault.code.to_string()).expect_err("refused")
+fn repository(region: &Region, root: &Path) -> Repository {
+    Repository { directory: region.path().to_owned(), root: root.to_owned() }
+}
+
+async fn code(region: &Region, root: &Path, name: &str) -> String {
+    Release::read(&repository(region, root), name).await.map_err(|fault| fault.code.to_string()).expect_err("refused")
 }
 
 #[tokio::test]
 async fn a_state_is_read_as_a_box_reads_it() {
     let region = Region::new(&["north-1"]).await;
     let root = region.path().join("metadata/1.root.json");
-    let release = Release::read(region.path(), &root, "north-1").await.expect("listed and whole");
+    let release = Release::read(&repository(&region, &root), "north-1").await.expect("listed and whole");
     let descriptor = release.descriptor().expect("bytes");
     let read = sund_ota::descriptor::Descriptor::parse(&descriptor).expect("a box reads it");
     assert_eq!((read.target.as_str(), read.sha256.as_str()), ("state/north-1.json", release.version()));

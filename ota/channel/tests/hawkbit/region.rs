@@ -17,7 +17,7 @@ pub(super) struct Region {
 }
 
 impl Region {
-    /// States by name, each of which says its name and no more; metadata that is good until `expires`.
+    /// States by name, each of which says its name and no more, or `NAME for BOXES`; metadata that is good until `expires`.
     pub(super) async fn signed(states: &[&str], expires: Timestamp) -> Self {
         let region = Self { folder: TempDir::new().expect("a folder") };
         for key in ["anna", "bo", "online"] {
@@ -96,11 +96,13 @@ impl Region {
         path
     }
 
-    async fn state(&self, name: &str) -> (TargetName, Target) {
+    async fn state(&self, state: &str) -> (TargetName, Target) {
+        let (name, boxes) = state.split_once(" for ").map_or((state, None), |(name, boxes)| (name, Some(boxes)));
+        let boxes = boxes.map(|boxes| format!(r#","boxes":["{boxes}"]"#)).unwrap_or_default();
         let folder = self.path().join("targets/state");
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = folder.join("new");
-        std::fs::write(&file, format!(r#"{{"format":1,"name":"{name}"}}"#)).expect("written");
+        std::fs::write(&file, format!(r#"{{"format":1,"name":"{name}"{boxes}}}"#)).expect("written");
         let target = Target::from_path(&file).await.expect("a target");
         let listed = serde_json::to_value(&target).expect("JSON");
         let digest = listed["hashes"]["sha256"].as_str().expect("hexadecimal digits");

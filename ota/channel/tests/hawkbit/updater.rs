@@ -1,7 +1,7 @@
 //! Our own updater as one of hawkBit's devices: it knows a token and two addresses, hawkBit for the word and a plain
 //! web server for all that is signed. Its agent is played, as in the updater's own tests.
 use super::server::{Server, Version, until};
-use super::whole_path::{SOON, roll_out, rollout_is, switch};
+use super::whole_path::{SOON, roll_out_of, rollout_is, switch};
 use crate::copies::serve;
 use crate::region::{Region, TWO, text};
 use agent::Agent;
@@ -67,6 +67,11 @@ impl Appliance {
         Self { region, agent }
     }
 
+    /// Makes and starts a rollout of one of its states.
+    fn is_rolled_out(&self, server: &Server, name: &str, state: &str, more: &[&str]) {
+        roll_out_of(server, &self.region.home().join("repository"), name, state, BOX, more);
+    }
+
     /// One poll and all that follows; the exit code.
     async fn once(&self) -> Option<i32> {
         let program = Path::new(env!("CARGO_BIN_EXE_sund-channel")).with_file_name("sund-updater");
@@ -107,7 +112,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     assert_eq!(told["site"], "odense", "{told}");
 
     // Descriptor from hawkBit, state and payloads from the store, tried, served, watched, reported.
-    roll_out(server, "real-1", "box-1", BOX, &["--group", "all=100"]);
+    appliance.is_rolled_out(server, "real-1", "box-1", &["--group", "all=100"]);
     appliance.serves("box-1").await;
     rollout_is(server, "real-1", "finished").await;
     let known = seen(server);
@@ -120,7 +125,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
         switch(server, "user.confirmation.flow.enabled", true).await;
     }
     let confirm: &[&str] = if asks { &["--confirm"] } else { &[] };
-    roll_out(server, "real-2", "box-2", BOX, &[&["--group", "all=100"], confirm].concat());
+    appliance.is_rolled_out(server, "real-2", "box-2", &[&["--group", "all=100"], confirm].concat());
     appliance.serves("box-2").await;
     rollout_is(server, "real-2", "finished").await;
     if asks {
@@ -129,7 +134,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
 
     // While the region has stopped all rollouts the action waits. Stopped in hawkBit, it is left.
     signed(&appliance.region, &["stop-all", "--reason", "a test"]);
-    roll_out(server, "real-3", "box-1", BOX, &["--group", "all=100"]);
+    appliance.is_rolled_out(server, "real-3", "box-1", &["--group", "all=100"]);
     until("it waits for the region", SOON, || async { (appliance.once().await == Some(75)).then_some(()) }).await;
     server.stop("real-3", BOX).await;
     until("it has left it", SOON, || async {
@@ -140,10 +145,10 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     assert_eq!(appliance.agent.serving().state.as_deref(), Some("box-2"));
 
     // A second rollout over a running one: the older is left, the newer taken up.
-    roll_out(server, "real-4", "box-1", BOX, &["--group", "all=100"]);
+    appliance.is_rolled_out(server, "real-4", "box-1", &["--group", "all=100"]);
     until("it waits for the region", SOON, || async { (appliance.once().await == Some(75)).then_some(()) }).await;
     signed(&appliance.region, &["go-on"]);
-    roll_out(server, "real-5", "box-2", BOX, &["--group", "all=100"]);
+    appliance.is_rolled_out(server, "real-5", "box-2", &["--group", "all=100"]);
     until("hawkBit has the newer one", SOON, || async { (seen(server)["assigned"]["state"] == "box-2").then_some(()) })
         .await;
     until("the newer one has ended", SOON, || async {
@@ -155,7 +160,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
 
     // What the agent's trial refuses, hawkBit's operator reads in the box's own words.
     appliance.agent.serving().misses = true;
-    roll_out(server, "real-6", "box-1", BOX, &["--group", "all=100", "--error", "100"]);
+    appliance.is_rolled_out(server, "real-6", "box-1", &["--group", "all=100", "--error", "100"]);
     until("the trial missed", SOON, || async { (appliance.once().await == Some(1)).then_some(()) }).await;
     let known = seen(server);
     assert!(known["reason"].to_string().contains("a golden case is off by 3 mm"), "{known}");

@@ -4,6 +4,7 @@ use super::device::Device;
 use super::region::Region;
 use super::server::{Server, Version, until};
 use super::updater::our_updater_is_one_of_its_devices;
+use crate::region::text;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -26,22 +27,23 @@ async fn the_path_through_the_hawkbit_of_maven_central() {
 }
 
 async fn walk(version: Version) {
-    let region = Region::new(&["north-1", "north-2", "broken-off", "changed"]).await;
+    let region = Region::new(&["north-1", "north-2", "broken-off", "changed", "south-1 for south-*"]).await;
     let server = Server::start(version).await;
     let wire = Wire { base: server.url.clone(), version };
     the_same_state_twice_makes_one(&server, &region);
     a_push_that_broke_off_is_taken_up(&server, &region).await;
     what_somebody_changed_in_hawkbit_is_not_taken_for_the_state(&server, &region).await;
     the_second_group_waits_for_the_first(&server, &region, &wire).await;
-    a_failure_pauses_the_rollout_and_its_reason_is_shown(&server).await;
-    a_rollout_over_a_running_one_supersedes_it(&server, &wire).await;
+    a_rollout_takes_no_box_that_its_state_is_not_for(&server, &region).await;
+    a_failure_pauses_the_rollout_and_its_reason_is_shown(&server, &region).await;
+    a_rollout_over_a_running_one_supersedes_it(&server, &region, &wire).await;
     if version == Version::Current {
-        a_stopped_rollout_is_cancelled_on_the_box(&server).await;
-        a_box_that_has_to_confirm_gets_nothing_before(&server, &wire).await;
+        a_stopped_rollout_is_cancelled_on_the_box(&server, &region).await;
+        a_box_that_has_to_confirm_gets_nothing_before(&server, &region, &wire).await;
     }
     outside_its_window_a_box_downloads_and_waits(&server, &wire).await;
     our_updater_is_one_of_its_devices(&server).await;
-    where_hawkbit_asks_for_approval_nothing_starts_without(&server).await;
+    where_hawkbit_asks_for_approval_nothing_starts_without(&server, &region).await;
     server.shapes_are_frozen();
 }
 
@@ -90,7 +92,7 @@ async fn the_second_group_waits_for_the_first(server: &Server, region: &Region, 
     }
     assert_eq!(boxes[0].link("configData").await, None, "it has been told");
 
-    roll_out(server, "waves", "north-1", "wave-*", &["--group", "canary=50", "--group", "rest=100"]);
+    roll_out(server, region, "waves", "north-1", "wave-*", &["--group", "canary=50", "--group", "rest=100"]);
     let ids = ["wave-0", "wave-1", "wave-2", "wave-3"];
     let canary: Vec<&Device> = until("two boxes have work", SOON, || having_work(&boxes, 2)).await;
     let waits = server.channel(&["rollout", "status", "waves"]);
@@ -155,9 +157,41 @@ async fn the_descriptor_names_the_state(device: &Device, deployment: &Deployment
     assert_eq!(device.fetch(url, Some(artifact.size)).await.0, 416);
 }
 
-async fn a_failure_pauses_the_rollout_and_its_reason_is_shown(server: &Server) {
+async fn a_rollout_takes_no_box_that_its_state_is_not_for(server: &Server, region: &Region) {
+    let (boxes, _) = (boxes(server, "south", 2).await, boxes(server, "strange", 1).await);
+    let from = ["--repository", text(region.path())];
+    let new = |filter| {
+        let new = ["rollout", "new", "south", "--state", "south-1", "--group", "all=100", "--filter", filter];
+        [&new[..], &from].concat()
+    };
+    let said = server.channel_refuses(&new("controllerId==south-*"));
+    assert!(said.contains("state-not-pushed"), "{said}");
+    let set = push(server, region, "south-1")["distribution_set"].take();
+    let said = server.channel_refuses(&new("controllerId==south-*,controllerId==strange-*"));
+    assert!(said.contains("rollout-not-for-box") && said.contains("not for: strange-0. It is for south-*"), "{said}");
+    server.channel(&new("controllerId==south-*"));
+    let start = |name| [&["rollout", "start", name][..], &from].concat();
+    server.channel(&start("south"));
+    until("both have work", SOON, || having_work(&boxes, 2)).await;
+
+    // A rollout that somebody has made in hawkBit itself is held to it as well, before it starts.
+    let by_hand = json!({ "name": "by-hand", "targetFilterQuery": "controllerId==strange-*", "distributionSetId": set,
+        "type": "forced", "amountGroups": 1 });
+    server.operator("POST", "rollouts", Some(by_hand)).await;
+    let said = server.channel_refuses(&start("by-hand"));
+    assert!(said.contains("rollout-not-for-box") && said.contains("strange-0"), "{said}");
+}
+
+async fn a_failure_pauses_the_rollout_and_its_reason_is_shown(server: &Server, region: &Region) {
     let boxes = boxes(server, "bad", 2).await;
-    roll_out(server, "bad", "north-1", "bad-*", &["--group", "canary=50", "--group", "rest=100", "--error", "50"]);
+    roll_out(
+        server,
+        region,
+        "bad",
+        "north-1",
+        "bad-*",
+        &["--group", "canary=50", "--group", "rest=100", "--error", "50"],
+    );
     let canary = until("the canary has work", SOON, || having_work(&boxes, 1)).await[0];
     let id = canary.deployment().await.id;
     let said = "golden case 2 of brain-extraction missed [golden-missed]";
@@ -169,12 +203,12 @@ async fn a_failure_pauses_the_rollout_and_its_reason_is_shown(server: &Server) {
     assert_eq!(failed["reason"][0], said, "{failed}");
 }
 
-async fn a_rollout_over_a_running_one_supersedes_it(server: &Server, wire: &Wire) {
+async fn a_rollout_over_a_running_one_supersedes_it(server: &Server, region: &Region, wire: &Wire) {
     let boxes = boxes(server, "over", 1).await;
-    roll_out(server, "older", "north-1", "over-*", &["--group", "all=100"]);
+    roll_out(server, region, "older", "north-1", "over-*", &["--group", "all=100"]);
     until("it has work", SOON, || having_work(&boxes, 1)).await;
     let older = boxes[0].deployment().await.id;
-    roll_out(server, "newer", "north-2", "over-*", &["--group", "all=100"]);
+    roll_out(server, region, "newer", "north-2", "over-*", &["--group", "all=100"]);
     until("it is to stop", SOON, || async { boxes[0].link("cancelAction").await }).await;
     wire.came("base-cancel", boxes[0].poll().await.1);
     // Until the box has said that it stopped, hawkBit offers nothing else.
@@ -189,9 +223,9 @@ async fn a_rollout_over_a_running_one_supersedes_it(server: &Server, wire: &Wire
     rollout_is(server, "newer", "finished").await;
 }
 
-async fn a_stopped_rollout_is_cancelled_on_the_box(server: &Server) {
+async fn a_stopped_rollout_is_cancelled_on_the_box(server: &Server, region: &Region) {
     let boxes = boxes(server, "stop", 1).await;
-    roll_out(server, "stop", "north-1", "stop-*", &["--group", "all=100"]);
+    roll_out(server, region, "stop", "north-1", "stop-*", &["--group", "all=100"]);
     until("it has work", SOON, || having_work(&boxes, 1)).await;
     let paused = server.channel(&["rollout", "pause", "stop"]);
     assert_eq!(paused["status"], "paused");
@@ -204,10 +238,10 @@ async fn a_stopped_rollout_is_cancelled_on_the_box(server: &Server) {
     assert_eq!(boxes[0].link("deploymentBase").await, None);
 }
 
-async fn a_box_that_has_to_confirm_gets_nothing_before(server: &Server, wire: &Wire) {
+async fn a_box_that_has_to_confirm_gets_nothing_before(server: &Server, region: &Region, wire: &Wire) {
     switch(server, "user.confirmation.flow.enabled", true).await;
     let boxes = boxes(server, "ask", 1).await;
-    roll_out(server, "ask", "north-1", "ask-*", &["--group", "all=100", "--confirm"]);
+    roll_out(server, region, "ask", "north-1", "ask-*", &["--group", "all=100", "--confirm"]);
     until("it is asked", SOON, || async { boxes[0].link("confirmationBase").await }).await;
     wire.came("base-confirmation", boxes[0].poll().await.1);
     let (asked, came) = boxes[0].follow::<DeploymentBase>("confirmationBase").await;
@@ -252,14 +286,16 @@ async fn outside_its_window_a_box_downloads_and_waits(server: &Server, wire: &Wi
     }
 }
 
-async fn where_hawkbit_asks_for_approval_nothing_starts_without(server: &Server) {
+async fn where_hawkbit_asks_for_approval_nothing_starts_without(server: &Server, region: &Region) {
     switch(server, "rollout.approval.enabled", true).await;
     boxes(server, "appr", 10).await;
     let groups = ["--group", "canary=20", "--group", "half=50", "--group", "rest=100"];
+    let repository = text(region.path());
     let new = ["rollout", "new", "appr", "--state", "north-1", "--filter", "controllerId==appr-*"];
-    let new = [&new[..], &groups].concat();
+    let new = [&new[..], &groups, &["--repository", repository]].concat();
+    let start = ["rollout", "start", "appr", "--repository", repository];
     server.channel(&new);
-    let said = server.channel_refuses(&["rollout", "start", "appr"]);
+    let said = server.channel_refuses(&start);
     assert!(said.contains("rollout-awaits-approval"), "{said}");
     if server.version == Version::Current {
         let said = server.channel_refuses(&["rollout", "approve", "appr"]);
@@ -271,13 +307,10 @@ async fn where_hawkbit_asks_for_approval_nothing_starts_without(server: &Server)
     // Per cent of all, and the last takes what is left; before 0.5 per cent of those left.
     let expected = if server.version == Version::Current { [2, 5, 3] } else { [2, 4, 4] };
     assert_eq!(sizes, expected.map(Value::from).each_ref());
-    server.channel(&["rollout", "start", "appr"]);
+    server.channel(&start);
     rollout_is(server, "appr", "running").await;
     let said = server.channel_refuses(&new);
     assert!(said.contains("hawkbit-there-already"), "{said}");
-    let none = ["rollout", "new", "none", "--state", "north-9", "--filter", "controllerId==appr-*"];
-    let said = server.channel_refuses(&none);
-    assert!(said.contains("state-not-pushed"), "{said}");
 }
 
 fn push(server: &Server, region: &Region, state: &str) -> Value {
@@ -285,12 +318,17 @@ fn push(server: &Server, region: &Region, state: &str) -> Value {
 }
 
 /// Makes and starts a rollout.
-pub(super) fn roll_out(server: &Server, name: &str, state: &str, boxes: &str, more: &[&str]) {
-    let filter = format!("controllerId=={boxes}");
+fn roll_out(server: &Server, region: &Region, name: &str, state: &str, boxes: &str, more: &[&str]) {
+    roll_out_of(server, region.path(), name, state, boxes, more);
+}
+
+/// The same of a repository.
+pub(super) fn roll_out_of(server: &Server, from: &Path, name: &str, state: &str, boxes: &str, more: &[&str]) {
+    let (filter, from) = (format!("controllerId=={boxes}"), ["--repository", text(from)]);
     let new = ["rollout", "new", name, "--state", state, "--filter", &filter];
-    let made = server.channel(&[&new, more].concat());
+    let made = server.channel(&[&new, more, &from].concat());
     assert_eq!(made["name"], name);
-    server.channel(&["rollout", "start", name]);
+    server.channel(&[&["rollout", "start", name][..], &from].concat());
 }
 
 pub(super) async fn rollout_is(server: &Server, name: &str, status: &str) {

@@ -1,4 +1,5 @@
 // Reads the fleet whenever the server says that something changed, and draws it.
+import { drawAuthorities } from "./authorities.js";
 import { ago, chip, count, el, keyed, mark, say, tick, tone, word } from "./page.js";
 import { question, rolloutItem } from "./rollout.js";
 
@@ -20,6 +21,8 @@ function draw() {
     ({ rollout }) => (rollout ? rolloutItem(order) : el("li", { class: "panel none" }, "No rollout yet. Make one with sund-channel rollout new.")));
   drawShare();
   drawFailures();
+  $("authorities").hidden = role !== "operator";
+  drawAuthorities($("held"), $("authority-list"), fleet.authorities);
   if (boxes) drawBoxes();
 }
 
@@ -65,7 +68,8 @@ function hearing() {
   const unheard = behind > 0 ? [{ key: "unheard", tone: "bad", name, text: named.join(", ") + more }] : [];
   return unheard.concat(fleet.suspensions.map(({ package: model, version, reason, boxes: all, off }) => {
     const what = version ? `${model} ${version}` : model;
-    const name = `${what} is suspended, and off on ${off.toLocaleString("en")} of ${count(all, "box", "boxes")}: `;
+    const how = all === 0 ? "no box says that it has it" : `off on ${off.toLocaleString("en")} of ${count(all, "box", "boxes")}`;
+    const name = `${what} is suspended, and ${how}: `;
     return { key: `suspended ${what}`, tone: off < all ? "bad" : "warn", name, text: reason };
   }));
 }
