@@ -5,6 +5,7 @@ use crate::hospital::until;
 use crate::serve::Daemon;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -56,6 +57,12 @@ struct Halt {
     stops: Option<JoinHandle<Vec<Pid>>>,
 }
 
+/// False for a child that is still the daemon's own copy: who starts it waits until it is not.
+fn is_worker(child: Pid) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", child.as_raw_nonzero())).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"worker".as_slice())
+}
+
 impl Halt {
     async fn new(daemon: &Daemon, serving: &[Pid]) -> Self {
         let (daemon, serving) = (daemon.pid(), serving.to_vec());
@@ -65,7 +72,7 @@ impl Halt {
             move || {
                 let mut stopped = serving.clone();
                 while !over.load(Ordering::Relaxed) {
-                    for worker in children_of(daemon) {
+                    for worker in children_of(daemon).into_iter().filter(|child| is_worker(*child)) {
                         // Fails only where it has ended meanwhile.
                         if !stopped.contains(&worker) && kill_process(worker, Signal::STOP).is_ok() {
                             stopped.push(worker);
