@@ -264,7 +264,7 @@ impl Login {
 }
 
 /// As systemd lists a unit.
-type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+pub type Listed = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 
 struct Units(Shared);
 
@@ -272,14 +272,19 @@ struct Units(Shared);
 impl Units {
     fn list_units_by_names(&self, names: Vec<String>) -> Vec<Listed> {
         let mut slots = slots(&self.0);
-        let listed = |name: String| {
+        let unit = |name: String| {
             let standings = slots.units.get_mut(&name);
             let standing = standings.map_or("active", |left| if left.len() > 1 { left.remove(0) } else { left[0] });
-            let (none, path) = (String::new, || OwnedObjectPath::try_from("/").expect("a path"));
-            (name, none(), "loaded".to_owned(), standing.to_owned(), none(), none(), path(), 0, none(), path())
+            listed(name, standing)
         };
-        names.into_iter().map(listed).collect()
+        names.into_iter().map(unit).collect()
     }
+}
+
+/// A unit as systemd lists it.
+pub fn listed(name: String, standing: &str) -> Listed {
+    let (none, path) = (String::new, || OwnedObjectPath::try_from("/").expect("a path"));
+    (name, none(), "loaded".to_owned(), standing.to_owned(), none(), none(), path(), 0, none(), path())
 }
 
 /// An appliance with two slots. The bus ends with it.

@@ -1,7 +1,7 @@
 //! RAUC itself (Debian's), with a boot loader that is a script and slots that are files: what the updater asks of it is what it knows. It
 //! writes no bundle here: that takes a kernel's loop and network block devices, which the image has.
 use super::appliance::Appliance;
-use super::rauc::{bus, state_with};
+use super::rauc::{Listed, bus, listed, state_with};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -31,6 +31,16 @@ impl Login {
     fn reboot(&self, interactive: bool) {
         assert!(!interactive, "nobody is there to be asked");
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// systemd, under which all units run.
+struct Units;
+
+#[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
+impl Units {
+    fn list_units_by_names(&self, names: Vec<String>) -> Vec<Listed> {
+        names.into_iter().map(|name| listed(name, "active")).collect()
     }
 }
 
@@ -115,10 +125,12 @@ impl World {
         let restarts = Arc::new(AtomicU32::new(0));
         let connection = zbus::connection::Builder::address(address.as_str())
             .name("org.freedesktop.login1")
+            .name("org.freedesktop.systemd1")
             .serve_at("/org/freedesktop/login1", Login(Arc::clone(&restarts)))
+            .serve_at("/org/freedesktop/systemd1", Units)
             .build()
             .await
-            .expect("logind is on the bus");
+            .expect("logind and systemd are on the bus");
         appliance.environment.push(("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), address.clone()));
         let path = directory.display();
         let os = format!("[os]\nrelease = \"{path}/os-release\"\nboot_id = \"{path}/boot_id\"\nhealth_seconds = 2\n");
