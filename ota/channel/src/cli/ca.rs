@@ -58,7 +58,8 @@ fn line(it: &standing::Authority) -> String {
         Counts::Dropped => "DROPPED",
     };
     let serves = if it.serves { ", the server is known by it" } else { "" };
-    let leaves = it.leaves_with.iter().map(|id| format!("; {id} waits for signatures to drop it")).collect::<String>();
+    let waits = |id: &String| format!("; {id} waits for signatures to drop it");
+    let leaves = it.leaves_with.as_ref().map(waits).unwrap_or_default();
     let until = Timestamp::from_millisecond(it.until).map(|until| until.to_string()).unwrap_or_default();
     format!(
         "{}  {counts}{serves}; {} hold a certificate of it, {} have not said that they know it{leaves}; until {until}, sha256 {}",
