@@ -212,19 +212,7 @@ impl Agent {
                 serving.trial()
             }
             Request::Leave { state } => serving.leave(state),
-            Request::Activate { state } => match serving.tried.clone() {
-                Some(offer) if offer.state == state && serving.has_held() => {
-                    serving.is_taken = true;
-                    serving.keep(offer);
-                    serving.changes.push(format!("activate {}", state.name));
-                    serving.activations.push(state.name.clone());
-                    serving.serve(Some(state));
-                    Answer::Serves { state: serving.id(), restarts: false }
-                }
-                // Asked again: the answer got lost.
-                _ if serving.id() == Some(state) => Answer::Serves { state: serving.id(), restarts: false },
-                _ => refused("state-not-tried", "no trial of it held"),
-            },
+            Request::Activate { state } => serving.activate(state),
             Request::Revert { .. } if serving.refuses_reverts => refused("spool-failed", "the disk is full"),
             Request::Revert { state } => {
                 if let Some(id) = &state
@@ -277,6 +265,22 @@ impl Agent {
 }
 
 impl Serving {
+    fn activate(&mut self, state: StateId) -> Answer {
+        match self.tried.clone() {
+            Some(offer) if offer.state == state && self.has_held() => {
+                self.is_taken = true;
+                self.keep(offer);
+                self.changes.push(format!("activate {}", state.name));
+                self.activations.push(state.name.clone());
+                self.serve(Some(state));
+                Answer::Serves { state: self.id(), restarts: false }
+            }
+            // Asked again: the answer got lost.
+            _ if self.id() == Some(state) => Answer::Serves { state: self.id(), restarts: false },
+            _ => refused("state-not-tried", "no trial of it held"),
+        }
+    }
+
     /// Switches a model off for the channel.
     pub fn suspend(&mut self, package: &str, reason: &str, by: Option<Holder>) {
         self.holders.extend(by.map(|by| (package.to_owned(), by)));

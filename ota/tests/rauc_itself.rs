@@ -34,13 +34,13 @@ impl Login {
     }
 }
 
-/// systemd, under which all units run.
-struct Units;
+/// systemd, under which all units stand so.
+struct Units(&'static str);
 
 #[zbus::interface(name = "org.freedesktop.systemd1.Manager")]
 impl Units {
     fn list_units_by_names(&self, names: Vec<String>) -> Vec<Listed> {
-        names.into_iter().map(|name| listed(name, "active")).collect()
+        names.into_iter().map(|name| listed(name, self.0)).collect()
     }
 }
 
@@ -127,7 +127,7 @@ impl World {
             .name("org.freedesktop.login1")
             .name("org.freedesktop.systemd1")
             .serve_at("/org/freedesktop/login1", Login(Arc::clone(&restarts)))
-            .serve_at("/org/freedesktop/systemd1", Units)
+            .serve_at("/org/freedesktop/systemd1", Units("active"))
             .build()
             .await
             .expect("logind and systemd are on the bus");
