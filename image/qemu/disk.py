@@ -157,8 +157,8 @@ def bundle(version, key="release"):
         for part, source in parts.items():
             os.link(source, content / part)
         at = f"/work/{folder.name}"
-        # What is in it is compressed already.
-        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content",
+        # What is in it is compressed already. Of a block that a box lacks it fetches all of the squashfs block around it: that is as small as it can be.
+        inside("rauc", "bundle", "--mksquashfs-args=-comp lz4 -b 4096", f"--cert=/work/keys/{key}.pem", f"--key=/work/keys/{key}.key", f"{at}/content",
                f"{at}/bundle.raucb")
         told = inside("rauc", "info", f"--keyring=/work/keys/{key}-ca.pem", "--conf=/image/root/etc/rauc/system.conf", "--output-format=json-2",
                       f"{at}/bundle.raucb")
