@@ -1,4 +1,5 @@
-"""What a box fetches for a change of the agent: blocks of a release that the release before does not have, and the lists of their hashes."""
+"""The least that a box fetches for a change of the agent: blocks of a release that the release before does not have, and the lists of their hashes.
+What lies around them in the bundle, and its hash tree, come on top: the updater's log says what it was."""
 import hashlib
 import os
 from pathlib import Path
@@ -27,7 +28,7 @@ def run(agent):
         blocks, new = compared(image, earlier)
         total += new * root.BLOCK + blocks * HASH
         print(f"{image.name}: {new} of {blocks} blocks are new, {new * root.BLOCK / 1e6:.1f} MB; the list of their hashes has {blocks * HASH / 1e6:.1f} MB")
-    print(f"fetched: {total / 1e6:.1f} MB, {total / bundle:.1%} of a bundle of {bundle / 1e6:.1f} MB; {MOST:.0%} are allowed")
+    print(f"fetched at least: {total / 1e6:.1f} MB, {total / bundle:.1%} of a bundle of {bundle / 1e6:.1f} MB; {MOST:.0%} are allowed")
     return int(total > MOST * bundle)
 
 

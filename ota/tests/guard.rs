@@ -20,19 +20,9 @@ async fn guard(system: &System) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A box that has just been started into 2.0, and was not heard of there yet.
-async fn started() -> System {
-    let mut system = System::new("").await;
-    let descriptor = system.state();
-    system.appliance.channel.deploy("1", &descriptor);
-    assert_eq!(system.appliance.once().await, Some(0));
-    assert_eq!(system.slots().runs(), "2.0");
-    system
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_system_on_trial_whose_updater_is_not_heard_of_any_more_is_left_once_and_the_one_before_never() {
-    let system = started().await;
+    let system = System::on_trial().await;
     let said = word(&system);
     assert_eq!(said.good.as_str(), "1.0", "said before the restart");
     // It was up in this boot, and hangs since.
@@ -60,7 +50,7 @@ async fn a_system_on_trial_whose_updater_is_not_heard_of_any_more_is_left_once_a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_updater_that_waits_for_the_channel_keeps_its_system_on_trial() {
-    let system = started().await;
+    let system = System::on_trial().await;
     system.appliance.channel.told().is_away = true;
     assert_eq!(system.appliance.once().await, Some(75));
     assert_eq!((word(&system).boot.as_str(), word(&system).until > 1800), ("boot-2", true));
@@ -74,7 +64,7 @@ async fn an_updater_that_waits_for_the_channel_keeps_its_system_on_trial() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_updater_that_a_busy_server_sends_away_for_long_says_until_when_it_will_be_heard_again() {
-    let system = started().await;
+    let system = System::on_trial().await;
     let before = word(&system).until;
     system.appliance.agent.serving().trial_polls = 100_000;
     // It is no poll that is answered so, but what the box asks of its action meanwhile.
@@ -86,7 +76,7 @@ async fn an_updater_that_a_busy_server_sends_away_for_long_says_until_when_it_wi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_system_whose_updater_does_not_even_read_its_configuration_fails_the_guard_once_and_the_good_one_never() {
-    let system = started().await;
+    let system = System::on_trial().await;
     let said = word(&system);
     std::fs::write(system.appliance.configuration(), "id = 7").expect("updater.toml");
     assert_eq!(guard(&system).await.0, Some(64));
@@ -116,7 +106,7 @@ async fn also_the_way_back_to_an_earlier_system_is_guarded() {
 /// Its unit ends it after a minute: that the box restarts is known by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_updater_that_hangs_while_it_writes_the_audit_trail_has_its_box_restarted_once_all_the_same() {
-    let system = started().await;
+    let system = System::on_trial().await;
     let late = Word { boot: "boot-2".to_owned(), until: 0, ..word(&system) };
     std::fs::write(file(&system), serde_json::to_vec(&late).expect("JSON")).expect("the word");
     let path = system.appliance.directory.path();
@@ -131,7 +121,7 @@ async fn an_updater_that_hangs_while_it_writes_the_audit_trail_has_its_box_resta
 /// What it needs on the disk is there from before the restart; what changes lies in memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_takes_nothing_ends_no_trial_of_a_system_whose_updater_is_heard() {
-    let system = started().await;
+    let system = System::on_trial().await;
     let said = word(&system);
     let memory = system.appliance.directory.path().join("run");
     std::fs::create_dir(&memory).expect("a directory");

@@ -349,6 +349,16 @@ impl System {
         system
     }
 
+    /// A box that has just been started into 2.0, which is on trial, and was not heard of there yet.
+    pub async fn on_trial() -> Self {
+        let mut system = Self::new("").await;
+        let descriptor = system.state();
+        system.appliance.channel.deploy("1", &descriptor);
+        assert_eq!(system.appliance.once().await, Some(0));
+        assert_eq!(system.slots().runs(), "2.0");
+        system
+    }
+
     pub fn configure(&self, more: &str) {
         let path = self.appliance.directory.path().display();
         self.appliance.configure(&format!(

@@ -4,16 +4,6 @@ use std::path::Path;
 use sund_ota::ddi::Finished;
 use sund_ota::units::NEEDED;
 
-/// A box that was started into 2.0, which is on trial.
-async fn on_trial() -> System {
-    let mut system = System::new("").await;
-    let descriptor = system.state();
-    system.appliance.channel.deploy("1", &descriptor);
-    assert_eq!(system.appliance.once().await, Some(0));
-    assert_eq!(system.slots().runs(), "2.0");
-    system
-}
-
 /// It gives 2.0 up and restarts, and tells the region so in these words.
 async fn goes_back(system: &System, words: [&str; 2]) {
     assert_eq!(system.appliance.once().await, Some(0), "gives it up, and restarts");
@@ -29,7 +19,7 @@ async fn goes_back(system: &System, words: [&str; 2]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_system_under_which_a_unit_that_a_box_needs_has_failed_is_given_up_and_the_unit_named() {
     for (name, lacks) in NEEDED {
-        let system = on_trial().await;
+        let system = System::on_trial().await;
         system.slots().units.insert(name.to_owned(), vec!["failed"]);
         goes_back(&system, ["os-unit-failed", &format!("{name} is failed: {lacks}")]).await;
     }
@@ -37,7 +27,7 @@ async fn a_new_system_under_which_a_unit_that_a_box_needs_has_failed_is_given_up
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_that_is_starting_is_waited_for_within_the_time_for_health() {
-    let system = on_trial().await;
+    let system = System::on_trial().await;
     let starts = vec!["inactive", "activating", "active"];
     system.slots().units.insert("chronyd.service".to_owned(), starts);
     assert_eq!(system.appliance.once().await, Some(0));
@@ -46,14 +36,14 @@ async fn a_unit_that_is_starting_is_waited_for_within_the_time_for_health() {
         assert_eq!(action.closed()[0].status.result.finished, Finished::Success);
     });
 
-    let system = on_trial().await;
+    let system = System::on_trial().await;
     system.slots().units.insert("chronyd.service".to_owned(), vec!["activating"]);
     goes_back(&system, ["os-unit-failed", "chronyd.service is activating"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_system_whose_systemd_does_not_say_what_runs_is_given_up() {
-    let system = on_trial().await;
+    let system = System::on_trial().await;
     system.without_systemd().await;
     goes_back(&system, ["os-unit-failed", "systemd does not say which units run"]).await;
 }
