@@ -381,6 +381,10 @@ pub mod cohort {
 pub mod suspended {
     /// Most of them at once: each is in memory.
     pub const MAX_SUSPENDED: usize = 256;
+    /// Longest list of suspended versions, in bytes: twice what a region may publish, and half of what the updater reads as an answer.
+    pub const MAX_VERSIONS: usize = 512 * 1024;
+    /// Of these, for each version beside its words.
+    pub const PER_VERSION: usize = 64;
     /// Longest name of a package, in bytes.
     pub const MAX_NAME: usize = 100;
     /// Longest reason, in characters: it goes into reports.

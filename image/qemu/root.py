@@ -16,8 +16,8 @@ VARIANTS = SOURCE / "qemu/variants"
 # Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
 UUID = "5a6d0010-7375-4e64-8000-000000000010"
 SALT = "53756e64" * 8
-# Each box fetches all of what each release changes: that is made smaller, by zstd in clusters of 64 KiB. The rest is quicker to read.
-COMPRESSION = "-zlz4hc:zstd,level=3"
+# Each box fetches all of what each release changes: that is made smaller, by zstd in clusters of 512 KiB. The rest is quicker to read.
+COMPRESSION = "-zlz4hc:zstd,level=9"
 HINTS = SOURCE / "erofs-hints.txt"
 
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use sund_ota::agent::{
-    AgentFault, AgentStatus, Answer, Finding, Holder, ModelStatus, Offer, Request, StateId, Trial, TrialStanding,
+    AgentFault, AgentStatus, Answer, Finding, Holder, ModelStatus, Offer, Request, StateId, SuspendedVersion, Trial,
+    TrialStanding,
 };
 use sund_ota::audit::Event;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -61,6 +62,9 @@ pub struct Serving {
     /// Why each of them is, and by whose word.
     pub reasons: BTreeMap<String, String>,
     pub holders: BTreeMap<String, Holder>,
+    /// Versions that are off whichever serves, and whether it is of a version that knows of none.
+    pub suspended_versions: Vec<SuspendedVersion>,
+    pub takes_no_versions: bool,
     /// Models that a person has switched off, and why: kept beside the channel's word.
     pub by_person: BTreeMap<String, String>,
     /// Version of every model.
@@ -238,6 +242,14 @@ impl Agent {
                 serving.changes.push(format!("suspend {package}"));
                 serving.suspend(&package, &reason, by);
                 Answer::Suspended { package, off: true }
+            }
+            Request::SuspendVersions { .. } if serving.takes_no_versions => {
+                refused("control-request", "not a request: unknown variant `suspend-versions`")
+            }
+            Request::SuspendVersions { versions } => {
+                let count = versions.len().try_into().unwrap_or(u32::MAX);
+                serving.suspended_versions = versions;
+                Answer::VersionsSuspended { versions: count }
             }
             Request::Hold { seconds } => {
                 serving.changes.push(format!("hold {seconds}"));
@@ -450,6 +462,7 @@ impl Serving {
                 .filter(|_| self.polls_left > 0 && !self.is_left && !self.takes_no_leave)
                 .map(|tried| tried.state.clone()),
             takes_vendors: !self.takes_no_vendors,
+            suspended_versions: (!self.takes_no_versions).then(|| self.suspended_versions.clone()),
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

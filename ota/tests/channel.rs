@@ -39,6 +39,9 @@ pub struct Told {
     pub misdeed: Option<Misdeed>,
     /// Answers nothing, the repository neither.
     pub is_away: bool,
+    /// How often the length of a bundle was asked for by its first byte, and how often all of one.
+    pub lengths_asked: u32,
+    pub whole_bundles: u32,
     /// How many ranges of a bundle it still fails to serve.
     pub streams_break: u32,
     /// How long it takes to answer anything.
@@ -202,8 +205,13 @@ impl Told {
     fn bundle(&mut self, bytes: &[u8], range: Option<&str>) -> Response {
         let range = range.and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
         let range = range.and_then(|(from, to)| Some((from.parse::<usize>().ok()?, to.parse::<usize>().ok()?)));
-        let Some((from, to)) = range else { return bytes.to_vec().into_response() };
-        if self.streams_break > 0 {
+        let Some((from, to)) = range else {
+            self.whole_bundles += 1;
+            return bytes.to_vec().into_response();
+        };
+        if (from, to) == (0, 0) {
+            self.lengths_asked += 1;
+        } else if self.streams_break > 0 {
             self.streams_break -= 1;
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }

@@ -253,6 +253,45 @@ async fn a_suspension_of_one_version_leaves_another_serving() {
     assert!(appliance.agent.serving().suspended.is_empty());
 }
 
+/// A study that began with it ends on it, also where another version serves since.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_knows_a_suspended_version_that_does_not_serve_until_the_region_lifts_it() {
+    let mut appliance = Appliance::serving().await;
+    let known = |appliance: &Appliance| -> Vec<(String, String, String)> {
+        let known = appliance.agent.serving().suspended_versions.clone();
+        known.into_iter().map(|one| (one.package, one.version, one.reason)).collect()
+    };
+    suspend(&mut appliance, "brain", Some("0.9.0"));
+    assert_eq!(appliance.once().await, Some(0));
+    let told = [("brain".to_owned(), "0.9.0".to_owned(), "drift at three sites".to_owned())];
+    assert_eq!(known(&appliance), told);
+    assert!(appliance.agent.serving().suspended.is_empty(), "what serves goes on");
+    // The agent has lost it, or was set up anew; and a server that shows nothing lifts nothing.
+    appliance.agent.serving().suspended_versions.clear();
+    appliance.channel.told().files.clear();
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(known(&appliance), told);
+    // Every version: what is off by its name is off by that alone.
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((known(&appliance).len(), suspended(&appliance)), (0, vec!["brain".to_owned()]));
+    suspend(&mut appliance, "brain", Some("0.9.0"));
+    assert_eq!(appliance.once().await, Some(0));
+    withdraw(&mut appliance, SUSPENSIONS);
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(known(&appliance).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_from_before_that_knows_no_versions_is_told_of_what_serves_alone() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().takes_no_versions = true;
+    suspend(&mut appliance, "brain", Some("1.0.0"));
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(suspended(&appliance), ["brain"]);
+    assert!(appliance.agent.serving().suspended_versions.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_takes_no_switch_back() {
     let mut appliance = Appliance::serving().await;

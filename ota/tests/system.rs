@@ -395,6 +395,9 @@ async fn a_bundle_that_is_served_at_another_length_than_was_signed_is_not_stream
         assert!(told.iter().any(|code| code == "os-length-differs"), "{told:?}");
         assert!(system.slots().installs.is_empty());
         assert_eq!(system.slots().boots, 1);
+        // Of an answer that goes on, megabytes come before it is given up.
+        let told = system.appliance.channel.told();
+        assert!(told.lengths_asked > 0 && told.whole_bundles == 0, "{} of one byte", told.lengths_asked);
     }
 }
 

@@ -125,6 +125,11 @@ impl Desk {
                 let done = By::of_channel(by, &reason).and_then(|by| self.pipeline.suspend(&package, &reason, by));
                 ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
             }
+            Request::SuspendVersions { versions } => {
+                let count = u32::try_from(versions.len()).unwrap_or(u32::MAX);
+                let done = self.pipeline.suspend_versions(versions);
+                ("suspend", done.map(|()| Answer::VersionsSuspended { versions: count }))
+            }
             Request::Hold { seconds } => {
                 let held = self.pipeline.hold(Duration::from_secs(seconds));
                 ("hold", held.map(|until| Answer::Held { until, running: self.pipeline.running() }))

@@ -2,7 +2,7 @@
 //! agent/tests/goldens/channel, which the updater's own tests hold as well.
 use crate::config::{RoutePlan, VendorKeys};
 use crate::fault::Fault;
-use crate::pipeline::{Holder, StateId};
+use crate::pipeline::{Holder, StateId, SuspendedVersion};
 use crate::status::{utc, utc_or_none};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -57,6 +57,11 @@ pub enum Request {
     Resume {
         /// Name of the package.
         package: String,
+    },
+    /// Have no job of these versions end with a result, whichever version serves; what was asked before and is not among them no longer counts.
+    SuspendVersions {
+        /// All of them.
+        versions: Vec<SuspendedVersion>,
     },
     /// Have no job begin for so long; those that run end, studies are taken in and results are sent. It takes the place of what was asked
     /// before, zero takes it back, and a restart ends it.
@@ -148,6 +153,11 @@ pub enum Answer {
         /// Whether it is off now.
         off: bool,
     },
+    /// These versions are off, whichever serves.
+    VersionsSuspended {
+        /// How many.
+        versions: u32,
+    },
     /// No job begins.
     Held {
         /// Before then; absent: they begin.
@@ -193,6 +203,9 @@ pub struct AgentStatus {
     /// Whether an offer may bring the vendors' keys; an older agent does not say, and refuses one that does.
     #[serde(default)]
     pub takes_vendors: bool,
+    /// The versions that are suspended whichever serves; an older agent does not say, and refuses to be told any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_versions: Option<Vec<SuspendedVersion>>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.

@@ -55,7 +55,7 @@ impl Pipeline {
         answer: Result<Inference, Fault>,
     ) -> Result<(), Fault> {
         let (ending, one_at_a_time) = loop {
-            let suspended = if answer.is_ok() { self.suspended.fault(&job.package.name) } else { None };
+            let suspended = if answer.is_ok() { self.suspension_of(job) } else { None };
             let basis = (self.identity_version(&job.study)?, self.sent_report(job)?, suspended);
             let ending = match &basis.2 {
                 None => self.ending(set, job, outcome, &answer, basis.1.as_ref())?,
@@ -64,7 +64,7 @@ impl Pipeline {
             let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
             // Results take the newest identity and name the newest report that went, also what came and went while they
             // were made; and a suspension is obeyed at once.
-            let suspended = if answer.is_ok() { self.suspended.fault(&job.package.name) } else { None };
+            let suspended = if answer.is_ok() { self.suspension_of(job) } else { None };
             if (self.identity_version(&job.study)?, self.sent_report(job)?, suspended) == basis {
                 break (ending, one_at_a_time);
             }
@@ -116,6 +116,11 @@ impl Pipeline {
         self.recorder.changed();
         self.deliveries.notify_waiters();
         Ok(())
+    }
+
+    /// Why a job does not run, or has no answer.
+    pub(super) fn suspension_of(&self, job: &Job) -> Option<Fault> {
+        self.suspended.of_job(&job.package.name, &job.package.version)
     }
 
     /// The results of a job. An answer that cannot be put into results is a failure, which is reported as one.

@@ -104,7 +104,7 @@ impl Pipeline {
             }
             Err(fault) => return self.over(&set, &job, Outcome::Failed, Err(fault)),
         };
-        if let Some(fault) = self.suspended.fault(&job.package.name) {
+        if let Some(fault) = self.suspension_of(&job) {
             return self.over(&set, &job, Outcome::Failed, Err(fault));
         }
         let mut serving = match self.serving(package, seat) {
@@ -178,7 +178,7 @@ impl Pipeline {
     /// Has a job begin on a set, where what it was taken up with holds still: it may have waited long for golden cases and for a worker.
     fn begins(&self, job: &Job, set: &Arc<ServingSet>) -> Result<bool, Fault> {
         let is_open = self.spool.get::<Job>(Table::Jobs, &Job::key(job.id))?.is_some_and(|job| job.is_open());
-        let is_suspended = self.suspended.fault(&job.package.name).is_some();
+        let is_suspended = self.suspension_of(job).is_some();
         Ok(is_open && !is_suspended && self.begun.begin(&job.study, set, || self.serving_set()))
     }
 

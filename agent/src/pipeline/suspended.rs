@@ -1,6 +1,7 @@
 //! Models that are switched off by a person or by the region, whatever the configuration says, until they are resumed. Kept in the
 //! spool, so that it holds over a restart and works without the channel.
 mod before;
+mod versions;
 
 use super::Pipeline;
 use crate::audit;
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+use versions::Versions;
+
+pub use versions::SuspendedVersion;
 
 /// Who switches models off, and on again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +157,7 @@ type All = BTreeMap<Side, BTreeMap<String, Suspension>>;
 #[derive(Debug)]
 pub(super) struct Suspended {
     all: Mutex<All>,
+    versions: Versions,
     has_channel: bool,
 }
 
@@ -162,12 +167,17 @@ impl Suspended {
         let off = spool.scan(Table::Meta, OFF)?;
         let sides = [Side::Channel, Side::Box].map(|side| Ok((side, spool.scan(Table::Meta, side.keys())?)));
         let sides = sides.into_iter().collect::<Result<Vec<_>, SpoolError>>()?;
-        Ok(Self { all: Mutex::new(joined(off, sides)), has_channel })
+        Ok(Self { all: Mutex::new(joined(off, sides)), versions: Versions::kept(spool)?, has_channel })
     }
 
     /// Why a model does not run; `None` where it may.
     pub(super) fn fault(&self, package: &str) -> Option<Fault> {
         self.off(package).map(|(fault, _)| fault)
+    }
+
+    /// Why a job does not run, or has no answer: its model is off, or the version that it began with, whichever serves since.
+    pub(super) fn of_job(&self, package: &str, version: &str) -> Option<Fault> {
+        self.fault(package).or_else(|| self.versions.fault(package, version))
     }
 
     /// Why a model does not run, and by whose word, the channel's first.
@@ -268,6 +278,9 @@ impl Pipeline {
     /// Takes a suspension back, where there is one. What the region has switched off no person switches on.
     pub fn resume(&self, package: &str, by: By) -> Result<(), Fault> {
         let sides = self.suspended.taken_back(package, by)?;
+        if !self.suspended.has_channel {
+            self.resume_versions(package)?;
+        }
         if sides.is_empty() {
             return Ok(());
         }

@@ -1,5 +1,5 @@
 //! Models that are switched off.
-use super::fixture::{Hospital, MODEL, one_worker, signals};
+use super::fixture::{Hospital, MODEL, id, one_worker, signals};
 use crate::hospital::until;
 use rustix::process::Signal;
 use serde_json::json;
@@ -131,4 +131,38 @@ async fn what_the_region_has_switched_off_no_person_switches_on_also_after_a_res
     assert_eq!(state(), "suspended");
     assert!(says(&["resume", MODEL]).0, "{:?}", says(&["resume", MODEL]));
     until("it serves", || (state() == "active").then_some(())).await;
+}
+
+/// The region has put 5.0.0 in its place, and then found what 4.0.0 does to patients.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_study_under_way_on_a_version_that_is_suspended_has_no_answer_and_the_version_that_serves_goes_on() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    assert_eq!(hospital.status()["suspended_versions"], json!([]));
+    hospital.tries(&hospital.offer("north-1", "5.0.0", "research")).await;
+    let workers = one_worker(&daemon).await;
+    signals(&workers, Signal::STOP);
+    hospital.sends().await;
+    until("a job runs", || (hospital.status()["running"] == 1).then_some(())).await;
+    hospital.ask(&json!({ "activate": { "state": id("north-1") } }));
+    let versions = json!([{ "package": MODEL, "version": "4.0.0", "reason": "it takes left for right" }]);
+    let told = hospital.ask(&json!({ "suspend-versions": { "versions": versions } }));
+    assert_eq!(told, json!({ "versions-suspended": { "versions": 1 } }));
+    assert_eq!(hospital.status()["suspended_versions"], versions);
+    assert_eq!(hospital.status()["models"][0]["version"], "5.0.0");
+    signals(&workers, Signal::CONT);
+    let study = hospital.ended(1).await.remove(0);
+    let timeline = study["timeline"].to_string();
+    assert!(study["state"] == "failed" && timeline.contains("it takes left for right"), "{timeline}");
+    hospital.sends().await;
+    let ended = hospital.ended(2).await;
+    assert_eq!(ended.iter().filter(|study| study["state"] == "failed").count(), 1, "{ended:#?}");
+    assert_eq!(hospital.status()["models"][0]["standing"], "active");
+    // The region lifts it.
+    hospital.ask(&json!({ "suspend-versions": { "versions": [] } }));
+    assert_eq!(hospital.status()["suspended_versions"], json!([]));
+    let audit = hospital.site.audit();
+    for said in ["text-detection 4.0.0", "model-suspended", "model-resumed"] {
+        assert!(audit.contains(said), "{said} is not in {audit}");
+    }
 }

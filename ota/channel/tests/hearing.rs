@@ -56,11 +56,11 @@ async fn the_fleet_says_who_does_not_hear_the_region_and_on_how_many_boxes_a_sus
     let output = tokio::task::spawn_blocking(fleet).await.unwrap().unwrap();
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
     for line in [
-        "ALARM: 1 do not hear the region for more than 3 hours".to_owned(),
+        "ALARM: 1 box without word of the region for more than 3 hours".to_owned(),
         format!("north-2 since 2026-11-01T12:00:00Z: it has heard version 1; {trouble}"),
         "suspended: positive-values: applied on 1 of 2: drift at three sites".to_owned(),
         format!("the repository is at version {version}"),
-        "1 do not say which version they have heard".to_owned(),
+        "1 box never said which version was heard".to_owned(),
     ] {
         assert!(words.contains(&line), "{line}: {words}");
     }

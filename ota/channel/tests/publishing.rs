@@ -170,6 +170,11 @@ fn a_state_that_names_what_is_not_listed_is_not_proposed() {
     let file = region.file("s.json", r#"{"name":"north-1","models":[{"target":"models/sund/x.sund","sha256":"aa","length":1,"name":"x","version":"1"}],"watch_seconds":60}"#);
     let ended = region.run(&["publish", "state", text(&file)]);
     assert_eq!((ended.code, ended.refusal()), (Some(64), "target-not-listed"));
+    // Also where its hash is to be filled in.
+    let file =
+        region.file("s.json", r#"{"name":"north-1","models":[{"target":"models/sund/x.sund"}],"watch_seconds":60}"#);
+    let ended = region.run(&["publish", "state", text(&file)]);
+    assert_eq!((ended.code, ended.refusal()), (Some(64), "target-not-listed"));
     let file = region.file("s.json", r#"{"name":"stop"}"#);
     assert_eq!(region.run(&["publish", "state", text(&file)]).refusal(), "state-invalid");
 }

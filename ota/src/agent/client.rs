@@ -1,5 +1,5 @@
 //! Asking the agent: one connection for each question, every answer bounded in length and time.
-use super::{AgentFault, AgentStatus, Answer, Holder, Offer, Request, StateId, Trial};
+use super::{AgentFault, AgentStatus, Answer, Holder, Offer, Request, StateId, SuspendedVersion, Trial};
 use crate::audit::Batch;
 use crate::fault::{Blame, Fault};
 use std::io::ErrorKind;
@@ -109,6 +109,14 @@ impl Agent {
                 self.ask_suspended(&order(None)).await
             }
             suspended => suspended,
+        }
+    }
+
+    /// Has no job of these versions end with a result, whichever version serves, and those of no others.
+    pub async fn suspend_versions(&self, versions: Vec<SuspendedVersion>) -> Result<(), AgentError> {
+        match self.ask(&Request::SuspendVersions { versions }).await? {
+            Answer::VersionsSuspended { .. } => Ok(()),
+            _ => Err(AgentError::Other),
         }
     }
 

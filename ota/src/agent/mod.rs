@@ -90,6 +90,11 @@ pub enum Request {
         /// Name of the package.
         package: String,
     },
+    /// Have no job of these versions end with a result, whichever version serves; what was asked before and is not among them no longer counts.
+    SuspendVersions {
+        /// All of them.
+        versions: Vec<SuspendedVersion>,
+    },
     /// Have no job begin for so long; those that run end, studies are taken in and results are sent. It takes the place of what was asked
     /// before, zero takes it back, and a restart ends it.
     Hold {
@@ -124,6 +129,25 @@ pub struct Offer {
     /// it takes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendors: Option<VendorKeys>,
+}
+
+/// A version that the region suspends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuspendedVersion {
+    /// Name of the package.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// Why, for the audit log and for people.
+    pub reason: String,
+}
+
+impl SuspendedVersion {
+    /// Whether both are about the same version.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.package == other.package && self.version == other.version
+    }
 }
 
 /// A package to try.
@@ -161,6 +185,11 @@ pub enum Answer {
         package: String,
         /// Whether it is off now.
         off: bool,
+    },
+    /// These versions are off, whichever serves.
+    VersionsSuspended {
+        /// How many.
+        versions: u32,
     },
     /// No job begins.
     Held {
@@ -217,6 +246,9 @@ pub struct AgentStatus {
     /// Whether an offer may bring the vendors' keys; an older agent does not say, and refuses one that does.
     #[serde(default)]
     pub takes_vendors: bool,
+    /// The versions that are suspended whichever serves; an older agent does not say, and refuses to be told any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_versions: Option<Vec<SuspendedVersion>>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.

@@ -16,6 +16,7 @@ mod report;
 mod rollback;
 mod stick;
 mod stop;
+mod suspended_versions;
 mod switches;
 mod system;
 mod tell;

@@ -17,7 +17,7 @@ use std::sync::{MutexGuard, PoisonError};
 const NOT_READ: &str = "a switch is not read";
 const NOT_APPLIED: &str = "a suspension is not applied";
 /// Characters of a reason; the agent takes no longer one.
-const MAX_REASON: usize = 500;
+pub(super) const MAX_REASON: usize = 500;
 
 /// What the region shows at a poll.
 pub(super) struct Look {
@@ -130,6 +130,7 @@ impl Machine {
         let mut heeded = Ok(());
         match self.agent.status().await {
             Ok(status) => {
+                heeded = self.suspend_versions(&status, &switches, is_heard).await;
                 for model in &status.models {
                     heeded = heeded.and(self.apply_to(model, &switches, is_heard).await);
                 }

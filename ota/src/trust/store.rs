@@ -18,10 +18,9 @@ pub(super) struct Store {
     pub(super) kept: Option<Kept>,
 }
 
-/// How long a file is by the word of its server: the answer to a range says it, whether ranges are known there or not.
+/// How long a file is by the word of its server.
 pub(super) async fn length(transport: &Transport, url: &Url) -> Result<Option<u64>, Fault> {
-    let body = transport.open(url, 1).await.map_err(|trouble| trouble.fault(url.path()))?;
-    Ok(body.announced().map(|rest| body.from().saturating_add(rest)))
+    transport.length(url).await.map_err(|trouble| trouble.fault(url.path()))
 }
 
 impl Store {

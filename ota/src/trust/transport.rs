@@ -7,8 +7,8 @@ use crate::fault::{Blame, Fault};
 use crate::limits::transfer;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::{Response, StatusCode};
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::pin::Pin;
@@ -128,8 +128,7 @@ impl Transport {
                 }
             }
         };
-        let window = Instant::now() + self.pace.window;
-        let opened = timeout_at(window, opening).await.map_err(|_| Trouble::Slow(self.pace))??;
+        let (opened, window) = self.in_time(opening).await?;
         Ok(Body {
             opened,
             pace: self.pace,
@@ -138,6 +137,21 @@ impl Transport {
             cap: self.bytes_per_second,
             all: self.arrived.clone(),
         })
+    }
+
+    /// How long a file is by the word of who serves it; `None` where that does not say.
+    pub(super) async fn length(&self, url: &Url) -> Result<Option<u64>, Trouble> {
+        if let Way::Http { client, token } = &self.way {
+            return Ok(self.in_time(length_over_http(client, token.as_ref(), url)).await?.0);
+        }
+        Ok(self.open(url, 0).await?.announced())
+    }
+
+    /// What is to be there within a window, and when that ends.
+    async fn in_time<T>(&self, coming: impl Future<Output = Result<T, Trouble>>) -> Result<(T, Instant), Trouble> {
+        let window = Instant::now() + self.pace.window;
+        let come = timeout_at(window, coming).await.map_err(|_| Trouble::Slow(self.pace))??;
+        Ok((come, window))
     }
 }
 
@@ -241,20 +255,21 @@ impl Body {
     }
 }
 
-async fn over_http(
+/// A file, or the part of it that a `Range` header names (RFC 9110, 14.2): the server may know none, and answer with all of it.
+async fn asked(
     client: &reqwest::Client,
     token: Option<&(Origin, HeaderValue)>,
     url: &Url,
-    from: u64,
-) -> Result<Opened, Trouble> {
+    range: Option<String>,
+) -> Result<Response, Trouble> {
     let mut request = client.get(url.clone());
     if let Some((origin, authorization)) = token
         && *origin == url.origin()
     {
         request = request.header(AUTHORIZATION, authorization.clone());
     }
-    if from > 0 {
-        request = request.header(RANGE, format!("bytes={from}-"));
+    if let Some(range) = range {
+        request = request.header(RANGE, range);
     }
     let response = request
         .send()
@@ -264,17 +279,50 @@ async fn over_http(
     if response.status().is_redirection() || response.url() != url {
         return Err(Trouble::Redirected);
     }
-    let begins = match response.status() {
-        StatusCode::OK => 0,
-        StatusCode::PARTIAL_CONTENT => {
-            let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
-            let begins = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
-            begins.filter(|begins| *begins == from).ok_or_else(|| Trouble::Answered("another range".to_owned()))?
-        }
-        StatusCode::RANGE_NOT_SATISFIABLE => return Err(Trouble::EndsBefore),
+    match response.status() {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+        StatusCode::RANGE_NOT_SATISFIABLE => Err(Trouble::EndsBefore),
         // An object store answers 403 for what it does not have.
-        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN => return Err(Trouble::Missing),
-        status => return Err(Trouble::Answered(status.to_string())),
+        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::FORBIDDEN => Err(Trouble::Missing),
+        status => Err(Trouble::Answered(status.to_string())),
+    }
+}
+
+/// What the answer to a range says that it is of: its first byte, and how long the file is where that is known (RFC 9110, 14.4). `None` where the
+/// server knows no ranges.
+fn part(response: &Response) -> Result<Option<(u64, Option<u64>)>, Trouble> {
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        return Ok(None);
+    }
+    let said = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
+    let read = said.and_then(|range| {
+        let (place, length) = range.strip_prefix("bytes ")?.split_once('/')?;
+        Some((place.split('-').next()?.parse().ok()?, length.parse().ok()))
+    });
+    read.map(Some).ok_or_else(|| Trouble::Answered("another range".to_owned()))
+}
+
+/// Asks for one byte: of an answer that goes on, much comes before it is given up.
+async fn length_over_http(
+    client: &reqwest::Client,
+    token: Option<&(Origin, HeaderValue)>,
+    url: &Url,
+) -> Result<Option<u64>, Trouble> {
+    let response = asked(client, token, url, Some("bytes=0-0".to_owned())).await?;
+    Ok(part(&response)?.map_or_else(|| response.content_length(), |(_, length)| length))
+}
+
+async fn over_http(
+    client: &reqwest::Client,
+    token: Option<&(Origin, HeaderValue)>,
+    url: &Url,
+    from: u64,
+) -> Result<Opened, Trouble> {
+    let response = asked(client, token, url, (from > 0).then(|| format!("bytes={from}-"))).await?;
+    let begins = match part(&response)? {
+        None => 0,
+        Some((begins, _)) if begins == from => begins,
+        Some(_) => return Err(Trouble::Answered("another range".to_owned())),
     };
     let announced = response.content_length();
     let stream = response.bytes_stream().map(|bytes| bytes.map_err(|error| Trouble::Broken(chain(&error))));

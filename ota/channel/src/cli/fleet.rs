@@ -81,20 +81,25 @@ pub(super) fn failure(it: &Failure) -> String {
     format!("{} {} in {}: {reason}", it.device, it.status.word(), it.rollout)
 }
 
+fn boxes(count: i64) -> String {
+    if count == 1 { "1 box".to_owned() } else { format!("{count} boxes") }
+}
+
 /// Which boxes a suspension or a withdrawal does not reach.
 fn tell_hearing(hearing: &Hearing) -> Result<(), Fault> {
     if let Some(version) = hearing.version {
         print(&format!("the repository is at version {version}"))?;
     }
     if hearing.untold > 0 {
-        print(&format!("  {} do not say which version they have heard", hearing.untold))?;
+        print(&format!("  {} never said which version was heard", boxes(hearing.untold)))?;
     }
     if hearing.behind == 0 {
         return Ok(());
     }
     print(&format!(
-        "ALARM: {} do not hear the region for more than {} hours: a suspension or a withdrawal does not reach them",
-        hearing.behind, hearing.hours
+        "ALARM: {} without word of the region for more than {} hours: a suspension or a withdrawal does not get there",
+        boxes(hearing.behind),
+        hearing.hours
     ))?;
     for Unheard { device, version, since, trouble } in &hearing.boxes {
         let since =

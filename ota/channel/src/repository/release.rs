@@ -104,7 +104,7 @@ pub fn state(home: &Home, with: Option<&str>, file: &Path) -> Result<(Proposal, 
         |reason: String| Fault::new("state-invalid", Blame::Configuration, format!("{}: {reason}", file.display()));
     let bytes = files::read(file, MAX_STATE)?;
     let mut value: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
-    complete(&draft, &mut value);
+    complete(&draft, &mut value)?;
     let is_watch_said = value.get("watch_seconds").is_some();
     let state: DesiredState = serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
     check_name("state", &state.name)?;
@@ -126,8 +126,7 @@ pub fn state(home: &Home, with: Option<&str>, file: &Path) -> Result<(Proposal, 
     for pin in state.pins() {
         let is_listed = draft.find(&pin.target).is_some_and(|listed| *pin == pin_of(&pin.target, listed));
         if !is_listed {
-            let reason = format!("{} is not listed under that hash: publish it first, or with this state", pin.target);
-            return Err(Fault::new("target-not-listed", Blame::Configuration, reason));
+            return Err(not_listed(&format!("{} is not listed under that hash", pin.target)));
         }
     }
     let configuration = state.configuration.as_ref().and_then(|pin| draft.read(&pin.target).ok().flatten());
@@ -149,14 +148,22 @@ pub fn state(home: &Home, with: Option<&str>, file: &Path) -> Result<(Proposal, 
     Ok((draft.finish(&format!("desired state {}", state.name))?, pin))
 }
 
+fn not_listed(what: &str) -> Fault {
+    let reason = format!("{what}: publish it first, or with this state");
+    Fault::new("target-not-listed", Blame::Configuration, reason)
+}
+
 /// Fills in what a draft of a state leaves out.
-fn complete(draft: &Draft, state: &mut Value) {
-    let Some(state) = state.as_object_mut() else { return };
+fn complete(draft: &Draft, state: &mut Value) -> Result<(), Fault> {
+    let Some(state) = state.as_object_mut() else { return Ok(()) };
     state.entry("format").or_insert(json!(1));
     let fill = |pin: &mut Value, from_custom: &[&str]| {
-        let Some(pin) = pin.as_object_mut() else { return };
-        let Some(target) = pin.get("target").and_then(Value::as_str).map(str::to_owned) else { return };
-        let Some(listed) = draft.find(&target) else { return };
+        let Some(pin) = pin.as_object_mut() else { return Ok(()) };
+        let Some(target) = pin.get("target").and_then(Value::as_str).map(str::to_owned) else { return Ok(()) };
+        let Some(listed) = draft.find(&target) else {
+            let is_pinned = pin.contains_key("sha256");
+            return if is_pinned { Ok(()) } else { Err(not_listed(&format!("{target} is not listed"))) };
+        };
         pin.entry("sha256").or_insert(json!(store::sha256_of(listed)));
         pin.entry("length").or_insert(json!(listed.length));
         for key in from_custom {
@@ -164,16 +171,16 @@ fn complete(draft: &Draft, state: &mut Value) {
                 pin.entry(*key).or_insert(known.clone());
             }
         }
+        Ok(())
     };
     if let Some(os) = state.get_mut("os") {
-        fill(os, &["version", "manifest_sha256"]);
+        fill(os, &["version", "manifest_sha256"])?;
     }
     if let Some(configuration) = state.get_mut("configuration") {
-        fill(configuration, &[]);
+        fill(configuration, &[])?;
     }
-    for model in state.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten() {
-        fill(model, &["name", "version"]);
-    }
+    let models = state.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten();
+    models.map(|model| fill(model, &["name", "version"])).collect()
 }
 
 /// Puts a payload into the store and lists it.

@@ -3,6 +3,7 @@
 //! The server reads its own table, `[server]`; other tables belong to other commands.
 use crate::fleet::{Role, User};
 use serde::Deserialize;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use sund_ota::fault::{Blame, Fault};
@@ -89,7 +90,14 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, Fault> {
         let refuse =
             |why: String| Fault::new("config-invalid", Blame::Configuration, format!("{}: {why}.", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            refuse(match error.kind() {
+                ErrorKind::NotFound => "it is not there. Write it, with at least `listen` and `names` under `[server]`, or name another by \
+                                        `--config`"
+                    .to_owned(),
+                _ => error.to_string(),
+            })
+        })?;
         let home = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -163,5 +171,16 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_configuration_that_is_not_there_is_said_to_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let fault = Config::read(&folder.path().join("channel.toml")).unwrap_err();
+        assert!(
+            fault.code == "config-invalid" && fault.reason.contains("it is not there. Write it"),
+            "{}",
+            fault.reason
+        );
     }
 }
