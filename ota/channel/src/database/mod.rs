@@ -6,6 +6,7 @@ mod schema;
 
 use crate::limits::database::{BUSY_TIME, MAX_BATCH, MAX_WAITING};
 use crate::repository::files;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -45,7 +46,14 @@ impl Database {
             .spawn(move || write_until_closed(&writing, &jobs, &changed))
             .map_err(|error| unusable(&path, &error.to_string()))?;
         let reader = || connect(&path, false).map(|connection| Arc::new(Mutex::new(connection)));
-        Ok(Self { writer, devices: reader()?, people: reader()?, changes })
+        let devices = reader()?;
+        // The same few statements for each poll, and each device has as many rows: SQLite would prepare them anew for each value that it is given.
+        let is_stable = devices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+        is_stable.map_err(|error| unusable(&path, &error.to_string()))?;
+        Ok(Self { writer, devices, people: reader()?, changes })
     }
 
     /// A number that grows with every commit.

@@ -7,8 +7,9 @@ use crate::enrol::authorities::{Authorities, Set};
 use crate::limits::http::{
     CONNECTION_LIFE, DRAIN_TIME, HANDSHAKE_TIME, HEAD_TIME, MAX_CONNECTIONS, MAX_HEAD, MAX_HEADERS,
 };
-use axum::{Extension, Router};
+use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -124,13 +125,18 @@ impl Connections {
         let Ok(Ok(stream)) = timeout(HANDSHAKE_TIME, self.doors.now().accept(socket)).await else { return };
         let chain = stream.get_ref().1.peer_certificates();
         let certificate = chain.and_then(|chain| Certificate::read(chain.first()?, &self.doors.authorities.now()));
-        let router = self.router.clone().layer(Extension(Peer { address, certificate }));
+        let (router, peer) = (TowerToHyperService::new(self.router.clone()), Peer { address, certificate });
+        // What `Extension<Peer>` finds. A layer would make all routes anew with each connection.
+        let service = service_fn(move |mut request| {
+            request.extensions_mut().insert(peer.clone());
+            router.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            .serve_connection(TokioIo::new(stream), service);
         let mut shutdown = self.shutdown.clone();
         let mut connection = std::pin::pin!(connection);
         let stop = async {

@@ -3,16 +3,18 @@ use super::Server;
 use super::peer::{Device, Peer};
 use super::range::{Content, answer};
 use super::refusal::Refusal;
+use crate::limits::http::CHUNK;
 use crate::repository::Home;
 use crate::repository::rescue;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::fs::File;
 
 /// The descriptor of the recovery bundle.
 const RESCUE: &str = "targets/rescue/rescue.json";
@@ -30,21 +32,38 @@ pub(super) async fn file(
         Device::any(&server, &peer, &headers)?;
     }
     let path = inside(inner).ok_or_else(Refusal::not_found)?;
-    let opened = File::open(server.config.home.join("repository").join(path)).await;
-    let file = opened.map_err(|_| Refusal::not_found())?;
-    let about = file.metadata().await.map_err(|_| Refusal::not_found())?;
-    if !about.is_file() {
-        return Err(Refusal::not_found());
-    }
-    let tag = format!("{:x}-{:x}-{:x}", about.ino(), about.len(), about.mtime() * 1_000_000_000 + about.mtime_nsec());
+    let path = server.config.home.join("repository").join(path);
     let is_metadata = inner.starts_with("metadata/");
+    // What each poll asks for is in the kernel's memory: a step beside the event loop would cost more than it.
+    let read = if is_metadata {
+        read(&path)
+    } else {
+        tokio::task::spawn_blocking(move || read(&path)).await.unwrap_or_else(|_| Err(ErrorKind::Interrupted.into()))
+    };
+    let (content, tag) = read.map_err(|_| Refusal::not_found())?;
     let kind = if is_metadata { "application/json" } else { "application/octet-stream" };
-    let mut response = answer(&headers, Content::File(file, about.len()), &tag, kind).await;
+    let mut response = answer(&headers, content, &tag, kind).await;
     // Consistent snapshots (TUF 7): every name but these means the same bytes for ever.
     let may_change = matches!(inner, "metadata/timestamp.json" | RESCUE);
     let life = if may_change { "no-cache" } else { "max-age=31536000, immutable" };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(life));
     Ok(response)
+}
+
+/// A file and its strong tag, with its bytes where they are few.
+fn read(path: &Path) -> std::io::Result<(Content, String)> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(ErrorKind::NotFound.into());
+    }
+    let tag = format!("{:x}-{:x}-{:x}", about.ino(), about.len(), about.mtime() * 1_000_000_000 + about.mtime_nsec());
+    if about.len() > CHUNK as u64 {
+        return Ok((Content::File(tokio::fs::File::from_std(file), about.len()), tag));
+    }
+    let mut bytes = Vec::with_capacity(about.len() as usize);
+    file.take(about.len()).read_to_end(&mut bytes)?;
+    Ok((Content::Bytes(bytes.into()), tag))
 }
 
 /// What a box of which no slot starts has to fetch: it has no certificate then. That is the signed descriptor and the
