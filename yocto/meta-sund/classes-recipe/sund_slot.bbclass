@@ -7,7 +7,7 @@ VERITY_IMAGE_FSTYPE = "erofs-lz4hc"
 # It follows the class's own `-zlz4hc`, and the last one counts. What each release changes is made smaller: image/qemu/root.py. By -T no file is
 # older: mkfs.erofs heeds SOURCE_DATE_EPOCH, which openembedded-core has at a day of 2011 for what was not unpacked.
 # nooelint: oelint.vars.specific - the override is an image type's, as in image_types.bbclass
-EXTRA_IMAGECMD:erofs-lz4hc = "-zlz4hc:zstd,level=9 -T${SUND_EPOCH} --compress-hints=${SUND_REPOSITORY}/image/erofs-hints.txt"
+EXTRA_IMAGECMD:erofs-lz4hc = "-zlz4hc:zstd,level=6 -T${SUND_EPOCH} --compress-hints=${SUND_REPOSITORY}/image/erofs-hints.txt"
 # As image/root/usr/lib/repart.d has them; a test holds the two against each other.
 SUND_ESP_MIB = "256"
 SUND_ROOT_MIB = "2048"

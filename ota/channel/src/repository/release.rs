@@ -179,8 +179,8 @@ fn complete(draft: &Draft, state: &mut Value) -> Result<(), Fault> {
     if let Some(configuration) = state.get_mut("configuration") {
         fill(configuration, &[])?;
     }
-    let models = state.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten();
-    models.map(|model| fill(model, &["name", "version"])).collect()
+    let mut models = state.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten();
+    models.try_for_each(|model| fill(model, &["name", "version"]))
 }
 
 /// Puts a payload into the store and lists it.

@@ -128,15 +128,18 @@ impl Server {
         told
     }
 
-    /// The first answer of each command; that about boxes of which one has failed is another one.
+    /// The first answer of each command; that about boxes of which one has failed is another one, of that box: hawkBit gives them in no order.
     fn keep_shape(&self, arguments: &[&str], told: &Value) {
-        let command = match arguments {
-            ["rollout", verb, ..] => format!("rollout {verb}"),
-            ["targets", ..] if told.to_string().contains("\"reason\"") => "targets, a failure".to_owned(),
-            [command, ..] => (*command).to_owned(),
+        let failed: Vec<Value> =
+            told.as_array().into_iter().flatten().filter(|row| row.get("reason").is_some()).cloned().collect();
+        let (command, shape) = match arguments {
+            ["rollout", verb, ..] => (format!("rollout {verb}"), crate::json::shape(told)),
+            ["targets", ..] if !failed.is_empty() => {
+                ("targets, a failure".to_owned(), crate::json::shape(&Value::Array(failed)))
+            }
+            [command, ..] => ((*command).to_owned(), crate::json::shape(told)),
             [] => return,
         };
-        let shape = crate::json::shape(told);
         self.shapes.lock().expect("no test failed while it held this").entry(command).or_insert(shape);
     }
 

@@ -1,13 +1,15 @@
 //! Our own updater as one of hawkBit's devices: it knows a token and two addresses, hawkBit for the word and a plain
 //! web server for all that is signed. Its agent is played, as in the updater's own tests.
+use super::device::Device;
 use super::server::{Server, Version, until};
-use super::whole_path::{SOON, roll_out_of, rollout_is, switch};
+use super::whole_path::{SOON, having_work, roll_out_of, rollout_is, switch};
 use crate::copies::serve;
 use crate::region::{Region, TWO, text};
 use agent::Agent;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
+use sund_ota::ddi::{Execution, Finished};
 
 #[path = "../../../tests/agent.rs"]
 #[allow(dead_code, reason = "the updater's own tests have it do more")]
@@ -21,6 +23,9 @@ mod region {
 }
 
 const BOX: &str = "real-0";
+const TOKEN: &str = "a-token-of-the-box";
+/// A box of few words beside it.
+const PLAYED: &str = "real-1";
 
 /// The box and its region.
 struct Appliance {
@@ -43,7 +48,7 @@ impl Appliance {
         let store = serve(region.home().join("repository"));
         let agent = Agent::start(&region.path(""));
         let path = |name: &str| region.path(name).display().to_string();
-        region.file("token", "a-token-of-the-box");
+        region.file("token", TOKEN);
         let root = region.home().join("repository/metadata/1.root.json");
         let updater = format!(
             "id = \"{BOX}\"\ndirectory = \"{}\"\nconfirm = true\n[server]\nurl = \"{}\"\ntoken = \"{}\"\n\
@@ -57,8 +62,8 @@ impl Appliance {
             path("agent.sock"),
         );
         region.file("updater.toml", &updater);
-        let target = json!([{ "controllerId": BOX, "name": BOX, "securityToken": "a-token-of-the-box" }]);
-        server.operator("POST", "targets", Some(target)).await;
+        let target = |id: &str| json!({ "controllerId": id, "name": id, "securityToken": TOKEN });
+        server.operator("POST", "targets", Some(json!([target(BOX), target(PLAYED)]))).await;
         for state in ["box-1", "box-2"] {
             let repository = region.home().join("repository");
             let pushed = server.channel(&["push", "--state", state, "--repository", text(&repository)]);
@@ -70,6 +75,25 @@ impl Appliance {
     /// Makes and starts a rollout of one of its states.
     fn is_rolled_out(&self, server: &Server, name: &str, state: &str, more: &[&str]) {
         roll_out_of(server, &self.region.home().join("repository"), name, state, BOX, more);
+    }
+
+    /// In two groups, with the played box in one of them: hawkBit chooses in which, and the other one waits for it.
+    async fn is_rolled_out_in_groups(&self, server: &Server, name: &str, state: &str) {
+        let boxes = [BOX, PLAYED].map(|id| Device::new(&server.url, id, TOKEN));
+        boxes[1].describe(&[("site", "odense")]).await;
+        let repository = self.region.home().join("repository");
+        roll_out_of(server, &repository, name, state, "real-*", &["--group", "canary=50", "--group", "rest=100"]);
+        for group in 0..2 {
+            let has_work = until("one box has work", SOON, || having_work(&boxes, 1)).await[0];
+            let groups = server.channel(&["rollout", "status", name])["groups"].take();
+            assert_eq!(groups[group]["status"], "running", "{groups}");
+            if std::ptr::eq(has_work, &raw const boxes[0]) {
+                self.serves(state).await;
+            } else {
+                let id = has_work.deployment().await.id;
+                assert_eq!(has_work.report(&id, Execution::Closed, Finished::Success, &[]).await, 200);
+            }
+        }
     }
 
     /// One poll and all that follows; the exit code.
@@ -112,8 +136,7 @@ pub(super) async fn our_updater_is_one_of_its_devices(server: &Server) {
     assert_eq!(told["site"], "odense", "{told}");
 
     // Descriptor from hawkBit, state and payloads from the store, tried, served, watched, reported.
-    appliance.is_rolled_out(server, "real-1", "box-1", &["--group", "all=100"]);
-    appliance.serves("box-1").await;
+    appliance.is_rolled_out_in_groups(server, "real-1", "box-1").await;
     rollout_is(server, "real-1", "finished").await;
     let known = seen(server);
     assert_eq!((&known["status"], &known["installed"]["state"]), (&json!("in_sync"), &json!("box-1")), "{known}");

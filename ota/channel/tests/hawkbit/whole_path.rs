@@ -349,7 +349,7 @@ async fn boxes(server: &Server, name: &str, count: usize) -> Vec<Device> {
 }
 
 /// Those that have something to install, where they are this many.
-async fn having_work(boxes: &[Device], count: usize) -> Option<Vec<&Device>> {
+pub(super) async fn having_work(boxes: &[Device], count: usize) -> Option<Vec<&Device>> {
     let mut having = Vec::new();
     for device in boxes {
         if device.link("deploymentBase").await.is_some() {
