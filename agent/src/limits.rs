@@ -381,10 +381,12 @@ pub mod cohort {
 pub mod suspended {
     /// Most of them at once: each is in memory.
     pub const MAX_SUSPENDED: usize = 256;
-    /// Longest list of suspended versions, in bytes: twice what a region may publish, and half of what the updater reads as an answer.
-    pub const MAX_VERSIONS: usize = 512 * 1024;
-    /// Of these, for each version beside its words.
-    pub const PER_VERSION: usize = 64;
+    /// Longest list of what the region suspends, in bytes: as long as the document that it may publish, and as the updater tells.
+    pub const MAX_LIST: usize = 256 * 1024;
+    /// Of these, for each entry beside its words: less than the document has for it.
+    pub const PER_ENTRY: usize = 32;
+    /// Changes of that list that are an audit event each.
+    pub const MAX_TOLD: usize = 64;
     /// Longest name of a package, in bytes.
     pub const MAX_NAME: usize = 100;
     /// Longest reason, in characters: it goes into reports.

@@ -47,7 +47,7 @@ pub use recorder::Recorder;
 pub use retention::retain;
 pub use runner::run_jobs;
 pub use serving::{ServingSet, StateId};
-pub use suspended::{By, Holder, SuspendedVersion};
+pub use suspended::{By, Holder, RegionSuspension};
 pub(crate) use tried::{Proven, Tried};
 pub(crate) use warm::Rechecked;
 

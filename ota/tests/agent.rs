@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use sund_ota::agent::{
-    AgentFault, AgentStatus, Answer, Finding, Holder, ModelStatus, Offer, Request, StateId, SuspendedVersion, Trial,
+    AgentFault, AgentStatus, Answer, Finding, Holder, ModelStatus, Offer, RegionSuspension, Request, StateId, Trial,
     TrialStanding,
 };
 use sund_ota::audit::Event;
@@ -62,9 +62,11 @@ pub struct Serving {
     /// Why each of them is, and by whose word.
     pub reasons: BTreeMap<String, String>,
     pub holders: BTreeMap<String, Holder>,
-    /// Versions that are off whichever serves, and whether it is of a version that knows of none.
-    pub suspended_versions: Vec<SuspendedVersion>,
-    pub takes_no_versions: bool,
+    /// All that the region suspends, as it was told last, and whether it is of a version that is not told it.
+    pub region_suspends: Vec<RegionSuspension>,
+    pub takes_no_list: bool,
+    /// It cannot keep that list.
+    pub refuses_lists: bool,
     /// Models that a person has switched off, and why: kept beside the channel's word.
     pub by_person: BTreeMap<String, String>,
     /// Version of every model.
@@ -243,13 +245,14 @@ impl Agent {
                 serving.suspend(&package, &reason, by);
                 Answer::Suspended { package, off: true }
             }
-            Request::SuspendVersions { .. } if serving.takes_no_versions => {
-                refused("control-request", "not a request: unknown variant `suspend-versions`")
+            Request::RegionSuspends { .. } if serving.takes_no_list => {
+                refused("control-request", "not a request: unknown variant `region-suspends`")
             }
-            Request::SuspendVersions { versions } => {
-                let count = versions.len().try_into().unwrap_or(u32::MAX);
-                serving.suspended_versions = versions;
-                Answer::VersionsSuspended { versions: count }
+            Request::RegionSuspends { .. } if serving.refuses_lists => refused("spool-failed", "the disk is full"),
+            Request::RegionSuspends { all } => {
+                let count = all.len().try_into().unwrap_or(u32::MAX);
+                serving.region_suspends = all;
+                Answer::RegionSuspended { count }
             }
             Request::Hold { seconds } => {
                 serving.changes.push(format!("hold {seconds}"));
@@ -462,7 +465,7 @@ impl Serving {
                 .filter(|_| self.polls_left > 0 && !self.is_left && !self.takes_no_leave)
                 .map(|tried| tried.state.clone()),
             takes_vendors: !self.takes_no_vendors,
-            suspended_versions: (!self.takes_no_versions).then(|| self.suspended_versions.clone()),
+            region_suspends: (!self.takes_no_list).then(|| self.region_suspends.clone()),
             node_answers: !self.is_silent && (self.silent_in.is_none() || self.silent_in != self.state),
             models: names.into_iter().map(model).collect(),
         }

@@ -214,7 +214,7 @@ async fn no_level_of_the_journal_keeps_an_event_out_of_the_trail() {
 /// Each detail that the source gives an audit event or a warning. A new one is looked at here first: none may tell of a patient.
 #[test]
 fn the_details_of_audit_events_are_these_and_name_no_patient() {
-    const DETAILS: [&str; 30] = [
+    const DETAILS: [&str; 32] = [
         "action",
         "because",
         "before",
@@ -229,6 +229,7 @@ fn the_details_of_audit_events_are_these_and_name_no_patient() {
         "leaves",
         "left",
         "line",
+        "listed",
         "lost",
         "name",
         "package",
@@ -240,6 +241,7 @@ fn the_details_of_audit_events_are_these_and_name_no_patient() {
         "sha256",
         "state",
         "step",
+        "told",
         "trouble",
         "until",
         "version",

@@ -42,6 +42,8 @@ pub struct Told {
     /// How often the length of a bundle was asked for by its first byte, and how often all of one.
     pub lengths_asked: u32,
     pub whole_bundles: u32,
+    /// It says of a part how long it is, and not of how much.
+    pub hides_lengths: bool,
     /// How many ranges of a bundle it still fails to serve.
     pub streams_break: u32,
     /// How long it takes to answer anything.
@@ -216,7 +218,8 @@ impl Told {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         let to = to.min(bytes.len() - 1);
-        let of = format!("bytes {from}-{to}/{}", bytes.len());
+        let length = if self.hides_lengths { "*".to_owned() } else { bytes.len().to_string() };
+        let of = format!("bytes {from}-{to}/{length}");
         (StatusCode::PARTIAL_CONTENT, [(header::CONTENT_RANGE, of)], bytes[from..=to].to_vec()).into_response()
     }
 }

@@ -253,43 +253,70 @@ async fn a_suspension_of_one_version_leaves_another_serving() {
     assert!(appliance.agent.serving().suspended.is_empty());
 }
 
+/// What the agent was told last: package, version, reason.
+fn told(appliance: &Appliance) -> Vec<(String, Option<String>, String)> {
+    let told = appliance.agent.serving().region_suspends.clone();
+    told.into_iter().map(|one| (one.package, one.version, one.reason)).collect()
+}
+
 /// A study that began with it ends on it, also where another version serves since.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_agent_knows_a_suspended_version_that_does_not_serve_until_the_region_lifts_it() {
     let mut appliance = Appliance::serving().await;
-    let known = |appliance: &Appliance| -> Vec<(String, String, String)> {
-        let known = appliance.agent.serving().suspended_versions.clone();
-        known.into_iter().map(|one| (one.package, one.version, one.reason)).collect()
-    };
     suspend(&mut appliance, "brain", Some("0.9.0"));
     assert_eq!(appliance.once().await, Some(0));
-    let told = [("brain".to_owned(), "0.9.0".to_owned(), "drift at three sites".to_owned())];
-    assert_eq!(known(&appliance), told);
-    assert!(appliance.agent.serving().suspended.is_empty(), "what serves goes on");
+    let listed = |version: Option<&str>| {
+        vec![("brain".to_owned(), version.map(str::to_owned), "drift at three sites".to_owned())]
+    };
+    assert_eq!(told(&appliance), listed(Some("0.9.0")));
+    assert!(suspended(&appliance).is_empty(), "what serves goes on");
     // The agent has lost it, or was set up anew; and a server that shows nothing lifts nothing.
-    appliance.agent.serving().suspended_versions.clear();
+    appliance.agent.serving().region_suspends.clear();
     appliance.channel.told().files.clear();
     assert_eq!(appliance.once().await, Some(0));
-    assert_eq!(known(&appliance), told);
-    // Every version: what is off by its name is off by that alone.
+    assert_eq!(told(&appliance), listed(Some("0.9.0")));
+    // Wider: what was off stays so.
     suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
-    assert_eq!((known(&appliance).len(), suspended(&appliance)), (0, vec!["brain".to_owned()]));
-    suspend(&mut appliance, "brain", Some("0.9.0"));
-    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((told(&appliance), suspended(&appliance)), (listed(None), vec!["brain".to_owned()]));
     withdraw(&mut appliance, SUSPENSIONS);
     assert_eq!(appliance.once().await, Some(0));
-    assert!(known(&appliance).is_empty());
+    assert!(told(&appliance).is_empty() && suspended(&appliance).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_from_before_that_knows_no_versions_is_told_of_what_serves_alone() {
+async fn the_agent_knows_a_suspended_model_of_which_no_version_serves_any_more() {
     let mut appliance = Appliance::serving().await;
-    appliance.agent.serving().takes_no_versions = true;
+    suspend(&mut appliance, "liver", None);
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!(told(&appliance), [("liver".to_owned(), None, "drift at three sites".to_owned())]);
+    assert!(suspended(&appliance).is_empty(), "what serves goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_on_while_the_agent_cannot_be_told_all_that_the_region_suspends() {
+    let mut appliance = Appliance::serving().await;
     suspend(&mut appliance, "brain", Some("1.0.0"));
     assert_eq!(appliance.once().await, Some(0));
     assert_eq!(suspended(&appliance), ["brain"]);
-    assert!(appliance.agent.serving().suspended_versions.is_empty());
+    // Another version serves; studies that began with the suspended one are under way, and the list is lost.
+    "1.0.1".clone_into(&mut appliance.agent.serving().version);
+    appliance.agent.serving().region_suspends.clear();
+    appliance.agent.serving().refuses_lists = true;
+    assert_eq!(appliance.once().await, Some(1), "and it is said");
+    assert_eq!(suspended(&appliance), ["brain"]);
+    appliance.agent.serving().refuses_lists = false;
+    assert_eq!(appliance.once().await, Some(0));
+    assert!(suspended(&appliance).is_empty() && told(&appliance).len() == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_from_before_that_takes_no_list_is_told_of_what_serves_alone() {
+    let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().takes_no_list = true;
+    suspend(&mut appliance, "brain", Some("1.0.0"));
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((suspended(&appliance), told(&appliance)), (vec!["brain".to_owned()], Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

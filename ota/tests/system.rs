@@ -376,6 +376,21 @@ async fn a_new_system_that_is_healthy_stays_on_trial_while_the_region_cannot_be_
     }
 }
 
+/// RFC 9110, 14.4: `*`. RAUC streams from no such store, and says less about it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_of_which_the_store_does_not_say_how_long_it_is_is_not_streamed() {
+    let mut system = System::new("").await;
+    let descriptor = system.state();
+    system.appliance.channel.told().hides_lengths = true;
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(1));
+    system.appliance.channel.action("1", |action| {
+        let words = action.last_words();
+        assert!(words.contains("os-length-differs") && words.contains("without a length"), "{words}");
+    });
+    assert!(system.slots().installs.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_that_is_served_at_another_length_than_was_signed_is_not_streamed() {
     for longer in [true, false] {

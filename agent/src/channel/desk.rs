@@ -125,10 +125,10 @@ impl Desk {
                 let done = By::of_channel(by, &reason).and_then(|by| self.pipeline.suspend(&package, &reason, by));
                 ("suspend", done.map(|()| Answer::Suspended { package, off: true }))
             }
-            Request::SuspendVersions { versions } => {
-                let count = u32::try_from(versions.len()).unwrap_or(u32::MAX);
-                let done = self.pipeline.suspend_versions(versions);
-                ("suspend", done.map(|()| Answer::VersionsSuspended { versions: count }))
+            Request::RegionSuspends { all } => {
+                let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+                let done = self.pipeline.suspend_as_region(all);
+                ("suspend", done.map(|()| Answer::RegionSuspended { count }))
             }
             Request::Hold { seconds } => {
                 let held = self.pipeline.hold(Duration::from_secs(seconds));

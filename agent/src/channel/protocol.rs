@@ -2,7 +2,7 @@
 //! agent/tests/goldens/channel, which the updater's own tests hold as well.
 use crate::config::{RoutePlan, VendorKeys};
 use crate::fault::Fault;
-use crate::pipeline::{Holder, StateId, SuspendedVersion};
+use crate::pipeline::{Holder, RegionSuspension, StateId};
 use crate::status::{utc, utc_or_none};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,10 +58,11 @@ pub enum Request {
         /// Name of the package.
         package: String,
     },
-    /// Have no job of these versions end with a result, whichever version serves; what was asked before and is not among them no longer counts.
-    SuspendVersions {
-        /// All of them.
-        versions: Vec<SuspendedVersion>,
+    /// Take all that the region suspends, whether it serves or not: no job of it ends with a result. What was asked before and is not among it no
+    /// longer counts.
+    RegionSuspends {
+        /// All of it.
+        all: Vec<RegionSuspension>,
     },
     /// Have no job begin for so long; those that run end, studies are taken in and results are sent. It takes the place of what was asked
     /// before, zero takes it back, and a restart ends it.
@@ -153,10 +154,10 @@ pub enum Answer {
         /// Whether it is off now.
         off: bool,
     },
-    /// These versions are off, whichever serves.
-    VersionsSuspended {
-        /// How many.
-        versions: u32,
+    /// What the region suspends is off, whichever version serves.
+    RegionSuspended {
+        /// How many entries.
+        count: u32,
     },
     /// No job begins.
     Held {
@@ -203,9 +204,9 @@ pub struct AgentStatus {
     /// Whether an offer may bring the vendors' keys; an older agent does not say, and refuses one that does.
     #[serde(default)]
     pub takes_vendors: bool,
-    /// The versions that are suspended whichever serves; an older agent does not say, and refuses to be told any.
+    /// All that the region suspends, as the agent was told last; an older agent does not say, and refuses to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspended_versions: Option<Vec<SuspendedVersion>>,
+    pub region_suspends: Option<Vec<RegionSuspension>>,
     /// Whether the DICOM node answers its own echo.
     pub node_answers: bool,
     /// The models that serve.

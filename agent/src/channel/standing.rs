@@ -14,7 +14,7 @@ pub(super) fn status(pipeline: &Pipeline, trying: Option<StateId>, node_answers:
         spool_format: Some(pipeline.spool_format()),
         trying,
         takes_vendors: true,
-        suspended_versions: Some(pipeline.suspended_versions()),
+        region_suspends: Some(pipeline.region_suspends()),
         node_answers,
         models: pipeline.model_figures().into_iter().map(model).collect(),
     }

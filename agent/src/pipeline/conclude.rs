@@ -120,7 +120,7 @@ impl Pipeline {
 
     /// Why a job does not run, or has no answer.
     pub(super) fn suspension_of(&self, job: &Job) -> Option<Fault> {
-        self.suspended.of_job(&job.package.name, &job.package.version)
+        self.suspended.fault(&job.package.name, &job.package.version)
     }
 
     /// The results of a job. An answer that cannot be put into results is a failure, which is reported as one.

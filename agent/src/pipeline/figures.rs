@@ -71,7 +71,7 @@ impl Pipeline {
                 Some(Standing::Off(fault)) => ("off", Some(fault.to_string()), None),
                 None => ("checking", None, None),
             };
-            let (standing, reason, by) = match self.suspended.off(name) {
+            let (standing, reason, by) = match self.suspended.off(name, &package.manifest.version) {
                 Some((fault, by)) => ("suspended", Some(fault.to_string()), by),
                 None => (standing, reason, Vec::new()),
             };

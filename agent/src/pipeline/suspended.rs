@@ -1,7 +1,7 @@
 //! Models that are switched off by a person or by the region, whatever the configuration says, until they are resumed. Kept in the
 //! spool, so that it holds over a restart and works without the channel.
 mod before;
-mod versions;
+mod region;
 
 use super::Pipeline;
 use crate::audit;
@@ -9,13 +9,13 @@ use crate::fault::{Blame, Fault};
 use crate::limits::suspended::{MAX_NAME, MAX_REASON, MAX_SUSPENDED};
 use crate::spool::{Batch, Spool, SpoolError, Table};
 use before::Kept;
+use region::Region;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-use versions::Versions;
 
-pub use versions::SuspendedVersion;
+pub use region::RegionSuspension;
 
 /// Who switches models off, and on again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ type All = BTreeMap<Side, BTreeMap<String, Suspension>>;
 #[derive(Debug)]
 pub(super) struct Suspended {
     all: Mutex<All>,
-    versions: Versions,
+    region: Region,
     has_channel: bool,
 }
 
@@ -167,37 +167,45 @@ impl Suspended {
         let off = spool.scan(Table::Meta, OFF)?;
         let sides = [Side::Channel, Side::Box].map(|side| Ok((side, spool.scan(Table::Meta, side.keys())?)));
         let sides = sides.into_iter().collect::<Result<Vec<_>, SpoolError>>()?;
-        Ok(Self { all: Mutex::new(joined(off, sides)), versions: Versions::kept(spool)?, has_channel })
+        Ok(Self { all: Mutex::new(joined(off, sides)), region: Region::kept(spool)?, has_channel })
     }
 
-    /// Why a model does not run; `None` where it may.
-    pub(super) fn fault(&self, package: &str) -> Option<Fault> {
-        self.off(package).map(|(fault, _)| fault)
+    /// Why a version of a package does not run, and no job that began with it has an answer; `None` where it may.
+    pub(super) fn fault(&self, package: &str, version: &str) -> Option<Fault> {
+        self.off(package, version).map(|(fault, _)| fault)
     }
 
-    /// Why a job does not run, or has no answer: its model is off, or the version that it began with, whichever serves since.
-    pub(super) fn of_job(&self, package: &str, version: &str) -> Option<Fault> {
-        self.fault(package).or_else(|| self.versions.fault(package, version))
-    }
-
-    /// Why a model does not run, and by whose word, the channel's first.
-    pub(super) fn off(&self, package: &str) -> Option<(Fault, Vec<Holder>)> {
+    /// The same, and by whose word, the channel's first. What is off by its name is so in every version.
+    pub(super) fn off(&self, package: &str, version: &str) -> Option<(Fault, Vec<Holder>)> {
         let all = self.all();
         let off: Vec<&Suspension> = all.values().filter_map(|side| side.get(package)).collect();
-        let said = off.iter().map(|one| one.in_words(self.has_channel)).collect::<Vec<_>>().join(". ");
-        let fault = || Fault::new("model-suspended", Blame::Configuration, said);
-        (!off.is_empty()).then(|| (fault(), off.iter().map(|one| one.holder()).collect()))
+        let mut said: Vec<String> = off.iter().map(|one| one.in_words(self.has_channel)).collect();
+        let mut holders: Vec<Holder> = off.iter().map(|one| one.holder()).collect();
+        // Where the channel has switched off the name as well, its word is told once.
+        if let Some(region) = self.region.of(package, version).filter(|_| !holders.contains(&Holder::Region)) {
+            said.insert(0, region.in_words(self.has_channel));
+            holders.insert(0, Holder::Region);
+        }
+        let fault = || Fault::new("model-suspended", Blame::Configuration, said.join(". "));
+        (!holders.is_empty()).then(|| (fault(), holders))
     }
 
-    /// Whose suspensions of a model are taken back where `by` asks. On a box that has left its channel nobody else is left to do that.
-    fn taken_back(&self, package: &str, by: By) -> Result<Vec<Side>, Fault> {
+    /// Whether it is off in some version, by whosever word.
+    fn names(&self, package: &str) -> bool {
+        self.region.names(package) || self.all().values().any(|side| side.contains_key(package))
+    }
+
+    /// Whose suspensions of a model, which serves in this version, are taken back where `by` asks. On a box that has left its channel nobody else
+    /// is left to do that.
+    fn taken_back(&self, package: &str, version: Option<&str>, by: By) -> Result<Vec<Side>, Fault> {
         let all = self.all();
         let of = |side: Side| all.get(&side).and_then(|all| all.get(package));
-        if let (true, Some(suspension)) = (self.has_channel && by.side() == Side::Box, of(Side::Channel)) {
+        let in_list = version.and_then(|version| self.region.of(package, version)).map(|one| one.reason);
+        let channels = of(Side::Channel).map(|one| one.reason.clone()).or(in_list);
+        if let (true, Some(said)) = (self.has_channel && by.side() == Side::Box, channels) {
             let reason = format!(
-                "{package} is off by the region's word: {}. No person on this box takes that back: ask the region to lift it \
-                 (`sund-channel resume {package}`) or to approve a state in its place",
-                suspension.reason
+                "{package} is off by the region's word: {said}. No person on this box takes that back: ask the region to lift it \
+                 (`sund-channel resume {package}`) or to approve a state in its place"
             );
             return Err(Fault::new("suspended-by-region", Blame::Peer, reason));
         }
@@ -277,9 +285,11 @@ impl Pipeline {
 
     /// Takes a suspension back, where there is one. What the region has switched off no person switches on.
     pub fn resume(&self, package: &str, by: By) -> Result<(), Fault> {
-        let sides = self.suspended.taken_back(package, by)?;
-        if !self.suspended.has_channel {
-            self.resume_versions(package)?;
+        let set = self.serving_set();
+        let serves = set.packages.iter().map(|serving| &serving.manifest).find(|manifest| manifest.name == package);
+        let sides = self.suspended.taken_back(package, serves.map(|manifest| manifest.version.as_str()), by)?;
+        if !self.suspended.has_channel && by.side() == Side::Box {
+            self.resume_of_region(package, by)?;
         }
         if sides.is_empty() {
             return Ok(());
@@ -308,7 +318,7 @@ impl Pipeline {
     pub fn knows_model(&self, package: &str) -> Result<(), Fault> {
         let set = self.serving_set();
         let known: Vec<&str> = set.packages.iter().map(|package| package.manifest.name.as_str()).collect();
-        if known.contains(&package) || self.suspended.fault(package).is_some() {
+        if known.contains(&package) || self.suspended.names(package) {
             return Ok(());
         }
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -363,7 +373,7 @@ mod tests {
             assert_eq!(sides(&begun_anew.suspended.all()), [Side::Box], "{kept}");
             begun_anew.resume("brain", By::Hand).unwrap();
             drop(begun_anew);
-            assert!(pipeline(folder.path()).suspended.fault("brain").is_none(), "{kept}");
+            assert!(pipeline(folder.path()).suspended.fault("brain", "1.0.0").is_none(), "{kept}");
         }
     }
 
@@ -374,7 +384,8 @@ mod tests {
         for (channel, holder) in [(By::Channel, Holder::Region), (By::Updater, Holder::Updater)] {
             for (by_person, by_channel) in [(region, "odd"), (updater, "odd"), ("odd", region), ("odd", updater)] {
                 let folder = tempfile::tempdir().unwrap();
-                let holders = |pipeline: &Pipeline| pipeline.suspended.off("brain").map(|(_, holders)| holders);
+                let holders =
+                    |pipeline: &Pipeline| pipeline.suspended.off("brain", "1.0.0").map(|(_, holders)| holders);
                 let begun = pipeline(folder.path());
                 assert_eq!(holders(&begun), None);
                 begun.suspend("brain", by_person, By::Console).unwrap();

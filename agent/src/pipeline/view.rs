@@ -168,7 +168,7 @@ impl Pipeline {
                 }
             }
             let mut by = Vec::new();
-            if let Some((fault, holders)) = self.suspended.off(&manifest.name) {
+            if let Some((fault, holders)) = self.suspended.off(&manifest.name, &manifest.version) {
                 (state, explanation, by) = ("suspended", fault.to_string(), holders);
             }
             ModelStatus {

@@ -124,7 +124,7 @@ impl Pipeline {
             }
             let begun = Instant::now();
             let name = package.manifest.name.clone();
-            let found = match self.suspended.fault(&name) {
+            let found = match self.suspended.fault(&name, &package.manifest.version) {
                 Some(_) => Ok("is suspended: its golden cases were not run again".to_owned()),
                 None => self.prove_again(package, seat),
             };
@@ -159,11 +159,11 @@ impl Pipeline {
             if !self.jobs.is_idle() || *self.draining.borrow() {
                 return;
             }
-            if !is_active || self.suspended.fault(&package.manifest.name).is_some() {
+            let (model, version) = (&package.manifest.name, &package.manifest.version);
+            if !is_active || self.suspended.fault(model, version).is_some() {
                 continue;
             }
             let begun = Instant::now();
-            let (model, version) = (&package.manifest.name, &package.manifest.version);
             match self.prove_again(package, seat) {
                 Ok(_) => tracing::info!(model, version, took = ?begun.elapsed(), "a worker is warm"),
                 Err(fault) => {

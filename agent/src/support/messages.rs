@@ -29,8 +29,6 @@ pub(super) const MESSAGES: &[&str] = &[
     "a study's results could not be recalled",
     "a timeline could not be written",
     "a trial is left",
-    "a version is suspended",
-    "a version is suspended no longer",
     "a worker could not be warmed",
     "a worker that was killed does not end: its driver may hold it",
     "a worker was lost",

@@ -1,8 +1,9 @@
 //! Models that are switched off.
-use super::fixture::{Hospital, MODEL, id, one_worker, signals};
+use super::fixture::{Hospital, MODEL, one_worker, signals};
 use crate::hospital::until;
-use rustix::process::Signal;
-use serde_json::json;
+use crate::serve::Daemon;
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -122,10 +123,7 @@ async fn what_the_region_has_switched_off_no_person_switches_on_also_after_a_res
 
     // The box leaves its channel for good.
     drop(daemon);
-    let text = fs::read_to_string(hospital.site.config()).unwrap();
-    let (before, rest) = text.split_once("[channel]\n").unwrap();
-    let after = rest.split_once("\n[[models]]").unwrap().1;
-    fs::write(hospital.site.config(), format!("{before}\n[[models]]{after}")).unwrap();
+    leaves_the_channel(&hospital);
     let _daemon = tokio::task::block_in_place(|| hospital.site.serve());
     let state = || hospital.site.status()["models"][0]["state"].as_str().unwrap().to_owned();
     assert_eq!(state(), "suspended");
@@ -138,18 +136,14 @@ async fn what_the_region_has_switched_off_no_person_switches_on_also_after_a_res
 async fn a_study_under_way_on_a_version_that_is_suspended_has_no_answer_and_the_version_that_serves_goes_on() {
     let hospital = Hospital::new().await;
     let daemon = hospital.serve().await;
-    assert_eq!(hospital.status()["suspended_versions"], json!([]));
-    hospital.tries(&hospital.offer("north-1", "5.0.0", "research")).await;
-    let workers = one_worker(&daemon).await;
-    signals(&workers, Signal::STOP);
-    hospital.sends().await;
-    until("a job runs", || (hospital.status()["running"] == 1).then_some(())).await;
-    hospital.ask(&json!({ "activate": { "state": id("north-1") } }));
-    let versions = json!([{ "package": MODEL, "version": "4.0.0", "reason": "it takes left for right" }]);
-    let told = hospital.ask(&json!({ "suspend-versions": { "versions": versions } }));
-    assert_eq!(told, json!({ "versions-suspended": { "versions": 1 } }));
-    assert_eq!(hospital.status()["suspended_versions"], versions);
-    assert_eq!(hospital.status()["models"][0]["version"], "5.0.0");
+    assert_eq!(hospital.status()["region_suspends"], json!([]));
+    let workers = under_way(&hospital, &daemon, &hospital.offer("north-1", "5.0.0", "research")).await;
+    let all = json!([{ "package": MODEL, "version": "4.0.0", "reason": "it takes left for right" }]);
+    let told = hospital.ask(&json!({ "region-suspends": { "all": all } }));
+    assert_eq!(told, json!({ "region-suspended": { "count": 1 } }));
+    assert_eq!(hospital.status()["region_suspends"], all);
+    let model = hospital.status()["models"][0].take();
+    assert_eq!((&model["version"], &model["standing"]), (&"5.0.0".into(), &"active".into()));
     signals(&workers, Signal::CONT);
     let study = hospital.ended(1).await.remove(0);
     let timeline = study["timeline"].to_string();
@@ -157,12 +151,89 @@ async fn a_study_under_way_on_a_version_that_is_suspended_has_no_answer_and_the_
     hospital.sends().await;
     let ended = hospital.ended(2).await;
     assert_eq!(ended.iter().filter(|study| study["state"] == "failed").count(), 1, "{ended:#?}");
-    assert_eq!(hospital.status()["models"][0]["standing"], "active");
+
+    // The version that serves: it says so, and no person on the box takes it back.
+    let all = json!([{ "package": MODEL, "version": "5.0.0", "reason": "it does so too" }]);
+    hospital.ask(&json!({ "region-suspends": { "all": all } }));
+    let model = hospital.status()["models"][0].take();
+    assert_eq!((&model["standing"], &model["by"]), (&"suspended".into(), &json!(["region"])));
+    let refused = hospital.site.sund(&["resume", MODEL]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("suspended-by-region"), "{said}");
     // The region lifts it.
-    hospital.ask(&json!({ "suspend-versions": { "versions": [] } }));
-    assert_eq!(hospital.status()["suspended_versions"], json!([]));
+    hospital.ask(&json!({ "region-suspends": { "all": [] } }));
+    assert_eq!(hospital.status()["models"][0]["standing"], "active");
     let audit = hospital.site.audit();
-    for said in ["text-detection 4.0.0", "model-suspended", "model-resumed"] {
+    for said in ["text-detection 4.0.0", "text-detection 5.0.0", "model-suspended", "model-resumed"] {
         assert!(audit.contains(said), "{said} is not in {audit}");
     }
+}
+
+/// The state that came since has the model no more: its name serves nowhere, and the study ends on it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_study_under_way_on_a_model_that_no_longer_serves_has_no_answer_where_the_region_suspends_the_model() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let mut offer = hospital.offer("north-1", "5.0.0", "research");
+    offer["try"]["packages"] = json!([]);
+    for plan in offer["try"]["routes"].as_object_mut().unwrap().values_mut() {
+        plan["models"] = json!([]);
+    }
+    let workers = under_way(&hospital, &daemon, &offer).await;
+    assert_eq!(hospital.status()["models"], json!([]));
+    let suspends = |all| hospital.ask(&json!({ "region-suspends": { "all": all } }));
+    suspends(json!([{ "package": MODEL, "version": "4.0.0", "reason": "it takes left for right" }]));
+    // Wider, before the study ends: what was off stays so.
+    suspends(json!([{ "package": MODEL, "reason": "it takes left for right" }]));
+    signals(&workers, Signal::CONT);
+    let study = hospital.ended(1).await.remove(0);
+    let timeline = study["timeline"].to_string();
+    assert!(study["state"] == "failed" && timeline.contains("it takes left for right"), "{timeline}");
+    assert!(!hospital.site.audit().contains("model-resumed"), "{}", hospital.site.audit());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_region_said_that_the_box_has_left_a_person_takes_back_also_of_a_model_that_does_not_serve() {
+    let hospital = Hospital::new().await;
+    let daemon = hospital.serve().await;
+    let all =
+        json!([{ "package": MODEL, "version": "4.0.0", "reason": "drift" }, { "package": "lung", "reason": "drift" }]);
+    hospital.ask(&json!({ "region-suspends": { "all": all } }));
+    drop(daemon);
+    leaves_the_channel(&hospital);
+    let _daemon = tokio::task::block_in_place(|| hospital.site.serve());
+    let model = || hospital.site.status()["models"][0].take();
+    let told = model()["explanation"].to_string();
+    assert!(
+        model()["state"] == "suspended" && told.contains("`sund resume") && !told.contains("sund-channel"),
+        "{told}"
+    );
+    for package in [MODEL, "lung"] {
+        let resumed = hospital.site.sund(&["resume", package]);
+        assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    }
+    until("it serves", || (model()["state"] == "active").then_some(())).await;
+    let audit = hospital.site.audit();
+    let resumed: Vec<&str> = audit.lines().filter(|line| line.contains("model-resumed")).collect();
+    assert!(resumed.len() == 2 && resumed.iter().all(|line| line.contains("a person on this box")), "{resumed:#?}");
+}
+
+/// Has a study begin on what serves, and this offer take its place meanwhile. The workers are stopped.
+async fn under_way(hospital: &Hospital, daemon: &Daemon, offer: &Value) -> Vec<Pid> {
+    let trial = hospital.tries(offer).await;
+    assert_eq!(trial["standing"], "held", "{trial}");
+    let workers = one_worker(daemon).await;
+    signals(&workers, Signal::STOP);
+    hospital.sends().await;
+    until("a job runs", || (hospital.status()["running"] == 1).then_some(())).await;
+    let serves = hospital.ask(&json!({ "activate": { "state": offer["try"]["state"] } }));
+    assert_eq!(serves["serves"]["state"], offer["try"]["state"], "{serves}");
+    workers
+}
+
+fn leaves_the_channel(hospital: &Hospital) {
+    let text = fs::read_to_string(hospital.site.config()).unwrap();
+    let (before, rest) = text.split_once("[channel]\n").unwrap();
+    let after = rest.split_once("\n[[models]]").unwrap().1;
+    fs::write(hospital.site.config(), format!("{before}\n[[models]]{after}")).unwrap();
 }

@@ -1,5 +1,5 @@
 //! Asking the agent: one connection for each question, every answer bounded in length and time.
-use super::{AgentFault, AgentStatus, Answer, Holder, Offer, Request, StateId, SuspendedVersion, Trial};
+use super::{AgentFault, AgentStatus, Answer, Holder, Offer, RegionSuspension, Request, StateId, Trial};
 use crate::audit::Batch;
 use crate::fault::{Blame, Fault};
 use std::io::ErrorKind;
@@ -112,10 +112,10 @@ impl Agent {
         }
     }
 
-    /// Has no job of these versions end with a result, whichever version serves, and those of no others.
-    pub async fn suspend_versions(&self, versions: Vec<SuspendedVersion>) -> Result<(), AgentError> {
-        match self.ask(&Request::SuspendVersions { versions }).await? {
-            Answer::VersionsSuspended { .. } => Ok(()),
+    /// Has it take all that the region suspends, whether it serves or not.
+    pub async fn region_suspends(&self, all: Vec<RegionSuspension>) -> Result<(), AgentError> {
+        match self.ask(&Request::RegionSuspends { all }).await? {
+            Answer::RegionSuspended { .. } => Ok(()),
             _ => Err(AgentError::Other),
         }
     }

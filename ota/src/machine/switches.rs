@@ -130,9 +130,10 @@ impl Machine {
         let mut heeded = Ok(());
         match self.agent.status().await {
             Ok(status) => {
-                heeded = self.suspend_versions(&status, &switches, is_heard).await;
+                heeded = self.tell_suspensions(&status, &switches, is_heard).await;
+                let is_told = heeded.is_ok();
                 for model in &status.models {
-                    heeded = heeded.and(self.apply_to(model, &switches, is_heard).await);
+                    heeded = heeded.and(self.apply_to(model, &switches, is_heard, is_told).await);
                 }
             }
             Err(error) if has_any => heeded = Err(error.into()),
@@ -161,6 +162,8 @@ impl Machine {
             return Ok(());
         }
         let status = self.agent.status().await.map_err(later)?;
+        let switches = self.switches().clone();
+        self.tell_suspensions(&status, &switches, false).await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
             // Beside a person's word as well, which may be taken back at any time; the updater's own ends when another state serves.
             if status.models.iter().any(|model| model.name == *package && model.is_off_by_region()) {
@@ -179,7 +182,14 @@ impl Machine {
         Ok(())
     }
 
-    async fn apply_to(&self, model: &ModelStatus, switches: &Switches, is_heard: bool) -> Result<(), Fault> {
+    /// Nothing goes on where the agent could not be told all that the region suspends.
+    async fn apply_to(
+        &self,
+        model: &ModelStatus,
+        switches: &Switches,
+        is_heard: bool,
+        is_told: bool,
+    ) -> Result<(), Fault> {
         let ModelStatus { name, version, .. } = model;
         let is_off = model.is_off_by_region();
         match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
@@ -191,6 +201,7 @@ impl Machine {
             // The agent keeps a person's word beside the region's: it is lifted by nobody else, and lifts nothing of the region's.
             Some(_) if is_off || model.is_withheld() => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
+            None if is_off && !is_told => {}
             // What a person has suspended meanwhile the channel does not take back.
             None if is_off && (is_heard || switches.applied.contains_key(name)) => {
                 self.agent.resume(name).await?;

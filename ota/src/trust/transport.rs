@@ -309,7 +309,12 @@ async fn length_over_http(
     url: &Url,
 ) -> Result<Option<u64>, Trouble> {
     let response = asked(client, token, url, Some("bytes=0-0".to_owned())).await?;
-    Ok(part(&response)?.map_or_else(|| response.content_length(), |(_, length)| length))
+    match part(&response)? {
+        None => Ok(response.content_length()),
+        // `*` where the server does not know it: RAUC streams from none such either.
+        Some((0, length)) => Ok(length),
+        Some(_) => Err(Trouble::Answered("another range".to_owned())),
+    }
 }
 
 async fn over_http(
