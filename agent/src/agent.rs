@@ -263,8 +263,13 @@ async fn recorded(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) -> R
 }
 
 /// The clinical certificate, as status and audit trail are told of it.
-async fn look_after(settings: certificate::Settings, pipeline: Arc<Pipeline>, stop: watch::Receiver<bool>) {
-    certificate::keep(settings, |status| pipeline.certificate_is(status), |event| pipeline.say(event), stop).await;
+fn look_after(
+    settings: certificate::Settings,
+    pipeline: Arc<Pipeline>,
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> {
+    let trail = Arc::clone(&pipeline);
+    certificate::keep(settings, move |status| pipeline.certificate_is(status), move |event| trail.say(event), stop)
 }
 
 /// The collection of the audit log, as status is told of it.

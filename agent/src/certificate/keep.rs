@@ -10,32 +10,35 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Renews from two thirds of its life on, until `stop`. `tell` is told how it stands, `say` what is for the audit trail.
-pub async fn keep(
+/// Renews from two thirds of its life on, until `stop`. `tell` is told how it stands, first before this returns and then before and after each
+/// attempt; `say` what is for the audit trail.
+pub fn keep(
     settings: Settings,
     tell: impl Fn(CertificateStatus),
     say: impl Fn(Event),
     mut stop: watch::Receiver<bool>,
-) {
+) -> impl Future<Output = ()> {
     let mut keeper = Keeper { known: None, trouble: None, pause: FIRST_PAUSE, not_before: SystemTime::UNIX_EPOCH };
-    loop {
-        let now = installed(&settings);
-        keeper.notice(&now, &say);
-        if let Ok(now) = &now
-            && keeper.is_due(&settings, now)
-        {
-            match renew(&settings).await {
-                Ok(new) => {
-                    keeper.renewed();
-                    keeper.notice(&Ok(new), &say);
+    let mut now = keeper.look(&settings, &tell, &say);
+    async move {
+        loop {
+            if let Ok(current) = &now
+                && keeper.is_due(&settings, current)
+            {
+                match renew(&settings).await {
+                    Ok(new) => {
+                        keeper.renewed();
+                        keeper.notice(&Ok(new), &say);
+                    }
+                    Err(fault) => keeper.failed(fault, &say),
                 }
-                Err(fault) => keeper.failed(fault, &say),
+                tell(keeper.status(&settings));
             }
-        }
-        tell(keeper.status(&settings));
-        tokio::select! {
-            () = sleep(LOOK) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            now = keeper.look(&settings, &tell, &say);
         }
     }
 }
@@ -54,6 +57,18 @@ struct Keeper {
 }
 
 impl Keeper {
+    fn look(
+        &mut self,
+        settings: &Settings,
+        tell: &impl Fn(CertificateStatus),
+        say: &impl Fn(Event),
+    ) -> Result<Installed, Fault> {
+        let now = installed(settings);
+        self.notice(&now, say);
+        tell(self.status(settings));
+        now
+    }
+
     /// Another certificate than before is written down, whoever has put it there.
     fn notice(&mut self, now: &Result<Installed, Fault>, say: &impl Fn(Event)) {
         match now {
