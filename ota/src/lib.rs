@@ -23,6 +23,7 @@ pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod machine;
+pub mod networks;
 pub mod provision;
 pub mod rauc;
 pub mod recovery;

@@ -8,6 +8,8 @@ pub const MAX_STATE: u64 = 256 * 1024;
 pub const MAX_CONFIGURATION: u64 = 1024 * 1024;
 /// All that is suspended here, by as many documents as came while their age could not be told, in bytes: the record has room for it.
 pub const MAX_SUSPENDED: usize = 1024 * 1024;
+/// Interfaces of a box that are known by name.
+pub const MAX_INTERFACES: usize = 64;
 /// Models in one desired state.
 pub const MAX_MODELS: usize = 64;
 /// Routes in one desired state.

@@ -65,6 +65,8 @@ pub struct Slots {
     pub has_stopped: bool,
     /// Units that are not active, and what they are, in that order of looks: the last one stays.
     pub units: HashMap<String, Vec<&'static str>>,
+    /// Interfaces that have an address, in that order of looks: the last one stays.
+    pub networks: Vec<Vec<&'static str>>,
 }
 
 impl Slots {
@@ -281,6 +283,22 @@ impl Units {
     }
 }
 
+struct Networks(Shared);
+
+#[zbus::interface(name = "org.freedesktop.network1.Manager")]
+impl Networks {
+    /// As networkctl(1) has it with `--json`, and more in each.
+    fn describe(&self) -> String {
+        let mut slots = slots(&self.0);
+        let left = &mut slots.networks;
+        let joined = if left.len() > 1 { left.remove(0) } else { left[0].clone() };
+        let interface = |name: &str, state: &str| json!({"Name": name, "AddressState": state, "Type": "ether"});
+        let mut interfaces = vec![interface("lo", "routable"), interface("spare", "degraded")];
+        interfaces.extend(joined.iter().map(|name| interface(name, "routable")));
+        json!({ "Interfaces": interfaces }).to_string()
+    }
+}
+
 /// A unit as systemd lists it.
 pub fn listed(name: String, standing: &str) -> Listed {
     let (none, path) = (String::new, || OwnedObjectPath::try_from("/").expect("a path"));
@@ -330,6 +348,7 @@ impl System {
             stops_at: None,
             has_stopped: false,
             units: HashMap::new(),
+            networks: vec![vec!["clinical", "management"]],
         };
         slots.write();
         let shared: Shared = Arc::new((Mutex::new(slots), Notify::new()));
@@ -337,9 +356,11 @@ impl System {
             .name("de.pengutronix.rauc")
             .name("org.freedesktop.login1")
             .name("org.freedesktop.systemd1")
+            .name("org.freedesktop.network1")
             .serve_at("/", Rauc(Arc::clone(&shared)))
             .serve_at("/org/freedesktop/login1", Login(Arc::clone(&shared)))
             .serve_at("/org/freedesktop/systemd1", Units(Arc::clone(&shared)))
+            .serve_at("/org/freedesktop/network1", Networks(Arc::clone(&shared)))
             .build()
             .await
             .expect("the services are on the bus");
@@ -371,9 +392,9 @@ impl System {
         slots(&self.shared)
     }
 
-    /// Nobody is systemd on the bus any more.
-    pub async fn without_systemd(&self) {
-        self.service.release_name("org.freedesktop.systemd1").await.expect("the name was its own");
+    /// Nobody is this service on the bus any more.
+    pub async fn without(&self, name: &str) {
+        self.service.release_name(name).await.expect("the name was its own");
     }
 
     /// The power fails and comes back. Who ran was killed before.

@@ -4,6 +4,7 @@ use super::appliance::Appliance;
 use super::rauc::{Listed, bus, listed, state_with};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -209,6 +210,7 @@ async fn what_rauc_itself_says_of_its_slots_tells_a_wrong_name_from_a_rescue() {
             boot: "first".to_owned(),
             slot: Slot::Marked,
             engines: Engines::default(),
+            networks: BTreeSet::new(),
             bundle: None,
             broken_streams: 0,
             committed: false,

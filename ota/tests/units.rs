@@ -1,4 +1,4 @@
-//! No system is found good under which a unit does not run that a box cannot be without.
+//! No system is found good under which a unit does not run that a box cannot be without, or that is not in the networks that the box was in.
 use super::rauc::System;
 use std::path::Path;
 use sund_ota::ddi::Finished;
@@ -44,7 +44,7 @@ async fn a_unit_that_is_starting_is_waited_for_within_the_time_for_health() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_system_whose_systemd_does_not_say_what_runs_is_given_up() {
     let system = System::on_trial().await;
-    system.without_systemd().await;
+    system.without("org.freedesktop.systemd1").await;
     goes_back(&system, ["os-unit-failed", "systemd does not say which units run"]).await;
 }
 
@@ -63,6 +63,36 @@ async fn a_system_that_nobody_here_has_started_is_not_called_good_where_a_unit_h
     system.slots().units.clear();
     assert_eq!(system.appliance.once().await, Some(0));
     assert!(system.slots().has_marked("good", "booted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_system_that_is_not_in_a_network_that_the_box_was_in_is_given_up_and_the_network_named() {
+    let system = System::on_trial().await;
+    system.slots().networks = vec![vec!["clinical"]];
+    goes_back(&system, ["os-without-network", "`management` has no address"]).await;
+
+    let system = System::on_trial().await;
+    system.without("org.freedesktop.network1").await;
+    goes_back(&system, ["os-without-network", "systemd-networkd does not say whether `clinical`"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_comes_late_is_waited_for_and_one_more_is_none_too_many() {
+    let system = System::on_trial().await;
+    system.slots().networks = vec![vec![], vec!["clinical"], vec!["archive", "clinical", "management"]];
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(system.slots().has_marked("good", "booted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_the_box_was_not_in_before_is_not_asked_of_a_new_system() {
+    let mut system = System::new("").await;
+    system.slots().networks = vec![vec!["clinical"]];
+    let descriptor = system.state();
+    system.appliance.channel.deploy("1", &descriptor);
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert_eq!(system.appliance.once().await, Some(0));
+    assert!(system.slots().runs() == "2.0" && system.slots().has_marked("good", "booted"));
 }
 
 #[test]

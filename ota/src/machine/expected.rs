@@ -7,6 +7,7 @@ use super::record::{OsTrial, Record, System};
 use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::rauc::{self, Running};
+use std::collections::BTreeSet;
 
 impl Machine {
     /// Looks at the system that runs, where nobody here has found it good.
@@ -38,7 +39,7 @@ impl Machine {
             if self.tried_boot.as_ref() == Some(&running.boot) { std::time::Duration::ZERO } else { config.health };
         self.tried_boot = Some(running.boot);
         self.pace.say("looks at a system that was not found good on this box");
-        self.while_polling(self.healthy_within(time, &good.engines)).await.map_err(|missed| {
+        self.while_polling(self.healthy_within(time, &good.engines, &BTreeSet::new())).await.map_err(|missed| {
             let reason = format!(
                 "the box runs {} where {before} was found good, and it is not healthy: {missed}; it is not called good",
                 running.version

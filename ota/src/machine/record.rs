@@ -8,7 +8,7 @@ use crate::limits::MAX_SUSPENDED;
 use crate::machine::engines::Engines;
 use crate::state::Pin;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub use crate::durable::replace as persist;
@@ -177,6 +177,9 @@ pub struct OsTrial {
     /// The engines that served before it.
     #[serde(flatten)]
     pub engines: Engines,
+    /// The interfaces that had an address before it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub networks: BTreeSet<String>,
     /// Its bundle, as the region listed it.
     #[serde(default)]
     pub bundle: Option<Pin>,

@@ -8,10 +8,12 @@ use crate::config::Os as OsConfig;
 use crate::fault::{Blame, Fault};
 use crate::limits::transfer::MAX_STREAMS;
 use crate::machine::record::{OsTrial, Slot, Step, System};
+use crate::networks;
 use crate::rauc::{self, Running};
 use crate::state::Os;
 use crate::trust::{self, Image};
 use crate::units;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -85,9 +87,9 @@ impl Machine {
     async fn write_slot(&mut self, config: &OsConfig, image: &Image, os: &Os, running: &Running) -> Result<(), Halt> {
         let served = self.guard(image.served(&self.http.transport(&self.config))).await?;
         let served = served.map_err(|fault| self.judge(fault))?;
-        let engines = match self.os_trial() {
-            Some(trial) => trial.engines.clone(),
-            None => self.known_engines().seen(&self.agent_up().await?),
+        let (engines, networks) = match self.os_trial() {
+            Some(trial) => (trial.engines.clone(), trial.networks.clone()),
+            None => (self.known_engines().seen(&self.agent_up().await?), networks::joined().await),
         };
         self.unmark_next().await?;
         // Before RAUC touches the slot: from here on whatever starts from it is on trial.
@@ -97,6 +99,7 @@ impl Machine {
             boot: running.boot.clone(),
             slot: Slot::Writing,
             engines,
+            networks,
             bundle: Some(os.bundle.clone()),
             broken_streams: self.os_trial().map_or(0, |trial| trial.broken_streams),
             committed: false,
@@ -181,9 +184,11 @@ impl Machine {
         Some(closed)
     }
 
-    /// The new system is healthy: the agent answers, its node too, no lesser engines than before, and the units that a box cannot be without run.
+    /// The new system is healthy: the agent answers, its node too, no lesser engines than before, the units that a box cannot be without
+    /// run, and it is in the networks that it was in.
     async fn check_health(&self, config: &OsConfig, trial: &OsTrial) -> Result<(), Halt> {
-        let healthy = self.guard_to_the_end(self.healthy_within(config.health, &trial.engines)).await?;
+        let healthy =
+            self.guard_to_the_end(self.healthy_within(config.health, &trial.engines, &trial.networks)).await?;
         healthy.map_err(|missed| {
             let within = config.health.as_secs();
             let reason = format!("{} is not healthy within {within} s: {}", trial.version, missed.reason);
@@ -192,9 +197,14 @@ impl Machine {
     }
 
     /// Looks at the running system until it is healthy; what it lacks, where its time is over before. What starts still is waited for.
-    pub(super) async fn healthy_within(&self, time: Duration, before: &Engines) -> Result<(), Fault> {
+    pub(super) async fn healthy_within(
+        &self,
+        time: Duration,
+        engines: &Engines,
+        networks: &BTreeSet<String>,
+    ) -> Result<(), Fault> {
         let until = Instant::now() + time;
-        while let Some(missed) = self.unhealthy(before).await {
+        while let Some(missed) = self.unhealthy(engines, networks).await {
             if Instant::now() >= until {
                 return Err(missed);
             }
@@ -204,15 +214,18 @@ impl Machine {
     }
 
     /// What the running system lacks, if anything.
-    async fn unhealthy(&self, before: &Engines) -> Option<Fault> {
+    async fn unhealthy(&self, engines: &Engines, networks: &BTreeSet<String>) -> Option<Fault> {
         let missed = match self.agent.status().await {
             Ok(status) if !status.node_answers => Some("the DICOM node does not answer".to_owned()),
-            Ok(status) => before.fallen(&status),
+            Ok(status) => engines.fallen(&status),
             Err(error) => Some(error.to_string()),
         };
-        match missed {
-            Some(missed) => Some(Fault::new("os-unhealthy", Blame::Region, missed)),
-            None => units::missing().await,
+        if let Some(missed) = missed {
+            return Some(Fault::new("os-unhealthy", Blame::Region, missed));
+        }
+        match units::missing().await {
+            Some(missed) => Some(missed),
+            None => networks::left(networks).await,
         }
     }
 
