@@ -75,6 +75,13 @@ def guard(hospital):
     hospital.box.await_journal("sund-guard.service", "Failed with result", since=before)
 
 
+def no_network(hospital):
+    """A new system that has no address on the management network, where nobody would reach it any more: back on the old slot, which says why."""
+    before = hospital.box.journal.stat().st_size
+    goes_back(hospital, "no-network", health=AWAY)
+    hospital.box.await_journal("the action ended", "os-without-network", "`management` has no address", since=before)
+
+
 def stands(hospital):
     """A new system whose start never comes so far that a guard could be started: the start's own time restarts the box into the old slot."""
     before = hospital.box.log.stat().st_size
@@ -173,12 +180,12 @@ def next_start(hospital):
 
 
 # In this order, so that one box lives through them. After one that fails there is a new box.
-ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update,
-       "stranger-kernel": stranger_kernel, "watchdog": watchdog, "failed-health": failed_health, "panic": panic, "two-failures": two_failures,
-       "guard": guard, "stands": stands, "power-cut": power_cut, "channel-down": channel_down, "migration": migration, "power-cuts": power_cuts,
-       "power-cut-receiving": power_cut_receiving,
-       "data-full": data_full, "damaged": damaged, "second-disk": second_disk, "rescue-old": rescue_old, "rescue": rescued, "locked": locked,
-       "stick-update": stick_update, "screen": screen, "stick": stick, "reset": reset}
+ALL = {"stranger": stranger, "corrupted": corrupted, "downgrade": downgrade, "good-update": good_update, "stranger-kernel": stranger_kernel,
+       "watchdog": watchdog, "failed-health": failed_health, "panic": panic, "two-failures": two_failures, "guard": guard,
+       "no-network": no_network, "stands": stands, "power-cut": power_cut, "channel-down": channel_down, "migration": migration,
+       "power-cuts": power_cuts, "power-cut-receiving": power_cut_receiving, "data-full": data_full, "damaged": damaged,
+       "second-disk": second_disk, "rescue-old": rescue_old, "rescue": rescued, "locked": locked, "stick-update": stick_update,
+       "screen": screen, "stick": stick, "reset": reset}
 # These begin with a box of their own.
 FACTORY = ("screen", "stick", "reset")
 # Of the root alone: nothing is started.

@@ -11,9 +11,9 @@ FIRST = "1.0.0"
 # What each scenario offers. Each version is listed once by a region.
 OFFERS = {"stranger": ["1.0.2"], "corrupted": ["1.0.1"], "downgrade": ["1.0.9"], "good-update": ["1.1.0"], "watchdog": ["1.2.0-hangs"],
           "failed-health": ["1.2.0-unhealthy"], "panic": ["1.2.0-panics"], "two-failures": ["1.2.0-unhealthy", "1.2.0-panics"],
-          "guard": ["1.2.0-mute"], "stands": ["1.2.0-stands"], "power-cut": ["1.2.0"], "channel-down": ["1.3.0"], "migration": ["1.4.0"],
-          "power-cuts": ["1.5.0", "1.5.1"], "data-full": ["1.6.0"], "second-disk": ["1.6.1"], "rescue-old": ["1.7.0"], "rescue": ["1.7.1"],
-          "stick-update": ["1.8.0"]}
+          "guard": ["1.2.0-mute"], "no-network": ["1.2.0-deaf"], "stands": ["1.2.0-stands"], "power-cut": ["1.2.0"], "channel-down": ["1.3.0"],
+          "migration": ["1.4.0"], "power-cuts": ["1.5.0", "1.5.1"], "data-full": ["1.6.0"], "second-disk": ["1.6.1"], "rescue-old": ["1.7.0"],
+          "rescue": ["1.7.1"], "stick-update": ["1.8.0"]}
 # Who signed a bundle, where it was not the region's release key.
 SIGNED = {"1.0.2": "stranger"}
 # What a bundle has in it, where that is not what the region lists it as: only RAUC sees it.

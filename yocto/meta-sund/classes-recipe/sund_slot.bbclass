@@ -4,10 +4,10 @@
 inherit image_types_verity uki
 
 VERITY_IMAGE_FSTYPE = "erofs-lz4hc"
-# It follows the class's own `-zlz4hc`, and the last one counts. What each release changes is made smaller: image/qemu/root.py. By -T no file is
-# older: mkfs.erofs heeds SOURCE_DATE_EPOCH, which openembedded-core has at a day of 2011 for what was not unpacked.
-# nooelint: oelint.vars.specific - the override is an image type's, as in image_types.bbclass
-EXTRA_IMAGECMD:erofs-lz4hc = "-zlz4hc:zstd,level=6 -T${SUND_EPOCH} --compress-hints=${SUND_REPOSITORY}/image/erofs-hints.txt"
+# As the twin's, where image_types.bbclass has one mkfs.erofs.
+# nooelint: oelint.vars.specific,oelint.vars.mispell - it is that class's, and the override is an image type's
+IMAGE_CMD:erofs-lz4hc = "${SUND_REPOSITORY}/image/mkfs-root ${IMAGE_ROOTFS} ${IMGDEPLOYDIR}/${IMAGE_NAME}.erofs-lz4hc ${SUND_EPOCH}"
+do_image_erofs_lz4hc[file-checksums] += "${SUND_REPOSITORY}/image/mkfs-root:True"
 # As image/root/usr/lib/repart.d has them; a test holds the two against each other.
 SUND_ESP_MIB = "256"
 SUND_ROOT_MIB = "2048"
