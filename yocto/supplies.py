@@ -163,7 +163,7 @@ def one_clock():
     if any(line not in distro for line in asked) or "date -u -d @${SUND_EPOCH}" not in rescue:
         sys.exit("root or rescue are not of the day of the release, SUND_EPOCH")
     written = (LAYER / "classes-recipe/sund_slot.bbclass").read_text()
-    command = re.search(r'^IMAGE_CMD:erofs-lz4hc = "(.*)"', written, re.M)[1].split()
+    command = re.search(r'^IMAGE_CMD:sund-root = "(.*)"', written, re.M)[1].split()
     if (command[0], command[3:]) != ("${SUND_REPOSITORY}/image/mkfs-root", ["${SUND_EPOCH}"]):
         sys.exit("mkfs.erofs writes files that are not of the day of the release, SUND_EPOCH")
     # systemd sets a clock that is behind this file's time to it, and what is in it counts nothing.

@@ -26,7 +26,7 @@ def stranger_kernel(hospital):
     hospital.start()
     answers(hospital)
     said = box.said(before)
-    expect(re.search(rf'failed to load Boot\d+ "sund-{slot}".*: (Access Denied|Security Violation)', said), f"the firmware refuses slot {slot}")
+    expect(re.search(rf'failed to load Boot[0-9A-F]{{4}} "sund-{slot}".*: (Access Denied|Security Violation)', said), f"the firmware refuses slot {slot}")
     expect(started(said) == [other], f"slot {other} starts, and nothing of slot {slot}")
     box.power_off()
     lay(box, f"esp-{slot}", own)

@@ -13,8 +13,7 @@ SLOT = 256 << 20
 LARGEST = 250_000_000
 # Releases with a fault.
 VARIANTS = SOURCE / "qemu/variants"
-# Fixed, so that the same files make the same bytes; a hash tree needs no secret salt.
-UUID = "5a6d0010-7375-4e64-8000-000000000010"
+# Fixed, so that the same files make the same bytes: a hash tree needs no secret salt.
 SALT = "53756e64" * 8
 MKFS = SOURCE / "mkfs-root"
 
@@ -36,7 +35,7 @@ def make(folder, common, version, fault):
     (files / "usr/lib/os-release").write_text(f'NAME="Sund"\nID=sund\nID_LIKE=debian\nPRETTY_NAME="Sund {version}"\nIMAGE_ID=sund\n'
                                               f'IMAGE_VERSION={version}\nVERSION_ID={version}\n')
     at = f"/work/{folder.name}"
-    inside("/image/mkfs-root", f"{at}/tree", f"{at}/root.img", str(appliance.epoch()), f"-U{UUID}", "-x-1")
+    inside("/image/mkfs-root", f"{at}/tree", f"{at}/root.img", str(appliance.epoch()), "-x-1")
     image = folder / "root.img"
     size = image.stat().st_size
     padded = -(-size // BLOCK) * BLOCK

@@ -3,11 +3,12 @@
 # common folder bears the image's name: what is signed as one image is never another's.
 inherit image_types_verity uki
 
-VERITY_IMAGE_FSTYPE = "erofs-lz4hc"
-# As the twin's, where image_types.bbclass has one mkfs.erofs.
-# nooelint: oelint.vars.specific,oelint.vars.mispell - it is that class's, and the override is an image type's
-IMAGE_CMD:erofs-lz4hc = "${SUND_REPOSITORY}/image/mkfs-root ${IMAGE_ROOTFS} ${IMGDEPLOYDIR}/${IMAGE_NAME}.erofs-lz4hc ${SUND_EPOCH}"
-do_image_erofs_lz4hc[file-checksums] += "${SUND_REPOSITORY}/image/mkfs-root:True"
+# A type of our own, made as the twin's root is: what image_types.bbclass says of its own types comes after this, and counts.
+VERITY_IMAGE_FSTYPE = "sund-root"
+# nooelint: oelint.vars.specific,oelint.vars.mispell - the override is that type, and the variable one of image.bbclass
+IMAGE_CMD:sund-root = "${SUND_REPOSITORY}/image/mkfs-root ${IMAGE_ROOTFS} ${IMGDEPLOYDIR}/${IMAGE_NAME}.sund-root ${SUND_EPOCH}"
+do_image_sund_root[depends] += "erofs-utils-native:do_populate_sysroot"
+do_image_sund_root[file-checksums] += "${SUND_REPOSITORY}/image/mkfs-root:True"
 # As image/root/usr/lib/repart.d has them; a test holds the two against each other.
 SUND_ESP_MIB = "256"
 SUND_ROOT_MIB = "2048"
