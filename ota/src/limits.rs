@@ -1,4 +1,5 @@
 //! Every bound on what comes from outside, and what it stops.
+use std::time::Duration;
 
 /// The descriptor that travels over DDI, in bytes: a server that sends more wants to fill the box.
 pub const MAX_DESCRIPTOR: u64 = 4 * 1024;
@@ -8,6 +9,8 @@ pub const MAX_STATE: u64 = 256 * 1024;
 pub const MAX_CONFIGURATION: u64 = 1024 * 1024;
 /// All that is suspended here, by as many documents as came while their age could not be told, in bytes: the record has room for it.
 pub const MAX_SUSPENDED: usize = 1024 * 1024;
+/// Longest time for an answer of what runs on the box, over D-Bus: what hangs is asked again, and does not keep it from hearing its region.
+pub const BUS_ANSWER: Duration = Duration::from_secs(10);
 /// Interfaces of a box that are known by name.
 pub const MAX_INTERFACES: usize = 64;
 /// Models in one desired state.

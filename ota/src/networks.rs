@@ -1,7 +1,7 @@
 //! What systemd-networkd says of the networks of a box: a system under which it is not in one that it was in before is no healthy one, though all of
 //! its services run. Nobody would reach it there, and it would wait for its region for ever. It is asked over D-Bus and told nothing.
 use crate::fault::{Blame, Fault};
-use crate::limits::MAX_INTERFACES;
+use crate::limits::{BUS_ANSWER, MAX_INTERFACES};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
@@ -60,7 +60,8 @@ async fn asked() -> Result<BTreeSet<String>, String> {
         let connection = zbus::Connection::system().await?;
         ManagerProxy::new(&connection).await?.describe().await
     };
-    let described = described.await.map_err(|error| format!("D-Bus: {error}"))?;
+    let described = tokio::time::timeout(BUS_ANSWER, described).await.map_err(|_| "it does not answer".to_owned())?;
+    let described = described.map_err(|error| format!("D-Bus: {error}"))?;
     let described: Described = serde_json::from_str(&described).map_err(|error| error.to_string())?;
     let routable = described.interfaces.into_iter().filter(|interface| interface.address_state == "routable");
     Ok(routable.take(MAX_INTERFACES).map(|interface| interface.name).filter(|name| name != "lo").collect())

@@ -1,6 +1,7 @@
 //! What systemd says of the units that a box cannot be without: a system under which one of them does not run is no healthy one, though its
 //! agent answers. It is asked over D-Bus and told nothing.
 use crate::fault::{Blame, Fault};
+use crate::limits::BUS_ANSWER;
 use zbus::OwnedObjectPath;
 
 /// Each unit, and what a box lacks where it is not active. All of them are enabled in the image, and none waits for anything that a site may lack.
@@ -30,10 +31,15 @@ trait Manager {
 /// The first of these units that is not active, if any. One that is starting still is not, and neither is any where systemd does not answer: who
 /// waits asks again.
 pub async fn missing() -> Option<Fault> {
-    let listed = match listed().await {
-        Ok(listed) => listed,
-        Err(error) => return Some(fault(format!("systemd does not say which units run: D-Bus: {error}"))),
+    let why = match tokio::time::timeout(BUS_ANSWER, listed()).await {
+        Ok(Ok(listed)) => return missing_of(&listed),
+        Ok(Err(error)) => format!("D-Bus: {error}"),
+        Err(_) => "it does not answer".to_owned(),
     };
+    Some(fault(format!("systemd does not say which units run: {why}")))
+}
+
+fn missing_of(listed: &[Listed]) -> Option<Fault> {
     let missing = NEEDED.iter().find_map(|&(name, lacks)| {
         let standing = listed.iter().find(|unit| unit.0 == name).map_or("unknown to systemd", |unit| unit.3.as_str());
         (!is_active(standing)).then(|| format!("{name} is {standing}: {lacks}"))

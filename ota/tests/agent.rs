@@ -421,7 +421,12 @@ impl Serving {
     /// By whose word a model is off, the channel's first.
     fn held_off_by(&self, name: &str) -> Vec<Holder> {
         let by_channel = self.holders.get(name).filter(|_| self.is_off_by_channel(name)).copied();
-        by_channel.into_iter().chain(self.by_person.get(name).map(|_| Holder::Person)).collect()
+        let is_listed = self
+            .region_suspends
+            .iter()
+            .any(|one| one.package == name && one.version.as_deref().is_none_or(|only| only == self.version));
+        let by_list = (is_listed && by_channel != Some(Holder::Region)).then_some(Holder::Region);
+        by_list.into_iter().chain(by_channel).chain(self.by_person.get(name).map(|_| Holder::Person)).collect()
     }
 
     /// In the words of whoever has switched a model off, the channel's first.

@@ -2,6 +2,7 @@
 use super::appliance::Appliance;
 use super::conversation::{Running, until};
 use super::repository::Region;
+use super::switches::{suspend, suspended, withdraw};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::Output;
 use sund_ota::bundle::Writer;
 use sund_ota::ddi::Finished;
 use sund_ota::descriptor::Descriptor;
+use sund_ota::documents::SUSPENSIONS;
 use sund_ota::machine::record::{End, Origin, Outcome, Step};
 
 pub const FAR: &str = "2050-01-01T00:00:00Z";
@@ -76,6 +78,25 @@ async fn a_box_without_a_network_comes_to_the_state_on_a_stick_and_tells_the_cha
     let told = &appliance.channel.told().attributes;
     assert_eq!(told["state"], "north-1");
     assert!(told["stick"].starts_with("north-1: active 20"), "{}", told["stick"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_region_suspends_and_lifts_comes_on_a_stick_too() {
+    let mut appliance = Appliance::serving().await;
+    appliance.channel.told().is_away = true;
+    suspend(&mut appliance, "brain", None);
+    for is_off in [true, false] {
+        if !is_off {
+            withdraw(&mut appliance, SUSPENSIONS);
+        }
+        let name = if is_off { "north-2" } else { "north-3" };
+        let descriptor = appliance.state(name, name.as_bytes(), json!({}));
+        let stick = write(appliance.directory.path(), &appliance.region.bundle(&descriptor, FAR));
+        let (code, words) = install(&appliance, &stick).await;
+        assert_eq!(code, Some(0), "{words}");
+        assert_eq!(suspended(&appliance).is_empty(), !is_off, "{words}");
+        assert_eq!(appliance.agent.serving().region_suspends.is_empty(), !is_off);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -229,9 +229,11 @@ async fn an_agent_from_before_is_told_what_the_region_suspends_and_lifts_as_it_t
     assert!(appliance.agent.serving().suspended.is_empty());
 }
 
+/// With an agent from before: one that has the region's list does not resume it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_a_person_resumes_is_off_again_while_the_region_suspends_it() {
     let mut appliance = Appliance::serving().await;
+    appliance.agent.serving().takes_no_list = true;
     suspend(&mut appliance, "brain", None);
     assert_eq!(appliance.once().await, Some(0));
     appliance.agent.serving().suspended.clear();
@@ -310,6 +312,52 @@ async fn nothing_goes_on_while_the_agent_cannot_be_told_all_that_the_region_susp
     assert!(suspended(&appliance).is_empty() && told(&appliance).len() == 1);
 }
 
+/// The power failed between the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_list_alone_has_off_is_switched_off_by_its_name_as_well() {
+    let mut appliance = Appliance::serving().await;
+    suspend(&mut appliance, "brain", Some("1.0.0"));
+    let told = json!([{"package": "brain", "version": "1.0.0", "reason": "drift at three sites"}]);
+    appliance.agent.serving().region_suspends = serde_json::from_value(told).expect("a list");
+    assert_eq!(audited(&appliance, "a suspension of the region was applied").await, 1);
+    assert_eq!(suspended(&appliance), ["brain"]);
+    assert_eq!(audited(&appliance, "a suspension of the region").await, 0, "once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_agent_has_on_its_list_is_lifted_once_and_only_when_the_region_is_heard() {
+    let mut appliance = Appliance::serving().await;
+    suspend(&mut appliance, "brain", None);
+    assert_eq!(appliance.once().await, Some(0));
+    // The region lifts it; the agent cannot be told, and then the region is not heard.
+    withdraw(&mut appliance, SUSPENSIONS);
+    appliance.agent.serving().refuses_lists = true;
+    assert_eq!(appliance.once().await, Some(1));
+    appliance.agent.serving().refuses_lists = false;
+    let files = std::mem::take(&mut appliance.channel.told().files);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 0);
+    assert_eq!((suspended(&appliance), told(&appliance).len()), (vec!["brain".to_owned()], 1));
+    appliance.channel.serve(files);
+    assert_eq!(audited(&appliance, "a suspension of the region was lifted").await, 1);
+    assert!(suspended(&appliance).is_empty() && told(&appliance).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_approved_stays_off_where_the_region_lifts_its_suspension() {
+    let mut appliance = Appliance::serving().await;
+    suspend(&mut appliance, "own-model", None);
+    withdraw(&mut appliance, "state/north-1.json");
+    assert_eq!(appliance.once().await, Some(0));
+    assert_eq!((appliance.agent.serving().state.clone(), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+    withdraw(&mut appliance, SUSPENSIONS);
+    for _ in 0..2 {
+        assert_eq!(appliance.once().await, Some(0));
+        assert!(told(&appliance).is_empty());
+        assert_eq!(suspended(&appliance), ["own-model"]);
+        assert_eq!(appliance.agent.serving().holders["own-model"], Holder::Updater);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_from_before_that_takes_no_list_is_told_of_what_serves_alone() {
     let mut appliance = Appliance::serving().await;
@@ -322,6 +370,8 @@ async fn an_agent_from_before_that_takes_no_list_is_told_of_what_serves_alone() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_server_takes_no_switch_back() {
     let mut appliance = Appliance::serving().await;
+    // An agent from before: a person may resume.
+    appliance.agent.serving().takes_no_list = true;
     suspend(&mut appliance, "brain", None);
     stop_all(&mut appliance);
     assert_eq!(appliance.once().await, Some(0));

@@ -132,6 +132,17 @@ pub struct Offer {
     pub vendors: Option<VendorKeys>,
 }
 
+impl AgentStatus {
+    /// Whether what the agent knows of the region suspends this version of a package.
+    #[must_use]
+    pub fn region_lists(&self, package: &str, version: &str) -> bool {
+        let is_of = |one: &RegionSuspension| {
+            one.package == package && one.version.as_deref().is_none_or(|only| only == version)
+        };
+        self.region_suspends.iter().flatten().any(is_of)
+    }
+}
+
 /// A package that the region suspends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

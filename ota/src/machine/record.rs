@@ -177,7 +177,7 @@ pub struct OsTrial {
     /// The engines that served before it.
     #[serde(flatten)]
     pub engines: Engines,
-    /// The interfaces that had an address before it.
+    /// The interfaces that had an address right before the restart into it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub networks: BTreeSet<String>,
     /// Its bundle, as the region listed it.

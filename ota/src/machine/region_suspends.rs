@@ -16,24 +16,28 @@ const NO_REASON: &str = "the region gives no reason";
 const TOO_LONG: &str = "the agent does not take all that the region suspends";
 
 impl Machine {
-    /// Has the agent know all that the region suspends. Where the region is not heard, what the agent knows beside it stays.
+    /// Has the agent know all that the region suspends, and tells whether it does. Where the region is not heard, what the agent knows beside it
+    /// stays.
     pub(super) async fn tell_suspensions(
         &self,
         status: &AgentStatus,
         switches: &Switches,
         is_heard: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         // An agent from before is told of what serves alone.
-        let Some(known) = &status.region_suspends else { return Ok(()) };
+        let Some(known) = &status.region_suspends else { return Ok(true) };
         let all = listed(&switches.suspended, if is_heard { &[] } else { known });
         let told = as_taken(&all);
-        if told.len() < all.len() && self.said.is_news(TOO_LONG, "") {
+        let is_whole = told.len() == all.len();
+        if is_whole {
+            self.said.over(TOO_LONG);
+        } else if self.said.is_news(TOO_LONG, "") {
             tracing::warn!(target: "audit", listed = all.len(), told = told.len(), "{TOO_LONG}");
         }
         if told != *known {
             self.agent.region_suspends(told.to_vec()).await?;
         }
-        Ok(())
+        Ok(is_whole)
     }
 }
 

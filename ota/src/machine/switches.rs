@@ -130,11 +130,14 @@ impl Machine {
         let mut heeded = Ok(());
         match self.agent.status().await {
             Ok(status) => {
-                heeded = self.tell_suspensions(&status, &switches, is_heard).await;
-                let is_told = heeded.is_ok();
+                let told = self.tell_suspensions(&status, &switches, is_heard).await;
+                let is_told = matches!(told, Ok(true));
                 for model in &status.models {
-                    heeded = heeded.and(self.apply_to(model, &switches, is_heard, is_told).await);
+                    let is_listed = status.region_lists(&model.name, &model.version);
+                    let applied = self.apply_to(model, &switches, is_heard, is_told, is_listed).await;
+                    heeded = heeded.and(applied);
                 }
+                heeded = told.map(drop).and(heeded);
             }
             Err(error) if has_any => heeded = Err(error.into()),
             // Nothing is known that it would have to do.
@@ -144,6 +147,13 @@ impl Machine {
             tracing::warn!(target: "audit", code = %fault.code, reason = fault.reason, "a suspension of the region was not applied");
         }
         heeded
+    }
+
+    /// After the region was heard beside a poll, on a stick perhaps. What can't be learned or done now is so with the next poll.
+    pub(super) async fn heed_suspensions(&self, trusted: &Trusted) {
+        if Box::pin(self.learn(trusted)).await.is_ok() {
+            let _ = Box::pin(self.apply_suspensions(true)).await;
+        }
     }
 
     /// As [`Machine::apply_suspensions`], after another state began to serve. What fails is tried again with the next poll.
@@ -165,8 +175,13 @@ impl Machine {
         let switches = self.switches().clone();
         self.tell_suspensions(&status, &switches, false).await.map_err(later)?;
         for Suspended { package, reason, .. } in &coming {
-            // Beside a person's word as well, which may be taken back at any time; the updater's own ends when another state serves.
-            if status.models.iter().any(|model| model.name == *package && model.is_off_by_region()) {
+            // Beside a person's word as well, which may be taken back at any time; the updater's own ends when another state serves. By its name
+            // also where the list has it off already.
+            let is_off = status
+                .models
+                .iter()
+                .any(|model| model.name == *package && model.is_off_by_region() && !model.is_withheld());
+            if is_off && switches.applied.contains_key(package) {
                 continue;
             }
             match self.switch_off(package, reason).await {
@@ -182,18 +197,23 @@ impl Machine {
         Ok(())
     }
 
-    /// Nothing goes on where the agent could not be told all that the region suspends.
+    /// Nothing goes on where the agent could not be told all that the region suspends, and what `is_listed` there only once the region is heard.
     async fn apply_to(
         &self,
         model: &ModelStatus,
         switches: &Switches,
         is_heard: bool,
         is_told: bool,
+        is_listed: bool,
     ) -> Result<(), Fault> {
         let ModelStatus { name, version, .. } = model;
-        let is_off = model.is_off_by_region();
+        let (is_off, is_known) = (model.is_off_by_region(), switches.applied.contains_key(name));
         match switches.suspended.iter().find(|suspended| suspended.is_of(name, version)) {
-            Some(_) if is_off && !switches.applied.contains_key(name) => {
+            // By the list perhaps, and by its name as well: the box may go back to an agent from before.
+            Some(suspended) if is_off && is_listed && !is_known && !model.is_withheld() => {
+                self.switch_off(name, &suspended.reason).await?;
+            }
+            Some(_) if is_off && !is_known => {
                 self.switch(|switches| {
                     switches.applied.insert(name.clone(), BY_REGION.to_owned());
                 })?;
@@ -201,9 +221,11 @@ impl Machine {
             // The agent keeps a person's word beside the region's: it is lifted by nobody else, and lifts nothing of the region's.
             Some(_) if is_off || model.is_withheld() => {}
             Some(suspended) => self.switch_off(name, &suspended.reason).await?,
-            None if is_off && !is_told => {}
+            None if is_off && (!is_told || is_listed && !is_heard) => {}
+            // The updater's own word has taken the place of the region's in the agent: it stands until another state serves.
+            None if model.is_withheld() => self.forget_applied(name)?,
             // What a person has suspended meanwhile the channel does not take back.
-            None if is_off && (is_heard || switches.applied.contains_key(name)) => {
+            None if is_off && (is_heard || is_known) => {
                 self.agent.resume(name).await?;
                 tracing::info!(target: "audit", package = name, version, "a suspension of the region was lifted");
                 self.forget_applied(name)?;

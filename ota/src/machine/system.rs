@@ -87,9 +87,9 @@ impl Machine {
     async fn write_slot(&mut self, config: &OsConfig, image: &Image, os: &Os, running: &Running) -> Result<(), Halt> {
         let served = self.guard(image.served(&self.http.transport(&self.config))).await?;
         let served = served.map_err(|fault| self.judge(fault))?;
-        let (engines, networks) = match self.os_trial() {
-            Some(trial) => (trial.engines.clone(), trial.networks.clone()),
-            None => (self.known_engines().seen(&self.agent_up().await?), networks::joined().await),
+        let engines = match self.os_trial() {
+            Some(trial) => trial.engines.clone(),
+            None => self.known_engines().seen(&self.agent_up().await?),
         };
         self.unmark_next().await?;
         // Before RAUC touches the slot: from here on whatever starts from it is on trial.
@@ -99,7 +99,7 @@ impl Machine {
             boot: running.boot.clone(),
             slot: Slot::Writing,
             engines,
-            networks,
+            networks: BTreeSet::new(),
             bundle: Some(os.bundle.clone()),
             broken_streams: self.os_trial().map_or(0, |trial| trial.broken_streams),
             committed: false,
@@ -163,6 +163,9 @@ impl Machine {
 
     async fn mark(&mut self, running: &Running) -> Result<(), Halt> {
         self.guard_next(running)?;
+        // Of this moment: what is not there now, by night perhaps, is not asked of the new system.
+        let networks = networks::joined().await;
+        self.change(|action| action.os.iter_mut().for_each(|os| os.networks.clone_from(&networks)))?;
         rauc::start_other_slot().await.map_err(Halt::Later)?;
         let kept = self.change(|action| {
             action.os.iter_mut().for_each(|os| (os.slot, os.boot) = (Slot::Marked, running.boot.clone()));

@@ -48,8 +48,7 @@ impl Machine {
         let opened = self.guard(self.repository(&candidate.descriptor)).await?;
         let trusted = opened.map_err(|fault| self.judge(fault))?;
         let arrived = trusted.arrived();
-        // What can't be learned now stands as it was.
-        let _ = Box::pin(self.learn(&trusted)).await;
+        self.heed_suspensions(&trusted).await;
         if !self.is_begun() {
             self.heed_stop()?;
         }

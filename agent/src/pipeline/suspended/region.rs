@@ -31,7 +31,12 @@ struct Kept {
     package: String,
     #[serde(default)]
     version: Option<String>,
+    #[serde(default = "unsaid")]
     reason: String,
+}
+
+fn unsaid() -> String {
+    "no reason is kept".to_owned()
 }
 
 impl From<Kept> for RegionSuspension {
@@ -125,7 +130,7 @@ impl Pipeline {
             return Err(Fault::new("suspension-unclear", Blame::Peer, reason));
         }
         all.iter().try_for_each(RegionSuspension::check)?;
-        self.keep_of_region(all, By::Channel)
+        self.keep_of_region(|_| all, By::Channel)
     }
 
     /// Takes back what a region said of a package that the box has left: nobody else is left to do it.
@@ -133,14 +138,19 @@ impl Pipeline {
         if !self.suspended.region.names(package) {
             return Ok(());
         }
-        let left = self.region_suspends().into_iter().filter(|one| one.package != package).collect();
-        self.keep_of_region(left, by)
+        let others = |all: &[RegionSuspension]| all.iter().filter(|one| one.package != package).cloned().collect();
+        self.keep_of_region(others, by)
     }
 
-    fn keep_of_region(&self, all: Vec<RegionSuspension>, by: By) -> Result<(), Fault> {
-        let kept: Vec<Kept> = all.iter().cloned().map(Kept::from).collect();
+    fn keep_of_region(
+        &self,
+        change: impl FnOnce(&[RegionSuspension]) -> Vec<RegionSuspension>,
+        by: By,
+    ) -> Result<(), Fault> {
         // A job that is being concluded ends first, or sees it.
         let one_at_a_time = self.studies.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = change(&self.suspended.region.all());
+        let kept: Vec<Kept> = all.iter().cloned().map(Kept::from).collect();
         let mut batch = Batch::new();
         batch.put(Table::Meta, LIST, &kept, None)?;
         self.spool.write_blocking(batch)?;
@@ -163,7 +173,8 @@ impl Pipeline {
         let by = by.words();
         let rest = changes.len().saturating_sub(MAX_TOLD);
         let is_suspended = changes.first().is_some_and(|(_, reason)| reason.is_some());
-        let of_rest = (rest > 0).then(|| (format!("{rest} more"), is_suspended.then(|| "see sund status".to_owned())));
+        let of_rest =
+            (rest > 0).then(|| (format!("{rest} more"), is_suspended.then(|| "of the region's list".to_owned())));
         for (package, reason) in changes.into_iter().take(MAX_TOLD).chain(of_rest) {
             if let Some(reason) = reason {
                 tracing::warn!(model = package, reason, by, "a model is suspended");
