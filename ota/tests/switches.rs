@@ -348,7 +348,8 @@ async fn what_is_not_approved_stays_off_where_the_region_lifts_its_suspension() 
     suspend(&mut appliance, "own-model", None);
     withdraw(&mut appliance, "state/north-1.json");
     assert_eq!(appliance.once().await, Some(0));
-    assert_eq!((appliance.agent.serving().state.clone(), suspended(&appliance)), (None, vec!["own-model".to_owned()]));
+    assert_eq!(appliance.agent.serving().state, None);
+    assert_eq!(suspended(&appliance), ["own-model"]);
     withdraw(&mut appliance, SUSPENSIONS);
     for _ in 0..2 {
         assert_eq!(appliance.once().await, Some(0));
